@@ -1,0 +1,1 @@
+"""The three kinds as pydantic models: the single source of crds/."""

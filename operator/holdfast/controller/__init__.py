@@ -1,0 +1,1 @@
+"""The control plane: watches the three kinds and turns them into Jobs."""

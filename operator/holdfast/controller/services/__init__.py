@@ -1,0 +1,1 @@
+"""Services: each reconciles one kind of key by reading, deciding and writing."""

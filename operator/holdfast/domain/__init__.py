@@ -1,0 +1,1 @@
+"""Pure decisions: no client, no clock; `now` is passed in."""

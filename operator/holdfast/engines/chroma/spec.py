@@ -1,0 +1,65 @@
+"""What a policy and a restore request say of a Chroma server."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from holdfast.api.base import Addressed, Model, SecretRef
+
+Name = Annotated[str, Field(min_length=1, max_length=512)]
+
+
+class Tenant(Model):
+    """A tenant and those of its databases that are backed up; no endpoint of Chroma lists tenants."""
+
+    name: Name
+    databases: Annotated[tuple[Name, ...], Field(min_length=1, max_length=100)] = ("default_database",)
+
+
+class Collections(Model):
+    """Which collections: shell patterns on their names."""
+
+    include: Annotated[tuple[Name, ...], Field(min_length=1, max_length=100)] = ("*",)
+    exclude: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
+
+
+class Tls(Model):
+    """Encrypt the connection; without it plain HTTP is spoken, as Chroma does by itself."""
+
+    ca_secret: SecretRef | None = Field(default=None, description="Key ca.crt.")
+
+
+class ChromaTarget(Addressed):
+    """A Chroma server, version 1.0 or later."""
+
+    credentials_secret: SecretRef | None = Field(
+        default=None, description="Key token, or username and password."
+    )
+    tls: Tls | None = None
+    tenants: Annotated[tuple[Tenant, ...], Field(min_length=1, max_length=100)] = (
+        Tenant(name="default_tenant"),
+    )
+    collections: Collections = Collections()
+
+
+class ChromaRestore(Addressed):
+    """Where a Chroma target is restored to, and what of it."""
+
+    exactly_one = ()
+    rules = (
+        (
+            "[has(self.service), has(self.host)].filter(x, x).size() <= 1",
+            "at most one of service, host may be set",
+        ),
+    )
+
+    credentials_secret: SecretRef | None = None
+    tls: Tls | None = None
+    tenant: Name | None = Field(default=None, description="Default: the tenants of the backup.")
+    database: Name | None = Field(default=None, description="Default: the databases of the backup.")
+    rename: Annotated[dict[Name, Name], Field(max_length=100)] | None = Field(
+        default=None, description="From a collection's name in the backup to its name here."
+    )
+    include: Annotated[tuple[Name, ...], Field(max_length=100)] | None = Field(
+        default=None, description="Only these collections."
+    )

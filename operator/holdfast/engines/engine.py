@@ -1,0 +1,57 @@
+"""What the control plane needs to know of an engine; light, it loads nothing that talks to one."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from holdfast.api.base import Model
+
+
+@dataclass(frozen=True)
+class SecretMount:
+    """A Secret mounted below the pod's `source` folder (see `holdfast.protocol`).
+
+    `keys` maps a key of the Secret to the file it becomes; empty mounts every key under its own name.
+    """
+
+    folder: str
+    secret: str
+    keys: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PodNeeds:
+    """What a Job's pod needs for one target: an image and the Secrets that it mounts.
+
+    `image` is the name of an image of images/Dockerfile, `variant` a part of its tag (`pg17`).
+    """
+
+    image: str
+    variant: str = ""
+    secrets: tuple[SecretMount, ...] = ()
+
+
+class Engine(ABC):
+    """One engine, as the control plane sees it. Its data plane is found by name, inside its image only."""
+
+    name: ClassVar[str]
+    target_spec: ClassVar[type[Model]]
+    """The engine's section of a policy's target."""
+    restore_spec: ClassVar[type[Model]] = Model
+    """The engine's section of a restore request's target."""
+
+    @abstractmethod
+    def backup_pod(self, spec: Any) -> PodNeeds:
+        """What a backup of `spec` (a `target_spec`) needs."""
+
+    @abstractmethod
+    def restore_pod(self, spec: Any, override: Any | None) -> PodNeeds:
+        """What a restore needs of a target that was backed up by `spec`, to where `override` says."""
+
+    def not_supported_yet(self, spec: Any) -> list[str]:
+        """The fields of `spec` whose behaviour is not built yet, as paths such as `method: Physical`."""
+        return []
+
+    def restore_not_supported_yet(self, override: Any) -> list[str]:
+        """The fields of `override` whose behaviour is not built yet."""
+        return []

@@ -1,0 +1,23 @@
+"""What a policy says of the files of a volume."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from holdfast.api.base import Model, ObjectName
+
+Pattern = Annotated[str, Field(min_length=1, max_length=512)]
+
+
+class Paths(Model):
+    """Which files: shell patterns below the volume's root."""
+
+    include: Annotated[tuple[Pattern, ...], Field(min_length=1, max_length=100)] = ("**",)
+    exclude: Annotated[tuple[Pattern, ...], Field(max_length=100)] = ()
+
+
+class FilesTarget(Model):
+    """The files of a PersistentVolumeClaim."""
+
+    claim_name: ObjectName
+    paths: Paths = Paths()

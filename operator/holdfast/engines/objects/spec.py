@@ -1,0 +1,17 @@
+"""What a policy says of the Kubernetes objects of its namespace."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from holdfast.api.base import Model
+from holdfast.api.selector import LabelSelector
+
+
+class ObjectsTarget(Model):
+    """ConfigMaps and Secrets of the namespace; Secrets only with encryption."""
+
+    kinds: Annotated[tuple[Literal["ConfigMap", "Secret"], ...], Field(min_length=1, max_length=2)] = (
+        "ConfigMap",
+    )
+    selector: LabelSelector | None = None

@@ -1,0 +1,89 @@
+"""What a policy and a restore request say of a PostgreSQL server."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from holdfast.api.base import Addressed, Duration, Model, ObjectName, SecretKey, SecretRef
+
+Identifier = Annotated[str, Field(min_length=1, max_length=63)]
+"""A PostgreSQL identifier, unquoted: https://www.postgresql.org/docs/current/sql-syntax-lexical.html"""
+
+
+class CredentialsSecret(Model):
+    """A Secret with a role's name and password."""
+
+    name: ObjectName
+    username_key: SecretKey = "username"
+    password_key: SecretKey = "password"  # noqa: S105 the key's name
+
+
+class Tls(Model):
+    """How the connection is encrypted and the server verified, in libpq's terms."""
+
+    mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "verify-full"
+    ca_secret: SecretRef | None = Field(default=None, description="Key ca.crt.")
+
+
+class Standby(Addressed):
+    """A streaming standby to read from, so that the primary is left alone."""
+
+    max_lag: Duration = Duration("5m")
+    fallback_to_primary: bool = Field(
+        default=True, description="Read from the primary when the standby is away or lags more than maxLag."
+    )
+
+
+class WalArchiving(Model):
+    """Continuous archiving of the write-ahead log."""
+
+    enabled: bool = True
+    max_lag: Duration = Duration("10s")
+
+
+class PostgresTarget(Addressed):
+    """A PostgreSQL server, reached by a Service of the namespace or a host outside."""
+
+    standby: Standby | None = None
+    credentials_secret: CredentialsSecret
+    tls: Tls | None = Field(default=None, description="Without it libpq's `prefer`.")
+    major_version: Annotated[int, Field(ge=13, le=18)] = Field(
+        default=17, description="Chooses the image; the server must not be newer."
+    )
+    databases: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=100)] | None = Field(
+        default=None, description="Default: every database that accepts connections and is no template."
+    )
+    method: Literal["Logical", "Physical", "SchemaOnly"] = "Logical"
+    wal_archiving: WalArchiving | None = None
+
+    rules: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("!has(self.walArchiving) || !self.walArchiving.enabled || self.method == 'Physical'",
+         "walArchiving needs method: Physical"),
+    )  # fmt: skip
+
+
+class VolumeClaim(Model):
+    """A PersistentVolumeClaim that a physical backup is laid down on."""
+
+    claim_name: ObjectName
+
+
+class PostgresRestore(Addressed):
+    """Where a PostgreSQL target is restored to, and what of it."""
+
+    exactly_one: ClassVar[tuple[str, ...]] = ()
+    rules: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("[has(self.service), has(self.host), has(self.volumeClaim)].filter(x, x).size() <= 1",
+         "at most one of service, host, volumeClaim may be set"),
+    )  # fmt: skip
+
+    volume_claim: VolumeClaim | None = None
+    credentials_secret: CredentialsSecret | None = None
+    tls: Tls | None = None
+    rename: Annotated[dict[Identifier, Identifier], Field(max_length=100)] | None = Field(
+        default=None, description="From a database's name in the backup to its name here."
+    )
+    include: (
+        Annotated[tuple[Annotated[str, Field(min_length=1, max_length=127)], ...], Field(max_length=100)]
+        | None
+    ) = Field(default=None, description="Only these tables, as schema.table.")

@@ -1,0 +1,1 @@
+"""Where backups are stored: one module a kind of destination."""

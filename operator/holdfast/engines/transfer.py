@@ -1,0 +1,160 @@
+"""What the data plane offers an engine's backup and restore, and what it wants back from them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from holdfast.api.run import Source
+from holdfast.protocol import ExitCode, Note
+
+
+class TransferError(Exception):
+    """A Job cannot go on. `reason` is CamelCase and becomes the status's reason; `log_tail` explains."""
+
+    exit_code: ExitCode
+
+    def __init__(self, reason: str, message: str, log_tail: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.log_tail = log_tail
+
+
+class TaskError(TransferError):
+    """The task or the configuration is wrong; another attempt would end the same."""
+
+    exit_code = ExitCode.TASK_WRONG
+
+
+class TargetNotEmptyError(TaskError):
+    """A restore of mode New found something where it would have to write. Nothing was touched."""
+
+
+class SourceError(TransferError):
+    """The data store refused or broke; another attempt may succeed."""
+
+    exit_code = ExitCode.SOURCE_FAILED
+
+
+class DestinationError(TransferError):
+    """A destination refused or broke; another attempt may succeed."""
+
+    exit_code = ExitCode.DESTINATION_FAILED
+
+
+class MismatchError(TransferError):
+    """Data is not what its checksum or its manifest says."""
+
+    exit_code = ExitCode.MISMATCH
+
+
+class Sink(Protocol):
+    """Takes the plain bytes of an artifact."""
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:
+        """Take `data`; blocks while the destinations are slower than the source."""
+
+
+class Progress(Protocol):
+    """Tells the operator how far the Job is. Cheap: lines are printed at most every other second."""
+
+    def step(self, text: str) -> None:
+        """Name what is being done now."""
+
+    def rows(self, count: int) -> None:
+        """Add `count` rows, embeddings or keys; bytes are counted by the pipeline."""
+
+
+class BackupContext(ABC):
+    """One target's backup, as its engine sees it."""
+
+    spec: Any
+    """The engine's section of the policy's target, as its `target_spec`."""
+    namespace: str
+    progress: Progress
+    scratch: Path
+
+    @abstractmethod
+    def secret(self, folder: str) -> Path:
+        """The folder that a `SecretMount` of that name is mounted at (it may be absent)."""
+
+    @abstractmethod
+    def store(self, name: str) -> AbstractContextManager[Sink]:
+        """Store an artifact such as `knowledge_base.dump` from what is written inside the `with` block.
+
+        It is stored only if the block ends without an exception; otherwise its uploads are aborted and the
+        exception goes on, so the same name can be stored anew.
+        """
+
+    @abstractmethod
+    def store_output(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Store what `command` prints; complete only once it has ended with exit code 0.
+
+        Raises SourceError (reason `ProducerFailed`, with the end of its standard error as `log_tail`).
+        """
+
+
+class RestoreContext(ABC):
+    """One target's restore, as its engine sees it."""
+
+    spec: Any
+    """As it was backed up."""
+    override: Any | None
+    """The engine's section of the restore request's target, as its `restore_spec`."""
+    namespace: str
+    request_uid: str
+    """Marks what this request made, so that its next attempt may clear it away."""
+    snapshot_time: datetime
+    """The instant that the backup is of."""
+    manifest_detail: dict[str, Any]
+    """What the backup left in `BackupReport.detail`."""
+    manifest_contents: dict[str, int]
+    artifacts: tuple[str, ...]
+    """The names given to `store`."""
+    progress: Progress
+    scratch: Path
+
+    @abstractmethod
+    def secret(self, folder: str) -> Path:
+        """The folder that a `SecretMount` of that name is mounted at (it may be absent)."""
+
+    @abstractmethod
+    def open(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """The plain bytes of an artifact.
+
+        Raises MismatchError at its end when they are not those that were backed up; so nothing that was read
+        may be taken as whole before the block has ended.
+        """
+
+
+@dataclass(frozen=True)
+class BackupReport:
+    """What an engine says of the backup that it has just stored."""
+
+    snapshot_time: datetime
+    """The instant that the data is of: restoring gives what the source held then."""
+    source: Source
+    contents: dict[str, int]
+    """Counted inside the backup's own snapshot: `databases`, `tables`, `rows` and so on."""
+    detail: dict[str, Any]
+    """Whatever the engine needs to restore and to compare; kept in the manifest."""
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True)
+class RestoreReport:
+    """What an engine found when it compared what it restored with the manifest."""
+
+    address: str
+    """Where it was restored to, `host:port`."""
+    compared: int
+    contents: dict[str, int]
+    mismatches: tuple[str, ...] = ()
+    """Each names a table, collection or database, what the backup held and what is there now."""
+    notes: tuple[Note, ...] = field(default=())

@@ -1,0 +1,249 @@
+"""What the operator hands a Job (a Task) and gets back from it (a Result, and Progress while it runs).
+
+The Task is JSON in the environment variable HOLDFAST_TASK; it never holds a secret. Secrets and volumes are
+mounted below `HOLDFAST_ROOT` (default /holdfast):
+
+    source/<folder>/<file>            the Secrets that the engine asks for (`PodNeeds.secrets`)
+    destinations/<name>/credentials/  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY
+    destinations/<name>/ca/ca.crt
+    destinations/<name>/volume/       the volume of a `volume` destination
+    scratch/                          an empty folder that vanishes with the pod
+
+The Result is JSON in the termination message, at most 4096 bytes
+(https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/); Progress is a JSON
+line on standard output. Both sides carry `version`, so that an operator refuses what it does not understand.
+"""
+
+from enum import IntEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, Field, TypeAdapter
+
+from holdfast.api.base import Model
+from holdfast.api.destination import Destination
+from holdfast.api.run import Failure, Source
+
+VERSION: Literal[1] = 1
+TASK_VARIABLE = "HOLDFAST_TASK"
+ROOT_VARIABLE = "HOLDFAST_ROOT"
+POD_VARIABLE = "HOLDFAST_POD"
+"""The pod's name, which makes an attempt's folder unique."""
+DEFAULT_ROOT = "/holdfast"
+MAX_RESULT_BYTES = 4096
+
+
+class ExitCode(IntEnum):
+    """How a runner ends. Anything else is a defect."""
+
+    DONE = 0
+    TASK_WRONG = 2
+    SOURCE_FAILED = 3
+    DESTINATION_FAILED = 4
+    MISMATCH = 5
+
+    @property
+    def retryable(self) -> bool:
+        """Whether another attempt may end otherwise."""
+        return self in (ExitCode.SOURCE_FAILED, ExitCode.DESTINATION_FAILED)
+
+
+class BackupTask(Model):
+    """Back one target up to every destination in one pass."""
+
+    version: Literal[1] = VERSION
+    kind: Literal["Backup"] = "Backup"
+    namespace: str
+    policy: str
+    run: str
+    run_uid: str
+    target: str
+    engine: str
+    spec: dict[str, Any]
+    """The engine's section of the policy's target."""
+    destinations: tuple[Destination, ...]
+
+
+class CommittedTarget(Model):
+    """A target whose manifest the commit must find in every destination named."""
+
+    name: str
+    engine: str
+    manifest_sha256: str
+    destinations: tuple[str, ...]
+
+
+class CommitTask(Model):
+    """Read back what a run's targets stored, then write the run's entry in the catalogue."""
+
+    version: Literal[1] = VERSION
+    kind: Literal["Commit"] = "Commit"
+    namespace: str
+    policy: str
+    run: str
+    run_uid: str
+    scheduled_time: AwareDatetime | None = None
+    trigger: str
+    targets: tuple[CommittedTarget, ...]
+    failed_targets: tuple[str, ...] = ()
+    destinations: tuple[Destination, ...]
+
+
+class StoredRun(Model):
+    """A run in one destination; `path` is `<namespace>/<policy>/<run>`, below the destination's prefix."""
+
+    destination: Destination
+    path: str
+
+
+class LookupTask(Model):
+    """Read a run's entry in the catalogue, for a restore without a BackupRun."""
+
+    version: Literal[1] = VERSION
+    kind: Literal["Lookup"] = "Lookup"
+    source: StoredRun
+
+
+class RestoreTask(Model):
+    """Restore one target of a stored run."""
+
+    version: Literal[1] = VERSION
+    kind: Literal["Restore"] = "Restore"
+    namespace: str
+    """Where Services are looked up."""
+    request: str
+    request_uid: str
+    mode: Literal["New"]
+    source: StoredRun
+    target: str
+    engine: str
+    spec: dict[str, Any]
+    """The engine's section of the policy's target, as it was backed up."""
+    override: dict[str, Any] | None = None
+    """The engine's section of the restore request's target."""
+
+
+Task = Annotated[BackupTask | CommitTask | LookupTask | RestoreTask, Field(discriminator="kind")]
+TASK: TypeAdapter[BackupTask | CommitTask | LookupTask | RestoreTask] = TypeAdapter(Task)
+
+
+class Note(Model):
+    """Something that the operator shows as an event; `warning` also goes to the target's status."""
+
+    reason: str
+    message: str
+    warning: bool = False
+
+
+class StoredArtifact(Model):
+    """One stored object of a target, the same bytes in every destination."""
+
+    name: str
+    """Its path below the target's folder: `<attempt>/<artifact>.zst`."""
+    size_bytes: int
+    sha256: str
+
+
+class BackupResult(Model):
+    """A target's backup is stored and its manifest written."""
+
+    version: Literal[1] = VERSION
+    kind: Literal["Backup"] = "Backup"
+    snapshot_time: AwareDatetime
+    source: Source
+    contents: dict[str, int]
+    plain_bytes: int
+    size_bytes: int
+    """Of all artifacts, in one destination."""
+    artifacts: tuple[StoredArtifact, ...]
+    artifacts_omitted: int = 0
+    """How many did not fit here; the manifest names them all."""
+    manifest_sha256: str
+    destinations: tuple[str, ...]
+    """Those that hold the backup and its manifest."""
+    missing: dict[str, str] = Field(default_factory=dict)
+    """Optional destinations that failed, and why."""
+    notes: tuple[Note, ...] = ()
+
+
+class CommitResult(Model):
+    """The run's bytes were read back and its catalogue entry written."""
+
+    version: Literal[1] = VERSION
+    kind: Literal["Commit"] = "Commit"
+    verified_bytes: int
+    """Read back as size and checksum, over all destinations."""
+    recovery_point: AwareDatetime
+    skew_seconds: int
+    size_bytes: int
+    destinations: tuple[str, ...]
+    """Those that hold every target of the run and its catalogue entry."""
+    missing: dict[str, str] = Field(default_factory=dict)
+    aborted_uploads: int = 0
+    notes: tuple[Note, ...] = ()
+
+
+class FoundTarget(Model):
+    """A target of a stored run."""
+
+    name: str
+    engine: str
+    spec: dict[str, Any]
+
+
+class LookupResult(Model):
+    """What the catalogue says of a run."""
+
+    version: Literal[1] = VERSION
+    kind: Literal["Lookup"] = "Lookup"
+    policy: str
+    run: str
+    recovery_point: AwareDatetime
+    targets: tuple[FoundTarget, ...]
+
+
+class RestoreResult(Model):
+    """A target is restored and was compared with its manifest."""
+
+    version: Literal[1] = VERSION
+    kind: Literal["Restore"] = "Restore"
+    snapshot_time: AwareDatetime
+    restore_seconds: float
+    address: str
+    compared: int
+    """Tables, collections or databases whose contents were counted on both sides."""
+    mismatched: int = 0
+    contents: dict[str, int]
+    notes: tuple[Note, ...] = ()
+
+
+class FailedResult(Model):
+    """Why a runner ended with another exit code than 0."""
+
+    version: Literal[1] = VERSION
+    kind: Literal["Failed"] = "Failed"
+    exit_code: int
+    failure: Failure
+    refused: bool = False
+    """Nothing was touched, because the restore's target was not free."""
+    notes: tuple[Note, ...] = ()
+
+
+Result = Annotated[
+    BackupResult | CommitResult | LookupResult | RestoreResult | FailedResult, Field(discriminator="kind")
+]
+RESULT: TypeAdapter[BackupResult | CommitResult | LookupResult | RestoreResult | FailedResult] = TypeAdapter(
+    Result
+)
+
+
+class ProgressLine(Model):
+    """How far a Job has come. Shown in the status; no decision is made from it."""
+
+    version: Literal[1] = VERSION
+    kind: Literal["Progress"] = "Progress"
+    step: str
+    """What is being done: `dumping knowledge_base`."""
+    bytes: int = 0
+    """Plain bytes read from the source, or written to it by a restore."""
+    stored_bytes: int = 0
+    rows: int = 0

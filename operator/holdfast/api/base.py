@@ -1,14 +1,28 @@
 """The base of every model of the contract: camelCase names, frozen, bounded, unknown fields refused."""
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_HUNDRED_YEARS = 100 * 365 * 86400
 
 
 class Model(BaseModel):
@@ -16,12 +30,20 @@ class Model(BaseModel):
 
     `exactly_one` names fields of which exactly one must be set; it is checked here and by the API server.
     `rules` are (CEL expression, message) pairs that only the API server evaluates.
+    `immutable_except` names the only fields that the API server lets change after creation.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+    )
 
     exactly_one: ClassVar[tuple[str, ...]] = ()
     rules: ClassVar[tuple[tuple[str, str], ...]] = ()
+    immutable_except: ClassVar[tuple[str, ...] | None] = None
 
     @model_validator(mode="after")
     def _check_exactly_one(self) -> Self:
@@ -38,6 +60,8 @@ class Model(BaseModel):
         if cls.exactly_one:
             fields = ", ".join(f"has(self.{to_camel(name)})" for name in cls.exactly_one)
             rules.append((f"[{fields}].filter(x, x).size() == 1", _exactly_one_message(cls.exactly_one)))
+        if cls.immutable_except is not None:
+            rules += [_immutable(to_camel(n)) for n in cls.model_fields if n not in cls.immutable_except]
         if rules:
             json_schema["x-kubernetes-validations"] = [{"rule": r, "message": m} for r, m in rules]
         return json_schema
@@ -51,6 +75,12 @@ def _exactly_one_message(names: tuple[str, ...]) -> str:
     return f"exactly one of {', '.join(to_camel(name) for name in names)} must be set"
 
 
+def _immutable(name: str) -> tuple[str, str]:
+    """A rule of the model, not of the field: on a field it is not evaluated when the field comes or goes."""
+    same = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
+    return same, f"{name} is immutable"
+
+
 class Duration(str):
     """A length of time such as `90s`, `1h30m` or `30d`; no sign, no fraction."""
 
@@ -59,8 +89,9 @@ class Duration(str):
 
     @property
     def seconds(self) -> int:
-        """The duration in seconds."""
-        return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)([dhms])", self))
+        """The duration in seconds, but a hundred years at most, so that dates can hold it."""
+        total = sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)([dhms])", self))
+        return min(total, _HUNDRED_YEARS)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -81,10 +112,46 @@ ObjectName = Annotated[str, _string(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", 253)]
 SecretKey = Annotated[str, _string(r"^[-._a-zA-Z0-9]+$", 253)]
 """A key of a Secret."""
 
+Int64 = Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})]
+"""A count or an amount; never negative."""
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 
-Quantity = Annotated[str, _string(r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$", 32)]
+
+def _number_or_text(pattern: str) -> Any:
+    """A Kubernetes quantity: text, or a bare number, which YAML does not quote."""
+    schema = {"x-kubernetes-int-or-string": True, "pattern": pattern, "maxLength": 32, "minimum": 0}
+    return Annotated[str, BeforeValidator(_digits), _string(pattern, 32), WithJsonSchema(schema)]
+
+
+def _digits(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Quantity = Annotated[str, _number_or_text(r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$")]
 """An amount of bytes in Kubernetes' notation, such as `500Gi`."""
+
+CpuQuantity = Annotated[str, _number_or_text(r"^[0-9]+(\.[0-9]+)?m?$")]
+"""A number of CPUs in Kubernetes' notation, such as `500m` or `2`."""
+
+
+def to_utc_second(moment: datetime) -> datetime:
+    """`moment` in UTC without fractions of a second: what a Kubernetes time can say."""
+    return moment.astimezone(UTC).replace(microsecond=0)
+
+
+def format_time(moment: datetime) -> str:
+    """`moment` as Kubernetes writes it: RFC 3339 in UTC, without fractions of a second."""
+    return to_utc_second(moment).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Time = Annotated[
+    AwareDatetime,
+    AfterValidator(to_utc_second),
+    PlainSerializer(format_time, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""A moment, to the second, in UTC."""
 
 
 class SecretRef(Model):

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from holdfast.api.base import DnsLabel, Duration, Model, ObjectName, Quantity, SecretRef
 
-_Path = Annotated[
+Path = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*$", min_length=1, max_length=512),
 ]
@@ -23,7 +23,7 @@ class S3(Model):
     """A bucket of an S3-compatible object store."""
 
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", min_length=3, max_length=63)]
-    prefix: _Path | None = Field(default=None, description="No leading or trailing slash, no `..`.")
+    prefix: Path | None = Field(default=None, description="No leading or trailing slash, no `..`.")
     endpoint: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+/?$", max_length=512)] | None = None
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$", max_length=64)] = "us-east-1"
     credentials_secret: SecretRef | None = Field(
@@ -45,7 +45,7 @@ class Volume(Model):
     """A PersistentVolumeClaim in the same namespace."""
 
     claim_name: ObjectName
-    path: _Path | None = None
+    path: Path | None = None
 
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
         ("!has(self.path) || !self.path.split('/').exists(p, p == '.' || p == '..')",

@@ -1,0 +1,58 @@
+"""Conditions in Kubernetes' shape, and how one is set."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from holdfast.api.base import Time
+from holdfast.api.meta import Lenient
+from holdfast.api.text import Message
+
+Status = Literal["True", "False", "Unknown"]
+
+
+class Condition(Lenient):
+    """One aspect of the object's state, as metav1.Condition has it."""
+
+    type: Annotated[str, Field(min_length=1, max_length=316)]
+    """What the condition is about, in CamelCase."""
+    status: Status
+    """True, False or Unknown."""
+    reason: Annotated[str, Field(pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", max_length=256)]
+    """Why, as one CamelCase word for programs."""
+    message: Message = ""
+    """Why, for people."""
+    last_transition_time: Time
+    """When `status` last changed."""
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """The generation of the spec that this was said of."""
+
+
+def find_condition(conditions: tuple[Condition, ...], type_: str) -> Condition | None:
+    """The condition of that type, if there is one."""
+    return next((condition for condition in conditions if condition.type == type_), None)
+
+
+def set_condition(
+    conditions: tuple[Condition, ...],
+    type_: str,
+    status: Status,
+    reason: str,
+    message: str,
+    now: datetime,
+    observed_generation: int | None = None,
+) -> tuple[Condition, ...]:
+    """`conditions` with this one set; its transition time stays while its status is the same."""
+    old = find_condition(conditions, type_)
+    new = Condition(
+        type=type_,
+        status=status,
+        reason=reason,
+        message=message,
+        last_transition_time=old.last_transition_time if old and old.status == status else now,
+        observed_generation=observed_generation,
+    )
+    if old is None:
+        return (*conditions, new)
+    return tuple(new if condition is old else condition for condition in conditions)

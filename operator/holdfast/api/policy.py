@@ -1,0 +1,245 @@
+"""BackupPolicy: what is backed up, when, to where, and how long it is kept."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from holdfast.api.base import DnsLabel, Duration, Int64, Model, SecretRef, Time
+from holdfast.api.conditions import Condition
+from holdfast.api.destination import Destination, Retention
+from holdfast.api.meta import AGE, Column, Lenient, Resource, condition_column
+from holdfast.api.notification import Notification
+from holdfast.api.runner import Runner
+from holdfast.api.schedule import Cron, TimeZone
+from holdfast.api.selector import LabelSelector
+from holdfast.api.target import Target
+
+
+def _more_than_zero(field: str) -> tuple[str, str]:
+    return f"!has(self.{field}) || self.{field}.matches('[1-9]')", f"{field} must be longer than zero"
+
+
+class Age(Model):
+    """Encryption by age (age-encryption.org) to X25519 recipients."""
+
+    recipients: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^age1[02-9ac-hj-np-z]{58}$", max_length=62)], ...],
+        Field(min_length=1, max_length=20),
+    ]
+    """Public keys; each of their owners can decrypt."""
+    identity_secret: SecretRef | None = None
+    """The Secret whose key identity decrypts; mounted by restores and drills only."""
+
+
+class Encryption(Model):
+    """How the stored bytes are encrypted."""
+
+    age: Age
+    """By age."""
+
+
+class VerificationPolicy(Model):
+    """When and how the newest run is proved."""
+
+    schedule: Cron
+    """A cron expression, in the policy's time zone."""
+    mode: Literal["Restore", "Checksum"] = "Restore"
+    """Restore drills into a sandbox server and compares; Checksum reads the stored bytes back."""
+
+
+class Objectives(Model):
+    """What the policy promises; what is measured is shown against it."""
+
+    rpo: Duration | None = None
+    """How old the newest recovery point may be, such as `1h`."""
+    rto: Duration | None = None
+    """How long a restore may take, such as `15m`."""
+
+
+class Hook(Model):
+    """A command that is run in pods of the application."""
+
+    rules: ClassVar[tuple[tuple[str, str], ...]] = (_more_than_zero("timeout"),)
+
+    name: DnsLabel
+    """Unique among the hooks of its list."""
+    pod_selector: LabelSelector
+    """The pods it is run in."""
+    container: DnsLabel | None = None
+    """The container; none is the pod's first."""
+    command: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=4096)], ...], Field(min_length=1, max_length=50)
+    ]
+    """The program and its arguments; no shell is added."""
+    timeout: Duration = Duration("30s")
+    """How long it may take, such as `30s`."""
+    on_error: Literal["Fail", "Continue"] = "Fail"
+    """Whether the run fails with it."""
+
+
+class Hooks(Model):
+    """Commands around a run."""
+
+    before: Annotated[tuple[Hook, ...], Field(max_length=20)] = ()
+    """Run one after the other before the first target's snapshot."""
+    after: Annotated[tuple[Hook, ...], Field(max_length=20)] = ()
+    """Run one after the other after the last target's end, also when the run failed."""
+
+
+class History(Model):
+    """How many BackupRun objects are kept beyond those whose data is kept."""
+
+    succeeded: Annotated[int, Field(ge=0, le=1000)] = 30
+    """Runs that succeeded, wholly or partially."""
+    failed: Annotated[int, Field(ge=0, le=1000)] = 10
+    """Runs that ended in any other way."""
+
+
+class BackupPolicySpec(Model):
+    """What is backed up, when, to where, and how long it is kept."""
+
+    rules: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("self.timeZone != 'Local' && timestamp('2000-01-01T00:00:00Z').getHours(self.timeZone) >= 0",
+         "timeZone must be the IANA name of a time zone, such as Asia/Ho_Chi_Minh or UTC"),
+        ("has(self.encryption) || !self.targets.exists(t, has(t.objects) && 'Secret' in t.objects.kinds)",
+         "targets with objects.kinds Secret need encryption"),
+        _more_than_zero("startingDeadline"),
+        _more_than_zero("activeDeadline"),
+    )  # fmt: skip
+
+    schedule: Cron | None = None
+    """Five cron fields, or a macro such as @daily; none means that runs are made by hand only."""
+    time_zone: TimeZone = "UTC"
+    """The IANA name of the time zone of the schedules."""
+    jitter: Duration | None = None
+    """The start is put off by up to this, such as `5m`, always the same for one policy."""
+    suspend: bool = False
+    """While true no scheduled run starts; runs made by hand do."""
+    concurrency_policy: Literal["Forbid", "Queue"] = "Forbid"
+    """What becomes of a slot that is due while a run is going: Forbid skips it, Queue lets it wait."""
+    catch_up: Literal["None", "Latest"] = "Latest"
+    """After downtime: Latest starts the newest missed slot, None no slot; the others become Missed runs."""
+    starting_deadline: Duration = Duration("1h")
+    """How late a slot still starts as planned, such as `1h`; of later ones catchUp decides."""
+    active_deadline: Duration = Duration("6h")
+    """How long a run may take, such as `6h`, before it is failed."""
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    """How often a target that failed is tried again in the same run."""
+    targets: Annotated[tuple[Target, ...], Field(min_length=1, max_length=20)]
+    """What is backed up: 1 to 20, each a name and the section of exactly one engine."""
+    destinations: Annotated[tuple[Destination, ...], Field(min_length=1, max_length=5)]
+    """Where to: 1 to 5; every byte read from a target goes to all of them at once."""
+    encryption: Encryption | None = None
+    """Without it what is stored is not encrypted by Holdfast."""
+    retention: Retention | None = None
+    """Which runs are kept; without it all are."""
+    verification: VerificationPolicy | None = None
+    """When the newest run is proved to be restorable."""
+    objectives: Objectives | None = None
+    """The recovery objectives that are promised."""
+    hooks: Hooks | None = None
+    """Commands that are run in the application's pods around a run."""
+    notifications: Annotated[tuple[Notification, ...], Field(max_length=20)] = ()
+    """Who is told of what."""
+    deletion_policy: Literal["Retain", "Delete"] = "Retain"
+    """What happens to the stored data when the policy or a run is deleted."""
+    history: History = History()
+    """How many BackupRun objects are kept."""
+    runner: Runner | None = None
+    """How the pods of the policy's Jobs are run."""
+
+
+class RecoveryWindow(Lenient):
+    """The span of time that a destination can restore to."""
+
+    first: Time | None = None
+    """The oldest recovery point."""
+    last: Time | None = None
+    """The newest recovery point."""
+    copies: Int64 = 0
+    """The number of runs that are stored."""
+
+
+class KeptRun(Lenient):
+    """A run that is kept, and why."""
+
+    run: Annotated[str, Field(max_length=63)]
+    """The name of the BackupRun."""
+    reasons: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=10)] = ()
+    """The rules of the retention that keep it."""
+
+
+class RetentionPlan(Lenient):
+    """What the retention will do next."""
+
+    time: Time | None = None
+    """When it was made."""
+    delete: Annotated[tuple[Annotated[str, Field(max_length=63)], ...], Field(max_length=100)] = ()
+    """The runs whose data goes next."""
+    keep: Annotated[tuple[KeptRun, ...], Field(max_length=100)] = ()
+    """The runs that are kept, newest first."""
+
+
+class Measured(Lenient):
+    """What the objectives are held against."""
+
+    rpo_seconds: Int64 | None = None
+    """Seconds since the newest recovery point."""
+    rto_seconds: Int64 | None = None
+    """Seconds that the last restore or drill took."""
+
+
+class BackupPolicyStatus(Lenient):
+    """What the operator has done and seen of the policy."""
+
+    observed_generation: Int64 | None = None
+    """The generation of the spec that this status speaks of."""
+    next_schedule_time: Time | None = None
+    """When the next run starts."""
+    last_schedule_time: Time | None = None
+    """The slot of the last run that was scheduled."""
+    last_run: Annotated[str, Field(max_length=63)] | None = None
+    """The name of the newest BackupRun."""
+    last_successful_time: Time | None = None
+    """When the last run that succeeded ended."""
+    last_verified_time: Time | None = None
+    """When a run was last proved to be restorable."""
+    recovery_window: Annotated[dict[str, RecoveryWindow], Field(max_length=20)] | None = None
+    """By destination: the span of time that it can restore to."""
+    stored_bytes: Annotated[dict[str, Int64], Field(max_length=20)] | None = None
+    """By destination: the bytes that are stored there."""
+    missed_runs: Int64 = 0
+    """How many slots were missed since the last success."""
+    retention_plan: RetentionPlan | None = None
+    """What the retention will do next."""
+    measured: Measured | None = None
+    """The recovery point and recovery time as measured."""
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
+    """Ready, DestinationsReachable, BackupFresh, RecoveryVerified, ObjectivesMet and WALArchiving."""
+
+
+class BackupPolicy(Resource):
+    """What of a namespace is backed up, when, to where, and how long it is kept."""
+
+    plural: ClassVar[str] = "backuppolicies"
+    singular: ClassVar[str] = "backuppolicy"
+    short_name: ClassVar[str] = "bp"
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("SCHEDULE", ".spec.schedule"),
+        Column("SUSPENDED", ".spec.suspend", "boolean"),
+        Column("LAST-SUCCESS", ".status.lastSuccessfulTime", "date"),
+        Column("LAST-VERIFIED", ".status.lastVerifiedTime", "date"),
+        Column("NEXT", ".status.nextScheduleTime"),  # a column of type date shows no moment that is to come
+        condition_column("READY", "Ready"),
+        AGE,
+    )
+    rules: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("self.metadata.name.size() <= 45",
+         "metadata.name must have at most 45 characters: a run's name adds 13"),
+    )  # fmt: skip
+
+    kind: Literal["BackupPolicy"] = "BackupPolicy"
+    spec: BackupPolicySpec
+    """What is wanted."""
+    status: BackupPolicyStatus = BackupPolicyStatus()
+    """What the operator has done and seen."""

@@ -1,0 +1,230 @@
+"""RestoreRequest: bring targets of a run back."""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AwareDatetime, Field, WithJsonSchema, computed_field
+
+from holdfast.api.base import DnsLabel, Int64, Model, ObjectName, SecretRef, Time
+from holdfast.api.conditions import Condition
+from holdfast.api.destination import Location, Path
+from holdfast.api.meta import AGE, Column, Lenient, Resource
+from holdfast.api.run import Contents, Failure, Progress, ShortText, TargetPhase
+from holdfast.api.target import RestoreTarget
+from holdfast.api.text import Message, Warnings, human_bytes, human_seconds
+
+Moment = Annotated[AwareDatetime, WithJsonSchema({"type": "string", "format": "date-time"})]
+"""A moment with its time zone; fractions of a second are kept."""
+
+
+class RestorePhase(StrEnum):
+    """Where a restore stands."""
+
+    PENDING = "Pending"
+    SAFETY_BACKUP = "SafetyBackup"
+    RUNNING = "Running"
+    VERIFYING = "Verifying"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    REFUSED = "Refused"
+    CANCELLED = "Cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing more will be done for the request."""
+        return self in (
+            RestorePhase.SUCCEEDED,
+            RestorePhase.FAILED,
+            RestorePhase.REFUSED,
+            RestorePhase.CANCELLED,
+        )
+
+
+class PolicySource(Model):
+    """A run of a policy, chosen by its age."""
+
+    name: ObjectName
+    """The name of a BackupPolicy in the same namespace."""
+    select: Literal["Latest", "LatestVerified"] = "Latest"
+    """The newest run that succeeded, or the newest that a drill has proved."""
+    not_after: Moment | None = None
+    """Only runs whose recovery point is not later than this."""
+
+
+class RunSource(Model):
+    """A run by its name."""
+
+    name: ObjectName
+    """The name of a BackupRun in the same namespace."""
+
+
+class LocationSource(Location):
+    """A run in a bucket or on a volume, for when the cluster and its catalogue are gone."""
+
+    path: Path
+    """The run's folder below the location's prefix: namespace/policy/run."""
+    identity_secret: SecretRef | None = None
+    """The Secret whose key identity decrypts the run."""
+
+    rules: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("!self.path.matches('(^|/)[.][.]?(/|$)')", "path must not contain . or .. as a part of the path"),
+    )  # fmt: skip
+
+
+class RestoreSource(Model):
+    """The run that is brought back; exactly one of the three."""
+
+    exactly_one: ClassVar[tuple[str, ...]] = ("policy_ref", "run_ref", "location")
+
+    policy_ref: PolicySource | None = None
+    """A policy's newest run."""
+    run_ref: RunSource | None = None
+    """A run by its name."""
+    location: LocationSource | None = None
+    """A path in a bucket or on a volume."""
+
+
+class RestoreRequestSpec(Model):
+    """What is brought back, to where, and how."""
+
+    immutable_except: ClassVar[tuple[str, ...] | None] = ("cancel",)
+    rules: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("!has(self.pointInTime) || !has(self.source.runRef)",
+         "pointInTime needs source.policyRef or source.location: a run has one recovery point only"),
+        ("!has(self.pointInTime) || !has(self.source.policyRef) || !has(self.source.policyRef.notAfter)",
+         "pointInTime and source.policyRef.notAfter exclude each other"),
+        ("(self.mode == 'InPlace') == has(self.confirm)",
+         "confirm must be set with mode InPlace, to the policy's name, and with no other mode"),
+        ("!has(self.confirm) || !has(self.source.policyRef) || self.confirm == self.source.policyRef.name",
+         "confirm must equal the name of the policy"),
+        ("!oldSelf.cancel || self.cancel", "cancel cannot be taken back"),
+    )  # fmt: skip
+
+    source: RestoreSource
+    """The run that is brought back."""
+    point_in_time: Moment | None = None
+    """The moment whose state is wanted; the targets must have continuous WAL."""
+    mode: Literal["New", "InPlace", "Sandbox"] = "New"
+    """New refuses to touch what exists; InPlace replaces it; Sandbox is a drill and touches nothing."""
+    confirm: ObjectName | None = None
+    """With mode InPlace: the policy's name once more, as a guard against accidents."""
+    safety_backup: bool = True
+    """With mode InPlace: a run first; when it fails, nothing is replaced."""
+    targets: Annotated[tuple[RestoreTarget, ...], Field(max_length=20)] = ()
+    """Which targets and to where; none: all, to where they came from."""
+    cancel: bool = False
+    """Set to true to stop the restore; it cannot be taken back."""
+
+
+class Comparison(Lenient):
+    """What was restored, compared with what was counted in the backup's own snapshot."""
+
+    compared: Int64 = 0
+    """How many counts were compared."""
+    mismatched: Int64 = 0
+    """How many of them differ."""
+    details: Warnings = ()
+    """The differences."""
+
+
+class RestoreTargetStatus(Lenient):
+    """What became of one target."""
+
+    name: DnsLabel
+    """The target's name."""
+    engine: ShortText
+    """The target's engine."""
+    phase: TargetPhase = TargetPhase.PENDING
+    """Where it stands."""
+    job: ShortText | None = None
+    """The name of its Job."""
+    attempts: Annotated[int, Field(ge=0)] = 0
+    """How often it was tried."""
+    start_time: Time | None = None
+    """When its first pod started."""
+    completion_time: Time | None = None
+    """When it ended."""
+    address: ShortText | None = None
+    """Host and port of the server that is restored to."""
+    progress: Progress | None = None
+    """How far it has come."""
+    contents: Contents | None = None
+    """What was counted after the restore."""
+    verification: Comparison | None = None
+    """What was restored, compared with the backup."""
+    failure: Failure | None = None
+    """Why it failed."""
+    warnings: Warnings = ()
+    """What did not stop the restore but should be known."""
+
+
+class RestoreRequestStatus(Lenient):
+    """What became of the restore."""
+
+    observed_generation: Int64 | None = None
+    """The generation of the spec that this status speaks of."""
+    phase: RestorePhase | None = None
+    """Where the restore stands."""
+    source: Annotated[str, Field(max_length=2048)] | None = None
+    """The run that is restored, or the path of its folder."""
+    start_time: Time | None = None
+    """When the first Job was made."""
+    completion_time: Time | None = None
+    """When it ended."""
+    recovery_point: Time | None = None
+    """The moment whose state was brought back."""
+    data_loss_seconds: Int64 | None = None
+    """Seconds between the recovery point and the request: changes made in them are lost."""
+    restore_seconds: Int64 | None = None
+    """Seconds from start to end."""
+    verification: Comparison | None = None
+    """What was restored, compared with the backup, over all targets."""
+    rollback: Message | None = None
+    """How to go back to what was there before."""
+    reason: ShortText | None = None
+    """Why it is in its phase, as one CamelCase word."""
+    message: Message | None = None
+    """Why it is in its phase, for people."""
+    targets: Annotated[tuple[RestoreTargetStatus, ...], Field(max_length=20)] = ()
+    """What became of each target."""
+    conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
+    """Complete."""
+
+    @computed_field
+    def progress(self) -> str | None:
+        """Targets that are done, of how many, and the bytes that were restored."""
+        if not self.targets:
+            return None
+        done = sum(target.phase is TargetPhase.SUCCEEDED for target in self.targets)
+        restored = sum(target.progress.bytes or 0 for target in self.targets if target.progress)
+        return f"{done}/{len(self.targets)}" + (f" {human_bytes(restored)}" if restored else "")
+
+    @computed_field
+    def restore_time(self) -> str | None:
+        """`restoreSeconds` for people."""
+        return None if self.restore_seconds is None else human_seconds(self.restore_seconds)
+
+
+class RestoreRequest(Resource):
+    """Brings targets of a run back: to a new place, over what is there, or into a sandbox as a drill."""
+
+    plural: ClassVar[str] = "restorerequests"
+    singular: ClassVar[str] = "restorerequest"
+    short_name: ClassVar[str] = "rr"
+    columns: ClassVar[tuple[Column, ...]] = (
+        Column("SOURCE", ".status.source"),
+        Column("MODE", ".spec.mode"),
+        Column("PHASE", ".status.phase"),
+        Column("PROGRESS", ".status.progress"),
+        Column("RESTORE-TIME", ".status.restoreTime"),
+        AGE,
+    )
+    rules: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("self.metadata.name.size() <= 63", "metadata.name must have at most 63 characters"),
+    )  # fmt: skip
+
+    kind: Literal["RestoreRequest"] = "RestoreRequest"
+    spec: RestoreRequestSpec
+    """What is wanted."""
+    status: RestoreRequestStatus = RestoreRequestStatus()
+    """What became of it."""

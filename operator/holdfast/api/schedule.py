@@ -1,0 +1,35 @@
+"""When something is due: cron expressions and time zones, as far as a pattern can say it."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+_MONTHS = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC"
+_DAYS = "SUN|MON|TUE|WED|THU|FRI|SAT"
+_MACROS = "@(hourly|daily|midnight|weekly|monthly|yearly|annually)"
+
+
+def _field(value: str) -> str:
+    part = rf"(\*|({value})(-({value}))?)(/[1-9][0-9]?)?"
+    return f"{part}(,{part})*"
+
+
+CRON_PATTERN = "^(?i:{}|{})$".format(
+    _MACROS,
+    " +".join(
+        _field(value)
+        for value in (
+            "[0-5]?[0-9]",
+            "[01]?[0-9]|2[0-3]",
+            "0?[1-9]|[12][0-9]|3[01]",
+            f"0?[1-9]|1[0-2]|{_MONTHS}",
+            f"[0-7]|{_DAYS}",
+        )
+    ),
+)
+
+Cron = Annotated[str, Field(pattern=CRON_PATTERN, max_length=256)]
+"""Five fields, with names and 7 for Sunday, or a macro such as @daily; no seconds, no `L W # ?`."""
+
+TimeZone = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$", max_length=64)]
+"""An IANA name. A rule of the spec refuses unknown ones and `Local`."""

@@ -1,0 +1,53 @@
+"""A target of a policy or a restore request: a name and the section of exactly one registered engine."""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import create_model
+
+from holdfast.api.base import DnsLabel, Model
+from holdfast.engines.registry import ENGINES
+
+_RESTORABLE = {name: engine for name, engine in ENGINES.items() if engine.restore_spec is not Model}
+
+
+class _EngineChoice(Model):
+    name: DnsLabel
+    """Unique among the targets; part of the path of what is stored."""
+
+    @property
+    def engine(self) -> str:
+        """The name of the engine whose section is set."""
+        return next(name for name in self.exactly_one if getattr(self, name) is not None)
+
+    @property
+    def engine_spec(self) -> Model:
+        """The section that is set: the engine's `target_spec` or `restore_spec`."""
+        spec = getattr(self, self.engine)
+        assert isinstance(spec, Model)
+        return spec
+
+
+class Target(_EngineChoice):
+    """What is backed up: a name, and the section of exactly one engine."""
+
+    exactly_one: ClassVar[tuple[str, ...]] = tuple(ENGINES)
+
+
+class RestoreTarget(_EngineChoice):
+    """What is restored, to where, and which part of it: a target's name, and its engine's section."""
+
+    exactly_one: ClassVar[tuple[str, ...]] = tuple(_RESTORABLE)
+
+
+if not TYPE_CHECKING:
+
+    def _with_sections(base: type[Model], specs: dict[str, type[Model]]) -> type[Model]:
+        sections: dict[str, Any] = {name: (spec | None, None) for name, spec in specs.items()}
+        return create_model(
+            base.__name__, __base__=base, __module__=__name__, __doc__=base.__doc__, **sections
+        )
+
+    Target = _with_sections(Target, {name: engine.target_spec for name, engine in ENGINES.items()})
+    RestoreTarget = _with_sections(
+        RestoreTarget, {name: engine.restore_spec for name, engine in _RESTORABLE.items()}
+    )

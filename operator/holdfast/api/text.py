@@ -1,0 +1,52 @@
+"""Text of a status: cut to its limit rather than refused, so that a status can always be written."""
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+MAX_WARNINGS = 20
+_MESSAGE = 2048
+_LOG_TAIL = 4096
+_BINARY_UNITS = ("", "Ki", "Mi", "Gi", "Ti", "Pi")
+
+
+def _cut_end(value: object) -> object:
+    return value[: _MESSAGE - 1] + "…" if isinstance(value, str) and len(value) > _MESSAGE else value
+
+
+def _cut_start(value: object) -> object:
+    return value[-_LOG_TAIL:] if isinstance(value, str) else value
+
+
+def _cut_list(value: object) -> object:
+    if not isinstance(value, tuple | list) or len(value) <= MAX_WARNINGS:
+        return value
+    return (*value[: MAX_WARNINGS - 1], f"and {len(value) - MAX_WARNINGS + 1} more")
+
+
+Message = Annotated[str, BeforeValidator(_cut_end), Field(max_length=_MESSAGE)]
+"""A message for people; cut at its end."""
+
+LogTail = Annotated[str, BeforeValidator(_cut_start), Field(max_length=_LOG_TAIL)]
+"""The last lines of a log; cut at its start."""
+
+Warnings = Annotated[tuple[Message, ...], BeforeValidator(_cut_list), Field(max_length=MAX_WARNINGS)]
+"""Messages for people; of more than fit the last says how many are left out."""
+
+
+def human_bytes(count: int) -> str:
+    """`count` bytes with a binary unit and three digits at most, such as `1.2Gi` or `512`."""
+    value, unit = float(count), 0
+    while value >= 1023.5 and unit < len(_BINARY_UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    text = f"{value:.1f}" if unit and value < 9.95 else f"{value:.0f}"
+    return text + _BINARY_UNITS[unit]
+
+
+def human_seconds(seconds: int) -> str:
+    """`seconds` as a duration such as `42s`, `3m5s` or `2h10m`."""
+    minutes, second = divmod(seconds, 60)
+    hours, minute = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minute}m"
+    return f"{minutes}m{second}s" if minutes else f"{second}s"

@@ -1,0 +1,68 @@
+"""Run commands, wait for conditions and show progress."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class OnenodeError(Exception):
+    """Something that the user is told in one message, without a traceback."""
+
+
+def run(*argv: str | Path, stdin: str | None = None, env: dict[str, str] | None = None) -> str:
+    """Run a command and return its standard output; raises OnenodeError with its standard error."""
+    result = subprocess.run(
+        [str(word) for word in argv], input=stdin, env=env, capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        output = (result.stderr.strip() or result.stdout.strip())[-4000:]
+        raise OnenodeError(f"{argv[0]} ended with {result.returncode}: {output}\n  command: {argv}")
+    return result.stdout
+
+
+def succeeds(*argv: str | Path) -> bool:
+    """Whether a command ends with 0; its output is not shown."""
+    return subprocess.run([str(word) for word in argv], capture_output=True, check=False).returncode == 0
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout: float) -> None:
+    """Poll a condition until it holds; raises OnenodeError after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise OnenodeError(f"{what}: not so after {timeout:.0f} s")
+        time.sleep(0.05)
+
+
+def say(message: str) -> None:
+    """Tell a person something: on standard error, since standard output belongs to the answers."""
+    print(message, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def step(what: str) -> Iterator[None]:
+    """Show what is being done, the seconds while it lasts, and how long it took."""
+    start = time.monotonic()
+    done = threading.Event()
+    terminal = sys.stderr.isatty()
+
+    def show_elapsed() -> None:
+        # Rewriting one line suits a terminal; a log gets a line now and then.
+        while not done.wait(1 if terminal else 15):
+            seconds = time.monotonic() - start
+            print(f"\r • {what} … {seconds:.0f} s", end="" if terminal else "\n", file=sys.stderr, flush=True)
+
+    ticker = threading.Thread(target=show_elapsed, daemon=True)
+    ticker.start()
+    mark = "✗"
+    try:
+        yield
+        mark = "✓"
+    finally:
+        done.set()
+        ticker.join()
+        say(f"{chr(13) if terminal else ''} {mark} {what} ({time.monotonic() - start:.1f} s)")

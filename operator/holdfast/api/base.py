@@ -118,20 +118,24 @@ Int64 = Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-def _number_or_text(pattern: str) -> Any:
-    """A Kubernetes quantity: text, or a bare number, which YAML does not quote."""
-    schema = {"x-kubernetes-int-or-string": True, "pattern": pattern, "maxLength": 32, "minimum": 0}
-    return Annotated[str, BeforeValidator(_digits), _string(pattern, 32), WithJsonSchema(schema)]
-
-
 def _digits(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-Quantity = Annotated[str, _number_or_text(r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$")]
+def _int_or_string(pattern: str) -> WithJsonSchema:
+    """What Kubernetes takes for a quantity: text, or a bare number, which YAML does not quote."""
+    return WithJsonSchema(
+        {"x-kubernetes-int-or-string": True, "pattern": pattern, "maxLength": 32, "minimum": 0}
+    )
+
+
+_BYTES = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$"
+_CPUS = r"^[0-9]+(\.[0-9]+)?m?$"
+
+Quantity = Annotated[str, _string(_BYTES, 32), BeforeValidator(_digits), _int_or_string(_BYTES)]
 """An amount of bytes in Kubernetes' notation, such as `500Gi`."""
 
-CpuQuantity = Annotated[str, _number_or_text(r"^[0-9]+(\.[0-9]+)?m?$")]
+CpuQuantity = Annotated[str, _string(_CPUS, 32), BeforeValidator(_digits), _int_or_string(_CPUS)]
 """A number of CPUs in Kubernetes' notation, such as `500m` or `2`."""
 
 
@@ -158,20 +162,25 @@ class SecretRef(Model):
     """A Secret in the same namespace."""
 
     name: ObjectName
+    """The Secret's name."""
 
 
 class Service(Model):
     """A Service in the same namespace."""
 
     name: ObjectName
+    """The Service's name."""
     port: Port
+    """The Service's TCP port."""
 
 
 class Host(Model):
     """A host outside of the namespace, by DNS name or IP address."""
 
     name: Annotated[str, _string(r"^[a-zA-Z0-9]([-a-zA-Z0-9.:]*[a-zA-Z0-9])?$", 253)]
+    """DNS name or IP address."""
     port: Port
+    """TCP port."""
 
 
 class Addressed(Model):
@@ -179,8 +188,10 @@ class Addressed(Model):
 
     exactly_one: ClassVar[tuple[str, ...]] = ("service", "host")
 
-    service: Service | None = Field(default=None, description="A Service in the same namespace.")
-    host: Host | None = Field(default=None, description="A host outside of the namespace.")
+    service: Service | None = None
+    """A Service in the same namespace."""
+    host: Host | None = None
+    """A host outside of the namespace, by DNS name or IP address."""
 
     def address(self, namespace: str) -> tuple[str, int]:
         """The host name and port to connect to from a pod in `namespace`."""

@@ -190,7 +190,7 @@ class RestoreRequestStatus(Lenient):
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
     """Complete."""
 
-    @computed_field
+    @computed_field(json_schema_extra={"maxLength": 32})
     def progress(self) -> str | None:
         """Targets that are done, of how many, and the bytes that were restored."""
         if not self.targets:
@@ -199,7 +199,7 @@ class RestoreRequestStatus(Lenient):
         restored = sum(target.progress.bytes or 0 for target in self.targets if target.progress)
         return f"{done}/{len(self.targets)}" + (f" {human_bytes(restored)}" if restored else "")
 
-    @computed_field
+    @computed_field(json_schema_extra={"maxLength": 32})
     def restore_time(self) -> str | None:
         """`restoreSeconds` for people."""
         return None if self.restore_seconds is None else human_seconds(self.restore_seconds)

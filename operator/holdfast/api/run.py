@@ -214,18 +214,18 @@ class BackupRunStatus(Lenient):
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
     """Complete and Verified."""
 
-    @computed_field
+    @computed_field(json_schema_extra={"maxLength": 32})
     def targets_succeeded(self) -> str | None:
         """Targets that succeeded, of how many."""
         done = sum(target.phase is TargetPhase.SUCCEEDED for target in self.targets)
         return f"{done}/{len(self.targets)}" if self.targets else None
 
-    @computed_field
+    @computed_field(json_schema_extra={"maxLength": 32})
     def size(self) -> str | None:
         """`sizeBytes` for people."""
         return None if self.size_bytes is None else human_bytes(self.size_bytes)
 
-    @computed_field
+    @computed_field(json_schema_extra={"maxLength": 32})
     def duration(self) -> str | None:
         """`durationSeconds` for people."""
         return None if self.duration_seconds is None else human_seconds(self.duration_seconds)

@@ -14,3 +14,4 @@ class LabelSelector(Model):
     """Objects that carry all these labels."""
 
     match_labels: Annotated[dict[LabelKey, LabelValue], Field(min_length=1, max_length=20)]
+    """Labels and their values, all of which an object must carry."""

@@ -24,13 +24,13 @@ def _cut_list(value: object) -> object:
     return (*value[: MAX_WARNINGS - 1], f"and {len(value) - MAX_WARNINGS + 1} more")
 
 
-Message = Annotated[str, BeforeValidator(_cut_end), Field(max_length=_MESSAGE)]
+Message = Annotated[str, Field(max_length=_MESSAGE), BeforeValidator(_cut_end)]
 """A message for people; cut at its end."""
 
-LogTail = Annotated[str, BeforeValidator(_cut_start), Field(max_length=_LOG_TAIL)]
+LogTail = Annotated[str, Field(max_length=_LOG_TAIL), BeforeValidator(_cut_start)]
 """The last lines of a log; cut at its start."""
 
-Warnings = Annotated[tuple[Message, ...], BeforeValidator(_cut_list), Field(max_length=MAX_WARNINGS)]
+Warnings = Annotated[tuple[Message, ...], Field(max_length=MAX_WARNINGS), BeforeValidator(_cut_list)]
 """Messages for people; of more than fit the last says how many are left out."""
 
 

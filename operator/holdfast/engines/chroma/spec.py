@@ -13,14 +13,18 @@ class Tenant(Model):
     """A tenant and those of its databases that are backed up; no endpoint of Chroma lists tenants."""
 
     name: Name
+    """The tenant's name."""
     databases: Annotated[tuple[Name, ...], Field(min_length=1, max_length=100)] = ("default_database",)
+    """The names of its databases."""
 
 
 class Collections(Model):
     """Which collections: shell patterns on their names."""
 
     include: Annotated[tuple[Name, ...], Field(min_length=1, max_length=100)] = ("*",)
+    """Collections that are backed up."""
     exclude: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
+    """Collections that are left out, though included."""
 
 
 class Tls(Model):
@@ -39,6 +43,7 @@ class ChromaTarget(Addressed):
     tenants: Annotated[tuple[Tenant, ...], Field(min_length=1, max_length=100)] = (
         Tenant(name="default_tenant"),
     )
+    """The tenants that are backed up."""
     collections: Collections = Collections()
 
 

@@ -13,11 +13,14 @@ class Paths(Model):
     """Which files: shell patterns below the volume's root."""
 
     include: Annotated[tuple[Pattern, ...], Field(min_length=1, max_length=100)] = ("**",)
+    """Files that are backed up."""
     exclude: Annotated[tuple[Pattern, ...], Field(max_length=100)] = ()
+    """Files that are left out, though included."""
 
 
 class FilesTarget(Model):
     """The files of a PersistentVolumeClaim."""
 
     claim_name: ObjectName
+    """The claim's name."""
     paths: Paths = Paths()

@@ -14,4 +14,5 @@ class ObjectsTarget(Model):
     kinds: Annotated[tuple[Literal["ConfigMap", "Secret"], ...], Field(min_length=1, max_length=2)] = (
         "ConfigMap",
     )
+    """The kinds of objects that are backed up; Secret needs the policy's encryption."""
     selector: LabelSelector | None = None

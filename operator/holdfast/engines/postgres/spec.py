@@ -14,14 +14,18 @@ class CredentialsSecret(Model):
     """A Secret with a role's name and password."""
 
     name: ObjectName
+    """The Secret's name."""
     username_key: SecretKey = "username"
+    """The key that holds the role's name."""
     password_key: SecretKey = "password"  # noqa: S105 the key's name
+    """The key that holds the password."""
 
 
 class Tls(Model):
     """How the connection is encrypted and the server verified, in libpq's terms."""
 
     mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "verify-full"
+    """libpq's sslmode: verify-full checks certificate and host name, require encrypts and checks nothing."""
     ca_secret: SecretRef | None = Field(default=None, description="Key ca.crt.")
 
 
@@ -29,6 +33,7 @@ class Standby(Addressed):
     """A streaming standby to read from, so that the primary is left alone."""
 
     max_lag: Duration = Duration("5m")
+    """How far behind the primary the standby may be, such as `5m`."""
     fallback_to_primary: bool = Field(
         default=True, description="Read from the primary when the standby is away or lags more than maxLag."
     )
@@ -38,7 +43,9 @@ class WalArchiving(Model):
     """Continuous archiving of the write-ahead log."""
 
     enabled: bool = True
+    """Whether the log is archived."""
     max_lag: Duration = Duration("10s")
+    """How old the newest change that is not archived yet may get, such as `10s`."""
 
 
 class PostgresTarget(Addressed):
@@ -54,6 +61,7 @@ class PostgresTarget(Addressed):
         default=None, description="Default: every database that accepts connections and is no template."
     )
     method: Literal["Logical", "Physical", "SchemaOnly"] = "Logical"
+    """Logical dumps each database, Physical copies the whole cluster, SchemaOnly leaves the rows out."""
     wal_archiving: WalArchiving | None = None
 
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -66,6 +74,7 @@ class VolumeClaim(Model):
     """A PersistentVolumeClaim that a physical backup is laid down on."""
 
     claim_name: ObjectName
+    """The claim's name."""
 
 
 class PostgresRestore(Addressed):

@@ -1,0 +1,254 @@
+"""A real kube-apiserver with its etcd on loopback, for tests that need the API and no node."""
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import secrets
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+START_SECONDS = 60
+DEFAULT_CONTROLLERS = ("job", "garbage-collector", "ttl-after-finished", "namespace", "serviceaccount")
+
+
+class ApiServerError(Exception):
+    """A server did not start or an answer was not a success."""
+
+
+class ApiServer:
+    """etcd and kube-apiserver, with RBAC, and the controllers asked for; a context manager.
+
+    `controllers` are names of kube-controller-manager's controllers, with or without `-controller`; with none
+    it is not started, and then no finalizer of a namespace, no Job and no owner reference is acted upon.
+    The servers die with the thread that started them, however it ends.
+    """
+
+    def __init__(self, controllers: tuple[str, ...] = ()) -> None:
+        self._controllers = controllers
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._token = secrets.token_hex(16)
+        self._connection: http.client.HTTPSConnection | None = None
+        self.port = 0
+
+    def __enter__(self) -> Self:
+        self.folder = Path(tempfile.mkdtemp(prefix="holdfast-api-", dir=_memory_folder()))
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        # What they hold is thrown away: nothing is gained by letting them end in peace.
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.wait()
+        self._processes.clear()
+        shutil.rmtree(self.folder)
+
+    @property
+    def url(self) -> str:
+        """The address of the API."""
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig."""
+        return self.folder / "admin.kubeconfig"
+
+    def kubeconfig_for(self, service_account: str, namespace: str = "default") -> Path:
+        """A kubeconfig with a token, good for an hour, of a service account that exists."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token"
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        token = self.must("POST", path, request)["status"]["token"]
+        return self._write_kubeconfig(f"{namespace}.{service_account}", token)
+
+    def request(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """Send a request as administrator over one kept connection: status code and parsed answer."""
+        patch = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        sent = {"Authorization": f"Bearer {self._token}", "Content-Type": patch} | (headers or {})
+        if self._connection is None:
+            context = ssl.create_default_context(cafile=str(self.certificate))
+            self._connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context)
+        try:
+            self._connection.request(method, path, None if body is None else json.dumps(body), sent)
+            response = self._connection.getresponse()
+            text = response.read()
+        except (http.client.HTTPException, OSError):
+            self._connection.close()
+            self._connection = None
+            raise
+        is_json = (response.headers.get_content_type() or "").endswith("json")
+        return response.status, json.loads(text) if is_json else text.decode()
+
+    def must(self, method: str, path: str, body: Any = None) -> Any:
+        """`request`, raising ApiServerError for an answer that is not a success."""
+        status, answer = self.request(method, path, body)
+        if not 200 <= status < 300:
+            raise ApiServerError(f"{method} {path}: {status} {answer}")
+        return answer
+
+    def install_crds(self, folder: Path = ROOT / "crds") -> None:
+        """Create the definitions in `folder` and wait until their resources are served."""
+        path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        definitions = [yaml.safe_load(file.read_text()) for file in sorted(folder.glob("*.yaml"))]
+        for definition in definitions:
+            self.must("POST", path, definition)
+        for definition in definitions:
+            spec = definition["spec"]
+            served = f"/apis/{spec['group']}/{spec['versions'][0]['name']}/{spec['names']['plural']}"
+            self._wait(f"{served} to be served", lambda served=served: self.request("GET", served)[0] == 200)
+
+    def create_namespace(self, prefix: str) -> str:
+        """Create a namespace with a name of its own that begins with `prefix`."""
+        metadata = {"generateName": f"{prefix}-"}
+        created = self.must("POST", "/api/v1/namespaces", {"metadata": metadata})
+        return str(created["metadata"]["name"])
+
+    @property
+    def certificate(self) -> Path:
+        """The API server's certificate; it signs itself."""
+        return self.folder / "apiserver.crt"
+
+    def _start(self) -> None:
+        etcd, apiserver, *manager = _programs(
+            "etcd", "kube-apiserver", *(["kube-controller-manager"] if self._controllers else [])
+        )
+        client, peer, self.port = _free_ports(3)
+        key = self.folder / "service-accounts.key"
+        subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
+        tokens = self.folder / "tokens.csv"
+        tokens.write_text(f"{self._token},admin,admin,system:masters\n")
+        self._write_kubeconfig("admin", self._token)
+        self._run(
+            *(etcd, f"--data-dir={self.folder / 'etcd'}", "--unsafe-no-fsync", "--log-level=warn"),
+            *(f"--listen-client-urls=http://127.0.0.1:{client}",),
+            *(f"--advertise-client-urls=http://127.0.0.1:{client}",),
+            *(f"--listen-peer-urls=http://127.0.0.1:{peer}",),
+            *(f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",),
+            f"--initial-cluster=default=http://127.0.0.1:{peer}",
+        )
+        self._run(
+            *(apiserver, f"--etcd-servers=http://127.0.0.1:{client}"),
+            *("--bind-address=127.0.0.1", f"--secure-port={self.port}", f"--cert-dir={self.folder}"),
+            *("--authorization-mode=RBAC", f"--token-auth-file={tokens}", "--anonymous-auth=false"),
+            *("--service-account-issuer=https://kubernetes.default.svc",),
+            *(f"--service-account-key-file={key}", f"--service-account-signing-key-file={key}"),
+            *("--service-cluster-ip-range=10.96.0.0/16", "--storage-media-type=application/json"),
+            "--watch-cache=true",
+        )
+        self._wait("the API server to be ready", self._ready)
+        self._write_kubeconfig("admin", self._token)
+        if manager:
+            self._start_controllers(manager[0], key)
+        self._wait("namespace default", lambda: self.request("GET", "/api/v1/namespaces/default")[0] == 200)
+
+    def _start_controllers(self, program: str, key: Path) -> None:
+        names = [name if name.endswith("-controller") else f"{name}-controller" for name in self._controllers]
+        (port,) = _free_ports(1)
+        self._run(
+            *(program, f"--kubeconfig={self.kubeconfig}", f"--controllers={','.join(names)}"),
+            *("--leader-elect=false", "--use-service-account-credentials=false"),
+            *(f"--service-account-private-key-file={key}", f"--root-ca-file={self.certificate}"),
+            *("--bind-address=127.0.0.1", f"--secure-port={port}", f"--cert-dir={self.folder / 'manager'}"),
+        )
+
+    def _run(self, *command: str) -> None:
+        log = self.folder / f"{Path(command[0]).name}.log"
+        with log.open("wb") as output:
+            # A session of its own keeps Ctrl-C from them, so that the tests' own clean-up still finds them.
+            process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self._processes.append(process)
+
+    def _ready(self) -> bool:
+        if not self.certificate.exists():
+            return False
+        try:
+            return self.request("GET", "/readyz")[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def _wait(self, what: str, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not condition():
+            dead = next((process for process in self._processes if process.poll() is not None), None)
+            if dead is not None or time.monotonic() > deadline:
+                logs = "\n".join(
+                    f"{log.name}: {log.read_text()[-2000:]}" for log in self.folder.glob("*.log")
+                )
+                raise ApiServerError(f"waited for {what} in vain\n{logs}")
+            time.sleep(0.05)
+
+    def _write_kubeconfig(self, name: str, token: str) -> Path:
+        authority = self.certificate.read_bytes() if self.certificate.exists() else b""
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [
+                {
+                    "name": "test",
+                    "cluster": {
+                        "server": self.url,
+                        "certificate-authority-data": base64.b64encode(authority).decode(),
+                    },
+                }
+            ],
+            "users": [{"name": name, "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": name}}],
+            "current-context": "test",
+        }
+        path = self.folder / f"{name}.kubeconfig"
+        path.touch(0o600)
+        path.write_text(json.dumps(config))
+        return path
+
+
+@pytest.fixture(scope="session")
+def apiserver() -> Iterator[ApiServer]:
+    """An API server with the three kinds and without controllers."""
+    with ApiServer() as server:
+        server.install_crds()
+        yield server
+
+
+def _programs(*names: str) -> list[str]:
+    # It builds what is missing, and says on stderr what it is doing.
+    output = subprocess.run([ROOT / "hack" / "tool", *names], check=True, stdout=subprocess.PIPE, text=True)
+    return output.stdout.split()
+
+
+def _memory_folder() -> str | None:
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 mkdtemp makes the name
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]

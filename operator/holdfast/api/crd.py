@@ -95,11 +95,14 @@ def _structural(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str
         del written["additionalProperties"]
     if isinstance(written.get("additionalProperties"), dict):
         written["additionalProperties"] = _structural(written["additionalProperties"], definitions)
+    if written.get("default") == []:
+        # An empty list says no more than an absent one.
+        del written["default"]
     if "propertyNames" in schema:
         written["x-kubernetes-validations"] = [_key_rule(_resolve(schema["propertyNames"], definitions))]
     if "items" in schema:
         written["items"] = _structural(schema["items"], definitions)
-        written |= _list_type(written["items"])
+        written = _list_type(written["items"]) | written
     if "properties" in schema:
         properties = schema["properties"]
         written["properties"] = {name: _structural(part, definitions) for name, part in properties.items()}

@@ -24,7 +24,7 @@ class Age(Model):
 
     recipients: Annotated[
         tuple[Annotated[str, Field(pattern=r"^age1[02-9ac-hj-np-z]{58}$", max_length=62)], ...],
-        Field(min_length=1, max_length=20),
+        Field(min_length=1, max_length=20, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ]
     """Public keys; each of their owners can decrypt."""
     identity_secret: SecretRef | None = None

@@ -1,0 +1,71 @@
+"""Which fields of a spec are set whose behaviour is not built yet: they are refused, never ignored."""
+
+from collections.abc import Callable, Iterable
+
+from holdfast.api.base import Model
+from holdfast.api.destination import Location
+from holdfast.api.policy import BackupPolicySpec
+from holdfast.api.restore import RestoreRequestSpec
+from holdfast.api.target import RestoreTarget, Target
+from holdfast.engines.engine import Engine
+from holdfast.engines.registry import ENGINES
+
+
+def policy_not_supported_yet(spec: BackupPolicySpec) -> list[str]:
+    """The paths below a policy's spec of what is not supported yet, with the value where others are."""
+    whole = {
+        "jitter": spec.jitter,
+        "concurrencyPolicy: Queue": spec.concurrency_policy == "Queue",
+        "encryption": spec.encryption,
+        "retention": spec.retention,
+        "verification": spec.verification,
+        "objectives": spec.objectives,
+        "hooks": spec.hooks,
+        "notifications": spec.notifications,
+        "deletionPolicy: Delete": spec.deletion_policy == "Delete",
+    }
+    paths = [path for path, value in whole.items() if _is_set(value)]
+    for destination in spec.destinations:
+        at = f"destinations[{destination.name}]"
+        paths += _location(at, destination)
+        paths += [
+            f"{at}.{field}" for field in ("quota", "retention") if getattr(destination, field) is not None
+        ]
+    return paths + _targets(spec.targets, lambda engine, section: engine.not_supported_yet(section))
+
+
+def restore_not_supported_yet(spec: RestoreRequestSpec) -> list[str]:
+    """The paths below a restore request's spec of what is not supported yet."""
+    paths = [] if spec.point_in_time is None else ["pointInTime"]
+    if spec.mode != "New":
+        paths.append(f"mode: {spec.mode}")
+    policy, location = spec.source.policy_ref, spec.source.location
+    if policy is not None and policy.select != "Latest":
+        paths.append(f"source.policyRef.select: {policy.select}")
+    if location is not None:
+        paths += _location("source.location", location)
+        if location.identity_secret is not None:
+            paths.append("source.location.identitySecret")
+    return paths + _targets(spec.targets, lambda engine, section: engine.restore_not_supported_yet(section))
+
+
+def _is_set(value: object) -> bool:
+    # A model that is there counts, even an empty one; an empty list and False do not.
+    return isinstance(value, Model) or bool(value)
+
+
+def _location(at: str, location: Location) -> list[str]:
+    has_lock = location.s3 is not None and location.s3.object_lock is not None
+    return [f"{at}.s3.objectLock"] if has_lock else []
+
+
+def _targets(
+    targets: Iterable[Target | RestoreTarget], not_supported_yet: Callable[[Engine, Model], list[str]]
+) -> list[str]:
+    paths: list[str] = []
+    for target in targets:
+        at = f"targets[{target.name}].{target.engine}"
+        fields = not_supported_yet(ENGINES[target.engine], target.engine_spec)
+        # An engine that is missing as a whole names itself.
+        paths += [at if field == target.engine else f"{at}.{field}" for field in fields]
+    return paths

@@ -1,0 +1,378 @@
+"""Runs the real data plane, `python -m holdfast.runner`, as a Job would: a Task, mounts, a Result, a code.
+
+Fixtures: `runner` (a temporary root with one volume destination called `nearby`), `s3` (a versitygw on
+loopback), `bucket` (a new bucket of it, as an `S3Place`). Use them by `pytest_plugins` of tests/conftest.py.
+"""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.config import Config
+
+from holdfast.api.destination import S3, Destination, Volume
+from holdfast.protocol import (
+    POD_VARIABLE,
+    RESULT,
+    ROOT_VARIABLE,
+    TASK_VARIABLE,
+    BackupResult,
+    BackupTask,
+    CommitResult,
+    CommitTask,
+    CommittedTarget,
+    FailedResult,
+    LookupResult,
+    LookupTask,
+    RestoreResult,
+    RestoreTask,
+    StoredRun,
+)
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TERMINATION_VARIABLE = "HOLDFAST_TERMINATION_LOG"
+POLICY = "policy"
+Result = BackupResult | CommitResult | LookupResult | RestoreResult | FailedResult
+Secrets = Mapping[str, Mapping[str, str]]
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+    """Poll `condition` until it is true and return its value; fails with `what` after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.02)
+    return value
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A versitygw on loopback; its objects are the files of `folder/<bucket>/`."""
+
+    port: int
+    folder: Path
+    access_key: str
+    secret_key: str
+    process: "subprocess.Popen[bytes] | None" = field(default=None, compare=False)
+
+    @property
+    def endpoint(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self) -> Any:
+        """A botocore S3 client with the root user's keys."""
+        return botocore.session.get_session().create_client(
+            "s3",
+            region_name="us-east-1",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            config=Config(s3={"addressing_style": "path"}, connect_timeout=5, read_timeout=60),
+        )
+
+    def new_bucket(self, name: str | None = None) -> "S3Place":
+        """Make a bucket."""
+        name = name or f"bucket-{secrets.token_hex(4)}"
+        client = self.client()
+        client.create_bucket(Bucket=name)
+        client.close()
+        return S3Place(self, name)
+
+
+def start_s3(folder: Path, port: int | None = None) -> S3Server:
+    """Start a versitygw that keeps its objects below `folder`; stop it with `stop`."""
+    binary = subprocess.run(
+        [REPOSITORY / "hack/tool", "versitygw"], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout.strip()
+    port = port or free_port()
+    folder.mkdir(parents=True, exist_ok=True)
+    access, secret = "holdfast", "holdfast-test-secret"
+    log = (folder.parent / f"{folder.name}.log").open("ab")
+    process = subprocess.Popen(
+        [binary, "--port", f"127.0.0.1:{port}", "--quiet", "--keep-alive", "posix", folder],
+        env={**os.environ, "ROOT_ACCESS_KEY": access, "ROOT_SECRET_KEY": secret},
+        stdout=log,
+        stderr=log,
+    )
+    log.close()
+
+    def listening() -> bool:
+        assert process.poll() is None, (
+            f"versitygw ended: {(folder.parent / f'{folder.name}.log').read_text()}"
+        )
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_until(listening, "versitygw listens")
+    return S3Server(port, folder, access, secret, process)
+
+
+def stop(process: "subprocess.Popen[Any] | None") -> None:
+    """End a process that was started here."""
+    if process is not None and process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@dataclass(frozen=True)
+class S3Place:
+    """A bucket, and what a destination needs to reach it; `endpoint` may be that of a proxy."""
+
+    server: S3Server
+    bucket: str
+    endpoint: str | None = None
+
+    def destination(self, name: str, *, required: bool = True, prefix: str | None = None) -> Destination:
+        """The bucket as a destination."""
+        s3 = S3(bucket=self.bucket, endpoint=self.endpoint or self.server.endpoint, prefix=prefix,
+                credentials_secret={"name": "s3"})  # fmt: skip
+        return Destination(name=name, required=required, s3=s3)
+
+    def mount(self, folder: Path) -> None:
+        """Write the credentials as a Secret's mount has them."""
+        credentials = folder / "credentials"
+        credentials.mkdir(parents=True, exist_ok=True)
+        (credentials / "AWS_ACCESS_KEY_ID").write_text(self.server.access_key)
+        (credentials / "AWS_SECRET_ACCESS_KEY").write_text(self.server.secret_key)
+
+    def keys(self) -> dict[str, int]:
+        """Every object's key and size."""
+        client = self.server.client()
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
+        found = {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
+        client.close()
+        return found
+
+    def uploads(self) -> list[str]:
+        """The keys of unfinished multipart uploads."""
+        client = self.server.client()
+        found = client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])
+        client.close()
+        return [item["Key"] for item in found]
+
+
+@dataclass(frozen=True)
+class VolumePlace:
+    """A folder that is mounted as a volume; without `folder` it is inside the runner's root."""
+
+    folder: Path | None = None
+
+    def destination(self, name: str, *, required: bool = True, prefix: str | None = None) -> Destination:
+        """The volume as a destination."""
+        return Destination(name=name, required=required, volume=Volume(claim_name="backups", path=prefix))
+
+    def mount(self, folder: Path) -> None:
+        """Make the mount point, or link it to the folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        volume = folder / "volume"
+        if self.folder is None:
+            volume.mkdir(exist_ok=True)
+        elif not volume.is_symlink():
+            volume.symlink_to(self.folder)
+
+
+Place = S3Place | VolumePlace
+
+
+@dataclass
+class Running:
+    """A runner that was started; `result` waits for its end."""
+
+    process: "subprocess.Popen[bytes]"
+    termination: Path
+    stdout: Path
+    stderr: Path
+
+    def result(self, timeout: float = 600) -> tuple[int, Result]:
+        """Wait for the end; the exit code and the Result. Fails when there is no Result."""
+        code = self.process.wait(timeout)
+        text = self.termination.read_bytes() if self.termination.exists() else b""
+        assert text, f"no Result; exit code {code}; {self.log()}"
+        assert len(text) <= 4096, f"the Result has {len(text)} bytes"
+        return code, RESULT.validate_json(text)
+
+    def log(self) -> str:
+        """Standard error so far."""
+        return self.stderr.read_text(errors="replace")
+
+    def progress(self) -> list[dict[str, Any]]:
+        """The progress lines so far."""
+        return [json.loads(line) for line in self.stdout.read_text().splitlines() if line.startswith("{")]
+
+
+@dataclass
+class Runner:
+    """Starts Jobs' runners on one root folder. Places are the destinations, by name."""
+
+    root: Path
+    places: dict[str, Place] = field(default_factory=lambda: {"nearby": VolumePlace()})
+    optional: tuple[str, ...] = ()
+    prefix: str | None = None
+    namespace: str = "default"
+    run: str = "policy-202611230200"
+    run_uid: str = "11111111-1111-1111-1111-111111111111"
+
+    def destinations(self) -> tuple[Destination, ...]:
+        """Every place as a destination, mounted."""
+        for name, place in self.places.items():
+            place.mount(self.root / "destinations" / name)
+        return tuple(
+            place.destination(name, required=name not in self.optional, prefix=self.prefix)
+            for name, place in self.places.items()
+        )
+
+    def stored_run(self, destination: str | None = None) -> StoredRun:
+        """Where a restore reads from: the first destination unless named."""
+        found = {item.name: item for item in self.destinations()}
+        chosen = found[destination] if destination else next(iter(found.values()))
+        return StoredRun(destination=chosen, path=f"{self.namespace}/{POLICY}/{self.run}")
+
+    def volume(self, name: str = "nearby") -> Path:
+        """The folder of a volume destination."""
+        return self.root / "destinations" / name / "volume"
+
+    def run_folder(self, name: str = "nearby") -> Path:
+        """The run's folder in a volume destination."""
+        return self.volume(name) / (self.prefix or "") / self.namespace / POLICY / self.run
+
+    def start(self, task: Any, *, secrets: Secrets | None = None, wrapper: Sequence[str] = (),
+              environment: Mapping[str, str] | None = None) -> Running:  # fmt: skip
+        """Start `python -m holdfast.runner` on `task`, without waiting."""
+        for folder, files in (secrets or {}).items():
+            (self.root / "source" / folder).mkdir(parents=True, exist_ok=True)
+            for name, content in files.items():
+                (self.root / "source" / folder / name).write_text(content)
+        (self.root / "scratch").mkdir(exist_ok=True)
+        logs = self.root / "runs" / f"{task.kind.lower()}-{secrets_token()}"
+        logs.mkdir(parents=True)
+        variables = {
+            **os.environ,
+            "PYTHONPATH": str(REPOSITORY / "operator"),
+            TASK_VARIABLE: json.dumps(task.to_json()),
+            ROOT_VARIABLE: str(self.root),
+            POD_VARIABLE: f"policy-job-{secrets_token()[:5]}",
+            TERMINATION_VARIABLE: str(logs / "termination"),
+            **(environment or {}),
+        }
+        with (logs / "stdout").open("wb") as stdout, (logs / "stderr").open("wb") as stderr:
+            process = subprocess.Popen(
+                [*wrapper, sys.executable, "-m", "holdfast.runner"],
+                env=variables,
+                cwd=self.root,
+                stdout=stdout,
+                stderr=stderr,
+            )
+        return Running(process, logs / "termination", logs / "stdout", logs / "stderr")
+
+    def finish(self, task: Any, **options: Any) -> tuple[int, Result]:
+        """Start it and wait; on an unexpected end the log is printed for pytest to show."""
+        running = self.start(task, **options)
+        try:
+            code, result = running.result()
+        finally:
+            stop(running.process)
+        if code:
+            print(running.log())
+        return code, result
+
+    def backup_task(self, engine: str, spec: Mapping[str, Any], target: str = "target") -> BackupTask:
+        """The Task of one target's backup."""
+        return BackupTask(
+            namespace=self.namespace, policy=POLICY, run=self.run, run_uid=self.run_uid, target=target,
+            engine=engine, spec=dict(spec), destinations=self.destinations(),
+        )  # fmt: skip
+
+    def run_backup(self, engine: str, spec: Mapping[str, Any], secrets: Secrets | None = None,
+                   target: str = "target", **options: Any) -> tuple[int, Result]:  # fmt: skip
+        """Back one target up: the exit code and the Result."""
+        return self.finish(self.backup_task(engine, spec, target), secrets=secrets, **options)
+
+    def commit_task(self, results: Mapping[str, tuple[str, BackupResult]],
+                    failed: Sequence[str] = ()) -> CommitTask:  # fmt: skip
+        """The Task of the commit of targets: by name, their engine and Result."""
+        targets = tuple(
+            CommittedTarget(name=name, engine=engine, manifest_sha256=result.manifest_sha256,
+                            destinations=result.destinations)
+            for name, (engine, result) in results.items()
+        )  # fmt: skip
+        return CommitTask(
+            namespace=self.namespace, policy=POLICY, run=self.run, run_uid=self.run_uid, trigger="Manual",
+            scheduled_time=datetime(2026, 11, 23, 2, tzinfo=UTC), targets=targets,
+            failed_targets=tuple(failed), destinations=self.destinations(),
+        )  # fmt: skip
+
+    def run_commit(self, results: Mapping[str, tuple[str, BackupResult]], failed: Sequence[str] = (),
+                   **options: Any) -> tuple[int, Result]:  # fmt: skip
+        """Commit the run."""
+        return self.finish(self.commit_task(results, failed), **options)
+
+    def run_lookup(self, path: str | None = None, destination: str | None = None) -> tuple[int, Result]:
+        """Read the run's entry in the catalogue."""
+        source = self.stored_run(destination)
+        if path is not None:
+            source = source.model_copy(update={"path": path})
+        return self.finish(LookupTask(source=source))
+
+    def restore_task(self, engine: str, spec: Mapping[str, Any], override: Mapping[str, Any] | None = None,
+                     target: str = "target", destination: str | None = None) -> RestoreTask:  # fmt: skip
+        """The Task of one target's restore."""
+        return RestoreTask(
+            namespace=self.namespace, request="restore", request_uid="22222222-2222-2222-2222-222222222222",
+            mode="New", source=self.stored_run(destination), target=target, engine=engine, spec=dict(spec),
+            override=None if override is None else dict(override),
+        )  # fmt: skip
+
+    def run_restore(self, engine: str, spec: Mapping[str, Any], override: Mapping[str, Any] | None = None,
+                    secrets: Secrets | None = None, target: str = "target",
+                    destination: str | None = None, **options: Any) -> tuple[int, Result]:  # fmt: skip
+        """Restore one target. `secrets` replace the files of a backup that ran before on this root."""
+        task = self.restore_task(engine, spec, override, target, destination)
+        return self.finish(task, secrets=secrets, **options)
+
+
+def secrets_token() -> str:
+    """A short random name."""
+    return secrets.token_hex(4)
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Runner:
+    """Jobs on a temporary root, with the volume destination `nearby`; change `places` for others."""
+    return Runner(tmp_path / "root")
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A versitygw for the session."""
+    server = start_s3(tmp_path_factory.mktemp("s3") / "objects")
+    yield server
+    stop(server.process)
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> S3Place:
+    """A new bucket."""
+    return s3.new_bucket()

@@ -54,6 +54,7 @@ def write_configuration(cluster: Cluster) -> None:
         "kube-proxy.json": json.dumps(_kube_proxy(cluster), indent=2),
         "Corefile": _corefile(cluster),
         "local-path.json": json.dumps(_local_path(cluster), indent=2),
+        "local-path-helper-pod.json": json.dumps(_local_path_helper_pod(), indent=2),
     }
     for name, content in files.items():
         path = cluster.config / name
@@ -180,8 +181,7 @@ def local_path_provisioner(cluster: Cluster) -> Component:
             f"--kubeconfig={_kubeconfig(cluster, 'local-path-provisioner')}",
             f"--config={cluster.config}/local-path.json",
             "--namespace=local-path-storage",
-            f"--helper-image={BUSYBOX}",
-            f"--helper-pod-file={Path(__file__).parent}/manifests/local-path-helper-pod.yaml",
+            f"--helper-pod-file={cluster.config}/local-path-helper-pod.json",
         ],
     )
 
@@ -293,7 +293,7 @@ def _kube_proxy(cluster: Cluster) -> dict[str, object]:
 
 def _corefile(cluster: Cluster) -> str:
     # There is nothing to forward to: a name that is not the cluster's does not exist.
-    return f""".:53 {{
+    return f"""cluster.local:53 in-addr.arpa:53 ip6.arpa:53 {{
     bind {POD_GATEWAY}
     errors
     ready {POD_GATEWAY}:8181
@@ -301,7 +301,11 @@ def _corefile(cluster: Cluster) -> str:
         kubeconfig {_kubeconfig(cluster, "coredns")}
         ttl 5
     }}
-    template ANY ANY . {{
+}}
+
+.:53 {{
+    bind {POD_GATEWAY}
+    template ANY ANY {{
         rcode NXDOMAIN
     }}
 }}
@@ -311,3 +315,14 @@ def _corefile(cluster: Cluster) -> str:
 def _local_path(cluster: Cluster) -> dict[str, object]:
     default_node = "DEFAULT_PATH_FOR_NON_LISTED_NODES"
     return {"nodePathMap": [{"node": default_node, "paths": [str(cluster.volumes)]}]}
+
+
+def _local_path_helper_pod() -> dict[str, object]:
+    """The pod that makes or removes a volume's folder: the provisioner adds its command and volume."""
+    container = {"name": "helper-pod", "image": BUSYBOX, "imagePullPolicy": "IfNotPresent"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "helper-pod"},
+        "spec": {"priorityClassName": "system-node-critical", "containers": [container]},
+    }

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-_MIN, _MAX = 80, 700
+_MIN, _MAX = 40, 600
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def _documentation(module: str) -> list[tuple[str, str]]:
         return []
     folder = Path(spec.origin)
     files = sorted(folder.parent.rglob("*.py")) if folder.name == "__init__.py" else [folder]
-    return [text for file in files if "test" not in str(file) for text in _docstrings(file)]
+    return [text for file in files if "/test/" not in file.as_posix() for text in _docstrings(file)]
 
 
 def _docstrings(file: Path) -> list[tuple[str, str]]:

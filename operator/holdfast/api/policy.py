@@ -198,6 +198,10 @@ class BackupPolicyStatus(Lenient):
     """When the next run starts."""
     last_schedule_time: Time | None = None
     """The slot of the last run that was scheduled."""
+    scheduled: Annotated[str, Field(max_length=400)] | None = None
+    """The schedule and time zone that the slots were taken from; none while nothing is scheduled."""
+    scheduled_since: Time | None = None
+    """Earlier slots are never run: the policy's creation, or its schedule's last change or resumption."""
     last_run: Annotated[str, Field(max_length=63)] | None = None
     """The name of the newest BackupRun."""
     last_successful_time: Time | None = None

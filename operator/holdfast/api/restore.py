@@ -72,7 +72,7 @@ class LocationSource(Location):
 
 
 class RestoreSource(Model):
-    """The run that is brought back; exactly one of the three."""
+    """Where the run that is brought back is found."""
 
     exactly_one: ClassVar[tuple[str, ...]] = ("policy_ref", "run_ref", "location")
 

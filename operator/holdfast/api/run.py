@@ -7,6 +7,7 @@ from pydantic import Field, computed_field
 
 from holdfast.api.base import DnsLabel, Int64, Model, ObjectName, Time
 from holdfast.api.conditions import Condition
+from holdfast.api.destination import Destination
 from holdfast.api.meta import AGE, Column, Lenient, Resource, condition_column
 from holdfast.api.text import LogTail, Message, Warnings, human_bytes, human_seconds
 
@@ -161,6 +162,8 @@ class TargetStatus(Lenient):
     """The server that was read."""
     contents: Contents | None = None
     """Counted in the backup's own snapshot: databases, tables, rows; collections, embeddings; keys."""
+    manifest_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)] | None = None
+    """SHA-256 of its manifest, the same in every destination; the commit holds it against what is stored."""
     artifacts: Annotated[tuple[Artifact, ...], Field(max_length=200)] = ()
     """What was stored, by destination."""
     failure: Failure | None = None
@@ -207,6 +210,10 @@ class BackupRunStatus(Lenient):
     """Why it is in its phase, as one CamelCase word."""
     message: Message | None = None
     """Why it is in its phase, for people."""
+    policy_generation: Int64 | None = None
+    """The generation of the policy that was run."""
+    destinations: Annotated[tuple[Destination, ...], Field(max_length=5)] = ()
+    """Where to, as the policy had it; a restore finds the run by it when the policy is gone."""
     targets: Annotated[tuple[TargetStatus, ...], Field(max_length=20)] = ()
     """What became of each target."""
     verification: Verification | None = None

@@ -28,13 +28,13 @@ class _EngineChoice(Model):
 
 
 class Target(_EngineChoice):
-    """What is backed up: a name, and the section of exactly one engine."""
+    """One thing that is backed up, and how it is reached."""
 
     exactly_one: ClassVar[tuple[str, ...]] = tuple(ENGINES)
 
 
 class RestoreTarget(_EngineChoice):
-    """What is restored, to where, and which part of it: a target's name, and its engine's section."""
+    """One target that is restored: where to, and which part of it."""
 
     exactly_one: ClassVar[tuple[str, ...]] = tuple(_RESTORABLE)
 

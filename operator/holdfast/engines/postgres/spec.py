@@ -53,12 +53,16 @@ class PostgresTarget(Addressed):
 
     standby: Standby | None = None
     credentials_secret: CredentialsSecret
-    tls: Tls | None = Field(default=None, description="Without it libpq's `prefer`.")
+    tls: Tls | None = Field(
+        default=None, description="How the connection is encrypted; without it as libpq's `prefer` does."
+    )
     major_version: Annotated[int, Field(ge=13, le=18)] = Field(
-        default=17, description="Chooses the image; the server must not be newer."
+        default=17,
+        description="The major version of PostgreSQL's programs in the Job; the server must not be newer.",
     )
     databases: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=100)] | None = Field(
-        default=None, description="Default: every database that accepts connections and is no template."
+        default=None,
+        description="Names of databases; none: every one that accepts connections and is no template.",
     )
     method: Literal["Logical", "Physical", "SchemaOnly"] = "Logical"
     """Logical dumps each database, Physical copies the whole cluster, SchemaOnly leaves the rows out."""

@@ -1,0 +1,150 @@
+"""The contract of a RestoreRequest, as a real API server keeps it."""
+
+import pytest
+from tests.api.objects import ABSENT, EXAMPLES, Case, changed, collection, judge, try_create
+from tests.apiserver import ApiServer
+
+SOURCE = "exactly one of policyRef, runRef, location must be set"
+ENGINE = "exactly one of postgres, chroma, redis must be set"
+DOTS = "path must not contain . or .. as a part of the path"
+CONFIRM = "confirm must be set with mode InPlace"
+AT = "2026-02-28T01:14:59.25Z"
+HOST = {"name": "db.example.org", "port": 1}
+RUN = {"runRef": {"name": "a"}}
+POLICY = {"policyRef": {"name": "a"}}
+LOCATION = EXAMPLES["restore-volume"]["spec"]["source"]
+THREE = "at most one of service, host, volumeClaim may be set"
+ADDRESSES = "at most one of service, host may be set"
+
+CASES = [
+    Case("restore-run", "metadata/name", "a" * 63),
+    Case("restore-run", "metadata/name", "a" * 64, "metadata.name must have at most 63 characters"),
+    Case("restore-run", "spec", {"source": RUN}),
+    Case("restore-run", "spec", {"source": POLICY}),
+    Case("restore-run", "spec", {"source": LOCATION}),
+    Case("restore-run", "spec", {"source": {}}, SOURCE),
+    Case("restore-run", "spec", {"source": RUN | POLICY}, SOURCE),
+    Case("restore-run", "spec", {"source": RUN | LOCATION}, SOURCE),
+    Case("restore-run", "spec", {"source": RUN | POLICY | LOCATION}, SOURCE),
+    Case("restore-run", "spec", {}, "Required value"),
+    Case("restore-policy", "spec/source/policyRef/select", "Latest"),
+    Case("restore-policy", "spec/source/policyRef/select", "Oldest", "Unsupported value"),
+    Case("restore-policy", "spec/source/policyRef/notAfter", "2026-02-28", "Invalid value"),
+    # A point in time.
+    Case("restore-run", "spec", {"source": POLICY, "pointInTime": AT}),
+    Case("restore-run", "spec", {"source": LOCATION, "pointInTime": AT}),
+    Case("restore-run", "spec", {"source": POLICY, "pointInTime": "2026-02-28T08:14:59+07:00"}),
+    Case("restore-run", "spec", {"source": RUN, "pointInTime": AT}, "pointInTime needs source.policyRef"),
+    Case("restore-run", "spec", {"source": POLICY, "pointInTime": "now"}, "Invalid value"),
+    Case("restore-policy", "spec/pointInTime", AT, "pointInTime and source.policyRef.notAfter exclude"),
+    # The mode, and its guard.
+    Case("restore-run", "spec/mode", "Sandbox"),
+    Case("restore-run", "spec/mode", "Overwrite", "Unsupported value"),
+    Case("restore-run", "spec/mode", "InPlace", CONFIRM),
+    Case("restore-run", "spec/confirm", "support-desk", CONFIRM),
+    Case("restore-run", "spec", {"source": RUN, "mode": "InPlace", "confirm": "any"}),
+    Case("restore-run", "spec", {"source": LOCATION, "mode": "InPlace", "confirm": "any"}),
+    Case("restore-policy", "spec/confirm", ABSENT, CONFIRM),
+    Case("restore-policy", "spec/confirm", "support", "confirm must equal the name of the policy"),
+    Case("restore-policy", "spec/mode", "New", CONFIRM),
+    Case("restore-policy", "spec/safetyBackup", True),
+    Case("restore-policy", "spec/safetyBackup", ABSENT),
+    # A bucket or a volume, and the path in it.
+    Case("restore-location", "spec/source/location/path", "../../etc", DOTS),
+    Case("restore-location", "spec/source/location/path", "/a/b", "should match"),
+    Case("restore-location", "spec/source/location/s3/prefix", "a/../b", f"prefix {DOTS[5:]}"),
+    Case("restore-location", "spec/source/location/s3/prefix", ABSENT),
+    Case("restore-volume", "spec/source/location/volume/path", "..", DOTS),
+    Case("restore-volume", "spec/source/location/volume", ABSENT, "exactly one of s3, volume must be set"),
+    Case("restore-location", "spec/source/location/volume", {"claimName": "a"}, "exactly one of s3, volume"),
+    # Targets.
+    Case("restore-run", "spec/targets", []),
+    Case("restore-run", "spec/targets", [{"name": f"t{i}", "redis": {}} for i in range(20)]),
+    Case("restore-run", "spec/targets", [{"name": f"t{i}", "redis": {}} for i in range(21)], "Too many"),
+    Case("restore-run", "spec/targets", [{"name": "a", "redis": {}}] * 2, "Duplicate value"),
+    Case("restore-run", "spec/targets", [{"name": "a"}], ENGINE),
+    Case("restore-run", "spec/targets", [{"name": "a", "redis": {}, "chroma": {}}], ENGINE),
+    Case("restore-run", "spec/targets/tickets/postgres", {}),
+    Case("restore-run", "spec/targets/tickets/postgres/host", HOST, THREE),
+    Case("restore-run", "spec/targets/billing/postgres/host", HOST, THREE),
+    Case("restore-run", "spec/targets/articles/chroma/host", HOST, ADDRESSES),
+    Case("restore-run", "spec/targets/queue/redis/host", HOST, ADDRESSES),
+    Case("restore-run", "spec/targets/tickets/postgres/rename", {"a" * 63: "b"}),
+    Case("restore-run", "spec/targets/tickets/postgres/rename", {"a" * 64: "b"}, "keys must have 1 to 63"),
+    Case("restore-run", "spec/targets/articles/chroma/rename", {"a" * 512: "b"}),
+    Case("restore-run", "spec/targets/articles/chroma/rename", {"a" * 513: "b"}, "keys must have 1 to 512"),
+    Case("restore-run", "spec/targets/queue/redis/databases", [0, 65535]),
+    Case("restore-run", "spec/targets/queue/redis/databases", [-1], "should be greater than or equal to 0"),
+    Case("restore-run", "spec/force", True, "unknown field"),
+]
+
+UPDATES = [
+    ("spec/mode", "Sandbox", "mode is immutable"),
+    ("spec/source", POLICY, "source is immutable"),
+    ("spec/source/runRef/name", "other", "source is immutable"),
+    ("spec/safetyBackup", False, "safetyBackup is immutable"),
+    ("spec/targets", ABSENT, "targets is immutable"),
+    ("spec/targets/queue/redis/databases", [1], "targets is immutable"),
+    ("spec/cancel", True, None),
+    ("metadata/annotations", {"a": "b"}, None),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_case(apiserver: ApiServer, case: Case) -> None:
+    judge(apiserver, case)
+
+
+def test_defaults(apiserver: ApiServer) -> None:
+    status, answer = try_create(apiserver, changed(EXAMPLES["restore-run"], "spec", {"source": POLICY}))
+    assert status == 201
+    source = {"policyRef": {"name": "a", "select": "Latest"}}
+    assert answer["spec"] == {"source": source, "mode": "New", "safetyBackup": True, "cancel": False}
+
+
+def test_every_engine_of_the_contract_can_be_restored_by_an_empty_section(apiserver: ApiServer) -> None:
+    """An empty section means: to where it came from."""
+    for engine in ("postgres", "chroma", "redis"):
+        judge(apiserver, Case("restore-run", "spec/targets", [{"name": "a", engine: {}}]))
+
+
+@pytest.mark.parametrize(("path", "value", "refusal"), UPDATES)
+def test_update(apiserver: ApiServer, path: str, value: object, refusal: str | None) -> None:
+    restores = collection("RestoreRequest", apiserver.create_namespace("restore"))
+    created = apiserver.must("POST", restores, EXAMPLES["restore-run"])
+    address = f"{restores}/{created['metadata']['name']}"
+    status, answer = apiserver.request("PUT", address, changed(created, path, value))
+    if refusal is None:
+        assert status == 200, answer
+    else:
+        assert status == 422
+        assert refusal in answer["message"]
+
+
+@pytest.mark.parametrize(
+    ("example", "path", "value", "refusal"),
+    [
+        ("restore-policy", "spec/confirm", "other", "confirm is immutable"),
+        ("restore-location", "spec/pointInTime", ABSENT, "pointInTime is immutable"),
+        ("restore-location", "spec/pointInTime", AT, None),
+        ("restore-volume", "spec/pointInTime", AT, "pointInTime is immutable"),
+    ],
+)
+def test_optional_fields_neither_come_nor_go(
+    apiserver: ApiServer, example: str, path: str, value: object, refusal: str | None
+) -> None:
+    restores = collection("RestoreRequest", apiserver.create_namespace("restore"))
+    created = apiserver.must("POST", restores, EXAMPLES[example])
+    status, answer = apiserver.request(
+        "PUT", f"{restores}/{created['metadata']['name']}", changed(created, path, value)
+    )
+    assert (status, refusal) == (200, None) or (status == 422 and refusal and refusal in answer["message"])
+
+
+def test_cancel_is_not_taken_back(apiserver: ApiServer) -> None:
+    restores = collection("RestoreRequest", apiserver.create_namespace("restore"))
+    created = apiserver.must("POST", restores, changed(EXAMPLES["restore-run"], "spec/cancel", True))
+    back = changed(created, "spec/cancel", False)
+    status, answer = apiserver.request("PUT", f"{restores}/{created['metadata']['name']}", back)
+    assert status == 422
+    assert "cancel cannot be taken back" in answer["message"]

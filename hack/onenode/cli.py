@@ -37,9 +37,8 @@ def create_cluster(arguments: argparse.Namespace) -> None:
     if subprocess.run([PREREQUISITES], check=False).returncode:
         raise OnenodeError("the packages that the cluster needs could not be installed")
     say(f'Creating cluster "{arguments.name}" ...')
-    created = cluster.create(arguments.name)
     target = arguments.kubeconfig or kubeconfig.default_path()
-    kubeconfig.merge(created, target)
+    created = cluster.create(arguments.name, target)
     say(f'Set kubectl context to "{created.context}"')
     say("You can now use your cluster with:\n")
     say(f"kubectl cluster-info --context {created.context} --kubeconfig {target}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from onenode import cgroups, components, images, layout, network, processes, tools
+from onenode import cgroups, components, images, kubeconfig, layout, network, processes, tools
 from onenode.layout import Cluster
 from onenode.processes import Component
 from onenode.shell import OnenodeError, run, say, step, succeeds, wait_until
@@ -39,8 +39,12 @@ def exclusive() -> Iterator[None]:
 
 
 def healthy(cluster: Cluster) -> bool:
-    """Whether every process of the cluster runs and the API server says that the node is ready."""
-    return all(processes.running(cluster, name) for name in PROCESSES) and _node_ready(cluster)
+    """Whether the cluster was made to the end, all of it runs, and its node is ready."""
+    return (
+        cluster.complete.exists()
+        and all(processes.running(cluster, name) for name in PROCESSES)
+        and _node_ready(cluster)
+    )
 
 
 def running_names() -> list[str]:
@@ -57,8 +61,8 @@ def get(name: str) -> Cluster:
     return cluster
 
 
-def create(name: str) -> Cluster:
-    """Make a cluster, in place of whatever an earlier one of that name left.
+def create(name: str, user_kubeconfig: Path) -> Cluster:
+    """Make a cluster, in place of whatever an earlier one of that name left, and add it to a kubeconfig.
 
     Raises OnenodeError when a cluster of that name works, or when one cannot be made: then nothing of it
     runs, and its logs stay until the next `create` or `delete`.
@@ -69,12 +73,13 @@ def create(name: str) -> Cluster:
         earlier = layout.stored(name)
         if earlier and healthy(earlier):
             raise OnenodeError(f'node(s) already exist for a cluster with the name "{name}"')
-        if name in layout.known_names():
-            with step(f"removing what an earlier cluster {name} left"):
-                _remove(name)
+        with step("removing what an earlier run left"):
+            _remove(name)
         cluster = layout.reserve(name)
         try:
             _start(cluster)
+            kubeconfig.merge(cluster, user_kubeconfig)
+            cluster.complete.touch()
         except BaseException:
             _stop(cluster)
             say(f"The logs are in {cluster.logs}")

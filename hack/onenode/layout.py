@@ -87,6 +87,11 @@ class Cluster:
         return self.root / "volumes"
 
     @property
+    def complete(self) -> Path:
+        """The file that says that the cluster was made to the end."""
+        return self.root / "complete"
+
+    @property
     def admin_kubeconfig(self) -> Path:
         return self.root / "admin.kubeconfig"
 
@@ -125,9 +130,9 @@ def reserve(name: str) -> Cluster:
     if free is None:
         raise ValueError(f"{MAX_CLUSTERS} clusters exist; delete one first (hack/kind get clusters)")
     cluster = Cluster(name, free)
-    for folder in (cluster.pki, cluster.config, cluster.logs, cluster.pids, cluster.volumes):
-        folder.mkdir(parents=True, exist_ok=True)
-    cluster.root.chmod(0o755)
-    cluster.pki.chmod(0o700)
+    cluster.root.mkdir(mode=0o755)
     index_file(name).write_text(str(free))
+    for folder in (cluster.pki, cluster.config, cluster.logs, cluster.pids, cluster.volumes):
+        folder.mkdir()
+    cluster.pki.chmod(0o700)
     return cluster

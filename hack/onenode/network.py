@@ -10,7 +10,8 @@ POD_BRIDGE = "cni0"
 
 
 def make(cluster: Cluster) -> None:
-    """Make the namespace, its links, addresses and sysctls; nothing of an earlier one may be left."""
+    """Make the namespace, its links, addresses and sysctls, in place of any of the same names."""
+    remove(cluster)
     run("ip", "netns", "add", cluster.netns)
     run(
         *("ip", "link", "add", cluster.host_link, "type", "veth"),

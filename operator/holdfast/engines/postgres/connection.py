@@ -1,0 +1,154 @@
+"""How a PostgreSQL server is reached, and what its refusals mean."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from holdfast.engines.postgres.spec import Tls
+from holdfast.engines.transfer import BackupContext, RestoreContext, SourceError, TaskError, TransferError
+
+CONNECT_SECONDS = 10
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+# libpq reports a refused connection as text only: PQresultErrorField needs a result, and there is none.
+_AUTHENTICATION = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|is not permitted to log in"
+    r'|role ".*" does not exist|pg_hba\.conf rejects'
+)
+_DATABASE_MISSING = re.compile(r'database ".*" does not exist')
+_DATABASE_DENIED = re.compile(r"permission denied for database")
+_TLS = re.compile(
+    r"certificate verify failed|server certificate for|server does not support SSL|root certificate file"
+)
+
+
+@dataclass(frozen=True)
+class Server:
+    """One PostgreSQL server, with the role that connects to it.
+
+    The password is only in `passfile` (https://www.postgresql.org/docs/current/libpq-pgpass.html), so that it
+    is in no argument, environment or message.
+    """
+
+    host: str
+    port: int
+    user: str
+    passfile: Path
+    tls: Tls | None
+    ca: Path | None
+
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def conninfo(self, database: str, options: str = "") -> str:
+        """A connection string without secrets, for libpq and for the engine's own tools.
+
+        A peer that vanishes is noticed within about two minutes: without keepalives a dump would hang.
+        """
+        return make_conninfo(
+            host=self.host,
+            port=self.port,
+            user=self.user,
+            dbname=database,
+            passfile=str(self.passfile),
+            sslmode=self.tls.mode if self.tls else "prefer",
+            sslrootcert=str(self.ca) if self.ca else None,
+            connect_timeout=CONNECT_SECONDS,
+            application_name="holdfast",
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=6,
+            tcp_user_timeout=120_000,
+            options=options or None,
+        )
+
+    def connect(self, database: str) -> Connection:
+        """A connection in autocommit mode, whose statements are not cut off by time limits of the role.
+
+        Raises TaskError (AuthenticationFailed, DatabaseNotFound, PermissionDenied, TlsFailed) or SourceError
+        (SourceUnreachable).
+        """
+        try:
+            connection = psycopg.connect(
+                self.conninfo(database), autocommit=True, client_encoding="utf8", prepare_threshold=None
+            )
+        except psycopg.OperationalError as error:
+            raise self._refusal(database, error) from error
+        for name in ("statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"):
+            # transaction_timeout is new in 17: asking pg_settings spares knowing that.
+            connection.execute(
+                "SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = %s", [name]
+            )
+        connection.execute("SET search_path = pg_catalog; SET row_security = off; SET DateStyle = ISO")
+        return connection
+
+    def _refusal(self, database: str, error: psycopg.OperationalError) -> TransferError:
+        text = str(error).strip()
+        said = f"{self.address} said: {text}"
+        if _AUTHENTICATION.search(text):
+            return TaskError(
+                "AuthenticationFailed",
+                f"role {self.user} cannot log in: check username and password in credentialsSecret and the "
+                f"server's pg_hba.conf; {said}",
+            )
+        if _DATABASE_MISSING.search(text):
+            return TaskError("DatabaseNotFound", f"there is no database {database}; {said}")
+        if _DATABASE_DENIED.search(text):
+            return TaskError(
+                "PermissionDenied",
+                f"role {self.user} may not connect to database {database}: "
+                f"GRANT CONNECT ON DATABASE {database} TO {self.user}; {said}",
+            )
+        if _TLS.search(text):
+            return TaskError("TlsFailed", f"check tls.mode and tls.caSecret; {said}")
+        return SourceError("SourceUnreachable", said)
+
+
+def server(
+    context: BackupContext | RestoreContext, host: str, port: int, tls: Tls | None, major: int
+) -> Server:
+    """The server at `host` with the mounted credentials; writes the password file into the scratch folder.
+
+    A line break at the end of a credential is dropped: `echo` and editors add one. Raises TaskError when a
+    credential is missing or cannot be used.
+    """
+    passfile = context.scratch / "pgpass"
+    password = _credential(context, "password")
+    escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+    passfile.touch(mode=0o600)
+    passfile.chmod(0o600)
+    passfile.write_text(f"*:*:*:*:{escaped}\n")
+    return Server(
+        host, port, _credential(context, "username"), passfile, tls, _authority(context, tls, major)
+    )
+
+
+def _credential(context: BackupContext | RestoreContext, key: str) -> str:
+    path = context.secret("credentials") / key
+    try:
+        value = path.read_text().rstrip("\r\n")
+    except FileNotFoundError:
+        raise TaskError("CredentialsMissing", f"credentialsSecret has no {key}") from None
+    if not value or "\n" in value or "\0" in value:
+        raise TaskError("CredentialsMissing", f"credentialsSecret's {key} must be one line of text")
+    return value
+
+
+def _authority(context: BackupContext | RestoreContext, tls: Tls | None, major: int) -> Path | None:
+    """What to verify the server's certificate with: the Secret's, else the system's (libpq 16 and later)."""
+    if tls is None or not tls.mode.startswith("verify-"):
+        return None
+    authority = context.secret("ca") / "ca.crt"
+    if authority.exists():
+        return authority
+    if tls.ca_secret is not None:
+        raise TaskError("TlsFailed", f"tls.caSecret {tls.ca_secret.name} has no key ca.crt")
+    if tls.mode == "verify-full" and major >= 16:
+        return Path("system")
+    raise TaskError("TlsFailed", f"tls.mode {tls.mode} needs tls.caSecret with majorVersion {major}")

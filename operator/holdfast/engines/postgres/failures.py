@@ -1,0 +1,63 @@
+"""What the errors of PostgreSQL and of its programs mean for a Job: wrong task, or a source that broke."""
+
+import re
+
+import psycopg
+
+from holdfast.engines.transfer import SourceError, TaskError, TransferError
+
+CONFLICT = "StandbyConflict"
+
+# (pattern in the English text, class, reason). Only a superuser can choose the server's language; text that
+# matches nothing is a SourceError, which is tried again.
+_KINDS: tuple[tuple[str, type[TransferError], str], ...] = (
+    (r"row-level security", TaskError, "PermissionDenied"),
+    (r"permission denied", TaskError, "PermissionDenied"),
+    (r"must be (owner|superuser|member)|must have ", TaskError, "PermissionDenied"),
+    (r"server version mismatch", TaskError, "ServerNewerThanClient"),
+    (r"due to conflict with recovery", SourceError, CONFLICT),
+    (r"lock timeout", SourceError, "LockTimeout"),
+    (r"[Ii]nvalid snapshot|snapshot .* does not exist", SourceError, "SnapshotLost"),
+    (
+        r"server closed the connection|terminating connection|connection to server .* failed|"
+        r"could not connect|starting up|shutting down|connection not open|SSL SYSCALL",
+        SourceError,
+        "SourceLost",
+    ),
+)
+
+
+def from_text(doing: str, text: str, otherwise: str = "ProducerFailed") -> TransferError:
+    """What the last words of pg_dump or pg_restore mean; they become the log's tail too."""
+    for pattern, kind, reason in _KINDS:
+        if re.search(pattern, text):
+            return kind(reason, f"{doing}: {_last_error(text)}", text)
+    return SourceError(otherwise, f"{doing}: {_last_error(text)}", text)
+
+
+def from_error(doing: str, error: psycopg.Error) -> TransferError:
+    """What an error of a connection means."""
+    text = str(error).strip()
+    by_code: dict[str, tuple[type[TransferError], str]] = {
+        "42501": (TaskError, "PermissionDenied"),
+        "40001": (SourceError, CONFLICT),
+        "40P01": (SourceError, CONFLICT),
+        "55P03": (SourceError, "LockTimeout"),
+        "57P01": (SourceError, "SourceLost"),
+        "57P02": (SourceError, "SourceLost"),
+    }
+    if error.sqlstate in by_code:
+        kind, reason = by_code[error.sqlstate]
+        return kind(reason, f"{doing}: {text}")
+    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+        return SourceError("SourceLost", f"{doing}: {text}")
+    return from_text(doing, text, "SourceFailed")
+
+
+def _last_error(text: str) -> str:
+    """The line that says why: the first `error:` of the program, else the last line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    for line in lines:
+        if "error:" in line:
+            return line
+    return lines[-1] if lines else "it said nothing"

@@ -1,0 +1,275 @@
+"""Restores a PostgreSQL backup beside what exists: stage, fill by pg_restore, compare, swap in by name."""
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import psycopg
+
+from holdfast.engines.postgres import failures, inspect, tools
+from holdfast.engines.postgres import globals as cluster_globals
+from holdfast.engines.postgres.connection import Connection, server
+from holdfast.engines.postgres.detail import DatabaseDetail, Detail
+from holdfast.engines.postgres.inspect import Comparison
+from holdfast.engines.postgres.source import MAINTENANCE_DATABASES, connect_any
+from holdfast.engines.postgres.spec import PostgresRestore, PostgresTarget
+from holdfast.engines.postgres.staging import Staging, user_object
+from holdfast.engines.transfer import (
+    RestoreContext,
+    RestoreReport,
+    TargetNotEmptyError,
+    TaskError,
+)
+from holdfast.protocol import Note
+
+CHUNK_BYTES = 1 << 20
+# Durable all the same: the swap commits with synchronous_commit on, which flushes everything before it.
+SESSION_OPTIONS = (
+    "-c synchronous_commit=off -c default_transaction_read_only=off -c maintenance_work_mem=256MB"
+)
+
+
+def restore(context: RestoreContext) -> RestoreReport:
+    """Restore in mode New; see `holdfast.engines.transfer` for what it raises.
+
+    Nothing appears under a database's own name before every database of the backup is restored, its stream's
+    checksum verified and its contents compared. Killed at any point and called again it ends the same; only a
+    kill between taking off the last mark and writing the Result makes the next attempt refuse what is done.
+    """
+    try:
+        return _Restore(context).run()
+    except psycopg.Error as error:
+        raise failures.from_error("restoring", error) from error
+
+
+@dataclass(frozen=True)
+class _Target:
+    """One database of the backup and the name that it gets here."""
+
+    detail: DatabaseDetail
+    name: str
+    done: bool
+    """An earlier attempt of the same request has swapped it in."""
+
+
+@dataclass
+class _Restore:
+    context: RestoreContext
+    notes: list[Note] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        spec: PostgresTarget = self.context.spec
+        override: PostgresRestore | None = self.context.override
+        self.detail = Detail.model_validate(self.context.manifest_detail)
+        self.rename = (override and override.rename) or {}
+        addressed = override if override and (override.service or override.host) else spec
+        host, port = addressed.address(self.context.namespace)
+        tls = (override and override.tls) or spec.tls
+        self.server = server(self.context, host, port, tls, spec.major_version)
+        self.major = tools.client_major(tools.program("pg_restore", spec.major_version))
+        self.names = self._names()
+
+    def run(self) -> RestoreReport:
+        self.context.progress.step("checking the server")
+        # A database cannot be renamed or dropped from inside.
+        candidates = tuple(name for name in MAINTENANCE_DATABASES if name not in self.names.values())
+        with connect_any(self.server, candidates or ("template1",)) as (connection, _):
+            staging = Staging(self.server, connection, self.context.request_uid)
+            self._check_server(connection)
+            targets = [self._target(connection, staging, one) for one in self.detail.databases]
+            staging.clear()
+            self._restore_roles(connection)
+            tablespaces = self._tablespaces(connection)
+            filled = {
+                number: self._fill(staging, number, target, tablespaces)
+                for number, target in enumerate(targets)
+                if not target.done
+            }
+            mismatches = tuple(text for one in filled.values() for text in one.mismatches)
+            if mismatches:
+                staging.clear()
+                self.notes.append(Note(reason="Discarded", message="what was restored is dropped again"))
+            else:
+                self._swap_in(staging, targets, list(filled))
+        return self._report(filled, mismatches)
+
+    def _names(self) -> dict[str, str]:
+        """From a database's name in the backup to its name here."""
+        stored = [one.properties.name for one in self.detail.databases]
+        for name in self.rename:
+            if name not in stored:
+                raise TaskError(
+                    "DatabaseNotFound",
+                    f"rename: the backup has no database {name}; it has {', '.join(stored)}",
+                )
+        names = {name: self.rename.get(name, name) for name in stored}
+        if len(set(names.values())) != len(names):
+            raise TaskError("RenameCollides", "rename: two databases would get the same name")
+        return names
+
+    def _check_server(self, connection: Connection) -> None:
+        version = connection.info.server_version // 10000
+        if version < self.detail.server_major:
+            raise TaskError(
+                "ServerOlderThanBackup",
+                f"{self.server.address} is PostgreSQL {version}, the backup of {self.detail.server_major}: "
+                f"restore to {self.detail.server_major} or newer",
+            )
+        if self.major < self.detail.client_major:
+            raise TaskError(
+                "ClientOlderThanBackup",
+                f"pg_restore is {self.major}, the backup was made by pg_dump {self.detail.client_major}: "
+                f"set majorVersion: {self.detail.client_major}",
+            )
+        row = connection.execute(
+            "SELECT rolsuper OR rolcreatedb, pg_is_in_recovery() FROM pg_roles WHERE rolname = current_user"
+        ).fetchone()
+        assert row is not None
+        if row[1]:
+            raise TaskError("TargetIsStandby", f"{self.server.address} is a standby; restore to the primary")
+        if not row[0]:
+            raise TaskError(
+                "PermissionDenied", f"role {self.server.user} may not make databases: it needs CREATEDB"
+            )
+        needed = {name for one in self.detail.databases for name in one.inventory.extensions}
+        available = {name for (name,) in connection.execute("SELECT name FROM pg_available_extensions")}
+        if missing := sorted(needed - available):
+            raise TaskError(
+                "ExtensionMissing", f"install on {self.server.address} the extensions {', '.join(missing)}"
+            )
+
+    def _target(self, connection: Connection, staging: Staging, detail: DatabaseDetail) -> _Target:
+        """What is at a database's final name. Raises TargetNotEmptyError unless nothing, or nothing in it."""
+        name = self.names[detail.properties.name]
+        if staging.swapped_in(name):
+            return _Target(detail, name, done=True)
+        self._refuse_unless_empty(connection, name)
+        return _Target(detail, name, done=False)
+
+    def _refuse_unless_empty(self, connection: Connection, name: str) -> None:
+        row = connection.execute("SELECT datallowconn FROM pg_database WHERE datname = %s", [name]).fetchone()
+        if row is None:
+            return
+        found = user_object(self.server, name) if row[0] else "no connections allowed to look into it"
+        if found:
+            raise TargetNotEmptyError(
+                "TargetNotEmpty",
+                f"database {name} on {self.server.address} is not empty ({found}): drop or rename it, or let "
+                f"targets[].postgres.rename give the restored one another name",
+            )
+
+    def _restore_roles(self, connection: Connection) -> None:
+        with self.context.open(self.detail.globals_artifact) as stream:
+            text = stream.read().decode()
+        self.notes += cluster_globals.restore(connection, text)
+
+    def _tablespaces(self, connection: Connection) -> set[str] | None:
+        """The tablespaces to restore to; None, with a note, when one that the backup names is missing."""
+        there = {name for (name,) in connection.execute("SELECT spcname FROM pg_tablespace")}
+        needed = {name for one in self.detail.databases for name in one.inventory.tablespaces}
+        if missing := sorted(needed - there):
+            self.notes.append(
+                Note(
+                    reason="TablespacesMissing",
+                    message=f"{self.server.address} has no tablespaces {', '.join(missing)}: everything is "
+                    "restored to the default one",
+                    warning=True,
+                )
+            )
+            return None
+        return there
+
+    def _fill(
+        self, staging: Staging, number: int, target: _Target, tablespaces: set[str] | None
+    ) -> Comparison:
+        """Restore one database under its staged name and compare it with what the backup counted."""
+        name, backup = target.detail.properties.name, target.detail.inventory
+        properties = target.detail.properties
+        self.context.progress.step(f"restoring {name}")
+        staged = staging.create(number, properties, properties.tablespace if tablespaces else None)
+        if not backup.has_public_schema:
+            with self.server.connect(staged) as inside:
+                inside.execute("DROP SCHEMA public")
+        command = [
+            tools.program("pg_restore", self.major), "--exit-on-error", "--no-password",
+            f"--dbname={self.server.conninfo(staged, SESSION_OPTIONS)}",
+            *([] if tablespaces else ["--no-tablespaces"]),
+        ]  # fmt: skip
+        with self.context.open(target.detail.artifact) as stream:
+            self._feed(f"pg_restore of {name}", command, stream)
+        self.context.progress.step(f"comparing {name}")
+        with self.server.connect(staged) as inside:
+            inside.execute("ANALYZE")
+            inside.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            found = inspect.inventory(
+                inside, inspect.relations(inside), self.context.progress.rows, recovering=False
+            )
+        comparison = inspect.compare(target.name, backup, found)
+        self.notes += [Note(reason="RestoredDiffers", message=text) for text in comparison.remarks]
+        if not comparison.mismatches:
+            staging.configure(staged, properties)
+        return comparison
+
+    def _feed(self, doing: str, command: list[str], stream: BinaryIO) -> None:
+        """Let `command` read `stream`, all of which is read even if the command needs less."""
+        errors = self.context.scratch / "pg_restore.log"
+        with (
+            errors.open("wb") as log,
+            subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, bufsize=0
+            ) as process,
+        ):
+            assert process.stdin is not None
+            try:
+                _copy(stream, process.stdin.write)
+                process.stdin.close()
+            except BrokenPipeError:
+                if process.wait() == 0:
+                    _copy(stream, len)
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode != 0:
+            text = tools.tail(errors) or f"it ended with {process.returncode}"
+            raise failures.from_text(doing, text, "RestoreFailed")
+
+    def _swap_in(self, staging: Staging, targets: list[_Target], filled: list[int]) -> None:
+        self.context.progress.step("swapping in")
+        for number in filled:
+            self._refuse_unless_empty(staging.connection, targets[number].name)
+            staging.swap_in(staging.name(number), targets[number].name)
+        for target in targets:
+            staging.finish(target.name, target.detail.properties)
+            if target.detail.inventory.subscriptions:
+                self.notes.append(
+                    Note(
+                        reason="SubscriptionsDisabled",
+                        message=f"{target.name}: enable by hand the subscriptions "
+                        + ", ".join(target.detail.inventory.subscriptions),
+                        warning=True,
+                    )
+                )
+
+    def _report(self, filled: dict[int, Comparison], mismatches: tuple[str, ...]) -> RestoreReport:
+        inventories = [one.inventory for one in self.detail.databases]
+        return RestoreReport(
+            address=self.server.address,
+            compared=sum(one.compared for one in filled.values()),
+            contents={
+                "databases": len(inventories),
+                "tables": sum(len(one.tables) for one in inventories),
+                "rows": sum(one.rows for one in inventories),
+                "largeObjects": sum(one.large_objects for one in inventories),
+            },
+            mismatches=mismatches,
+            notes=tuple(self.notes),
+        )
+
+
+def _copy(stream: BinaryIO, write: Callable[[bytes], object]) -> None:
+    while chunk := stream.read(CHUNK_BYTES):
+        view = memoryview(chunk)
+        while view:
+            written = write(view)  # type: ignore[arg-type]
+            view = view[written if isinstance(written, int) else len(view) :]

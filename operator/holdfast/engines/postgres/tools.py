@@ -1,0 +1,35 @@
+"""PostgreSQL's own programs: where they are, which version, how they end."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from holdfast.engines.transfer import TaskError
+
+TAIL_BYTES = 3000
+
+
+def program(name: str, major: int) -> str:
+    """The path of `pg_dump` and the like. Debian's /usr/bin/pg_dump would choose a version by itself."""
+    path = f"/usr/lib/postgresql/{major}/bin{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    found = shutil.which(name, path=path)
+    if found is None:
+        raise TaskError("ToolMissing", f"this image has no {name}; majorVersion: {major} chooses the image")
+    return found
+
+
+def client_major(pg_program: str) -> int:
+    """The major version that a program says it has."""
+    said = subprocess.run([pg_program, "--version"], check=True, capture_output=True, text=True).stdout
+    match = re.search(r"\(PostgreSQL\) (\d+)", said)
+    if match is None:
+        raise TaskError("ToolMissing", f"{pg_program} --version said {said.strip()!r}")
+    return int(match[1])
+
+
+def tail(path: Path) -> str:
+    """The end of a program's standard error."""
+    data = path.read_bytes() if path.exists() else b""
+    return data[-TAIL_BYTES:].decode(errors="replace").strip()

@@ -130,7 +130,7 @@ class ApiServer:
         return self.folder / "apiserver.crt"
 
     def _start(self) -> None:
-        etcd, apiserver, *manager = _programs(
+        etcd, apiserver, *manager = programs(
             "etcd", "kube-apiserver", *(["kube-controller-manager"] if self._controllers else [])
         )
         client, peer, self.port = _free_ports(3)
@@ -236,7 +236,8 @@ def apiserver() -> Iterator[ApiServer]:
         yield server
 
 
-def _programs(*names: str) -> list[str]:
+def programs(*names: str) -> list[str]:
+    """The paths of the pinned programs of that name."""
     # It builds what is missing, and says on stderr what it is doing.
     output = subprocess.run([ROOT / "hack" / "tool", *names], check=True, stdout=subprocess.PIPE, text=True)
     return output.stdout.split()

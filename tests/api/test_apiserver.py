@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.apiserver import DEFAULT_CONTROLLERS, ROOT, ApiServer
+from tests.apiserver import DEFAULT_CONTROLLERS, ROOT, ApiServer, programs
 
 HOLD = """
 from tests.apiserver import ApiServer
@@ -67,7 +67,8 @@ def test_controllers_act_and_rbac_holds() -> None:
         pods = f"/api/v1/namespaces/{namespace}/pods"
         _wait_until(lambda: server.must("GET", pods)["items"], "the Job got no pod")
         kubeconfig = server.kubeconfig_for("default", namespace)
-        command = ["kubectl", f"--kubeconfig={kubeconfig}", "auth", "can-i", "list", "pods", "-n", namespace]
+        (kubectl,) = programs("kubectl")
+        command = [kubectl, f"--kubeconfig={kubeconfig}", "auth", "can-i", "list", "pods", "-n", namespace]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         assert answer.stdout.strip() == "no", answer.stderr
         server.must("DELETE", f"{jobs}/one?propagationPolicy=Background")

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from tests.api import test_policy, test_restore, test_run
 from tests.api.objects import EXAMPLES, changed, collection, model, schema
-from tests.apiserver import ROOT, ApiServer
+from tests.apiserver import ROOT, ApiServer, programs
 
 from holdfast.api.crd import KINDS, file_name, render, stale
 from holdfast.api.policy import BackupPolicyStatus
@@ -418,5 +418,6 @@ def _kubectl(server: ApiServer, *arguments: str) -> str:
 
 
 def _run_kubectl(server: ApiServer, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = ["kubectl", f"--kubeconfig={server.kubeconfig}", f"--cache-dir={server.folder}", *arguments]
+    (kubectl,) = programs("kubectl")
+    command = [kubectl, f"--kubeconfig={server.kubeconfig}", f"--cache-dir={server.folder}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)

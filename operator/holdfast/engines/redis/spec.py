@@ -19,7 +19,7 @@ class RedisTarget(Addressed):
     credentials_secret: SecretRef | None = Field(
         default=None, description="Key password, and username where an ACL user is used."
     )
-    tls: Tls | None = None
+    tls: Tls | None = Field(default=None, description="Without it plain TCP is spoken.")
     prefer_replica: bool = Field(
         default=True, description="Read from a connected replica that the server names, when one answers."
     )
@@ -36,8 +36,11 @@ class RedisRestore(Addressed):
         ),
     )
 
-    credentials_secret: SecretRef | None = None
-    tls: Tls | None = None
+    credentials_secret: SecretRef | None = Field(
+        default=None,
+        description="Instead of the policy's: key password, and username where an ACL user is used.",
+    )
+    tls: Tls | None = Field(default=None, description="Instead of the policy's.")
     databases: Annotated[tuple[Annotated[int, Field(ge=0, le=65535)], ...], Field(max_length=100)] | None = (
         Field(default=None, description="Only these databases, by number.")
     )

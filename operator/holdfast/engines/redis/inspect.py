@@ -1,0 +1,80 @@
+"""What backup and restore share: finding a server, logging in, and what INFO says of it."""
+
+from pathlib import Path
+from typing import Protocol
+
+from holdfast.engines.redis.spec import RedisRestore, RedisTarget, Tls
+from holdfast.engines.redis.wire import Client, Endpoint, parse_info
+from holdfast.engines.transfer import TaskError
+
+
+class Secrets(Protocol):
+    """The part of a context that gives mounted Secrets."""
+
+    def secret(self, folder: str) -> Path:
+        """The folder that a Secret is mounted at."""
+
+
+def source_endpoint(context: Secrets, spec: RedisTarget, namespace: str) -> Endpoint:
+    """The server that is backed up. Raises TaskError when its Secret lacks a key."""
+    host, port = spec.address(namespace)
+    username, password = _credentials(context, spec.credentials_secret is not None)
+    return Endpoint(host, port, "Source", username, password, *_tls(context, spec.tls))
+
+
+def target_endpoint(
+    context: Secrets, spec: RedisTarget, override: RedisRestore | None, namespace: str
+) -> Endpoint:
+    """The server that is restored to: where the override says, else where the backup came from."""
+    secret, tls, addressed = spec.credentials_secret, spec.tls, spec.address(namespace)
+    if override is not None:
+        secret = override.credentials_secret or secret
+        tls = override.tls or tls
+        if override.service is not None or override.host is not None:
+            addressed = override.address(namespace)
+    username, password = _credentials(context, secret is not None)
+    return Endpoint(*addressed, "Target", username, password, *_tls(context, tls))
+
+
+def _credentials(context: Secrets, wanted: bool) -> tuple[str | None, str | None]:
+    if not wanted:
+        return None, None
+    folder = context.secret("credentials")
+    if not (folder / "password").is_file():
+        raise TaskError("CredentialsMissing", "credentialsSecret has no key password")
+    username = folder / "username"
+    return (
+        username.read_text().strip() if username.is_file() else None,
+        (folder / "password").read_text().rstrip("\r\n"),
+    )
+
+
+def _tls(context: Secrets, tls: Tls | None) -> tuple[bool, Path | None]:
+    if tls is None or tls.ca_secret is None:
+        return tls is not None, None
+    ca = context.secret("ca") / "ca.crt"
+    if not ca.is_file():
+        raise TaskError("CertificateMissing", "caSecret has no key ca.crt")
+    return True, ca
+
+
+def server_info(client: Client) -> dict[str, str]:
+    """INFO of a server. Raises TaskError for a node of a cluster: it holds a part of the keys only."""
+    info = parse_info(client.execute("INFO"))
+    if info.get("cluster_enabled") == "1":
+        raise TaskError(
+            "ClusterNotSupported",
+            f"{client.endpoint} is one node of a Redis Cluster and holds a part of its keys only; Holdfast "
+            "needs a server that is not in cluster mode",
+        )
+    return info
+
+
+def database_sizes(client: Client) -> dict[int, tuple[int, int]]:
+    """Keys, and keys with a time to live, of every database that has any."""
+    found = {}
+    for name, text in parse_info(client.execute("INFO", "keyspace")).items():
+        if name.startswith("db") and name[2:].isdigit():
+            fields = dict(part.split("=", 1) for part in text.split(","))
+            found[int(name[2:])] = (int(fields["keys"]), int(fields["expires"]))
+    return found

@@ -1,0 +1,243 @@
+"""Restores a snapshot into a running, empty Redis: every value as it was serialised, by RESTORE.
+
+The RDB is laid down in scratch until its checksum is known to be right. Each key's bytes are then sent as
+they are, with the RDB's own version, so a target as old as the source was takes them; no second server is
+needed, and memory does not grow with the data. `holdfast.engines.redis.compare` says what is compared.
+
+A marker key says that this request began when the databases were empty, so that an attempt after a killed
+one goes on instead of refusing. Function libraries are restored unless only a part of the backup is wanted.
+The user needs the ACL rules `~* +@keyspace +@connection +set +time +info +function`.
+"""
+
+import mmap
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hiredis
+
+from holdfast.engines.redis import rdb
+from holdfast.engines.redis.backup import ARTIFACT
+from holdfast.engines.redis.compare import (
+    BATCH_BYTES,
+    BATCH_KEYS,
+    Comparison,
+    Sample,
+    Written,
+    clock_ms,
+    compare,
+)
+from holdfast.engines.redis.inspect import target_endpoint
+from holdfast.engines.redis.rdb import Record
+from holdfast.engines.redis.target import (
+    MARKER_PREFIX,
+    Plan,
+    check_fit,
+    claim,
+    evicted_keys,
+    is_ours,
+    refused,
+    release,
+)
+from holdfast.engines.redis.wire import Client, pack, pack_start
+from holdfast.engines.transfer import MismatchError, Progress, RestoreContext, RestoreReport, TaskError
+from holdfast.protocol import Note
+
+SPOOL_BYTES = 1 << 20
+
+
+def restore(context: RestoreContext) -> RestoreReport:
+    """Restore dump.rdb into an empty server and compare.
+
+    Raises TargetNotEmptyError when a database that would be written holds a key, TaskError when the target
+    is too small or too old or the user may not, MismatchError when the target evicted keys meanwhile.
+    """
+    target = target_endpoint(context, context.spec, context.override, context.namespace)
+    plan = _plan(context)
+    context.progress.step("fetching the snapshot")
+    with _spooled(context) as data, Client(target) as client:
+        head = rdb.read_head(data)
+        if head.version > rdb.NEWEST_VERSION:
+            raise TaskError(
+                "BackupNewerThanClient",
+                f"the backup is an RDB of version {head.version}; this image restores versions up to "
+                f"{rdb.NEWEST_VERSION}",
+            )
+        resumed = is_ours(client, plan)
+        if not resumed:
+            check_fit(client, plan, head, context.manifest_contents["keys"])
+            claim(client, plan)
+        evicted = evicted_keys(client)
+        context.progress.step(f"restoring to {target}")
+        _restore_functions(client, plan, data, head, replace=resumed)
+        writer = _Writer(client, plan, data, head, context.progress, replace=resumed)
+        writer.run()
+        context.progress.step("comparing")
+        comparison = compare(client, plan, writer.written, writer.sample.records, data)
+        if evicted := evicted_keys(client) - evicted:
+            raise MismatchError(
+                "TargetEvicted", f"{target} evicted {evicted} keys meanwhile: its maxmemory is too low"
+            )
+        release(client, plan)
+    return _report(str(target), plan, writer.written, comparison)
+
+
+def _report(address: str, plan: Plan, written: dict[int, Written], comparison: Comparison) -> RestoreReport:
+    keys = sum(item.keys for item in written.values())
+    notes = [
+        Note(
+            reason="Compared",
+            message=f"{keys} keys were acknowledged with their CRC and counted; {comparison.read_back} "
+            "values and times to live were read back",
+        )
+    ]
+    if expired := sum(item.expired for item in written.values()):
+        message = f"{expired} keys of the backup have expired since then and were not restored"
+        notes.append(Note(reason="KeysExpired", message=message))
+    if comparison.unread:
+        message = f"{comparison.unread} values of the sample were too large or of no comparable kind"
+        notes.append(Note(reason="ValuesNotReadBack", message=message))
+    return RestoreReport(
+        address=address,
+        compared=len(plan.databases),
+        contents={"databases": len(plan.databases), "keys": keys},
+        mismatches=comparison.mismatches,
+        notes=tuple(notes),
+    )
+
+
+def _plan(context: RestoreContext) -> Plan:
+    databases = {int(name): sizes["keys"] for name, sizes in context.manifest_detail["databases"].items()}
+    functions = tuple(context.manifest_detail["functions"])
+    prefix = b""
+    override = context.override
+    if override is not None and override.key_prefix is not None:
+        prefix, functions = override.key_prefix.encode(), ()
+    if override is not None and override.databases is not None:
+        functions = ()
+        missing = sorted(set(override.databases) - set(databases))
+        if missing:
+            raise TaskError(
+                "NotInBackup",
+                f"databases: {_listed(missing)} not in the backup, which has {_listed(databases) or 'none'}",
+            )
+        databases = {number: databases[number] for number in override.databases}
+    return Plan(databases, prefix, functions, f"{MARKER_PREFIX}{context.request_uid}")
+
+
+def _listed(numbers: Any) -> str:
+    return ", ".join(str(number) for number in sorted(numbers))
+
+
+@contextmanager
+def _spooled(context: RestoreContext) -> Iterator[mmap.mmap]:
+    """The whole RDB, once its checksum was found right."""
+    path: Path = context.scratch / ARTIFACT
+    try:
+        with context.open(ARTIFACT) as stream, path.open("wb") as written:
+            shutil.copyfileobj(stream, written, SPOOL_BYTES)
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield data
+    except rdb.RdbError as error:
+        raise TaskError("BackupNotUnderstood", f"the RDB {error}") from error
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _restore_functions(client: Client, plan: Plan, data: rdb.Data, head: rdb.Head, *, replace: bool) -> None:
+    if plan.functions:
+        body = b"".join(data[start:end] for start, end in head.functions)
+        policy = "REPLACE" if replace else "APPEND"
+        client.execute("FUNCTION", "RESTORE", rdb.payload(body, head.version), policy)
+
+
+class _Writer:
+    """One pass over the RDB. While a batch is under way the next is made; a large value goes in pieces."""
+
+    def __init__(
+        self, client: Client, plan: Plan, data: rdb.Data, head: rdb.Head, progress: Progress, *, replace: bool
+    ) -> None:
+        self.written: dict[int, Written] = {number: Written() for number in plan.databases}
+        self.sample = Sample()
+        self._client = client
+        self._plan = plan
+        self._data = data
+        self._head = head
+        self._progress = progress
+        self._options = ("ABSTTL", "REPLACE") if replace else ("ABSTTL",)
+        self._commands: list[bytes] = []
+        self._keys: list[bytes] = []
+        self._size = 0
+        self._awaited: list[bytes] = []
+
+    def run(self) -> None:
+        """Write everything that is wanted, and wait until all of it is acknowledged."""
+        selected: int | None = None
+        for record in self._wanted(clock_ms(self._client)):
+            if record.database != selected:
+                selected = record.database
+                self._add(pack("SELECT", selected), b"")
+            if record.end - record.start > BATCH_BYTES:
+                self._send_large(record)
+            else:
+                self._add(self._command(record), record.key)
+        self._flush()
+        self._flush()
+
+    def _wanted(self, now: int) -> Iterator[Record]:
+        prefix, marker = self._plan.prefix, self._plan.marker.encode()
+        for record in rdb.records(self._data, self._head.end):
+            written = self.written.get(record.database)
+            if written is None:
+                continue
+            written.read += 1
+            if record.key.startswith(prefix) and record.key != marker and written.add(record.expires_ms, now):
+                self.sample.offer(record)
+                yield record
+
+    def _command(self, record: Record) -> bytes:
+        body = bytes((record.kind,)) + self._data[record.start : record.end]
+        value = rdb.payload(body, self._head.version)
+        return pack("RESTORE", record.key, record.expires_ms or 0, value, *self._options)
+
+    def _send_large(self, record: Record) -> None:
+        """Without ever holding the whole value."""
+        self._flush()
+        length = 1 + record.end - record.start + rdb.FOOTER_BYTES
+        start = pack_start(
+            4 + len(self._options), "RESTORE", record.key, record.expires_ms or 0, length=length
+        )
+        kind = bytes((record.kind,))
+        crc = rdb.crc64(kind)
+        self._client.send(start + kind)
+        for position in range(record.start, record.end, BATCH_BYTES):
+            piece = self._data[position : min(position + BATCH_BYTES, record.end)]
+            crc = rdb.crc64(piece, crc)
+            self._client.send(piece)
+        options = b"".join(b"\r\n$%d\r\n%b" % (len(text), text.encode()) for text in self._options)
+        self._client.send(rdb.footer(self._head.version, crc) + options + b"\r\n")
+        self._receive()
+        self._awaited = [record.key]
+
+    def _add(self, command: bytes, key: bytes) -> None:
+        self._commands.append(command)
+        self._keys.append(key)
+        self._size += len(command)
+        if self._size >= BATCH_BYTES or len(self._commands) >= BATCH_KEYS:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send the batch, then read the replies to the one before it."""
+        if self._commands:
+            self._client.send(b"".join(self._commands))
+        self._receive()
+        self._awaited = self._keys
+        self._commands, self._keys, self._size = [], [], 0
+
+    def _receive(self) -> None:
+        for key, reply in zip(self._awaited, self._client.replies(len(self._awaited)), strict=True):
+            if isinstance(reply, hiredis.ReplyError):
+                raise refused(self._client, reply, f"key {key!r}")
+        self._progress.rows(sum(1 for key in self._awaited if key))

@@ -1,0 +1,199 @@
+"""A connection to one Redis server: TCP or TLS, authenticated, with errors told apart by what to do next.
+
+Replication hands over raw bytes behind a reply, which a general client keeps in its own buffers; so the
+socket is ours and the protocol is hiredis's.
+"""
+
+import re
+import socket
+import ssl
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import hiredis
+
+from holdfast.engines.transfer import SourceError, TaskError, TransferError
+
+CONNECT_SECONDS = 10
+IDLE_SECONDS = 120
+"""A server that says nothing for so long is given up; while it prepares a snapshot it sends newlines."""
+RECEIVE_BYTES = 1 << 18
+
+Argument = bytes | str | int
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a server is and how to log in. The password appears in no representation."""
+
+    host: str
+    port: int
+    side: Literal["Source", "Target"]
+    """Begins the reasons of errors: SourceUnreachable, TargetUnreachable."""
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: bool = False
+    ca: Path | None = None
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Client:
+    """Speaks RESP2 with one server; closed by `with`."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        """Connect and log in. Raises SourceError when it cannot be reached, TaskError when it refuses us."""
+        self.endpoint = endpoint
+        self._reader = hiredis.Reader(replyError=hiredis.ReplyError)
+        self._socket = _connect(endpoint)
+        try:
+            if endpoint.password is not None:
+                user = () if endpoint.username is None else (endpoint.username,)
+                self.execute("AUTH", *user, endpoint.password)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._socket.close()
+
+    def execute(self, *command: Argument) -> Any:
+        """One command's reply. Raises the TransferError that its error reply amounts to."""
+        self.send(pack(*command))
+        reply = self.reply()
+        if isinstance(reply, hiredis.ReplyError):
+            raise refusal(self.endpoint, str(command[0]), str(reply))
+        return reply
+
+    def try_execute(self, *command: Argument) -> Any:
+        """One command's reply, or a hiredis.ReplyError."""
+        self.send(pack(*command))
+        return self.reply()
+
+    def exchange(self, commands: Sequence[bytes]) -> list[Any]:
+        """The replies to packed commands, errors among them, in one round trip."""
+        self.send(b"".join(commands))
+        return self.replies(len(commands))
+
+    def send(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise self._broken(error) from error
+
+    def replies(self, count: int) -> list[Any]:
+        """The next `count` replies."""
+        return [self.reply() for _ in range(count)]
+
+    def reply(self) -> Any:
+        """The next reply; an error reply is returned as hiredis.ReplyError."""
+        while (reply := self._reader.gets()) is False:
+            self._reader.feed(self.receive())
+        return reply
+
+    def receive(self) -> bytes:
+        """Some raw bytes, at least one. Raises SourceError when the connection has ended."""
+        try:
+            data = self._socket.recv(RECEIVE_BYTES)
+        except OSError as error:
+            raise self._broken(error) from error
+        if not data:
+            raise self._broken("closed by the server")
+        return data
+
+    def _broken(self, why: object) -> SourceError:
+        side = self.endpoint.side
+        if isinstance(why, TimeoutError):
+            why = f"silent for {IDLE_SECONDS} s"
+        return SourceError(f"{side}ConnectionLost", f"the connection to {self.endpoint} broke: {why}")
+
+
+def pack(*command: Argument) -> bytes:
+    """A command as RESP."""
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub names a 1-tuple
+    return packed
+
+
+def pack_start(count: int, *arguments: Argument, length: int) -> bytes:
+    """The start of a command of `count` parts, up to a part of `length` bytes that is sent after it."""
+    parts = [part if isinstance(part, bytes) else str(part).encode() for part in arguments]
+    packed = b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
+    return b"*%d\r\n%b$%d\r\n" % (count, packed, length)
+
+
+def _connect(endpoint: Endpoint) -> socket.socket:
+    try:
+        plain = socket.create_connection((endpoint.host, endpoint.port), timeout=CONNECT_SECONDS)
+    except OSError as error:
+        raise SourceError(f"{endpoint.side}Unreachable", f"{endpoint} cannot be reached: {error}") from error
+    try:
+        connection = _encrypt(plain, endpoint) if endpoint.tls else plain
+        connection.settimeout(IDLE_SECONDS)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        plain.close()
+        raise
+    return connection
+
+
+def _encrypt(plain: socket.socket, endpoint: Endpoint) -> ssl.SSLSocket:
+    try:
+        context = ssl.create_default_context(cafile=endpoint.ca)
+        return context.wrap_socket(plain, server_hostname=endpoint.host)
+    except ssl.SSLCertVerificationError as error:
+        raise TaskError(
+            "CertificateNotTrusted",
+            f"the certificate of {endpoint} was refused: {error.verify_message}; caSecret must hold the "
+            "authority that signed it, and the certificate must name the host",
+        ) from error
+    except OSError as error:
+        raise SourceError(
+            f"{endpoint.side}Unreachable", f"{endpoint} did not complete the TLS handshake: {error}"
+        ) from error
+
+
+_RETRYABLE = {
+    "LOADING": "is loading its data",
+    "MASTERDOWN": "has lost its primary",
+    "NOMASTERLINK": "has lost its primary",
+    "BUSY": "is busy with a script",
+}
+
+
+def refusal(endpoint: Endpoint, command: str, reply: str) -> TransferError:
+    """What an error reply amounts to: a wrong configuration, or something that may pass."""
+    code = reply.split(" ", 1)[0]
+    if code in ("NOAUTH", "WRONGPASS") or (command == "AUTH" and code == "ERR"):
+        return TaskError(
+            "AuthenticationFailed",
+            f"{endpoint} refused the login: {reply}; credentialsSecret must hold password, and username "
+            "for an ACL user other than default",
+        )
+    if code == "NOPERM":
+        match = re.search(r"run the '([^']+)' command", reply)
+        rule = f"+{(match[1] if match else command).lower()}"
+        return TaskError("PermissionDenied", f"{endpoint}: {reply}; the user needs the ACL rule {rule}")
+    if code in _RETRYABLE:
+        return SourceError(f"{endpoint.side}NotReady", f"{endpoint} {_RETRYABLE[code]}: {reply}")
+    return SourceError(f"{endpoint.side}Refused", f"{endpoint} refused {command}: {reply}")
+
+
+def parse_info(reply: bytes | Iterable[str]) -> dict[str, str]:
+    """The fields of an INFO reply (https://redis.io/docs/latest/commands/info/)."""
+    lines = reply.decode("utf-8", "replace").splitlines() if isinstance(reply, bytes) else reply
+    return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))

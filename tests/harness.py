@@ -258,7 +258,7 @@ class Runner:
         """The run's folder in a volume destination."""
         return self.volume(name) / (self.prefix or "") / self.namespace / POLICY / self.run
 
-    def start(self, task: Any, *, secrets: Secrets | None = None, wrapper: Sequence[str] = (),
+    def start(self, task: Any, *, secrets: Secrets | None = None, module: str = "holdfast.runner",
               environment: Mapping[str, str] | None = None) -> Running:  # fmt: skip
         """Start `python -m holdfast.runner` on `task`, without waiting."""
         for folder, files in (secrets or {}).items():
@@ -270,7 +270,7 @@ class Runner:
         logs.mkdir(parents=True)
         variables = {
             **os.environ,
-            "PYTHONPATH": str(REPOSITORY / "operator"),
+            "PYTHONPATH": f"{REPOSITORY / 'operator'}:{REPOSITORY}",
             TASK_VARIABLE: json.dumps(task.to_json()),
             ROOT_VARIABLE: str(self.root),
             POD_VARIABLE: f"policy-job-{secrets_token()[:5]}",
@@ -279,7 +279,7 @@ class Runner:
         }
         with (logs / "stdout").open("wb") as stdout, (logs / "stderr").open("wb") as stderr:
             process = subprocess.Popen(
-                [*wrapper, sys.executable, "-m", "holdfast.runner"],
+                [sys.executable, "-m", module],
                 env=variables,
                 cwd=self.root,
                 stdout=stdout,

@@ -1,0 +1,107 @@
+"""What the data plane asks of a kind of destination."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import ClassVar, Protocol
+
+from holdfast.engines.transfer import MismatchError
+from holdfast.runner.parts import Part, Stored
+
+READ_BYTES = 1 << 20
+
+
+class Readable(Protocol):
+    """The stored bytes of an object."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes, none at the end. Raises DestinationError."""
+
+
+class Upload(ABC):
+    """One object on its way into one destination; nothing of it shows before `complete`."""
+
+    @abstractmethod
+    def put(self, part: Part) -> None:
+        """Take one part. Called by as many threads at once as the destination has `workers`."""
+
+    @abstractmethod
+    def complete(self) -> None:
+        """Make the object visible, once every part is there."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Leave nothing of it, also after `complete`. Raises what a destination may raise."""
+
+
+class Destination(ABC):
+    """One destination. Every key is relative to its prefix. Every method may raise DestinationError."""
+
+    workers: ClassVar[int] = 1
+    """How many parts of one object it takes at once."""
+
+    def __init__(self, name: str, prefix: str | None, *, required: bool) -> None:
+        self.name = name
+        self.required = required
+        self._prefix = f"{prefix}/" if prefix else ""
+
+    @abstractmethod
+    def uri(self, key: str) -> str:
+        """How people name the object."""
+
+    @abstractmethod
+    def upload(self, key: str) -> Upload:
+        """Begin an object."""
+
+    @abstractmethod
+    def create(self, key: str, data: bytes) -> bool:
+        """Write a small object unless one is there; False when one is."""
+
+    @abstractmethod
+    def read(self, key: str) -> bytes | None:
+        """A small object, None when it is not there."""
+
+    @abstractmethod
+    def open(self, key: str) -> AbstractContextManager[Readable]:
+        """The bytes of an object. Raises MismatchError when it is not there."""
+
+    @abstractmethod
+    def size(self, key: str) -> int | None:
+        """Bytes of an object, None when it is not there."""
+
+    @abstractmethod
+    def list(self, prefix: str) -> Iterator[str]:
+        """Every key that begins with `prefix`, in no order, temporary ones of killed writers too."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Delete an object; it is no error when it is not there."""
+
+    @abstractmethod
+    def abort_uploads(self, prefix: str) -> int:
+        """Abort every unfinished upload whose key begins with `prefix`; how many there were."""
+
+    def verify(self, key: str, stored: Stored) -> None:
+        """Read back that the object is what was stored. Raises MismatchError, which names it."""
+        self.verify_size(key, stored.size)
+        digest = hashlib.sha256()
+        with self.open(key) as stream:
+            while block := stream.read(READ_BYTES):
+                digest.update(block)
+        if digest.hexdigest() != stored.sha256:
+            raise self.mismatch(key, f"its SHA-256 is {digest.hexdigest()}, not {stored.sha256}")
+
+    def verify_size(self, key: str, size: int) -> None:
+        """Check that the object is there and has `size` bytes. Raises MismatchError."""
+        found = self.size(key)
+        if found is None:
+            raise self.mismatch(key, "it is not there")
+        if found != size:
+            raise self.mismatch(key, f"it has {found} bytes, not {size}")
+
+    def mismatch(self, key: str, what: str) -> MismatchError:
+        """The error that says what is wrong with an object."""
+        return MismatchError(
+            "ChecksumMismatch", f"destination {self.name}: {self.uri(key)} is not what was stored: {what}"
+        )

@@ -1,0 +1,380 @@
+"""An S3-compatible object store as a destination, by botocore."""
+
+import base64
+import io
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    SSLError,
+)
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
+)
+
+from holdfast.api.destination import S3
+from holdfast.api.destination import Destination as Specification
+from holdfast.engines.transfer import DestinationError, TaskError
+from holdfast.runner.destinations.destination import Destination, Readable, Upload
+from holdfast.runner.mounts import Mounts
+from holdfast.runner.parts import MAX_PARTS, Part, Stored
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, GetObjectRequestTypeDef
+
+_CONNECT_SECONDS = 10
+_READ_SECONDS = 60
+_COMPLETE_SECONDS = 900
+"""Completing an upload of many parts "could take several minutes"
+(https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html)."""
+_ATTEMPTS = 5
+_RESUMES = 6
+_MISSING = {"404", "NoSuchKey", "NotFound"}
+_REASONS = {
+    "NoSuchBucket": "BucketNotFound",
+    "AccessDenied": "AccessDenied",
+    "AllAccessDisabled": "AccessDenied",
+    "403": "AccessDenied",
+    "InvalidAccessKeyId": "InvalidAccessKeyId",
+    "SignatureDoesNotMatch": "SignatureDoesNotMatch",
+    "ExpiredToken": "CredentialsExpired",
+    "RequestTimeTooSkewed": "ClockSkewed",
+    "AuthorizationHeaderMalformed": "RegionWrong",
+    "PermanentRedirect": "RegionWrong",
+    "301": "RegionWrong",
+    "QuotaExceeded": "DestinationFull",
+    "InsufficientStorage": "DestinationFull",
+    "XMinioStorageFull": "DestinationFull",
+    "InvalidStorageClass": "StorageClassInvalid",
+    "BadDigest": "ChecksumRefused",
+    "XAmzContentChecksumMismatch": "ChecksumRefused",
+    "SlowDown": "DestinationThrottled",
+    "Throttling": "DestinationThrottled",
+    "ServiceUnavailable": "DestinationThrottled",
+}
+
+
+class S3Destination(Destination):
+    """A bucket. Path-style addresses are used where an endpoint is given."""
+
+    workers: ClassVar[int] = 2
+
+    def __init__(self, specification: Specification, s3: S3, mounts: Mounts) -> None:
+        super().__init__(specification.name, s3.prefix, required=specification.required)
+        self.bucket = s3.bucket
+        self.storage: Any = {"StorageClass": s3.storage_class} if s3.storage_class else {}
+        self._s3 = s3
+        self._endpoint = s3.endpoint or f"Amazon's endpoint of {s3.region}"
+        self._session = botocore.session.get_session()
+        self._keys: Any = self._read_keys(mounts) if s3.credentials_secret else {}
+        self._verify = str(mounts.ca(specification.name)) if s3.ca_secret else None
+
+    @cached_property
+    def client(self) -> "S3Client":
+        """For everything but what follows."""
+        return self._client(_READ_SECONDS, _ATTEMPTS)
+
+    @cached_property
+    def patient(self) -> "S3Client":
+        """For completing an upload."""
+        return self._client(_COMPLETE_SECONDS, _ATTEMPTS)
+
+    @cached_property
+    def brief(self) -> "S3Client":
+        """For clearing away after an error, when the store may be gone."""
+        return self._client(_CONNECT_SECONDS, 1)
+
+    def uri(self, key: str) -> str:
+        return f"s3://{self.bucket}/{self._prefix}{key}"
+
+    def name_of(self, key: str) -> str:
+        """The key in the bucket."""
+        return self._prefix + key
+
+    def upload(self, key: str) -> Upload:
+        return _S3Upload(self, key)
+
+    def create(self, key: str, data: bytes) -> bool:
+        with self.errors(key):
+            try:
+                self.client.put_object(
+                    Bucket=self.bucket, Key=self.name_of(key), Body=data, IfNoneMatch="*", **self.storage
+                )
+            except ClientError as error:
+                # 409 is a race with another writer (documented for conditional writes): one is there then.
+                if _status(error) in (409, 412):
+                    return False
+                raise
+            return True
+
+    def read(self, key: str) -> bytes | None:
+        with self.errors(key):
+            try:
+                answer = self.client.get_object(Bucket=self.bucket, Key=self.name_of(key))
+            except ClientError as error:
+                if error.response["Error"]["Code"] in _MISSING:
+                    return None
+                raise
+            return answer["Body"].read()
+
+    @contextmanager
+    def open(self, key: str) -> Iterator[Readable]:
+        reader = _Reader(self, key)
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+    def size(self, key: str) -> int | None:
+        head = self._head(key)
+        return None if head is None else int(head["ContentLength"])
+
+    def list(self, prefix: str) -> Iterator[str]:
+        with self.errors(prefix):
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self.name_of(prefix)
+            )
+            for page in pages:
+                for item in page.get("Contents", []):
+                    yield item["Key"].removeprefix(self._prefix)
+
+    def delete(self, key: str) -> None:
+        with self.errors(key):
+            self.client.delete_object(Bucket=self.bucket, Key=self.name_of(key))
+
+    def abort_uploads(self, prefix: str) -> int:
+        count = 0
+        with self.errors(prefix):
+            pages = self.client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self.bucket, Prefix=self.name_of(prefix)
+            )
+            for page in pages:
+                for item in page.get("Uploads", []):
+                    self.client.abort_multipart_upload(
+                        Bucket=self.bucket, Key=item["Key"], UploadId=item["UploadId"]
+                    )
+                    count += 1
+        return count
+
+    def verify(self, key: str, stored: Stored) -> None:
+        """By the checksum that the store keeps, where it is the one the writer computed; else by reading."""
+        head = self._head(key)
+        if head is None or head["ContentLength"] != stored.size:
+            self.verify_size(key, stored.size)
+        elif head.get("ChecksumSHA256") != stored.s3_checksum:
+            super().verify(key, stored)
+
+    @contextmanager
+    def errors(self, key: str) -> Iterator[None]:
+        """Say botocore's errors as a DestinationError."""
+        try:
+            yield
+        except ClientError as error:
+            code = str(error.response["Error"].get("Code", ""))
+            reason = _REASONS.get(code, "DestinationFull" if _status(error) == 507 else "DestinationFailed")
+            message = error.response["Error"].get("Message") or "no message"
+            raise self.error(reason, key, f"{error.operation_name}: {code}: {message}") from error
+        except NoCredentialsError as error:
+            advice = "name a credentialsSecret, or give the service account a workload identity"
+            raise self.error("CredentialsMissing", key, f"no credentials: {advice}") from error
+        except SSLError as error:
+            raise self.error("CertificateNotTrusted", key, f"{self._endpoint}: {error}") from error
+        except (HTTPClientError, BotoConnectionError) as error:
+            raise self.error("DestinationUnreachable", key, f"{self._endpoint}: {error}") from error
+        except BotoCoreError as error:
+            raise self.error("DestinationFailed", key, str(error)) from error
+
+    def error(self, reason: str, key: str, what: str) -> DestinationError:
+        """An error about an object."""
+        return DestinationError(reason, f"destination {self.name}: {self.uri(key)}: {what}")
+
+    def _head(self, key: str) -> Any:
+        with self.errors(key):
+            try:
+                return self.client.head_object(
+                    Bucket=self.bucket, Key=self.name_of(key), ChecksumMode="ENABLED"
+                )
+            except ClientError as error:
+                if error.response["Error"]["Code"] in _MISSING:
+                    return None
+                raise
+
+    def _read_keys(self, mounts: Mounts) -> dict[str, str]:
+        folder = mounts.credentials(self.name)
+        names = {"AWS_ACCESS_KEY_ID": "aws_access_key_id", "AWS_SECRET_ACCESS_KEY": "aws_secret_access_key"}
+        for name in names:
+            if not (folder / name).is_file():
+                secret = self._s3.credentials_secret
+                raise TaskError(
+                    "CredentialsMissing",
+                    f"destination {self.name}: Secret {secret.name if secret else ''} must have a key {name}",
+                )
+        return {option: (folder / name).read_text().strip() for name, option in names.items()}
+
+    def _client(self, read_seconds: int, attempts: int) -> "S3Client":
+        style: Literal["path", "auto"] = "path" if self._s3.endpoint else "auto"
+        config = Config(
+            connect_timeout=min(_CONNECT_SECONDS, read_seconds),
+            read_timeout=read_seconds,
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            s3={"addressing_style": style},
+            # Holdfast sends and compares SHA-256 itself; not every store takes the default CRC.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            max_pool_connections=self.workers + 2,
+        )
+        with self.errors(""):
+            client: Any = self._session.create_client(
+                "s3",
+                region_name=self._s3.region,
+                endpoint_url=self._s3.endpoint,
+                verify=self._verify,
+                config=config,
+                **self._keys,
+            )
+        return cast("S3Client", client)
+
+
+class _S3Upload(Upload):
+    """A multipart upload, or a single put when there is one part only."""
+
+    def __init__(self, destination: S3Destination, key: str) -> None:
+        self._destination = destination
+        self._key = key
+        self._where: Any = {"Bucket": destination.bucket, "Key": destination.name_of(key)}
+        self._lock = threading.Lock()
+        self._upload_id: str | None = None
+        self._parts: list[CompletedPartTypeDef] = []
+        self._visible = False
+
+    def put(self, part: Part) -> None:
+        checksum = base64.b64encode(part.sha256).decode()
+        destination = self._destination
+        with destination.errors(self._key):
+            if part.number == 1 and part.last:
+                self._visible = True
+                destination.client.put_object(
+                    **self._where, Body=io.BytesIO(part.data), ChecksumSHA256=checksum, **destination.storage
+                )
+                return
+            if part.number > MAX_PARTS:
+                raise destination.error("StreamTooLarge", self._key, f"it needs over {MAX_PARTS} parts")
+            # A file, not bytes: botocore would copy those once more to put the headers before them.
+            answer = destination.client.upload_part(
+                **self._where,
+                UploadId=self._begin(),
+                PartNumber=part.number,
+                Body=io.BytesIO(part.data),
+                ChecksumSHA256=checksum,
+            )
+            with self._lock:
+                self._parts.append(
+                    {"PartNumber": part.number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
+                )
+
+    def complete(self) -> None:
+        if self._upload_id is None:
+            return
+        self._visible = True
+        parts = sorted(self._parts, key=lambda part: part["PartNumber"])
+        with self._destination.errors(self._key):
+            try:
+                self._destination.patient.complete_multipart_upload(
+                    **self._where, UploadId=self._upload_id, MultipartUpload={"Parts": parts}
+                )
+            except ClientError as error:
+                # When the answer to the first attempt was lost, the next one finds the upload completed.
+                again = error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
+                known = error.response["Error"]["Code"] == "NoSuchUpload"
+                if not (again and known and self._destination.size(self._key) is not None):
+                    raise
+        self._upload_id = None
+
+    def abort(self) -> None:
+        with self._destination.errors(self._key):
+            if self._upload_id is not None:
+                self._destination.brief.abort_multipart_upload(**self._where, UploadId=self._upload_id)
+            if self._visible:
+                self._destination.brief.delete_object(**self._where)
+
+    def _begin(self) -> str:
+        with self._lock:
+            if self._upload_id is None:
+                answer = self._destination.client.create_multipart_upload(
+                    **self._where, ChecksumAlgorithm="SHA256", **self._destination.storage
+                )
+                self._upload_id = answer["UploadId"]
+            return self._upload_id
+
+
+class _Reader:
+    """The bytes of an object; a broken connection is taken up again where it broke."""
+
+    def __init__(self, destination: S3Destination, key: str) -> None:
+        self._destination = destination
+        self._key = key
+        self._offset = 0
+        self._etag: str | None = None
+        self._failures = 0
+        self._body: Any = None
+
+    def read(self, size: int, /) -> bytes:
+        while True:
+            try:
+                if self._body is None:
+                    self._body = self._get()
+                data: bytes = self._body.read(size)
+            except (HTTPClientError, IncompleteReadError) as error:
+                self._resume(error)
+                continue
+            self._offset += len(data)
+            self._failures = 0 if data else self._failures
+            return data
+
+    def close(self) -> None:
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+
+    def _resume(self, error: Exception) -> None:
+        self.close()
+        self._failures += 1
+        if self._failures > _RESUMES:
+            with self._destination.errors(self._key):
+                raise error
+        time.sleep(min(0.1 * 2**self._failures, 5))
+
+    def _get(self) -> Any:
+        request: GetObjectRequestTypeDef = {
+            "Bucket": self._destination.bucket,
+            "Key": self._destination.name_of(self._key),
+        }
+        if self._etag is not None:
+            request |= {"Range": f"bytes={self._offset}-", "IfMatch": self._etag}
+        with self._destination.errors(self._key):
+            try:
+                answer = self._destination.client.get_object(**request)
+            except ClientError as error:
+                if error.response["Error"]["Code"] in _MISSING:
+                    raise self._destination.mismatch(self._key, "it is not there") from error
+                if _status(error) == 412:
+                    raise self._destination.mismatch(self._key, "it changed while it was read") from error
+                raise
+        self._etag = answer["ETag"]
+        return answer["Body"]
+
+
+def _status(error: ClientError) -> int:
+    return error.response["ResponseMetadata"].get("HTTPStatusCode", 0)

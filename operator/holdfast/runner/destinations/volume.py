@@ -1,0 +1,186 @@
+"""A volume as a destination: files that get their name only when they are whole and on disk."""
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from holdfast.api.destination import Destination as Specification
+from holdfast.api.destination import Volume
+from holdfast.engines.transfer import DestinationError
+from holdfast.runner.destinations.destination import Destination, Readable, Upload
+from holdfast.runner.mounts import Mounts
+from holdfast.runner.parts import Part
+
+_REASONS = {
+    errno.ENOSPC: "DestinationFull",
+    errno.EDQUOT: "DestinationFull",
+    errno.EACCES: "AccessDenied",
+    errno.EPERM: "AccessDenied",
+    errno.EROFS: "AccessDenied",
+}
+
+
+class VolumeDestination(Destination):
+    """A mounted volume. `create` needs hard links, which tell whether a name was free in one step."""
+
+    def __init__(self, specification: Specification, volume: Volume, mounts: Mounts) -> None:
+        super().__init__(specification.name, volume.path, required=specification.required)
+        self._claim = volume.claim_name
+        self._mount = mounts.volume(specification.name)
+        if not self._mount.is_dir():
+            raise DestinationError(
+                "DestinationUnreachable",
+                f"destination {self.name}: the volume of claim {self._claim} is not mounted at {self._mount}",
+            )
+
+    def uri(self, key: str) -> str:
+        return f"volume://{self._claim}/{self._prefix}{key}"
+
+    def upload(self, key: str) -> Upload:
+        return _FileUpload(self, key)
+
+    def create(self, key: str, data: bytes) -> bool:
+        with self.errors(key):
+            path = self.path(key)
+            temporary = _temporary(path)
+            try:
+                with temporary.open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+            finally:
+                temporary.unlink(missing_ok=True)
+            self.sync(path)
+            return True
+
+    def read(self, key: str) -> bytes | None:
+        with self.errors(key):
+            try:
+                return self.path(key).read_bytes()
+            except FileNotFoundError:
+                return None
+
+    @contextmanager
+    def open(self, key: str) -> Iterator[Readable]:
+        try:
+            with self.errors(key):
+                file = self.path(key).open("rb", buffering=0)
+        except FileNotFoundError as error:
+            raise self.mismatch(key, "it is not there") from error
+        with file:
+            # What the page cache still holds of the writing would hide what the disk has.
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            yield _Reader(self, key, file)
+
+    def size(self, key: str) -> int | None:
+        with self.errors(key):
+            try:
+                return self.path(key).stat().st_size
+            except FileNotFoundError:
+                return None
+
+    def list(self, prefix: str) -> Iterator[str]:
+        top = self.path(prefix) if prefix.endswith("/") else self.path(prefix).parent
+        root = self._mount / self._prefix
+        for folder, _, files in os.walk(top):
+            for name in files:
+                key = str(Path(folder, name).relative_to(root))
+                if key.startswith(prefix):
+                    yield key
+
+    def delete(self, key: str) -> None:
+        with self.errors(key):
+            path = self.path(key)
+            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                # An attempt's folder and its target's; those above are shared with other Jobs.
+                path.parent.rmdir()
+                path.parent.parent.rmdir()
+
+    def abort_uploads(self, prefix: str) -> int:
+        """None: an unfinished upload is a temporary file, which `list` names."""
+        return 0
+
+    def path(self, key: str) -> Path:
+        """The file of a key."""
+        return self._mount / (self._prefix + key)
+
+    @contextmanager
+    def errors(self, key: str) -> Iterator[None]:
+        """Say an OSError as a DestinationError; that a file is not there is left to the caller."""
+        try:
+            yield
+        except (FileNotFoundError, FileExistsError):
+            raise
+        except OSError as error:
+            reason = _REASONS.get(error.errno or 0, "DestinationFailed")
+            raise DestinationError(
+                reason, f"destination {self.name}: {self.uri(key)}: {error.strerror or error}"
+            ) from error
+
+    def sync(self, path: Path) -> None:
+        """Make a new name last: its folder and those above, which may be new too."""
+        for folder in path.parents:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            if folder == self._mount:
+                return
+
+
+class _Reader:
+    """A file whose errors are the destination's."""
+
+    def __init__(self, destination: VolumeDestination, key: str, file: IO[bytes]) -> None:
+        self._destination = destination
+        self._key = key
+        self._file = file
+
+    def read(self, size: int, /) -> bytes:
+        with self._destination.errors(self._key):
+            return self._file.read(size)
+
+
+class _FileUpload(Upload):
+    """A temporary file beside the place of the whole one."""
+
+    def __init__(self, destination: VolumeDestination, key: str) -> None:
+        self._destination = destination
+        self._key = key
+        self._path = destination.path(key)
+        with destination.errors(key):
+            self._temporary = _temporary(self._path)
+            self._file = self._temporary.open("wb", buffering=0)
+
+    def put(self, part: Part) -> None:
+        with self._destination.errors(self._key):
+            rest = memoryview(part.data)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+
+    def complete(self) -> None:
+        with self._destination.errors(self._key):
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._temporary.rename(self._path)
+            self._destination.sync(self._path)
+
+    def abort(self) -> None:
+        with self._destination.errors(self._key):
+            self._file.close()
+            self._temporary.unlink(missing_ok=True)
+        self._destination.delete(self._key)
+
+
+def _temporary(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")

@@ -1,0 +1,184 @@
+"""What is written beside the data: each target's manifest, and the run's entry in the catalogue.
+
+Layout, below a destination's prefix:
+
+    <namespace>/<policy>/<run>/<target>/<attempt>/<artifact>.zst
+    <namespace>/<policy>/<run>/<target>/manifest.json      a target's commit point
+    <namespace>/<policy>/catalogue/<run>.json              a run's commit point
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from pydantic import AwareDatetime, ValidationError
+
+from holdfast.api.meta import Lenient
+from holdfast.api.run import Source
+from holdfast.engines.transfer import MismatchError, TaskError
+from holdfast.protocol import Note
+from holdfast.runner.parts import Stored
+
+MANIFEST = "manifest.json"
+CATALOGUE = "catalogue"
+
+
+@dataclass(frozen=True)
+class RunPath:
+    """Where a run is stored."""
+
+    namespace: str
+    policy: str
+    run: str
+
+    @classmethod
+    def parse(cls, path: str) -> "RunPath":
+        """`<namespace>/<policy>/<run>`. Raises TaskError (`PathInvalid`)."""
+        names = path.split("/")
+        if len(names) != 3 or not all(names) or ".." in names:
+            raise TaskError("PathInvalid", f"path {path!r} must be <namespace>/<policy>/<run>")
+        return cls(*names)
+
+    @property
+    def folder(self) -> str:
+        """The run's folder, with a slash at its end."""
+        return f"{self.namespace}/{self.policy}/{self.run}/"
+
+    @property
+    def catalogue(self) -> str:
+        """The folder of the policy's catalogue, with a slash at its end."""
+        return f"{self.namespace}/{self.policy}/{CATALOGUE}/"
+
+    @property
+    def entry(self) -> str:
+        """The key of the run's entry in the catalogue."""
+        return f"{self.catalogue}{self.run}.json"
+
+    def target(self, target: str) -> str:
+        """A target's folder, with a slash at its end."""
+        return f"{self.folder}{target}/"
+
+    def manifest(self, target: str) -> str:
+        """The key of a target's manifest."""
+        return self.target(target) + MANIFEST
+
+
+class Document(Lenient):
+    """A JSON object in a destination; an older or newer version of Holdfast may have written it."""
+
+    version: Literal[1] = 1
+
+    @classmethod
+    def parse(cls, data: bytes, uri: str) -> Self:
+        """Read it. Raises MismatchError (`DocumentInvalid`), which names it."""
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise MismatchError(
+                "DocumentInvalid",
+                f"{uri} is not a {cls.__name__.lower()} of version 1: {place}: {first['msg']}",
+            ) from error
+
+    def encode(self) -> bytes:
+        """The bytes that are stored."""
+        return self.model_dump_json(by_alias=True, indent=1).encode()
+
+
+class ManifestArtifact(Lenient):
+    """One artifact of a target."""
+
+    name: str
+    """As the engine calls it: `knowledge_base.dump`."""
+    key: str
+    """Below the target's folder: `<attempt>/<artifact>.zst`."""
+    size_bytes: int
+    sha256: str
+    """Of the stored bytes."""
+    s3_checksum: str
+    """What S3 keeps as ChecksumSHA256: of the whole, or of its parts' checksums, `-` and their number."""
+    plain_bytes: int
+    plain_sha256: str
+
+    @property
+    def stored(self) -> Stored:
+        """The stored bytes."""
+        return Stored(self.size_bytes, self.sha256, self.s3_checksum)
+
+
+class Manifest(Document):
+    """What one target's backup holds. Written last, the same bytes in every destination."""
+
+    tool_version: str
+    namespace: str
+    policy: str
+    run: str
+    run_uid: str
+    target: str
+    engine: str
+    attempt: str
+    spec: dict[str, Any]
+    """The engine's section of the policy's target."""
+    source: Source
+    snapshot_time: AwareDatetime
+    """The instant that the data is of."""
+    started_time: AwareDatetime
+    completed_time: AwareDatetime
+    contents: dict[str, int]
+    detail: dict[str, Any]
+    """What the engine needs to restore and compare."""
+    notes: tuple[Note, ...] = ()
+    artifacts: tuple[ManifestArtifact, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Stored bytes of all artifacts."""
+        return sum(artifact.size_bytes for artifact in self.artifacts)
+
+
+class CatalogueArtifact(Lenient):
+    """One stored object of a target."""
+
+    name: str
+    """Below the target's folder: `<attempt>/<artifact>.zst`."""
+    size_bytes: int
+    sha256: str
+
+
+class CatalogueTarget(Lenient):
+    """A target that a run holds."""
+
+    name: str
+    engine: str
+    spec: dict[str, Any]
+    snapshot_time: AwareDatetime
+    source: Source
+    contents: dict[str, int]
+    size_bytes: int
+    manifest_sha256: str
+    artifacts: tuple[CatalogueArtifact, ...]
+
+
+class CatalogueEntry(Document):
+    """What a run holds. A function of its manifests, so that writing it again gives the same bytes."""
+
+    tool_version: str
+    namespace: str
+    policy: str
+    run: str
+    run_uid: str
+    trigger: str
+    scheduled_time: AwareDatetime | None
+    started_time: AwareDatetime
+    completed_time: AwareDatetime
+    recovery_point: AwareDatetime
+    """The earliest snapshot of its targets: what a restore brings back."""
+    skew_seconds: int
+    size_bytes: int
+    targets: tuple[CatalogueTarget, ...]
+    failed_targets: tuple[str, ...]
+
+    def same_backup(self, other: "CatalogueEntry") -> bool:
+        """Whether both say the same of the run, whichever version of Holdfast wrote them."""
+        update = {"tool_version": self.tool_version}
+        return self == other.model_copy(update=update)

@@ -1,0 +1,40 @@
+"""Where the pod's Secrets and volumes are: the folders below HOLDFAST_ROOT (see `holdfast.protocol`)."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.protocol import DEFAULT_ROOT, ROOT_VARIABLE
+
+
+@dataclass(frozen=True)
+class Mounts:
+    """The mounts below one root folder."""
+
+    root: Path
+
+    @classmethod
+    def from_environment(cls) -> "Mounts":
+        """The mounts of this process."""
+        return cls(Path(os.environ.get(ROOT_VARIABLE, DEFAULT_ROOT)))
+
+    @property
+    def scratch(self) -> Path:
+        """A folder that vanishes with the pod."""
+        return self.root / "scratch"
+
+    def source(self, folder: str) -> Path:
+        """A Secret that the engine asked for."""
+        return self.root / "source" / folder
+
+    def credentials(self, destination: str) -> Path:
+        """The keys of a destination's object store."""
+        return self.root / "destinations" / destination / "credentials"
+
+    def ca(self, destination: str) -> Path:
+        """The CA certificate of a destination's object store."""
+        return self.root / "destinations" / destination / "ca" / "ca.crt"
+
+    def volume(self, destination: str) -> Path:
+        """The volume of a destination."""
+        return self.root / "destinations" / destination / "volume"

@@ -1,0 +1,93 @@
+"""Cuts the stored bytes of an artifact into the parts of a multipart upload, and knows their checksums."""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+
+MAX_PARTS = 10_000
+"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html, as are 5 TiB an object, 5 GiB a part."""
+_BASE = 8 << 20
+_LEVEL_PARTS = 1_000
+_GROWTH = 1.00068
+_ROUND = 64 << 10
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part; `data` is shared by all destinations, so it is never changed."""
+
+    number: int
+    """From 1."""
+    data: bytes
+    sha256: bytes
+    last: bool
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The stored bytes of one artifact."""
+
+    size: int
+    sha256: str
+    s3_checksum: str
+    """What S3 reports as ChecksumSHA256 of the object, in base64: of the whole object when it is one part,
+    else of its parts' checksums, then `-` and their number."""
+
+
+def part_size(number: int) -> int:
+    """Bytes of part `number` of a stream of unknown length.
+
+    Parts have 8 MiB up to 8 GiB of stored bytes, so that memory is the same for all of them; then they grow
+    so that 5 TiB fit into 10,000: 70 MiB at 100 GiB, 0.7 GiB at 1 TiB.
+    """
+    if number <= _LEVEL_PARTS:
+        return _BASE
+    return -(-int(_BASE * _GROWTH ** (number - _LEVEL_PARTS)) // _ROUND) * _ROUND
+
+
+class PartCutter:
+    """Collects stored bytes and gives them back as parts.
+
+    A full part is held until a byte follows it, so that the last part is known to be the last.
+    """
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes | memoryview] = []
+        self._room = part_size(1)
+        self._size = 0
+        self._whole = hashlib.sha256()
+        self._digests: list[bytes] = []
+
+    def add(self, data: bytes) -> list[Part]:
+        """Take `data`; the parts that became complete."""
+        self._whole.update(data)
+        self._size += len(data)
+        parts = []
+        rest = memoryview(data)
+        while rest:
+            if not self._room:
+                parts.append(self._cut(last=False))
+            self._chunks.append(rest[: self._room])
+            rest = rest[self._room :]
+            self._room -= len(self._chunks[-1])
+        return parts
+
+    def finish(self) -> Part:
+        """The last part."""
+        return self._cut(last=True)
+
+    def stored(self) -> Stored:
+        """All that was added, once it is finished."""
+        if len(self._digests) == 1:
+            checksum = base64.b64encode(self._digests[0]).decode()
+        else:
+            composite = base64.b64encode(hashlib.sha256(b"".join(self._digests)).digest()).decode()
+            checksum = f"{composite}-{len(self._digests)}"
+        return Stored(self._size, self._whole.hexdigest(), checksum)
+
+    def _cut(self, *, last: bool) -> Part:
+        data, self._chunks = b"".join(self._chunks), []
+        digest = hashlib.sha256(data).digest()
+        self._digests.append(digest)
+        self._room = part_size(len(self._digests) + 1)
+        return Part(len(self._digests), data, digest, last)

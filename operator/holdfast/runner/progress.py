@@ -1,0 +1,56 @@
+"""Progress lines on standard output: at most one every other second, and a last one."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from holdfast.protocol import ProgressLine
+
+_SECONDS = 2.0
+
+
+class Meter:
+    """Counts what a Job does, from any thread. It is the `Progress` that engines see."""
+
+    def __init__(self, out: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._out = out or sys.stdout
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._step = "starting"
+        self._plain = self._stored = self._rows = 0
+        self._printed = clock()
+
+    def step(self, text: str) -> None:
+        """Name what is being done now."""
+        with self._lock:
+            self._step = text
+            self._tell()
+
+    def rows(self, count: int) -> None:
+        """Add rows, embeddings or keys."""
+        with self._lock:
+            self._rows += count
+            self._tell()
+
+    def add(self, *, plain: int = 0, stored: int = 0) -> None:
+        """Add bytes."""
+        with self._lock:
+            self._plain += plain
+            self._stored += stored
+            self._tell()
+
+    def finish(self) -> None:
+        """Print the last line."""
+        with self._lock:
+            self._tell(last=True)
+
+    def _tell(self, *, last: bool = False) -> None:
+        now = self._clock()
+        if last or now - self._printed >= _SECONDS:
+            self._printed = now
+            line = ProgressLine(
+                step=self._step, bytes=self._plain, stored_bytes=self._stored, rows=self._rows
+            )
+            print(line.model_dump_json(by_alias=True), file=self._out, flush=True)

@@ -1,0 +1,93 @@
+"""An engine for tests: it stores what HOLDFAST_TEST_ENGINE says, and a restore checks that it is the same."""
+
+import hashlib
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from holdfast.api.run import Source
+from holdfast.engines.transfer import BackupContext, BackupReport, RestoreContext, RestoreReport, SourceError
+from holdfast.protocol import Note
+
+VARIABLE = "HOLDFAST_TEST_ENGINE"
+SNAPSHOT = datetime(2026, 11, 23, 2, 0, 5, tzinfo=UTC)
+SOURCE = Source(address="test:1", role="Primary", version="1.0")
+
+
+def blocks(size: int, seed: int = 1, text: bool = False) -> Iterator[bytes]:
+    """`size` bytes that are the same for the same seed: random ones, or text that compresses to a third."""
+    chance = random.Random(seed)
+    if text:
+        words = [chance.randbytes(chance.randint(3, 9)).hex() for _ in range(4000)]
+        base = [" ".join(chance.choices(words, k=12000)).encode()[: 1 << 17] for _ in range(8)]
+    while size > 0:
+        block = chance.choice(base) if text else chance.randbytes(min(size, 1 << 20))
+        yield block[:size]
+        size -= len(block)
+
+
+def content(size: int, seed: int = 1, text: bool = False) -> bytes:
+    """All of `blocks`."""
+    return b"".join(blocks(size, seed, text))
+
+
+def producer(size: int, seed: int = 1, *, text: bool = False, end: str = "") -> list[str]:
+    """A command that prints `blocks`, then does `end`."""
+    code = (
+        "import sys; from tests.runner.engine import blocks\n"
+        f"for block in blocks({size}, {seed}, {text}): sys.stdout.buffer.write(block)\n"
+        f"sys.stdout.flush(); {end or 'pass'}"
+    )
+    return [sys.executable, "-c", code]
+
+
+def configured(*artifacts: dict[str, Any], **more: Any) -> dict[str, str]:
+    """The environment that makes the engine store `artifacts`."""
+    return {VARIABLE: json.dumps({"artifacts": artifacts, **more})}
+
+
+def backup(context: BackupContext) -> BackupReport:
+    """Store the artifacts: each `bytes` long from `seed`, or the output of `command`."""
+    told = json.loads(os.environ[VARIABLE])
+    digests: dict[str, str] = {}
+    for artifact in told["artifacts"]:
+        context.progress.step(f"storing {artifact['name']}")
+        if "command" in artifact:
+            context.store_output(artifact["name"], artifact["command"])
+            continue
+        digest = hashlib.sha256()
+        with context.store(artifact["name"]) as sink:
+            for block in blocks(artifact["bytes"], artifact.get("seed", 1), artifact.get("text", False)):
+                sink.write(block)
+                digest.update(block)
+                time.sleep(artifact.get("pause", 0))
+            if artifact.get("fail"):
+                raise SourceError("TestBroke", "the source broke")
+        digests[artifact["name"]] = digest.hexdigest()
+    if told.get("defect"):
+        raise KeyError(told["defect"])
+    snapshot = datetime.fromisoformat(told["snapshot"]) if "snapshot" in told else SNAPSHOT
+    notes = (Note(reason="Tested", message="a note"),)
+    return BackupReport(snapshot, SOURCE, {"rows": len(digests)}, {"digests": digests}, notes)
+
+
+def restore(context: RestoreContext) -> RestoreReport:
+    """Read every artifact and compare it with what was stored."""
+    mismatches = []
+    for name in context.artifacts:
+        context.progress.step(f"reading {name}")
+        digest = hashlib.sha256()
+        with context.open(name) as stream:
+            while block := stream.read(1 << 18):
+                digest.update(block)
+        expected = context.manifest_detail["digests"].get(name)
+        if expected not in (None, digest.hexdigest()):
+            mismatches.append(f"{name}: {expected} became {digest.hexdigest()}")
+    if "mismatches" in os.environ.get(VARIABLE, ""):
+        mismatches += json.loads(os.environ[VARIABLE])["mismatches"]
+    return RestoreReport("test:1", len(context.artifacts), context.manifest_contents, tuple(mismatches))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onenode import certificates, tools
 from onenode.layout import Cluster
-from onenode.shell import run, succeeds
+from onenode.shell import ENVIRONMENT, run, succeeds
 
 
 def text(cluster: Cluster, client: str) -> str:
@@ -66,7 +66,7 @@ def merge(cluster: Cluster, target: Path) -> None:
     files = os.pathsep.join([str(cluster.admin_kubeconfig), str(target)])
     merged = run(
         *(tools.path_of("kubectl"), "config", "view", "--raw", "--flatten"),
-        env={**os.environ, "KUBECONFIG": files},
+        env={**ENVIRONMENT, "KUBECONFIG": files},
     )
     write(target, merged)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from onenode import cgroups
 from onenode.layout import Cluster
-from onenode.shell import OnenodeError
+from onenode.shell import ENVIRONMENT, OnenodeError
 
 # A process enters its cgroups before it becomes the component: no child of it can be born outside them.
 ENTER_CGROUPS = 'for file in $1; do echo $$ >"$file" || exit; done; shift; exec "$@"'
@@ -36,6 +36,7 @@ def start(cluster: Cluster, component: Component) -> int:
             stdout=log,
             stderr=log,
             cwd=cluster.root,
+            env=ENVIRONMENT,
             start_new_session=True,
         )
     started = _start_time(process.pid)

@@ -1,5 +1,6 @@
 """Run commands, wait for conditions and show progress."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -8,16 +9,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# A command ends with this program, even when that is killed: none goes on in a folder that is being removed.
+UNTIL_OUR_END = ("setpriv", "--pdeathsig=KILL")
+
+# Nothing of a cluster is reached through a proxy.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+
 
 class OnenodeError(Exception):
     """Something that the user is told in one message, without a traceback."""
 
 
-def run(*argv: str | Path, stdin: str | None = None, env: dict[str, str] | None = None) -> str:
+def run(*argv: str | Path, stdin: str | None = None, env: dict[str, str] = ENVIRONMENT) -> str:
     """Run a command and return its standard output; raises OnenodeError with its standard error."""
-    result = subprocess.run(
-        [str(word) for word in argv], input=stdin, env=env, capture_output=True, text=True, check=False
-    )
+    command = [*UNTIL_OUR_END, *map(str, argv)]
+    result = subprocess.run(command, input=stdin, env=env, capture_output=True, text=True, check=False)
     if result.returncode:
         output = (result.stderr.strip() or result.stdout.strip())[-4000:]
         raise OnenodeError(f"{argv[0]} ended with {result.returncode}: {output}\n  command: {argv}")
@@ -26,7 +32,8 @@ def run(*argv: str | Path, stdin: str | None = None, env: dict[str, str] | None 
 
 def succeeds(*argv: str | Path) -> bool:
     """Whether a command ends with 0; its output is not shown."""
-    return subprocess.run([str(word) for word in argv], capture_output=True, check=False).returncode == 0
+    command = [*UNTIL_OUR_END, *map(str, argv)]
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, check=False).returncode == 0
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout: float) -> None:

@@ -31,10 +31,10 @@ def leftovers() -> list[str]:
         except (FileNotFoundError, ProcessLookupError, OSError):
             continue  # it ended while it was looked at
     found += [f"namespace {path}" for path in Path("/run/netns").glob(f"onenode-{NAME}")]
-    found += [f"namespace {path}" for path in Path("/run/netns").glob("cni-*")]
     found += [f"cgroup {path}" for path in Path("/sys/fs/cgroup").glob(f"**/onenode/{NAME}")]
-    links = subprocess.run(["ip", "-brief", "address"], capture_output=True, text=True, check=True).stdout
-    return found + [f"link {line}" for line in links.splitlines() if line.startswith("onenode")]
+    others = {f"onenode{path.read_text()}" for path in STATE.parent.glob("*/index") if path.parent != STATE}
+    links = {path.name for path in Path("/sys/class/net").glob("onenode*")}
+    return found + [f"link {link}" for link in links - others]
 
 
 def component(name: str) -> int:

@@ -1,0 +1,232 @@
+"""The cluster as the operator sees it: the only module that talks to the API server.
+
+What it may do, all that the operator's role has to grant (watches are kopf's):
+
+- holdfast.dev backuppolicies, restorerequests: get, list, watch; backupruns: also create, delete
+- holdfast.dev */status of the three kinds: update
+- holdfast.dev backupruns/finalizers, restorerequests/finalizers: update (for blockOwnerDeletion)
+- batch jobs: get, list, watch, create, delete, patch
+- core pods: list; pods/log: get; events: list, create
+- apiextensions customresourcedefinitions and core namespaces: list, watch
+"""
+
+import asyncio
+import json
+import logging
+from typing import Any, Self, TypeVar
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from kubernetes.aio import config as kubernetes_config
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+from pydantic import ValidationError
+
+from holdfast.api.meta import API_VERSION, GROUP, Resource
+from holdfast.controller.config import Config
+from holdfast.controller.errors import (
+    AlreadyExistsError,
+    ApiError,
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    TransientError,
+)
+from holdfast.controller.views import complaint_of, job_of, pod_of
+from holdfast.domain.workload import Complaint, Job, Pod
+
+R = TypeVar("R", bound=Resource)
+
+_log = logging.getLogger(__name__)
+_RETRYABLE = frozenset({0, 408, 425, 429, 500, 502, 503, 504})
+_MERGE_PATCH = "application/merge-patch+json"
+
+
+class Cluster:
+    """Typed requests; each raises one of `holdfast.controller.errors`."""
+
+    def __init__(self, api: ApiClient, settings: Config) -> None:
+        self._api = api
+        self._rest: Any = api.rest_client
+        self._namespaces = settings.namespaces
+        self._timeout = settings.api_timeout.total_seconds()
+
+    @classmethod
+    async def connect(cls, settings: Config) -> Self:
+        """Use the pod's service account, or outside of a pod the kubeconfig."""
+        configuration = Configuration()
+        try:
+            kubernetes_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        except kubernetes_config.ConfigException:
+            await kubernetes_config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        return cls(ApiClient(configuration), settings)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()  # type: ignore[no-untyped-call]
+
+    async def get(self, kind: type[R], namespace: str, name: str) -> R:
+        """The object, with kind `kind`."""
+        body = await self._send("GET", f"{_path(kind, namespace)}/{quote(name)}")
+        try:
+            return kind.from_object(body)
+        except ValidationError as error:
+            raise InvalidError(f"{kind.singular} {namespace}/{name}", 422, str(error)) from error
+
+    async def get_all(self, kind: type[R], namespace: str | None = None) -> list[R]:
+        """All objects of `kind` in the namespace, or in all that are watched.
+
+        One that does not follow the contract is logged and left out: it must not stop the others.
+        """
+        found: list[R] = []
+        for item in await self._list_all(kind, namespace):
+            try:
+                found.append(kind.from_object(item))
+            except ValidationError as error:
+                at = f"{item['metadata'].get('namespace')}/{item['metadata'].get('name')}"
+                _log.error("%s %s does not follow the contract: %s", kind.singular, at, error)
+        return found
+
+    async def _list_all(self, kind: type[R], namespace: str | None) -> list[dict[str, Any]]:
+        if namespace is not None or not self._namespaces:
+            return await self._items(_path(kind, namespace))
+        return [item for each in self._namespaces for item in await self._items(_path(kind, each))]
+
+    async def create(self, resource: Resource) -> None:
+        """Create one of the three kinds; its status is not written."""
+        metadata = resource.metadata.to_json()
+        body = resource.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"status"})
+        await self._send(
+            "POST", _path(type(resource), resource.metadata.namespace), body | {"metadata": metadata}
+        )
+
+    async def write_status(self, resource: R, status: Any) -> None:
+        """Replace the status. Raises ConflictError if the object has changed since it was read."""
+        metadata = resource.metadata
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": type(resource).model_fields["kind"].default,
+            "metadata": {
+                "name": metadata.name,
+                "namespace": metadata.namespace,
+                "uid": metadata.uid,
+                "resourceVersion": metadata.resource_version,
+            },
+            "spec": resource.spec.to_json(),  # type: ignore[attr-defined]
+            "status": status.to_json(),
+        }
+        path = f"{_path(type(resource), metadata.namespace)}/{quote(metadata.name)}/status"
+        await self._send("PUT", path, body)
+
+    async def delete(self, resource: Resource) -> None:
+        """Delete the object, if it is still the same one."""
+        metadata = resource.metadata
+        body = {"preconditions": {"uid": metadata.uid}, "propagationPolicy": "Background"}
+        await self._send(
+            "DELETE", f"{_path(type(resource), metadata.namespace)}/{quote(metadata.name)}", body
+        )
+
+    async def jobs(self, namespace: str, labels: dict[str, str]) -> list[Job]:
+        """The Jobs with these labels."""
+        return [job_of(item) for item in await self._items(_jobs(namespace), labels)]
+
+    async def job(self, namespace: str, name: str) -> Job:
+        """The Job of that name."""
+        return job_of(await self._send("GET", f"{_jobs(namespace)}/{quote(name)}"))
+
+    async def create_job(self, manifest: dict[str, Any]) -> None:
+        """Create a Job."""
+        await self._send("POST", _jobs(manifest["metadata"]["namespace"]), manifest)
+
+    async def delete_job(self, job: Job) -> None:
+        """Delete a Job and then its pods; no error when it is gone already."""
+        body = {"preconditions": {"uid": job.uid}, "propagationPolicy": "Background"}
+        try:
+            await self._send("DELETE", f"{_jobs(job.namespace)}/{quote(job.name)}", body)
+        except NotFoundError:
+            _log.debug("Job %s/%s was gone", job.namespace, job.name)
+
+    async def expire_job(self, job: Job, seconds: int) -> None:
+        """Have the cluster delete a finished Job `seconds` after its end; no error when it is gone."""
+        body = {"spec": {"ttlSecondsAfterFinished": seconds}}
+        try:
+            await self._send("PATCH", f"{_jobs(job.namespace)}/{quote(job.name)}", body, _MERGE_PATCH)
+        except NotFoundError:
+            _log.debug("Job %s/%s was gone", job.namespace, job.name)
+
+    async def pods(self, namespace: str, labels: dict[str, str]) -> list[Pod]:
+        """The pods with these labels."""
+        return [pod_of(item) for item in await self._items(f"/api/v1/namespaces/{namespace}/pods", labels)]
+
+    async def log_tail(self, namespace: str, pod: str, lines: int) -> str:
+        """The last lines of a pod's log."""
+        path = f"/api/v1/namespaces/{namespace}/pods/{quote(pod)}/log?tailLines={lines}&limitBytes=65536"
+        return (await self._request("GET", path, None, "application/json")).decode(errors="replace")
+
+    async def complaint(self, namespace: str, uid: str) -> Complaint | None:
+        """The newest warning among the events of an object."""
+        query = urlencode({"fieldSelector": f"involvedObject.uid={uid},type=Warning"})
+        return complaint_of(await self._items(f"/api/v1/namespaces/{namespace}/events?{query}"))
+
+    async def create_event(self, manifest: dict[str, Any]) -> None:
+        """Create an event; no error when it is there already."""
+        namespace = manifest["metadata"]["namespace"]
+        try:
+            await self._send("POST", f"/api/v1/namespaces/{namespace}/events", manifest)
+        except AlreadyExistsError:
+            _log.debug("event %s was told before", manifest["metadata"]["name"])
+
+    async def _items(self, path: str, labels: dict[str, str] | None = None) -> list[dict[str, Any]]:
+        if labels:
+            selector = ",".join(f"{key}={value}" if value else key for key, value in labels.items())
+            path += "?" + urlencode({"labelSelector": selector})
+        items: list[dict[str, Any]] = (await self._send("GET", path))["items"]
+        return items
+
+    async def _send(
+        self, method: str, path: str, body: Any = None, content_type: str = "application/json"
+    ) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(await self._request(method, path, body, content_type))
+        return answer
+
+    async def _request(self, method: str, path: str, body: Any, content_type: str) -> bytes:
+        request = f"{method} {path}"
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        url = self._api.configuration.host + path
+        try:
+            async with asyncio.timeout(self._timeout):
+                response = await self._rest.request(method, url, headers=headers, body=body)
+                data: bytes = await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise TransientError(request, 0, f"{type(error).__name__} {error}") from error
+        if not 200 <= response.status < 300:
+            raise _classify(request, response.status, data)
+        return data
+
+
+def _classify(request: str, status: int, data: bytes) -> ApiError:
+    reason, message = "", data.decode(errors="replace")[:1000]
+    try:
+        answer = json.loads(data)
+        reason, message = answer.get("reason", ""), answer.get("message", message)
+    except (ValueError, AttributeError):
+        _log.debug("the answer to %s is no Status", request)
+    if status == 409:
+        kind: type[ApiError] = AlreadyExistsError if reason == "AlreadyExists" else ConflictError
+    elif status in _RETRYABLE or status > 500:
+        kind = TransientError
+    else:
+        kinds = {404: NotFoundError, 401: ForbiddenError, 403: ForbiddenError}
+        kind = kinds.get(status, InvalidError)
+    return kind(request, status, message)
+
+
+def _path(kind: type[Resource], namespace: str | None) -> str:
+    within = f"/namespaces/{namespace}" if namespace else ""
+    return f"/apis/{GROUP}/{API_VERSION.rpartition('/')[2]}{within}/{kind.plural}"
+
+
+def _jobs(namespace: str | None) -> str:
+    return f"/apis/batch/v1{f'/namespaces/{namespace}' if namespace else ''}/jobs"

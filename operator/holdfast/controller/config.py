@@ -1,0 +1,96 @@
+"""The operator's settings, from its environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Self
+
+from pydantic import TypeAdapter, ValidationError
+
+from holdfast import __version__
+from holdfast.api.base import Duration
+
+_DURATION = TypeAdapter(Duration)
+
+
+class ConfigError(Exception):
+    """An environment variable has a value that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What whoever installs the operator decides; every variable begins with HOLDFAST_."""
+
+    image_prefix: str = "docker.io/holdfast"
+    """IMAGE_PREFIX: before the names of the runners' images."""
+    image_tag: str = __version__
+    """IMAGE_TAG: the version of all images."""
+    operator_image: str = f"docker.io/holdfast/operator:{__version__}"
+    """OPERATOR_IMAGE: the image of commit and lookup Jobs."""
+    image_pull_policy: str = "IfNotPresent"
+    """IMAGE_PULL_POLICY of all Jobs."""
+    namespaces: tuple[str, ...] = ()
+    """WATCH_NAMESPACES, separated by commas; none are all."""
+    pod_start_deadline: timedelta = timedelta(minutes=2)
+    """POD_START_DEADLINE: how long a pod may be unable to start, with a known reason."""
+    resync: timedelta = timedelta(minutes=1)
+    """RESYNC: how often everything is looked at, whatever the watches say."""
+    progress_interval: timedelta = timedelta(seconds=5)
+    """PROGRESS_INTERVAL: how often the progress of a Job is read."""
+    job_ttl: timedelta = timedelta(hours=1)
+    """JOB_TTL: how long the Jobs of an ended run or restore are kept."""
+    runner_service_account: str | None = None
+    """RUNNER_SERVICE_ACCOUNT of Jobs whose policy names none."""
+    liveness_port: int = 8080
+    """LIVENESS_PORT, with path /healthz."""
+    api_timeout: timedelta = timedelta(seconds=30)
+    """API_TIMEOUT of one request to the API server."""
+    log_level: str = "INFO"
+    """LOG_LEVEL: a level of Python's logging."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read the settings. Raises ConfigError, which names the variable."""
+        read = _Reader(environment)
+        prefix = read.text("IMAGE_PREFIX", cls.image_prefix).rstrip("/")
+        tag = read.text("IMAGE_TAG", cls.image_tag)
+        return cls(
+            image_prefix=prefix,
+            image_tag=tag,
+            operator_image=read.text("OPERATOR_IMAGE", f"{prefix}/operator:{tag}"),
+            image_pull_policy=read.text("IMAGE_PULL_POLICY", cls.image_pull_policy),
+            namespaces=tuple(
+                name.strip() for name in read.text("WATCH_NAMESPACES", "").split(",") if name.strip()
+            ),
+            pod_start_deadline=read.duration("POD_START_DEADLINE", cls.pod_start_deadline),
+            resync=read.duration("RESYNC", cls.resync),
+            progress_interval=read.duration("PROGRESS_INTERVAL", cls.progress_interval),
+            job_ttl=read.duration("JOB_TTL", cls.job_ttl),
+            runner_service_account=read.text("RUNNER_SERVICE_ACCOUNT", "") or None,
+            liveness_port=read.number("LIVENESS_PORT", cls.liveness_port),
+            api_timeout=read.duration("API_TIMEOUT", cls.api_timeout),
+            log_level=read.text("LOG_LEVEL", cls.log_level).upper(),
+        )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    environment: Mapping[str, str]
+
+    def text(self, name: str, default: str) -> str:
+        return self.environment.get(f"HOLDFAST_{name}") or default
+
+    def number(self, name: str, default: int) -> int:
+        value = self.text(name, str(default))
+        if not value.isdecimal():
+            raise ConfigError(f"HOLDFAST_{name}={value!r} must be a number")
+        return int(value)
+
+    def duration(self, name: str, default: timedelta) -> timedelta:
+        value = self.text(name, "")
+        if not value:
+            return default
+        try:
+            return timedelta(seconds=_DURATION.validate_python(value).seconds)
+        except ValidationError as error:
+            raise ConfigError(f"HOLDFAST_{name}={value!r} must be a duration such as 90s or 2m") from error

@@ -1,0 +1,33 @@
+"""The ways in which a request to the API server fails, as far as they are treated differently."""
+
+
+class ApiError(Exception):
+    """A request failed; `status` is the HTTP status, 0 when there was no answer."""
+
+    def __init__(self, request: str, status: int, message: str) -> None:
+        super().__init__(f"{request}: {status or 'no answer'}: {message}")
+        self.status = status
+
+
+class NotFoundError(ApiError):
+    """There is no such object."""
+
+
+class ConflictError(ApiError):
+    """The object has changed since it was read: read it again."""
+
+
+class AlreadyExistsError(ApiError):
+    """There is an object of that name."""
+
+
+class ForbiddenError(ApiError):
+    """The operator's service account may not do that, or a quota or admission refuses it."""
+
+
+class InvalidError(ApiError):
+    """The API server does not accept the object, or the operator does not understand it."""
+
+
+class TransientError(ApiError):
+    """The API server is overloaded, broken or away: the same request may succeed later."""

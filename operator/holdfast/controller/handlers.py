@@ -1,0 +1,82 @@
+"""What kopf calls: every change seen only puts a key into the queue, where nothing is lost when it fails."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import kopf
+
+from holdfast.api.meta import GROUP, VERSION
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.restore import RestoreRequest
+from holdfast.api.run import BackupRun
+from holdfast.controller.health import Health
+from holdfast.controller.queue import Key
+from holdfast.domain import labels
+
+_KINDS = (BackupPolicy, BackupRun, RestoreRequest)
+
+
+def register(add: Callable[[Key], None], health: Health) -> kopf.OperatorRegistry:
+    """The handlers of an operator that hands its keys to `add`."""
+    registry = kopf.OperatorRegistry()
+    for kind in _KINDS:
+        seen = _object_seen(add, kind.plural)
+        kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=kind.plural)(seen)
+    kopf.on.event(
+        "batch", "v1", "jobs", labels={labels.COMPONENT: kopf.PRESENT}, registry=registry, id="jobs"
+    )(_job_seen(add))
+    kopf.on.probe(registry=registry, id="loops")(_probe(health))
+    kopf.on.login(registry=registry, id="login")(_login)
+    kopf.on.startup(registry=registry, id="settings")(_configure)
+    return registry
+
+
+def _object_seen(add: Callable[[Key], None], plural: str) -> Any:
+    async def seen(name: str, namespace: str, **_: Any) -> None:
+        add(Key(plural, namespace, name))
+
+    return seen
+
+
+def _job_seen(add: Callable[[Key], None]) -> Any:
+    async def seen(namespace: str, labels: Mapping[str, str], **_: Any) -> None:
+        key = owner_key(namespace, labels)
+        if key is not None:
+            add(key)
+
+    return seen
+
+
+def owner_key(namespace: str, job_labels: Mapping[str, str]) -> Key | None:
+    """The run or restore that a Job belongs to, by its labels."""
+    if labels.RUN in job_labels:
+        return Key(BackupRun.plural, namespace, job_labels[labels.RUN])
+    if labels.RESTORE in job_labels:
+        return Key(RestoreRequest.plural, namespace, job_labels[labels.RESTORE])
+    return None
+
+
+def _probe(health: Health) -> Any:
+    async def loops(**_: Any) -> dict[str, str]:
+        silent = health.silent()
+        if silent:
+            # Any other exception would leave the probe without an answer.
+            what = ", ".join(f"{name} for {age:.0f} s" for name, age in silent.items())
+            raise kopf.PermanentError(f"stood still: {what}")
+        return {"loops": "ok"}
+
+    return loops
+
+
+def _login(**kwargs: Any) -> Any:
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+
+async def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+    settings.posting.enabled = False
+    # A watch that the server has not ended by then is dead, whatever the connection says.
+    settings.watching.server_timeout = 240
+    settings.watching.client_timeout = 300
+    settings.watching.connect_timeout = 10
+    settings.queueing.worker_limit = 20
+    settings.networking.request_timeout = 30

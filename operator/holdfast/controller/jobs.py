@@ -1,0 +1,269 @@
+"""The Jobs of a run or restore, built from its Task: pure, and the same for the same input."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import Field
+
+from holdfast.api.base import Model
+from holdfast.api.destination import Destination
+from holdfast.api.meta import API_VERSION, Resource
+from holdfast.api.policy import BackupPolicySpec
+from holdfast.api.runner import Runner
+from holdfast.controller.config import Config
+from holdfast.controller.views import CONTAINER
+from holdfast.domain import labels
+from holdfast.domain.naming import job_name
+from holdfast.engines.engine import PodNeeds, SecretMount
+from holdfast.engines.registry import ENGINES
+from holdfast.protocol import (
+    DEFAULT_ROOT,
+    POD_VARIABLE,
+    TASK_VARIABLE,
+    BackupTask,
+    CommitTask,
+    ExitCode,
+    LookupTask,
+    RestoreTask,
+)
+
+_USER = 65532
+_OPERATOR = PodNeeds("operator")
+_RESOURCES: dict[str, Any] = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
+"""No limit of CPUs: a backup that is throttled holds its snapshot open for longer."""
+
+
+class JobSettings(Model):
+    """How a run's Jobs are run; kept with each of them, so that a policy edited meanwhile changes nothing."""
+
+    runner: Runner = Field(default_factory=Runner)
+    retries: int = 2
+    active_deadline_seconds: int = 6 * 3600
+
+    @classmethod
+    def of(cls, spec: BackupPolicySpec) -> "JobSettings":
+        """The settings of a policy."""
+        return cls(
+            runner=spec.runner or Runner(),
+            retries=spec.retries,
+            active_deadline_seconds=spec.active_deadline.seconds,
+        )
+
+
+def backup_job(owner: Resource, task: BackupTask, settings: JobSettings, config: Config) -> dict[str, Any]:
+    """The Job that backs one target up."""
+    engine = ENGINES[task.engine]
+    needs = engine.backup_pod(engine.target_spec.model_validate(task.spec))
+    part = {labels.TARGET: task.target, labels.POLICY: task.policy}
+    return _job(owner, task.target, task, part, needs, task.destinations, settings, config)
+
+
+def commit_job(owner: Resource, task: CommitTask, settings: JobSettings, config: Config) -> dict[str, Any]:
+    """The Job that reads back what the targets stored."""
+    part = {labels.POLICY: task.policy}
+    return _job(owner, "commit.", task, part, _OPERATOR, task.destinations, settings, config)
+
+
+def lookup_job(owner: Resource, task: LookupTask, settings: JobSettings, config: Config) -> dict[str, Any]:
+    """The Job that reads a run's entry in the catalogue."""
+    return _job(owner, "lookup.", task, {}, _OPERATOR, (task.source.destination,), settings, config)
+
+
+def restore_job(owner: Resource, task: RestoreTask, settings: JobSettings, config: Config) -> dict[str, Any]:
+    """The Job that restores one target."""
+    engine = ENGINES[task.engine]
+    spec = engine.target_spec.model_validate(task.spec)
+    override = None if task.override is None else engine.restore_spec.model_validate(task.override)
+    needs = engine.restore_pod(spec, override)
+    part = {labels.TARGET: task.target}
+    return _job(owner, task.target, task, part, needs, (task.source.destination,), settings, config)
+
+
+def _job(
+    owner: Resource,
+    part: str,
+    task: BackupTask | CommitTask | LookupTask | RestoreTask,
+    own_labels: dict[str, str],
+    needs: PodNeeds,
+    destinations: tuple[Destination, ...],
+    settings: JobSettings,
+    config: Config,
+) -> dict[str, Any]:
+    metadata = owner.metadata
+    owner_label = labels.RUN if isinstance(task, BackupTask | CommitTask) else labels.RESTORE
+    all_labels = {
+        labels.MANAGED_BY: "holdfast",
+        labels.COMPONENT: task.kind,
+        owner_label: metadata.name,
+        **own_labels,
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": job_name(metadata.name, metadata.uid or "", part),
+            "namespace": metadata.namespace,
+            "labels": all_labels,
+            "annotations": {labels.SETTINGS: settings.model_dump_json(by_alias=True, exclude_none=True)},
+            "ownerReferences": [_owner_reference(owner)],
+        },
+        "spec": {
+            "backoffLimit": settings.retries,
+            "activeDeadlineSeconds": settings.active_deadline_seconds,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": _failure_rules()},
+            "template": {
+                "metadata": {"labels": all_labels, "annotations": settings.runner.annotations or {}},
+                "spec": _pod_spec(task, needs, destinations, settings.runner, config),
+            },
+        },
+    }
+
+
+def _owner_reference(owner: Resource) -> dict[str, Any]:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": type(owner).model_fields["kind"].default,
+        "name": owner.metadata.name,
+        "uid": owner.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def _failure_rules() -> list[dict[str, Any]]:
+    """Another attempt does not help a wrong task or data that differ; a drained node is nobody's failure."""
+    final = [int(ExitCode.TASK_WRONG), int(ExitCode.MISMATCH)]
+    return [
+        {
+            "action": "FailJob",
+            "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": final},
+        },
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+    ]
+
+
+def _pod_spec(
+    task: BackupTask | CommitTask | LookupTask | RestoreTask,
+    needs: PodNeeds,
+    destinations: tuple[Destination, ...],
+    runner: Runner,
+    config: Config,
+) -> dict[str, Any]:
+    reads_only = isinstance(task, LookupTask | RestoreTask)
+    volumes, mounts = _volumes(needs.secrets, destinations, runner, reads_only)
+    spec: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "serviceAccountName": runner.service_account_name or config.runner_service_account,
+        "imagePullSecrets": [secret.to_json() for secret in runner.image_pull_secrets],
+        "nodeSelector": runner.node_selector,
+        "tolerations": [toleration.to_json() for toleration in runner.tolerations],
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(task, _image(needs, config), mounts, runner, config)],
+        "volumes": volumes,
+    }
+    return {key: value for key, value in spec.items() if value or value is False}
+
+
+def _container(
+    task: BackupTask | CommitTask | LookupTask | RestoreTask,
+    image: str,
+    mounts: list[dict[str, Any]],
+    runner: Runner,
+    config: Config,
+) -> dict[str, Any]:
+    return {
+        "name": CONTAINER,
+        "image": image,
+        "imagePullPolicy": config.image_pull_policy,
+        "command": ["python", "-m", "holdfast.runner"],
+        "env": [
+            {"name": TASK_VARIABLE, "value": task.model_dump_json(by_alias=True, exclude_none=True)},
+            {"name": POD_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        ],
+        "resources": _resources(runner),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": mounts,
+    }
+
+
+def _resources(runner: Runner) -> dict[str, Any]:
+    """The policy's, and the default of what it says nothing of: it could contradict the other half."""
+    given = runner.resources.to_json() if runner.resources else {}
+    named = set(given.get("requests", {})) | set(given.get("limits", {}))
+    return {
+        kind: {name: amount for name, amount in amounts.items() if name not in named} | given.get(kind, {})
+        for kind, amounts in _RESOURCES.items()
+    }
+
+
+def _image(needs: PodNeeds, config: Config) -> str:
+    if needs is _OPERATOR:
+        return config.operator_image
+    variant = f"-{needs.variant}" if needs.variant else ""
+    return f"{config.image_prefix}/{needs.image}:{config.image_tag}{variant}"
+
+
+def _volumes(
+    secrets: Iterable[SecretMount], destinations: Iterable[Destination], runner: Runner, reads_only: bool
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Volumes and mounts in the layout that `holdfast.protocol` describes."""
+    pod = _Mounts()
+    for secret in secrets:
+        pod.secret(f"source-{secret.folder}", secret.secret, f"source/{secret.folder}", secret.keys)
+    for each in destinations:
+        at = f"destinations/{each.name}"
+        if each.volume is not None:
+            claim = {"claimName": each.volume.claim_name, "readOnly": reads_only}
+            pod.add(f"d-{each.name}", {"persistentVolumeClaim": claim}, f"{at}/volume", reads_only)
+        if each.s3 is not None and each.s3.credentials_secret is not None:
+            pod.secret(f"d-{each.name}-credentials", each.s3.credentials_secret.name, f"{at}/credentials", {})
+        if each.s3 is not None and each.s3.ca_secret is not None:
+            keys = {"ca.crt": "ca.crt"}
+            pod.secret(f"d-{each.name}-ca", each.s3.ca_secret.name, f"{at}/ca", keys)
+    pod.add("scratch", _scratch(runner), "scratch", read_only=False)
+    # Libraries write their temporary files to /tmp, which a read-only root file system has not.
+    pod.mounts.append({"name": "scratch", "mountPath": "/tmp"})  # noqa: S108
+    return pod.volumes, pod.mounts
+
+
+def _scratch(runner: Runner) -> dict[str, Any]:
+    if runner.scratch is None:
+        return {"emptyDir": {}}
+    spec: dict[str, Any] = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": runner.scratch.size}},
+    }
+    if runner.scratch.storage_class_name is not None:
+        spec["storageClassName"] = runner.scratch.storage_class_name
+    return {"ephemeral": {"volumeClaimTemplate": {"spec": spec}}}
+
+
+class _Mounts:
+    def __init__(self) -> None:
+        self.volumes: list[dict[str, Any]] = []
+        self.mounts: list[dict[str, Any]] = []
+
+    def add(self, name: str, source: dict[str, Any], path: str, read_only: bool) -> None:
+        self.volumes.append({"name": name, **source})
+        self.mounts.append({"name": name, "mountPath": f"{DEFAULT_ROOT}/{path}", "readOnly": read_only})
+
+    def secret(self, name: str, secret: str, path: str, keys: dict[str, str]) -> None:
+        source: dict[str, Any] = {"secretName": secret, "defaultMode": 0o440}
+        if keys:
+            source["items"] = [{"key": key, "path": file} for key, file in keys.items()]
+        self.add(name, {"secret": source}, path, read_only=True)

@@ -1,0 +1,79 @@
+"""Put the operator together and run it in one process."""
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import kopf
+
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.restore import RestoreRequest
+from holdfast.api.run import BackupRun
+from holdfast.controller import handlers
+from holdfast.controller.cluster import Cluster
+from holdfast.controller.config import Config
+from holdfast.controller.health import Health
+from holdfast.controller.queue import Handler, Queue
+from holdfast.controller.reporter import Reporter
+from holdfast.controller.resync import Resync
+from holdfast.controller.scheduler import Scheduler
+from holdfast.controller.services.context import Context
+from holdfast.controller.services.policies import Policies
+from holdfast.controller.services.restores import Restores
+from holdfast.controller.services.runs import Runs
+
+_log = logging.getLogger(__name__)
+
+
+def run(config: Config) -> None:
+    """Run until SIGTERM. A loop that ends, which none should, ends the process; the next starts afresh."""
+    logging.basicConfig(
+        level=config.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    asyncio.run(_run(config))
+
+
+async def _run(config: Config) -> None:
+    cluster = await Cluster.connect(config)
+    health = Health(time.monotonic)
+    queue = Queue(lambda key: services[key.kind](key))
+    scheduler = Scheduler(queue, health, _now)
+    context = Context(cluster, config, queue, Reporter(cluster, _now), scheduler, _now, time.monotonic)
+    services: dict[str, Handler] = {
+        BackupPolicy.plural: Policies(context).reconcile,
+        BackupRun.plural: Runs(context).reconcile,
+        RestoreRequest.plural: Restores(context).reconcile,
+    }
+    resync = Resync(cluster, queue, health, config.resync.total_seconds())
+    watches = kopf.operator(
+        registry=handlers.register(queue.add, health),
+        standalone=True,
+        clusterwide=not config.namespaces,
+        namespaces=config.namespaces,
+        liveness_endpoint=f"http://0.0.0.0:{config.liveness_port}/healthz",
+    )
+    try:
+        await _first_of(queue.run(), scheduler.run(), resync.run(), watches)
+    finally:
+        await cluster.close()
+
+
+async def _first_of(*loops: Coroutine[Any, Any, None]) -> None:
+    """Run all until one ends, then stop the others; raises what it ended with."""
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

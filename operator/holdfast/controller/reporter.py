@@ -1,0 +1,64 @@
+"""Tell what has happened as Kubernetes events, each once, however often a step is repeated."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from holdfast.api.base import format_time
+from holdfast.api.meta import API_VERSION, Resource
+from holdfast.controller.cluster import Cluster
+from holdfast.domain.naming import event_name
+from holdfast.domain.step import Notice
+
+_MAX_MESSAGE = 1024
+_REMEMBERED = 4096
+
+
+class Reporter:
+    """An event's name is made of what it says, so that the API server refuses to tell it twice.
+
+    It is created before the status that follows from it is written: should the operator die between the two,
+    the step is repeated and the event is there already.
+    """
+
+    def __init__(self, cluster: Cluster, now: Callable[[], datetime]) -> None:
+        self._cluster = cluster
+        self._now = now
+        self._told: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    async def tell(self, resource: Resource, notices: Iterable[Notice]) -> None:
+        """Create the events that are not known to be there."""
+        for notice in notices:
+            uid = resource.metadata.uid or ""
+            name = event_name(resource.metadata.name, uid, notice.reason, notice.subject)
+            if (uid, name) in self._told:
+                continue
+            await self._cluster.create_event(self._event(resource, notice, name))
+            self._told[uid, name] = None
+            if len(self._told) > _REMEMBERED:
+                self._told.popitem(last=False)
+
+    def _event(self, resource: Resource, notice: Notice, name: str) -> dict[str, object]:
+        metadata, now = resource.metadata, format_time(self._now())
+        message = notice.message
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": metadata.namespace},
+            "involvedObject": {
+                "apiVersion": API_VERSION,
+                "kind": type(resource).model_fields["kind"].default,
+                "name": metadata.name,
+                "namespace": metadata.namespace,
+                "uid": metadata.uid,
+            },
+            "type": "Warning" if notice.warning else "Normal",
+            "reason": notice.reason,
+            "message": message if len(message) <= _MAX_MESSAGE else message[: _MAX_MESSAGE - 1] + "…",
+            "source": {"component": "holdfast"},
+            "reportingComponent": "holdfast",
+            "reportingInstance": "holdfast",
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }

@@ -1,0 +1,90 @@
+"""Reconcile a BackupPolicy: make the runs of due slots, keep its status true, prune its history."""
+
+import logging
+from datetime import datetime
+
+from holdfast.api.meta import Metadata
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.run import BackupRun, BackupRunSpec, PolicyRef
+from holdfast.controller.errors import AlreadyExistsError, NotFoundError
+from holdfast.controller.queue import Key
+from holdfast.controller.services.context import Context
+from holdfast.domain import labels
+from holdfast.domain import policy as decisions
+from holdfast.domain.history import beyond_history
+from holdfast.domain.naming import run_name
+from holdfast.domain.schedule import Due
+
+_log = logging.getLogger(__name__)
+
+
+class Policies:
+    """The runs are created before the status says so; killed in between, it finds them there."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Take the policy one step on; the scheduler brings it back at its next slot."""
+        cluster = self._context.cluster
+        try:
+            policy = await cluster.get(BackupPolicy, key.namespace, key.name)
+        except NotFoundError:
+            self._context.scheduler.set(key, None)
+            return None
+        if policy.metadata.deletion_timestamp is not None:
+            self._context.scheduler.set(key, None)
+            return None
+        now = self._context.now()
+        state = decisions.readiness(policy)
+        since, slots = decisions.slots_due(policy, state.schedule if state.ready else None, now)
+        await self._create_runs(policy, slots)
+        runs = [
+            run
+            for run in await cluster.get_all(BackupRun, key.namespace)
+            if run.spec.policy_ref.name == key.name
+        ]
+        step = decisions.next_status(policy, state, runs, since, slots, now)
+        await self._context.reporter.tell(policy, step.notices)
+        if step.status != policy.status:
+            await cluster.write_status(policy, step.status)
+        self._context.scheduler.set(key, step.status.next_schedule_time)
+        await self._prune(policy, runs)
+        return None
+
+    async def _create_runs(self, policy: BackupPolicy, slots: Due) -> None:
+        for slot in slots.missed:
+            why = "its slot passed while it could not be started"
+            await self._create_run(policy, slot, "Schedule", {labels.MISSED: why})
+        if slots.newest is not None and slots.starts:
+            await self._create_run(policy, slots.newest, "CatchUp" if slots.catches_up else "Schedule", {})
+
+    async def _create_run(
+        self, policy: BackupPolicy, slot: datetime, trigger: str, annotations: dict[str, str]
+    ) -> None:
+        metadata = policy.metadata
+        run = BackupRun(
+            metadata=Metadata(
+                name=run_name(metadata.name, slot),
+                namespace=metadata.namespace,
+                labels={labels.POLICY: metadata.name},
+                annotations=annotations,
+            ),
+            spec=BackupRunSpec.model_validate(
+                {"policy_ref": PolicyRef(name=metadata.name), "scheduled_time": slot, "trigger": trigger}
+            ),
+        )
+        try:
+            await self._context.cluster.create(run)
+            _log.info("run %s/%s created", metadata.namespace, run.metadata.name)
+        except AlreadyExistsError:
+            # Made before the operator was stopped, or by hand under the slot's name: it is the slot's run.
+            _log.info("run %s/%s was there", metadata.namespace, run.metadata.name)
+
+    async def _prune(self, policy: BackupPolicy, runs: list[BackupRun]) -> None:
+        for run in beyond_history(runs, policy.spec.history):
+            try:
+                await self._context.cluster.delete(run)
+            except NotFoundError:
+                continue
+            _log.info("run %s/%s deleted: beyond history", run.metadata.namespace, run.metadata.name)

@@ -1,0 +1,228 @@
+"""Reconcile a BackupRun: from its policy to Jobs, from their Results to its status."""
+
+import asyncio
+import logging
+from collections import defaultdict
+from datetime import timedelta
+
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.run import BackupRun, Failure, RunPhase, TargetPhase
+from holdfast.controller.errors import NotFoundError
+from holdfast.controller.jobs import JobSettings, backup_job, commit_job
+from holdfast.controller.queue import Key
+from holdfast.controller.services.context import Context
+from holdfast.controller.services.workloads import POLL_SECONDS, Workload, Workloads
+from holdfast.domain import labels, lifecycle
+from holdfast.domain.lifecycle import RunStep
+from holdfast.domain.step import Step, updated
+from holdfast.domain.workload import Observation
+from holdfast.protocol import BackupResult, BackupTask, CommitResult, CommitTask, CommittedTarget
+
+_log = logging.getLogger(__name__)
+_ACTIVE = (RunPhase.RUNNING, RunPhase.COMMITTING)
+
+
+class Runs:
+    """Every step reads everything anew and can be repeated: names are the same each time."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._workloads = Workloads(context)
+        self._admission: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Take the run one step on; returns when to look at it again at the latest."""
+        try:
+            run = await self._context.cluster.get(BackupRun, key.namespace, key.name)
+        except NotFoundError:
+            return None
+        if run.metadata.deletion_timestamp is not None:
+            return None
+        phase = run.status.phase or RunPhase.PENDING
+        if phase.terminal:
+            await self._workloads.settle(run, labels.RUN)
+            return None
+        if phase is RunPhase.PENDING:
+            return await self._admit(run)
+        workload = await self._workloads.read(run, labels.RUN)
+        if run.spec.cancel and not _commit_done(workload):
+            return await self._cancel(run, workload)
+        deadline = _deadline(workload)
+        step = lifecycle.overdue(run, deadline, self._context.now()) if deadline else None
+        if step is not None:
+            await self._write(run, step)
+            return 0
+        if phase is RunPhase.RUNNING:
+            return await self._run(run, workload, deadline)
+        return await self._commit(run, workload, deadline)
+
+    async def _admit(self, run: BackupRun) -> float | None:
+        namespace, policy_name = run.metadata.namespace or "", run.spec.policy_ref.name
+        # One at a time for each policy: of two runs that look for each other, one has to see the other.
+        async with self._admission[namespace, policy_name]:
+            policy = await self._policy(namespace, policy_name)
+            runs = await self._context.cluster.get_all(BackupRun, namespace)
+            active = next(
+                (
+                    each.metadata.name
+                    for each in runs
+                    if each.status.phase in _ACTIVE
+                    and each.spec.policy_ref.name == policy_name
+                    and each.metadata.uid != run.metadata.uid
+                ),
+                None,
+            )
+            step = lifecycle.admit(run, policy, active, self._context.now())
+            await self._write(run, step)
+        return 0 if step.status.phase is RunPhase.RUNNING or _terminal(step) else None
+
+    async def _policy(self, namespace: str, name: str) -> BackupPolicy | None:
+        try:
+            return await self._context.cluster.get(BackupPolicy, namespace, name)
+        except NotFoundError:
+            return None
+
+    async def _run(self, run: BackupRun, workload: Workload, deadline: timedelta | None) -> float | None:
+        seen = workload.observe("Backup", BackupResult)
+        broken = await self._create_targets(run, seen)
+        progress = await self._workloads.progress(seen)
+        start_deadline = self._context.config.pod_start_deadline
+        step = lifecycle.advance(run, seen, broken, progress, start_deadline, self._context.now())
+        await self._write(run, step)
+        ended = {target.name for target in step.status.targets if target.phase.terminal}
+        await self._workloads.stop(job for job in workload.unfinished if job.target in ended)
+        if step.status.phase is not RunPhase.RUNNING:
+            return 0
+        return self._earliest(self._workloads.pause(step.status.targets, seen), run, deadline)
+
+    async def _create_targets(self, run: BackupRun, seen: dict[str, Observation]) -> dict[str, Failure]:
+        """Create the Jobs that are not there yet; returns why those that cannot be are not."""
+        waiting = [
+            t.name for t in run.status.targets if t.phase is TargetPhase.PENDING and t.name not in seen
+        ]
+        if not waiting:
+            return {}
+        policy = await self._policy(run.metadata.namespace or "", run.spec.policy_ref.name)
+        broken = {}
+        for name in waiting:
+            task = _backup_task(run, policy, name)
+            if policy is None or task is None:
+                message = f"policy {run.spec.policy_ref.name} has lost it since the run started"
+                broken[name] = Failure(reason="TargetRemoved", message=message)
+                continue
+            manifest = backup_job(run, task, JobSettings.of(policy.spec), self._context.config)
+            failure = await self._workloads.ensure(run, manifest)
+            if failure is not None:
+                broken[name] = failure
+        return broken
+
+    async def _commit(self, run: BackupRun, workload: Workload, deadline: timedelta | None) -> float | None:
+        seen = workload.observe("Commit", CommitResult).get("")
+        failure = None
+        if seen is None:
+            settings = _settings(workload) or JobSettings()
+            manifest = commit_job(run, _commit_task(run), settings, self._context.config)
+            failure = await self._workloads.ensure(run, manifest)
+        now = self._context.now()
+        if failure is not None:
+            step = lifecycle.commit_failed(run, failure, now)
+        else:
+            step = lifecycle.commit(run, seen, self._context.config.pod_start_deadline, now)
+        await self._write(run, step)
+        if _terminal(step):
+            return 0
+        pause = POLL_SECONDS if seen is None or not seen.running_pod else None
+        return self._earliest(pause, run, deadline)
+
+    async def _cancel(self, run: BackupRun, workload: Workload) -> float | None:
+        await self._workloads.stop(workload.unfinished)
+        if workload.has_live_pods:
+            await self._write(run, Step(lifecycle.cancelling(run.status)))
+            return POLL_SECONDS
+        await self._write(run, lifecycle.cancelled(run, self._context.now()))
+        return 0
+
+    def _earliest(self, pause: float | None, run: BackupRun, deadline: timedelta | None) -> float | None:
+        start = run.status.start_time
+        if deadline is None or start is None:
+            return pause
+        remaining = max(0.0, (start + deadline - self._context.now()).total_seconds())
+        return remaining if pause is None else min(pause, remaining)
+
+    async def _write(self, run: BackupRun, step: RunStep) -> None:
+        """Tell first, write then: a step that is cut short in between is repeated and told no second time."""
+        await self._context.reporter.tell(run, step.notices)
+        if step.status != run.status:
+            status = updated(step.status, observed_generation=run.metadata.generation)
+            await self._context.cluster.write_status(run, status)
+            _log.info("run %s/%s: %s", run.metadata.namespace, run.metadata.name, status.phase)
+        if _terminal(step):
+            await self._wake_others(run)
+
+    async def _wake_others(self, run: BackupRun) -> None:
+        """Runs that waited for this one to end, and the policy, whose status says how it ended."""
+        namespace, policy = run.metadata.namespace or "", run.spec.policy_ref.name
+        self._context.queue.add(Key(BackupPolicy.plural, namespace, policy))
+        for each in await self._context.cluster.get_all(BackupRun, namespace):
+            waits = each.status.phase in (None, RunPhase.PENDING)
+            if waits and each.spec.policy_ref.name == policy:
+                self._context.queue.add(Key(BackupRun.plural, namespace, each.metadata.name))
+
+
+def _terminal(step: RunStep) -> bool:
+    return step.status.phase is not None and step.status.phase.terminal
+
+
+def _commit_done(workload: Workload) -> bool:
+    return any(job.component == "Commit" and job.finished == "Complete" for job in workload.jobs)
+
+
+def _settings(workload: Workload) -> JobSettings | None:
+    """Those that the run's Jobs were made with; the policy may have been edited since."""
+    made = next((job.settings for job in workload.jobs if job.settings), None)
+    return None if made is None else JobSettings.model_validate_json(made)
+
+
+def _deadline(workload: Workload) -> timedelta | None:
+    settings = _settings(workload)
+    return None if settings is None else timedelta(seconds=settings.active_deadline_seconds)
+
+
+def _backup_task(run: BackupRun, policy: BackupPolicy | None, target: str) -> BackupTask | None:
+    targets = policy.spec.targets if policy is not None else ()
+    found = next((each for each in targets if each.name == target), None)
+    if found is None:
+        return None
+    return BackupTask(
+        namespace=run.metadata.namespace or "",
+        policy=run.spec.policy_ref.name,
+        run=run.metadata.name,
+        run_uid=run.metadata.uid or "",
+        target=target,
+        engine=found.engine,
+        spec=found.engine_spec.to_json(),
+        destinations=run.status.destinations,
+    )
+
+
+def _commit_task(run: BackupRun) -> CommitTask:
+    done = [each for each in run.status.targets if each.phase is TargetPhase.SUCCEEDED]
+    return CommitTask(
+        namespace=run.metadata.namespace or "",
+        policy=run.spec.policy_ref.name,
+        run=run.metadata.name,
+        run_uid=run.metadata.uid or "",
+        scheduled_time=run.spec.scheduled_time,
+        trigger=run.spec.trigger,
+        targets=tuple(
+            CommittedTarget(
+                name=each.name,
+                engine=each.engine,
+                manifest_sha256=each.manifest_sha256 or "",
+                destinations=tuple(dict.fromkeys(a.destination for a in each.artifacts)),
+            )
+            for each in done
+        ),
+        failed_targets=tuple(t.name for t in run.status.targets if t.phase is not TargetPhase.SUCCEEDED),
+        destinations=run.status.destinations,
+    )

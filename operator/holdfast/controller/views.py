@@ -1,0 +1,103 @@
+"""Read the few fields of Jobs, pods and events that decisions are made from."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from holdfast.domain.labels import COMPONENT, SETTINGS, TARGET
+from holdfast.domain.workload import Complaint, Job, Pod, Termination
+from holdfast.protocol import TASK_VARIABLE
+
+CONTAINER = "runner"
+_ENDS = ("Complete", "Failed")
+
+
+def job_of(body: dict[str, Any]) -> Job:
+    """The facts of a Job, by its conditions' types (https://kubernetes.io/docs/concepts/workloads/controllers/job/)."""
+    metadata, status = body["metadata"], body.get("status", {})
+    labels = metadata.get("labels", {})
+    ended = _first(c for c in status.get("conditions", []) if c["type"] in _ENDS and c["status"] == "True")
+    owner = _first(each for each in metadata.get("ownerReferences", []) if each.get("controller"))
+    return Job(
+        name=metadata["name"],
+        namespace=metadata["namespace"],
+        uid=metadata["uid"],
+        owner_uid=owner.get("uid", ""),
+        target=labels.get(TARGET, ""),
+        component=labels.get(COMPONENT, ""),
+        task=_environment(body).get(TASK_VARIABLE, ""),
+        settings=metadata.get("annotations", {}).get(SETTINGS, ""),
+        created=_time(metadata["creationTimestamp"]),
+        active=status.get("active", 0),
+        failed=status.get("failed", 0),
+        succeeded=status.get("succeeded", 0),
+        finished=ended.get("type", ""),
+        reason=ended.get("reason", ""),
+        message=ended.get("message", ""),
+        expires="ttlSecondsAfterFinished" in body["spec"],
+        deleting="deletionTimestamp" in metadata,
+    )
+
+
+def _first(found: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    return next(iter(found), {})
+
+
+def _environment(job: dict[str, Any]) -> dict[str, str]:
+    containers = job["spec"]["template"]["spec"]["containers"]
+    return {each["name"]: each.get("value", "") for each in containers[0].get("env", [])}
+
+
+def pod_of(body: dict[str, Any]) -> Pod:
+    """The facts of a pod of a Job."""
+    metadata, status = body["metadata"], body.get("status", {})
+    states = status.get("containerStatuses", [])
+    state = _first(each for each in states if each["name"] == CONTAINER).get("state", {})
+    waiting, running, ended = state.get("waiting", {}), state.get("running"), state.get("terminated")
+    return Pod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        job=metadata.get("labels", {}).get("batch.kubernetes.io/job-name", ""),
+        phase=status.get("phase", "Pending"),
+        created=_time(metadata["creationTimestamp"]),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        waiting_reason=waiting.get("reason", ""),
+        waiting_message=waiting.get("message", ""),
+        unschedulable=_unschedulable(status),
+        running_since=_time_or_none((running or {}).get("startedAt")),
+        termination=None if ended is None else _termination(ended),
+    )
+
+
+def _termination(ended: dict[str, Any]) -> Termination:
+    return Termination(
+        exit_code=ended["exitCode"],
+        reason=ended.get("reason", ""),
+        message=ended.get("message", ""),
+        started=_time_or_none(ended.get("startedAt")),
+        finished=_time_or_none(ended.get("finishedAt")),
+    )
+
+
+def _unschedulable(status: dict[str, Any]) -> str:
+    for condition in status.get("conditions", []):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return str(condition.get("message") or condition.get("reason", "Unschedulable"))
+    return ""
+
+
+def complaint_of(events: list[dict[str, Any]]) -> Complaint | None:
+    """The newest of an object's warnings."""
+    if not events:
+        return None
+    newest = max(events, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+    return Complaint(newest.get("reason") or "Warning", newest.get("message") or "")
+
+
+def _time(value: str) -> datetime:
+    return datetime.fromisoformat(value)
+
+
+def _time_or_none(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)

@@ -1,0 +1,35 @@
+"""Which BackupRun objects are more than a policy's history keeps."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from holdfast.api.policy import History
+from holdfast.api.run import BackupRun, RunPhase
+
+_WITHOUT_DATA = {
+    RunPhase.FAILED: "failed",
+    RunPhase.MISSED: "failed",
+    RunPhase.SKIPPED: "failed",
+    RunPhase.CANCELLED: "failed",
+    RunPhase.EXPIRED: "succeeded",
+}
+"""Runs that succeeded are not here: their data is kept, and so is the object that leads to it."""
+
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
+
+
+def beyond_history(runs: Iterable[BackupRun], history: History) -> list[BackupRun]:
+    """The oldest ended runs without data, beyond those that the history keeps."""
+    by_limit: dict[str, list[BackupRun]] = {"failed": [], "succeeded": []}
+    for run in runs:
+        if run.status.phase in _WITHOUT_DATA:
+            by_limit[_WITHOUT_DATA[run.status.phase]].append(run)
+    return [
+        run
+        for limit, group in by_limit.items()
+        for run in sorted(group, key=_age, reverse=True)[getattr(history, limit) :]
+    ]
+
+
+def _age(run: BackupRun) -> tuple[datetime, str]:
+    return run.metadata.creation_timestamp or _EARLIEST, run.metadata.name

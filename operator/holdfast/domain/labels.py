@@ -1,0 +1,14 @@
+"""Labels and annotations of what Holdfast makes."""
+
+POLICY = "holdfast.dev/policy"
+RUN = "holdfast.dev/run"
+RESTORE = "holdfast.dev/restore"
+TARGET = "holdfast.dev/target"
+COMPONENT = "holdfast.dev/component"
+"""Backup, Commit, Lookup or Restore: the kind of the Job's task."""
+MANAGED_BY = "app.kubernetes.io/managed-by"
+
+SETTINGS = "holdfast.dev/settings"
+"""On a Job: the JobSettings that it was made with."""
+MISSED = "holdfast.dev/missed"
+"""On a run that the scheduler made for a slot that was missed: why. Such a run never starts."""

@@ -1,0 +1,363 @@
+"""How a BackupRun goes from phase to phase. Pure: facts and `now` come in, the next status goes out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from holdfast.api.conditions import Status, set_condition
+from holdfast.api.destination import Destination
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.run import (
+    Artifact,
+    BackupRun,
+    BackupRunStatus,
+    Failure,
+    Progress,
+    RunPhase,
+    TargetPhase,
+    TargetStatus,
+)
+from holdfast.api.text import human_bytes, human_seconds
+from holdfast.domain.labels import MISSED
+from holdfast.domain.naming import artifact_uri, job_name
+from holdfast.domain.step import Notice, Step, describe, seconds_between, updated
+from holdfast.domain.support import policy_not_supported_yet
+from holdfast.domain.workload import Observation, cannot_start
+from holdfast.protocol import BackupResult, CommitResult
+
+MAX_ARTIFACTS = 200
+
+RunStep = Step[BackupRunStatus]
+
+
+def admit(run: BackupRun, policy: BackupPolicy | None, active: str | None, now: datetime) -> RunStep:
+    """Whether a Pending run starts. `active` is the name of a run of the same policy that is under way."""
+    missed = run.metadata.annotations.get(MISSED)
+    name = run.spec.policy_ref.name
+    if missed is not None:
+        return end(run, run.status, RunPhase.MISSED, "Missed", missed, now)
+    if run.spec.cancel:
+        return end(run, run.status, RunPhase.CANCELLED, "Cancelled", "cancelled before it started", now)
+    if policy is None:
+        message = f"there is no BackupPolicy {name} in this namespace"
+        return end(run, run.status, RunPhase.FAILED, "PolicyNotFound", message, now)
+    fields = policy_not_supported_yet(policy.spec)
+    if fields:
+        message = f"policy {name} asks for what is not supported yet: {', '.join(fields)}"
+        return end(run, run.status, RunPhase.FAILED, "NotSupportedYet", message, now)
+    if active is None:
+        return _start(run, policy, now)
+    if run.spec.trigger in ("Schedule", "CatchUp"):
+        message = f"run {active} of the same policy was still under way"
+        return end(run, run.status, RunPhase.SKIPPED, "ConcurrentRun", message, now)
+    message = f"waits for run {active} of the same policy to end"
+    status = updated(run.status, phase=RunPhase.PENDING, reason="WaitingForRun", message=message)
+    return Step(status, (Notice("WaitingForRun", message, active),))
+
+
+def _start(run: BackupRun, policy: BackupPolicy, now: datetime) -> RunStep:
+    uid = run.metadata.uid or ""
+    status = updated(
+        run.status,
+        phase=RunPhase.RUNNING,
+        start_time=now,
+        reason=None,
+        message=None,
+        policy_generation=policy.metadata.generation,
+        destinations=policy.spec.destinations,
+        targets=tuple(
+            TargetStatus(name=t.name, engine=t.engine, job=job_name(run.metadata.name, uid, t.name))
+            for t in policy.spec.targets
+        ),
+    )
+    names = ", ".join(target.name for target in policy.spec.targets)
+    places = ", ".join(destination.name for destination in policy.spec.destinations)
+    return Step(status, (Notice("Started", f"backing up {names} to {places}"),))
+
+
+def advance(
+    run: BackupRun,
+    targets: Mapping[str, Observation],
+    broken: Mapping[str, Failure],
+    progress: Mapping[str, Progress],
+    start_deadline: timedelta,
+    now: datetime,
+) -> RunStep:
+    """A Running run: take in what its Jobs have come to, and why some could not be made (`broken`)."""
+    advanced = [
+        _fail(target, broken[target.name], now)
+        if target.name in broken
+        else _advance_target(
+            run, target, targets.get(target.name), progress.get(target.name), start_deadline, now
+        )
+        for target in run.status.targets
+    ]
+    statuses = tuple(status for status, _ in advanced)
+    notices = tuple(notice for _, told in advanced for notice in told)
+    status = updated(run.status, targets=statuses, reason=None, message=None)
+    if all(target.phase.terminal for target in statuses):
+        return _targets_ended(run, status, notices, now)
+    reason, message = running_message(statuses, targets)
+    return Step(updated(status, reason=reason, message=message), notices)
+
+
+def running_message(
+    statuses: Iterable[TargetStatus], observations: Mapping[str, Observation]
+) -> tuple[str | None, str | None]:
+    """What holds a running Job up at the moment: reason and message, if anything does."""
+    for target in statuses:
+        seen = observations.get(target.name)
+        if target.phase.terminal or seen is None:
+            continue
+        if seen.complaint is not None:
+            complaint = seen.complaint
+            return complaint.reason, f"target {target.name} cannot start: {complaint.message}"
+        if seen.failure is not None:
+            message = f"target {target.name} is tried again: {describe(seen.failure)}"
+            return "Retrying", message
+    return None, None
+
+
+def _advance_target(
+    run: BackupRun,
+    target: TargetStatus,
+    seen: Observation | None,
+    progress: Progress | None,
+    start_deadline: timedelta,
+    now: datetime,
+) -> tuple[TargetStatus, tuple[Notice, ...]]:
+    if target.phase.terminal or (seen is None and target.phase is TargetPhase.PENDING):
+        return target, ()
+    if seen is None:
+        failure = Failure(reason="JobDeleted", message=f"somebody deleted its Job {target.job}")
+        return _fail(target, failure, now)
+    notices = tuple(
+        Notice(
+            note.reason,
+            f"target {target.name}: {note.message}",
+            f"{target.name}/{note.message}",
+            note.warning,
+        )
+        for note in seen.notes
+    )
+    warnings = tuple(dict.fromkeys((*target.warnings, *(n.message for n in seen.notes if n.warning))))
+    target = updated(
+        target, attempts=seen.attempts, start_time=seen.started, failure=seen.failure, warnings=warnings
+    )
+    if isinstance(seen.result, BackupResult):
+        target, told = _succeed(run, target, seen, seen.result, now)
+        return target, (*notices, told)
+    if seen.failed:
+        failed, told_failed = _fail(target, seen.failure, seen.ended or now)
+        return failed, (*notices, *told_failed)
+    if cannot_start(seen, now, start_deadline):
+        assert seen.complaint is not None
+        failure = Failure(reason=seen.complaint.reason, message=seen.complaint.message)
+        failed, told_failed = _fail(target, failure, now)
+        return failed, (*notices, *told_failed)
+    return updated(target, phase=TargetPhase.RUNNING, progress=progress or target.progress), notices
+
+
+def _succeed(
+    run: BackupRun, target: TargetStatus, seen: Observation, result: BackupResult, now: datetime
+) -> tuple[TargetStatus, Notice]:
+    warnings = target.warnings
+    if seen.failure is not None:
+        warnings = (*warnings, f"an earlier attempt failed: {describe(seen.failure)}")
+    warnings = (*warnings, *(f"destination {name}: {why}" for name, why in result.missing.items()))
+    status = updated(
+        target,
+        phase=TargetPhase.SUCCEEDED,
+        completion_time=seen.ended or now,
+        snapshot_time=result.snapshot_time,
+        progress=None,
+        source=result.source,
+        contents=result.contents,
+        manifest_sha256=result.manifest_sha256,
+        artifacts=_artifacts(run, target.name, result),
+        failure=None,
+        warnings=warnings,
+    )
+    counted = ", ".join(f"{count} {kind}" for kind, count in result.contents.items())
+    message = (
+        f"target {target.name}: {counted or 'nothing'} read from {result.source.address}, "
+        f"{human_bytes(result.plain_bytes)} stored as {human_bytes(result.size_bytes)} "
+        f"in {', '.join(result.destinations)}"
+    )
+    return status, Notice("TargetSucceeded", message, target.name)
+
+
+def _artifacts(run: BackupRun, target: str, result: BackupResult) -> tuple[Artifact, ...]:
+    held = [each for each in run.status.destinations if each.name in result.destinations]
+    found = tuple(
+        Artifact(
+            destination=destination.name,
+            uri=artifact_uri(
+                destination,
+                run.metadata.namespace or "",
+                run.spec.policy_ref.name,
+                run.metadata.name,
+                f"{target}/{artifact.name}",
+            ),
+            size_bytes=artifact.size_bytes,
+            sha256=artifact.sha256,
+        )
+        for artifact in result.artifacts
+        for destination in held
+    )
+    return found[:MAX_ARTIFACTS]
+
+
+def _fail(
+    target: TargetStatus, failure: Failure | None, ended: datetime
+) -> tuple[TargetStatus, tuple[Notice, ...]]:
+    status = updated(target, phase=TargetPhase.FAILED, completion_time=ended, progress=None, failure=failure)
+    why = describe(failure) if failure else "for no known reason"
+    return status, (Notice("TargetFailed", f"target {target.name}: {why}", target.name, warning=True),)
+
+
+def _targets_ended(
+    run: BackupRun, status: BackupRunStatus, notices: tuple[Notice, ...], now: datetime
+) -> RunStep:
+    if any(target.phase is TargetPhase.SUCCEEDED for target in status.targets):
+        return Step(updated(status, phase=RunPhase.COMMITTING), notices)
+    reason, message = _targets_failed(status.targets)
+    step = end(run, status, RunPhase.FAILED, reason, message, now)
+    return Step(step.status, (*notices, *step.notices))
+
+
+def _targets_failed(targets: Iterable[TargetStatus]) -> tuple[str, str]:
+    failures = [
+        (t.name, t.failure or Failure(reason=t.phase))
+        for t in targets
+        if t.phase is not TargetPhase.SUCCEEDED
+    ]
+    message = "; ".join(f"target {name}: {describe(failure)}" for name, failure in failures)
+    return failures[0][1].reason, message
+
+
+def commit(run: BackupRun, seen: Observation | None, start_deadline: timedelta, now: datetime) -> RunStep:
+    """A Committing run: take in what its commit Job has come to."""
+    if seen is None:
+        return Step(run.status)
+    notices = tuple(
+        Notice(note.reason, f"commit: {note.message}", f"commit/{note.message}", note.warning)
+        for note in seen.notes
+    )
+    if isinstance(seen.result, CommitResult):
+        step = _committed(run, seen.result, now)
+    elif seen.failed and seen.failure is not None:
+        step = commit_failed(run, seen.failure, now)
+    elif cannot_start(seen, now, start_deadline) and seen.complaint is not None:
+        failure = Failure(reason=seen.complaint.reason, message=seen.complaint.message)
+        step = commit_failed(run, failure, now)
+    else:
+        step = Step(_committing(run.status, seen))
+    return Step(step.status, (*notices, *step.notices))
+
+
+def _committing(status: BackupRunStatus, seen: Observation) -> BackupRunStatus:
+    if seen.complaint is not None:
+        message = f"the commit Job cannot start: {seen.complaint.message}"
+        return updated(status, reason=seen.complaint.reason, message=message)
+    if seen.failure is not None:
+        return updated(status, reason="Retrying", message=f"commit is tried again: {describe(seen.failure)}")
+    return updated(status, reason=None, message=None)
+
+
+def commit_failed(run: BackupRun, failure: Failure, now: datetime) -> RunStep:
+    """The end of a run whose commit Job failed or could not be made."""
+    return end(run, run.status, RunPhase.FAILED, failure.reason, f"commit: {describe(failure)}", now)
+
+
+def _committed(run: BackupRun, result: CommitResult, now: datetime) -> RunStep:
+    destinations = run.status.destinations
+    lost = [d.name for d in destinations if d.required and d.name not in result.destinations]
+    if lost:
+        message = f"the commit did not find the run in {', '.join(lost)}, which is required"
+        return end(run, run.status, RunPhase.FAILED, "CopyMissing", message, now)
+    status = updated(
+        run.status,
+        recovery_point=result.recovery_point,
+        skew_seconds=result.skew_seconds,
+        size_bytes=result.size_bytes,
+        copies=f"{len(result.destinations)}/{len(destinations)}",
+    )
+    told = Notice(
+        "Committed",
+        f"{human_bytes(result.verified_bytes)} read back from {', '.join(result.destinations)}; "
+        f"the catalogue has the run",
+    )
+    phase, reason, message = _outcome(status, destinations, result)
+    step = end(run, status, phase, reason, message, now)
+    return Step(step.status, (told, *step.notices))
+
+
+def _outcome(
+    status: BackupRunStatus, destinations: Sequence[Destination], result: CommitResult
+) -> tuple[RunPhase, str | None, str]:
+    if any(target.phase is not TargetPhase.SUCCEEDED for target in status.targets):
+        reason, message = _targets_failed(status.targets)
+        return RunPhase.PARTIALLY_SUCCEEDED, reason, message
+    missing = [d.name for d in destinations if d.name not in result.destinations]
+    if missing:
+        whys = "; ".join(
+            f"{name}: {result.missing.get(name, 'a target is missing there')}" for name in missing
+        )
+        return RunPhase.PARTIALLY_SUCCEEDED, "CopyMissing", f"not in every destination: {whys}"
+    size = human_bytes(result.size_bytes)
+    return RunPhase.SUCCEEDED, None, f"{len(status.targets)} targets, {size} in {status.copies} destinations"
+
+
+def overdue(run: BackupRun, active_deadline: timedelta, now: datetime) -> RunStep | None:
+    """The end of a run that takes longer than it may; None as long as it does not."""
+    start = run.status.start_time
+    if start is None or now < start + active_deadline:
+        return None
+    limit = human_seconds(int(active_deadline.total_seconds()))
+    message = f"not done within activeDeadline ({limit})"
+    failure = Failure(reason="DeadlineExceeded", message=message)
+    targets = tuple(
+        target if target.phase.terminal else _fail(target, failure, now)[0] for target in run.status.targets
+    )
+    status = updated(run.status, targets=targets)
+    return end(run, status, RunPhase.FAILED, "DeadlineExceeded", message, now)
+
+
+def cancelling(status: BackupRunStatus) -> BackupRunStatus:
+    """A run whose Jobs are being stopped."""
+    return updated(status, reason="Cancelling", message="waits for its pods to end")
+
+
+def cancelled(run: BackupRun, now: datetime) -> RunStep:
+    """A run that was cancelled and whose pods are gone."""
+    targets = tuple(
+        target if target.phase.terminal
+        else updated(target, phase=TargetPhase.CANCELLED, completion_time=now, progress=None)
+        for target in run.status.targets
+    )  # fmt: skip
+    status = updated(run.status, targets=targets)
+    return end(run, status, RunPhase.CANCELLED, "Cancelled", "cancelled by spec.cancel", now)
+
+
+_GOOD = (RunPhase.SUCCEEDED, RunPhase.PARTIALLY_SUCCEEDED)
+
+
+def end(
+    run: BackupRun, status: BackupRunStatus, phase: RunPhase, reason: str | None, message: str, now: datetime
+) -> RunStep:
+    """The last status of a run."""
+    complete: Status = "True" if phase in _GOOD else "False"
+    ended = updated(
+        status,
+        observed_generation=run.metadata.generation,
+        phase=phase,
+        completion_time=now,
+        duration_seconds=seconds_between(status.start_time, now) if status.start_time else None,
+        reason=reason,
+        message=message,
+        conditions=set_condition(
+            status.conditions, "Complete", complete, reason or phase, message, now, run.metadata.generation
+        ),
+    )
+    told = message if reason in (None, phase.value) else f"{reason}: {message}"
+    return Step(ended, (Notice(phase.value, told, warning=phase is not RunPhase.SUCCEEDED),))

@@ -1,0 +1,168 @@
+"""What a policy's status says, told from its spec and its runs. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from holdfast.api.conditions import Status, find_condition, set_condition
+from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, RecoveryWindow
+from holdfast.api.run import BackupRun, RunPhase, TargetPhase
+from holdfast.domain.schedule import Due, Schedule, ScheduleError, due, schedule_of, scheduled_expression
+from holdfast.domain.step import Notice, Step, updated
+from holdfast.domain.support import policy_not_supported_yet
+
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
+_STORED = (RunPhase.SUCCEEDED, RunPhase.PARTIALLY_SUCCEEDED)
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether a policy can be run, and why not."""
+
+    ready: bool
+    reason: str
+    message: str
+    schedule: Schedule | None = None
+
+
+def readiness(policy: BackupPolicy) -> Readiness:
+    """Check what the API server's schema cannot."""
+    fields = policy_not_supported_yet(policy.spec)
+    if fields:
+        return Readiness(False, "NotSupportedYet", f"not supported yet: {', '.join(fields)}")
+    try:
+        schedule = schedule_of(policy.spec)
+    except ScheduleError as error:
+        return Readiness(False, error.reason, error.message)
+    if schedule is None:
+        return Readiness(True, "ManualOnly", "without a schedule: runs are made by hand")
+    if policy.spec.suspend:
+        return Readiness(True, "Suspended", "suspended: runs are made by hand", schedule)
+    return Readiness(True, "Scheduled", "runs are made by the schedule", schedule)
+
+
+def slots_due(policy: BackupPolicy, schedule: Schedule | None, now: datetime) -> tuple[datetime, Due]:
+    """The moment from which on slots count, and what is due since.
+
+    Slots from before the policy's creation, or the last change of its schedule or its resumption, never are.
+    """
+    status = policy.status
+    expression = scheduled_expression(policy.spec)
+    if expression is None or schedule is None:
+        return now, Due()
+    first_seen = status.observed_generation is None
+    if status.scheduled != expression and not first_seen:
+        return now, Due()
+    since = status.scheduled_since or policy.metadata.creation_timestamp or now
+    handled = max(since, status.last_schedule_time or since)
+    return since, due(schedule, policy.spec, handled, now)
+
+
+def next_status(
+    policy: BackupPolicy,
+    state: Readiness,
+    runs: Sequence[BackupRun],
+    since: datetime,
+    slots: Due,
+    now: datetime,
+) -> Step[BackupPolicyStatus]:
+    """The status after the due slots became runs."""
+    status, spec = policy.status, policy.spec
+    expression = scheduled_expression(spec) if state.ready else None
+    succeeded = [run for run in runs if run.status.phase is RunPhase.SUCCEEDED and run.status.completion_time]
+    last_success = max(
+        (r.status.completion_time for r in succeeded if r.status.completion_time), default=None
+    )
+    fresh_success = last_success is not None and last_success != status.last_successful_time
+    last_slot = slots.newest or status.last_schedule_time
+    newest = max(runs, key=_age, default=None)
+    coming = state.schedule.next_after(max(now, last_slot or now)) if state.schedule and expression else None
+    changed = updated(
+        status,
+        observed_generation=policy.metadata.generation,
+        next_schedule_time=coming,
+        last_schedule_time=last_slot,
+        scheduled=expression,
+        scheduled_since=since if expression else None,
+        last_run=newest.metadata.name if newest else status.last_run,
+        last_successful_time=last_success or status.last_successful_time,
+        recovery_window=_windows(policy, runs) or None,
+        stored_bytes=_stored_bytes(policy, runs) or None,
+        missed_runs=(0 if fresh_success else status.missed_runs) + slots.missed_count,
+    )
+    ready: Status = "True" if state.ready else "False"
+    generation = policy.metadata.generation
+    conditions = set_condition(
+        changed.conditions, "Ready", ready, state.reason, state.message, now, generation
+    )
+    fresh, reason, message = _freshness(runs)
+    conditions = set_condition(conditions, "BackupFresh", fresh, reason, message, now, generation)
+    changed = updated(changed, conditions=conditions)
+    return Step(changed, tuple(_notices(policy, state, slots)))
+
+
+def _notices(policy: BackupPolicy, state: Readiness, slots: Due) -> list[Notice]:
+    notices = []
+    before = find_condition(policy.status.conditions, "Ready")
+    if before is None or (before.status == "True") != state.ready or before.reason != state.reason:
+        subject = f"{policy.metadata.generation}"
+        notices.append(Notice(state.reason, state.message, subject, warning=not state.ready))
+    if slots.missed_count:
+        newest = f"{slots.newest:%Y-%m-%dT%H:%MZ}"
+        message = f"{slots.missed_count} slots up to {newest} were missed"
+        notices.append(Notice("Missed", message, newest, warning=True))
+    return notices
+
+
+def _freshness(runs: Sequence[BackupRun]) -> tuple[Status, str, str]:
+    """Whether the newest attempt at a backup succeeded; skipped and cancelled runs were none."""
+    without = (RunPhase.SKIPPED, RunPhase.CANCELLED, None)
+    ended = [r for r in runs if r.status.phase not in without and r.status.phase and r.status.phase.terminal]
+    if not ended:
+        return "Unknown", "NoRunYet", "no run has ended yet"
+    last = max(ended, key=_age)
+    assert last.status.phase is not None
+    if last.status.phase in _STORED:
+        return "True", last.status.phase.value, f"run {last.metadata.name} holds a backup"
+    message = f"run {last.metadata.name}: {last.status.message or last.status.phase.value}"
+    return "False", last.status.phase.value, message
+
+
+def _held(run: BackupRun) -> set[str]:
+    """The destinations that hold every target of the run that succeeded."""
+    if run.status.phase not in _STORED:
+        return set()
+    held = [
+        {artifact.destination for artifact in target.artifacts}
+        for target in run.status.targets
+        if target.phase is TargetPhase.SUCCEEDED
+    ]
+    return set.intersection(*held) if held else set()
+
+
+def _windows(policy: BackupPolicy, runs: Sequence[BackupRun]) -> dict[str, RecoveryWindow]:
+    points: dict[str, list[datetime]] = {each.name: [] for each in policy.spec.destinations}
+    for run in runs:
+        for name in _held(run) & points.keys():
+            if run.status.recovery_point is not None:
+                points[name].append(run.status.recovery_point)
+    return {
+        name: RecoveryWindow(first=min(found, default=None), last=max(found, default=None), copies=len(found))
+        for name, found in points.items()
+        if found
+    }
+
+
+def _stored_bytes(policy: BackupPolicy, runs: Sequence[BackupRun]) -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for run in runs:
+        if run.status.phase not in _STORED:
+            continue
+        for target in run.status.targets:
+            for artifact in target.artifacts:
+                totals[artifact.destination] = totals.get(artifact.destination, 0) + artifact.size_bytes
+    return {each.name: totals[each.name] for each in policy.spec.destinations if each.name in totals}
+
+
+def _age(run: BackupRun) -> tuple[datetime, str]:
+    return run.metadata.creation_timestamp or _EARLIEST, run.metadata.name

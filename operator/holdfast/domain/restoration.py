@@ -1,0 +1,421 @@
+"""How a RestoreRequest finds its run and goes from phase to phase. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from holdfast.api.conditions import Status, set_condition
+from holdfast.api.destination import Destination
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.restore import (
+    Comparison,
+    RestorePhase,
+    RestoreRequest,
+    RestoreRequestStatus,
+    RestoreTargetStatus,
+)
+from holdfast.api.run import BackupRun, Failure, Progress, RunPhase, TargetPhase
+from holdfast.domain.naming import job_name, run_path
+from holdfast.domain.step import Notice, Step, describe, seconds_between, updated
+from holdfast.domain.workload import Observation, cannot_start
+from holdfast.protocol import FoundTarget, LookupResult, RestoreResult, StoredRun
+
+RestoreStep = Step[RestoreRequestStatus]
+_STORED = (RunPhase.SUCCEEDED, RunPhase.PARTIALLY_SUCCEEDED)
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
+
+
+class RefusedError(Exception):
+    """A restore that cannot be begun as it was asked for."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be restored, from where."""
+
+    stored: StoredRun
+    recovery_point: datetime
+    targets: tuple[FoundTarget, ...]
+
+
+def choose_run(request: RestoreRequest, runs: Iterable[BackupRun]) -> BackupRun:
+    """The run that policyRef means: the newest that holds what is asked for. Raises RefusedError."""
+    wanted = request.spec.source.policy_ref
+    assert wanted is not None
+    runs = list(runs)
+    good = [run for run in runs if run.status.phase in _STORED and run.status.recovery_point]
+    in_time = [run for run in good if not wanted.not_after or _point(run) <= wanted.not_after]
+    names = {target.name for target in request.spec.targets}
+    whole = [run for run in in_time if names <= _held_targets(run) if names or _is_whole(run)]
+    if whole:
+        return max(whole, key=_point)
+    if not good:
+        raise RefusedError("NoRun", f"policy {wanted.name} has no run that succeeded")
+    if not in_time:
+        first = f"{min(map(_point, good)):%Y-%m-%dT%H:%M:%SZ}"
+        raise RefusedError("NoRun", f"the oldest recovery point of policy {wanted.name} is {first}")
+    asked = ", ".join(sorted(names)) or "every target"
+    raise RefusedError("NoRun", f"no run of policy {wanted.name} holds {asked}; name the targets to restore")
+
+
+def _point(run: BackupRun) -> datetime:
+    return run.status.recovery_point or _EARLIEST
+
+
+def _held_targets(run: BackupRun) -> set[str]:
+    return {target.name for target in run.status.targets if target.phase is TargetPhase.SUCCEEDED}
+
+
+def _is_whole(run: BackupRun) -> bool:
+    return all(target.phase is TargetPhase.SUCCEEDED for target in run.status.targets)
+
+
+def stored_run(request: RestoreRequest, run: BackupRun, policy: BackupPolicy | None) -> StoredRun:
+    """Where the wanted targets of `run` are read from: a required destination if one has all of them.
+
+    Raises RefusedError.
+    """
+    if run.status.phase not in _STORED:
+        phase = run.status.phase or RunPhase.PENDING
+        raise RefusedError("RunNotRestorable", f"run {run.metadata.name} is {phase}, it holds no backup")
+    wanted = {target.name for target in request.spec.targets} or _held_targets(run)
+    _refuse_unknown(wanted, _held_targets(run), run.metadata.name)
+    artifacts = {t.name: {a.destination for a in t.artifacts} for t in run.status.targets}
+    holding = [d for d in run.status.destinations if all(d.name in artifacts[name] for name in wanted)]
+    if not holding:
+        raise RefusedError("NoDestination", f"no destination holds all of {', '.join(sorted(wanted))}")
+    chosen = next((each for each in holding if each.required), holding[0])
+    path = run_path(run.metadata.namespace or "", run.spec.policy_ref.name, run.metadata.name)
+    return StoredRun(destination=_current(chosen, policy), path=path)
+
+
+def _current(recorded: Destination, policy: BackupPolicy | None) -> Destination:
+    """The policy's destination of that name if it is the same place: its credentials may be newer."""
+    if policy is not None:
+        for destination in policy.spec.destinations:
+            if destination.name == recorded.name and _place(destination) == _place(recorded):
+                return destination
+    return recorded
+
+
+def _place(destination: Destination) -> tuple[Any, ...]:
+    s3, volume = destination.s3, destination.volume
+    if s3 is not None:
+        return "s3", s3.endpoint, s3.bucket, s3.prefix
+    assert volume is not None
+    return "volume", volume.claim_name, volume.path
+
+
+def location_run(request: RestoreRequest) -> StoredRun:
+    """The run that source.location names. Raises RefusedError."""
+    location = request.spec.source.location
+    assert location is not None
+    if location.path.count("/") != 2:
+        message = f"source.location.path {location.path!r} must be namespace/policy/run"
+        raise RefusedError("LocationInvalid", message)
+    destination = Destination(name="location", s3=location.s3, volume=location.volume)
+    return StoredRun(destination=destination, path=location.path)
+
+
+def plan_from_policy(request: RestoreRequest, run: BackupRun, policy: BackupPolicy | None) -> Plan | None:
+    """The plan, if the policy is still the one that was run; else the catalogue has to be read."""
+    if policy is None or not _unchanged_since(run, policy) or run.status.recovery_point is None:
+        return None
+    held = _held_targets(run)
+    targets = tuple(
+        FoundTarget(name=t.name, engine=t.engine, spec=t.engine_spec.to_json())
+        for t in policy.spec.targets
+        if t.name in held
+    )
+    return _restricted(request, Plan(stored_run(request, run, policy), run.status.recovery_point, targets))
+
+
+def _unchanged_since(run: BackupRun, policy: BackupPolicy) -> bool:
+    created, started = policy.metadata.creation_timestamp, run.status.start_time
+    same_object = created is not None and started is not None and created <= started
+    return same_object and policy.metadata.generation == run.status.policy_generation
+
+
+def plan_from_lookup(request: RestoreRequest, stored: StoredRun, found: LookupResult) -> Plan:
+    """The plan, by the run's entry in the catalogue. Raises RefusedError."""
+    return _restricted(request, Plan(stored, found.recovery_point, found.targets))
+
+
+def _restricted(request: RestoreRequest, plan: Plan) -> Plan:
+    asked = {target.name: target for target in request.spec.targets}
+    held = {target.name: target for target in plan.targets}
+    _refuse_unknown(set(asked), set(held), plan.stored.path.rpartition("/")[2])
+    for name, target in asked.items():
+        if target.engine != held[name].engine:
+            message = f"target {name} is a backup of {held[name].engine}, not of {target.engine}"
+            raise RefusedError("EngineMismatch", message)
+    targets = tuple(target for target in plan.targets if not asked or target.name in asked)
+    return Plan(plan.stored, plan.recovery_point, targets)
+
+
+def _refuse_unknown(wanted: set[str], held: set[str], run: str) -> None:
+    unknown = sorted(wanted - held)
+    if unknown:
+        names = ", ".join(sorted(held)) or "none"
+        message = f"run {run} holds no target {', '.join(unknown)}; the targets that it holds: {names}"
+        raise RefusedError("TargetNotFound", message)
+
+
+def resolved(request: RestoreRequest, source: str, now: datetime) -> RestoreStep:
+    """The source is settled: from here on it stays the same, whatever else becomes of the policy."""
+    return Step(updated(request.status, phase=RestorePhase.PENDING, source=source, start_time=now))
+
+
+def looking_up(request: RestoreRequest) -> RestoreStep:
+    """A request whose run is looked for in the catalogue."""
+    message = "reads the run's entry in the catalogue"
+    return Step(updated(request.status, reason="LookingUp", message=message))
+
+
+def started(request: RestoreRequest, plan: Plan) -> RestoreStep:
+    """A request whose targets are known; their Jobs come next."""
+    uid = request.metadata.uid or ""
+    created = request.metadata.creation_timestamp
+    status = updated(
+        request.status,
+        phase=RestorePhase.RUNNING,
+        recovery_point=plan.recovery_point,
+        data_loss_seconds=seconds_between(plan.recovery_point, created) if created else None,
+        reason=None,
+        message=None,
+        targets=tuple(
+            RestoreTargetStatus(
+                name=target.name,
+                engine=target.engine,
+                job=job_name(request.metadata.name, uid, target.name),
+            )
+            for target in plan.targets
+        ),
+    )
+    names = ", ".join(target.name for target in plan.targets)
+    place = plan.stored.destination.name
+    return Step(status, (Notice("Started", f"restoring {names} from {plan.stored.path} in {place}"),))
+
+
+def advance(
+    request: RestoreRequest,
+    targets: Mapping[str, Observation],
+    broken: Mapping[str, Failure],
+    progress: Mapping[str, Progress],
+    start_deadline: timedelta,
+    now: datetime,
+) -> RestoreStep:
+    """A Running request: take in what its Jobs have come to, and why Jobs could not be made (`broken`)."""
+    advanced = [
+        _fail(target, broken[target.name], now)
+        if target.name in broken
+        else _advance_target(target, targets.get(target.name), progress.get(target.name), start_deadline, now)
+        for target in request.status.targets
+    ]
+    statuses = tuple(status for status, _ in advanced)
+    notices = tuple(notice for _, told in advanced for notice in told)
+    reason, message = _held_up(statuses, targets)
+    status = updated(request.status, targets=statuses, reason=reason, message=message)
+    if not all(target.phase.terminal for target in statuses):
+        return Step(status, notices)
+    refused = {name for name, seen in targets.items() if seen.refused}
+    step = _ended(request, status, refused, now)
+    return Step(step.status, (*notices, *step.notices))
+
+
+def _held_up(
+    statuses: Iterable[RestoreTargetStatus], observations: Mapping[str, Observation]
+) -> tuple[str | None, str | None]:
+    for target in statuses:
+        seen = observations.get(target.name)
+        if target.phase.terminal or seen is None:
+            continue
+        if seen.complaint is not None:
+            return seen.complaint.reason, f"target {target.name} cannot start: {seen.complaint.message}"
+        if seen.failure is not None:
+            return "Retrying", f"target {target.name} is tried again: {describe(seen.failure)}"
+    return None, None
+
+
+def _advance_target(
+    target: RestoreTargetStatus,
+    seen: Observation | None,
+    progress: Progress | None,
+    start_deadline: timedelta,
+    now: datetime,
+) -> tuple[RestoreTargetStatus, tuple[Notice, ...]]:
+    if target.phase.terminal or (seen is None and target.phase is TargetPhase.PENDING):
+        return target, ()
+    if seen is None:
+        failure = Failure(reason="JobDeleted", message=f"somebody deleted its Job {target.job}")
+        return _fail(target, failure, now)
+    notices = tuple(
+        Notice(
+            note.reason,
+            f"target {target.name}: {note.message}",
+            f"{target.name}/{note.message}",
+            note.warning,
+        )
+        for note in seen.notes
+    )
+    warnings = tuple(dict.fromkeys((*target.warnings, *(n.message for n in seen.notes if n.warning))))
+    target = updated(
+        target, attempts=seen.attempts, start_time=seen.started, failure=seen.failure, warnings=warnings
+    )
+    if isinstance(seen.result, RestoreResult):
+        target, told = _succeed(target, seen, seen.result, now)
+        return target, (*notices, told)
+    if seen.failed:
+        target, failed = _fail(target, seen.failure, seen.ended or now)
+        return target, (*notices, *failed)
+    if cannot_start(seen, now, start_deadline) and seen.complaint is not None:
+        failure = Failure(reason=seen.complaint.reason, message=seen.complaint.message)
+        target, failed = _fail(target, failure, now)
+        return target, (*notices, *failed)
+    return updated(target, phase=TargetPhase.RUNNING, progress=progress or target.progress), notices
+
+
+def _succeed(
+    target: RestoreTargetStatus, seen: Observation, result: RestoreResult, now: datetime
+) -> tuple[RestoreTargetStatus, Notice]:
+    warnings = target.warnings
+    if seen.failure is not None:
+        warnings = (*warnings, f"an earlier attempt failed: {describe(seen.failure)}")
+    status = updated(
+        target,
+        phase=TargetPhase.SUCCEEDED,
+        completion_time=seen.ended or now,
+        address=result.address,
+        contents=result.contents,
+        verification=Comparison(compared=result.compared, mismatched=result.mismatched),
+        failure=None,
+        warnings=warnings,
+    )
+    counted = ", ".join(f"{count} {kind}" for kind, count in result.contents.items())
+    message = (
+        f"target {target.name}: {counted or 'nothing'} restored to {result.address} "
+        f"in {result.restore_seconds:.1f} s; {result.compared} compared, {result.mismatched} differ"
+    )
+    return status, Notice("TargetSucceeded", message, target.name)
+
+
+def _fail(
+    target: RestoreTargetStatus, failure: Failure | None, ended: datetime
+) -> tuple[RestoreTargetStatus, tuple[Notice, ...]]:
+    status = updated(target, phase=TargetPhase.FAILED, completion_time=ended, failure=failure)
+    why = describe(failure) if failure else "for no known reason"
+    return status, (Notice("TargetFailed", f"target {target.name}: {why}", target.name, warning=True),)
+
+
+def _ended(
+    request: RestoreRequest, status: RestoreRequestStatus, refused: set[str], now: datetime
+) -> RestoreStep:
+    done = [target for target in status.targets if target.phase is TargetPhase.SUCCEEDED]
+    failed = [target for target in status.targets if target.phase is not TargetPhase.SUCCEEDED]
+    compared = sum(t.verification.compared for t in done if t.verification)
+    mismatched = sum(t.verification.mismatched for t in done if t.verification)
+    details = tuple(
+        f"target {t.name}: {t.failure.message}"
+        for t in failed
+        if t.failure and t.failure.reason.endswith("Mismatch")
+    )
+    comparison = Comparison(compared=compared, mismatched=mismatched + len(details), details=details)
+    status = updated(status, verification=comparison)
+    if failed:
+        failures = [(t.name, t.failure or Failure(reason=t.phase.value)) for t in failed]
+        message = "; ".join(f"target {name}: {describe(failure)}" for name, failure in failures)
+        nothing_touched = not done and refused >= {target.name for target in failed}
+        phase = RestorePhase.REFUSED if nothing_touched else RestorePhase.FAILED
+        return end(request, status, phase, failures[0][1].reason, message, now)
+    if mismatched:
+        message = f"{mismatched} of {compared} counts differ from the backup"
+        return end(request, status, RestorePhase.FAILED, "Mismatch", message, now)
+    message = f"{len(done)} targets restored; {compared} counts compared, all equal"
+    return end(request, status, RestorePhase.SUCCEEDED, None, message, now)
+
+
+def lookup(
+    request: RestoreRequest, seen: Observation, start_deadline: timedelta, now: datetime
+) -> RestoreStep:
+    """A request whose lookup Job has not succeeded, or not yet."""
+    if seen.failed:
+        return lookup_failed(request, seen.failure, now)
+    if cannot_start(seen, now, start_deadline) and seen.complaint is not None:
+        failure = Failure(reason=seen.complaint.reason, message=seen.complaint.message)
+        return lookup_failed(request, failure, now)
+    if seen.complaint is not None:
+        message = f"the lookup Job cannot start: {seen.complaint.message}"
+        return Step(updated(request.status, reason=seen.complaint.reason, message=message))
+    if seen.failure is not None:
+        message = f"the lookup is tried again: {describe(seen.failure)}"
+        return Step(updated(request.status, reason="Retrying", message=message))
+    return looking_up(request)
+
+
+def lookup_failed(request: RestoreRequest, failure: Failure | None, now: datetime) -> RestoreStep:
+    """The end of a request whose run could not be read from the catalogue."""
+    failure = failure or Failure(reason="LookupFailed", message="for no known reason")
+    message = f"lookup: {describe(failure)}"
+    return end(request, request.status, RestorePhase.FAILED, failure.reason, message, now)
+
+
+def refuse(request: RestoreRequest, error: RefusedError, now: datetime) -> RestoreStep:
+    """A request that cannot be begun."""
+    return end(request, request.status, RestorePhase.REFUSED, error.reason, error.message, now)
+
+
+def cancelled(request: RestoreRequest, now: datetime) -> RestoreStep:
+    """A request that was cancelled and whose pods are gone."""
+    targets = tuple(
+        target if target.phase.terminal
+        else updated(target, phase=TargetPhase.CANCELLED, completion_time=now)
+        for target in request.status.targets
+    )  # fmt: skip
+    status = updated(request.status, targets=targets)
+    message = "cancelled by spec.cancel; what was restored until then is left as it is"
+    return end(request, status, RestorePhase.CANCELLED, "Cancelled", message, now)
+
+
+def cancelling(status: RestoreRequestStatus) -> RestoreRequestStatus:
+    """A request whose Jobs are being stopped."""
+    return updated(status, reason="Cancelling", message="waits for its pods to end")
+
+
+def overrides(request: RestoreRequest) -> dict[str, dict[str, Any]]:
+    """By target: the engine's section of the request."""
+    return {target.name: target.engine_spec.to_json() for target in request.spec.targets}
+
+
+def end(
+    request: RestoreRequest,
+    status: RestoreRequestStatus,
+    phase: RestorePhase,
+    reason: str | None,
+    message: str,
+    now: datetime,
+) -> RestoreStep:
+    """The last status of a request. Its restoreSeconds last to the end of the slowest target."""
+    generation = request.metadata.generation
+    ends: Sequence[datetime] = [t.completion_time for t in status.targets if t.completion_time]
+    complete: Status = "True" if phase is RestorePhase.SUCCEEDED else "False"
+    took = seconds_between(status.start_time, max(ends)) if status.start_time and ends else None
+    ended = updated(
+        status,
+        observed_generation=generation,
+        phase=phase,
+        completion_time=now,
+        restore_seconds=took,
+        reason=reason,
+        message=message,
+        conditions=set_condition(
+            status.conditions, "Complete", complete, reason or phase.value, message, now, generation
+        ),
+    )
+    told = message if reason in (None, phase.value) else f"{reason}: {message}"
+    return Step(ended, (Notice(phase.value, told, warning=phase is not RestorePhase.SUCCEEDED),))

@@ -1,0 +1,44 @@
+"""What a decision hands back: the status to write, and what has happened, to be told as events."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from holdfast.api.base import Model, to_utc_second
+from holdfast.api.run import Failure
+
+M = TypeVar("M", bound=Model)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that has happened; told once for each `subject`."""
+
+    reason: str
+    message: str
+    subject: str = ""
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Step(Generic[M]):
+    """The status that follows."""
+
+    status: M
+    notices: tuple[Notice, ...] = ()
+
+
+def updated(model: M, **fields: Any) -> M:
+    """`model` with other values of fields, validated as if it had been made with them."""
+    values = {name: getattr(model, name) for name in type(model).model_fields}
+    return type(model).model_validate(values | fields)
+
+
+def seconds_between(earlier: datetime, later: datetime) -> int:
+    """Whole seconds from `earlier` to `later`, never negative."""
+    return max(0, int((to_utc_second(later) - to_utc_second(earlier)).total_seconds()))
+
+
+def describe(failure: Failure) -> str:
+    """A failure in one line."""
+    return f"{failure.reason}: {failure.message}" if failure.message else failure.reason

@@ -1,0 +1,150 @@
+"""A second client of the test's API server: `ApiServer` keeps one connection, which threads cannot share."""
+
+import http.client
+import json
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from tests.apiserver import ApiServer, ApiServerError
+
+T = TypeVar("T")
+
+HOLDFAST = "/apis/holdfast.dev/v1alpha1"
+
+
+class Client:
+    """Requests as administrator, one at a time."""
+
+    def __init__(self, server: ApiServer) -> None:
+        self._token = json.loads(server.kubeconfig.read_text())["users"][0]["user"]["token"]
+        self._context = ssl.create_default_context(cafile=str(server.certificate))
+        self._port = server.port
+        self._connection: http.client.HTTPSConnection | None = None
+        self._lock = threading.Lock()
+
+    def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status code and parsed answer."""
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
+        with self._lock:
+            if self._connection is None:
+                self._connection = http.client.HTTPSConnection("127.0.0.1", self._port, context=self._context)
+            self._connection.request(method, path, None if body is None else json.dumps(body), headers)
+            response = self._connection.getresponse()
+            return response.status, json.loads(response.read())
+
+    def must(self, method: str, path: str, body: Any = None) -> Any:
+        """`request`; raises ApiServerError for an answer that is not a success."""
+        status, answer = self.request(method, path, body)
+        if not 200 <= status < 300:
+            raise ApiServerError(f"{method} {path}: {status} {answer}")
+        return answer
+
+
+def wait_for(what: str, condition: Callable[[], T | None], seconds: float = 30) -> T:
+    """The first value of `condition` that is true; fails the test when none comes in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:.0f} s in vain for {what}; last seen: {value!r}")
+        time.sleep(0.05)
+
+
+class Namespace:
+    """The resources of one test, in a namespace of its own."""
+
+    def __init__(self, client: Client, name: str) -> None:
+        self._client = client
+        self.name = name
+        accounts = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+        wait_for("the default service account", lambda: client.request("GET", accounts)[0] == 200)
+
+    def create(self, kind: str, name: str, spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+        """Create one of the three kinds, for instance `BackupRun`."""
+        body = {
+            "apiVersion": "holdfast.dev/v1alpha1",
+            "kind": kind,
+            "metadata": {"name": name} | metadata,
+            "spec": spec,
+        }
+        created: dict[str, Any] = self._client.must("POST", self._path(kind), body)
+        return created
+
+    def policy(self, name: str = "chatbot", targets: tuple[str, ...] = ("sessions",), **fields: Any) -> None:
+        """Create a policy of Redis targets and one bucket."""
+        self.create("BackupPolicy", name, policy_spec(targets) | fields)
+
+    def run(self, name: str, policy: str = "chatbot", **fields: Any) -> None:
+        """Create a run by hand."""
+        self.create("BackupRun", name, {"policyRef": {"name": policy}} | fields)
+
+    def patch(self, kind: str, name: str, body: dict[str, Any], subresource: str = "") -> None:
+        """Merge `body` into an object."""
+        self._client.must("PATCH", f"{self._path(kind)}/{name}{subresource}", body)
+
+    def delete(self, kind: str, name: str) -> None:
+        """Delete an object as kubectl does."""
+        self._client.must("DELETE", f"{self._path(kind)}/{name}", {"propagationPolicy": "Background"})
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        """An object, or {} when there is none."""
+        status, body = self._client.request("GET", f"{self._path(kind)}/{name}")
+        return body if status == 200 else {}
+
+    def items(self, kind: str) -> list[dict[str, Any]]:
+        """All objects of a kind."""
+        found: list[dict[str, Any]] = self._client.must("GET", self._path(kind))["items"]
+        return found
+
+    def status(self, kind: str, name: str) -> dict[str, Any]:
+        """An object's status."""
+        status: dict[str, Any] = self.get(kind, name).get("status", {})
+        return status
+
+    def wait_phase(self, kind: str, name: str, *phases: str, seconds: float = 40) -> dict[str, Any]:
+        """Wait for a phase; the status."""
+
+        def reached() -> dict[str, Any] | None:
+            status = self.status(kind, name)
+            return status if status.get("phase") in phases else None
+
+        try:
+            return wait_for(f"{kind} {name} to be {phases}", reached, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; its status: {self.status(kind, name)}") from None
+
+    def events(self, kind: str, name: str) -> list[str]:
+        """The reasons of the events about an object, in the order of their creation."""
+        found = [
+            e
+            for e in self.items("Event")
+            if e["involvedObject"]["kind"] == kind and e["involvedObject"]["name"] == name
+        ]
+        found.sort(key=lambda event: int(event["metadata"]["resourceVersion"]))
+        return [event["reason"] for event in found]
+
+    def _path(self, kind: str) -> str:
+        plural = {"BackupPolicy": "backuppolicies"}.get(kind, f"{kind.lower()}s")
+        groups = {"Event": "/api/v1", "Pod": "/api/v1", "Job": "/apis/batch/v1"}
+        return f"{groups.get(kind, HOLDFAST)}/namespaces/{self.name}/{plural}"
+
+
+def policy_spec(targets: tuple[str, ...]) -> dict[str, Any]:
+    """A policy with these Redis targets and one bucket."""
+    return {
+        "targets": [
+            {"name": name, "redis": {"service": {"name": "redis", "port": 6379}}} for name in targets
+        ],
+        "destinations": [
+            {
+                "name": "primary",
+                "s3": {"bucket": "backups", "prefix": "prod", "credentialsSecret": {"name": "s3"}},
+            }
+        ],
+    }

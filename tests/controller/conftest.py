@@ -1,0 +1,45 @@
+"""A real control plane with real controllers, a played node, and the real operator."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.apiserver import DEFAULT_CONTROLLERS, ApiServer
+from tests.controller.client import Client, Namespace
+from tests.controller.kubelet import Kubelet
+from tests.controller.process import Operator
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[ApiServer]:
+    """etcd, kube-apiserver and the controllers that Jobs need, with the three kinds."""
+    with ApiServer(controllers=DEFAULT_CONTROLLERS) as server:
+        server.install_crds()
+        yield server
+
+
+@pytest.fixture(scope="session")
+def client(control_plane: ApiServer) -> Client:
+    """For the tests."""
+    return Client(control_plane)
+
+
+@pytest.fixture(scope="session")
+def kubelet(control_plane: ApiServer) -> Iterator[Kubelet]:
+    """Pods end well unless a test says otherwise."""
+    with Kubelet(Client(control_plane)) as played:
+        yield played
+
+
+@pytest.fixture
+def namespace(control_plane: ApiServer, client: Client) -> Namespace:
+    """A new one for each test."""
+    return Namespace(client, control_plane.create_namespace("test"))
+
+
+@pytest.fixture(scope="module")
+def operator(control_plane: ApiServer, kubelet: Kubelet) -> Iterator[Operator]:
+    """One operator for all tests of a module that leave it alone; it sees all namespaces."""
+    settings = {"POD_START_DEADLINE": "3s", "PROGRESS_INTERVAL": "1s"}
+    with Operator(control_plane.kubeconfig, **settings) as process:
+        process.wait_live()
+        yield process

@@ -1,0 +1,266 @@
+"""Plays the node that the test's cluster does not have: it starts pods and ends them as a test says.
+
+The API server and the Job controller are real, so what the operator sees of Jobs and pods comes about as on a
+cluster. Only the container is not run: its status and termination message are what a runner would leave, made
+from the Task in the pod's own environment. That real pods behave so is shown by the tests on a whole cluster.
+"""
+
+import hashlib
+import threading
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from tests.controller.client import Client
+
+from holdfast.api.run import Failure, Source
+from holdfast.protocol import (
+    TASK,
+    TASK_VARIABLE,
+    BackupResult,
+    BackupTask,
+    CommitResult,
+    CommitTask,
+    FailedResult,
+    LookupResult,
+    LookupTask,
+    Note,
+    RestoreResult,
+    RestoreTask,
+    StoredArtifact,
+)
+
+Task = BackupTask | CommitTask | LookupTask | RestoreTask
+SNAPSHOT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The container ends: with the Result that its Task asks for, or as told."""
+
+    exit_code: int = 0
+    message: str | None = None
+    reason: str = "Completed"
+
+
+@dataclass(frozen=True)
+class Waits:
+    """The container never starts."""
+
+    reason: str
+    message: str
+    event: str | None = None
+    """Where the status says ContainerCreating and only a warning of this reason tells why."""
+
+
+@dataclass(frozen=True)
+class Unschedulable:
+    """No node has room."""
+
+    message: str = "0/1 nodes are available: 1 Insufficient memory."
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The container runs on until the pod is deleted, or `until` is set."""
+
+    until: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True)
+class Evicted:
+    """The node is drained: nobody's failure."""
+
+
+Behaviour = Ends | Waits | Runs | Unschedulable | Evicted
+
+
+def failed(exit_code: int, reason: str, message: str, refused: bool = False) -> Ends:
+    """A runner that ends with a FailedResult."""
+    result = FailedResult(
+        exit_code=exit_code, failure=Failure(reason=reason, message=message, log_tail="tail"), refused=refused
+    )
+    return Ends(exit_code, result.model_dump_json(by_alias=True), "Error")
+
+
+def result_for(task: Task) -> str:
+    """The Result of a runner that did what `task` asks for."""
+    sha = hashlib.sha256(task.model_dump_json().encode()).hexdigest()
+    if isinstance(task, BackupTask):
+        result: Any = BackupResult(
+            snapshot_time=SNAPSHOT,
+            source=Source(address="redis:6379", role="Standby", version="7.4.1"),
+            contents={"databases": 1, "keys": 42},
+            plain_bytes=4096,
+            size_bytes=2048,
+            artifacts=(StoredArtifact(name="pod-1/dump.rdb.zst", size_bytes=2048, sha256=sha),),
+            manifest_sha256=sha,
+            destinations=tuple(destination.name for destination in task.destinations),
+            notes=(Note(reason="ReadFromReplica", message="read from redis-1"),),
+        )
+    elif isinstance(task, CommitTask):
+        result = CommitResult(
+            verified_bytes=2048 * len(task.targets),
+            recovery_point=SNAPSHOT,
+            skew_seconds=0,
+            size_bytes=2048 * len(task.targets),
+            destinations=tuple(destination.name for destination in task.destinations),
+        )
+    elif isinstance(task, LookupTask):
+        _, policy, run = task.source.path.split("/")
+        spec = {"service": {"name": "redis-as-stored", "port": 6379}}
+        targets = ({"name": "sessions", "engine": "redis", "spec": spec},)
+        result = LookupResult.model_validate(
+            {"policy": policy, "run": run, "recovery_point": SNAPSHOT, "targets": targets}
+        )
+    else:
+        result = RestoreResult(
+            snapshot_time=SNAPSHOT,
+            restore_seconds=1.5,
+            address="redis:6379",
+            compared=3,
+            contents={"keys": 42},
+        )
+    return str(result.model_dump_json(by_alias=True, exclude_none=True))
+
+
+class Kubelet:
+    """Looks at all pods every few milliseconds, in a thread of its own."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._behaviours: dict[tuple[str, str], list[Behaviour]] = defaultdict(list)
+        self._taken: dict[str, Behaviour] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.error: BaseException | None = None
+        self.tasks: dict[str, Task] = {}
+        """By pod name, of every pod that was started."""
+
+    def __enter__(self) -> "Kubelet":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self.error is not None:
+            raise self.error
+
+    def behave(self, namespace: str, part: str, *attempts: Behaviour) -> None:
+        """How the attempts at a target (or at `Commit`, `Lookup`) go; those after the last one succeed."""
+        self._behaviours[namespace, part].extend(attempts)
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.wait(0.02):
+                for pod in self._client.must("GET", "/api/v1/pods")["items"]:
+                    self._look_at(pod)
+        except BaseException as error:  # noqa: BLE001 shown when the kubelet is left
+            self.error = error
+
+    def _look_at(self, pod: dict[str, Any]) -> None:
+        metadata, uid = pod["metadata"], pod["metadata"]["uid"]
+        if "deletionTimestamp" in metadata:
+            if pod["status"].get("phase") not in ("Succeeded", "Failed"):
+                self._status(pod, "Failed", _terminated(137, "", "Error"))
+            self._client.request("DELETE", _path(pod), {"gracePeriodSeconds": 0})
+            return
+        if pod["status"].get("phase") in ("Succeeded", "Failed"):
+            return
+        if uid not in self._taken:
+            self._taken[uid] = self._start(pod)
+        behaviour = self._taken[uid]
+        if isinstance(behaviour, Ends) or (isinstance(behaviour, Runs) and behaviour.until.is_set()):
+            ending = behaviour if isinstance(behaviour, Ends) else Ends()
+            message = result_for(self.tasks[metadata["name"]]) if ending.message is None else ending.message
+            phase = "Succeeded" if ending.exit_code == 0 else "Failed"
+            self._status(pod, phase, _terminated(ending.exit_code, message, ending.reason))
+
+    def _start(self, pod: dict[str, Any]) -> Behaviour:
+        container = pod["spec"]["containers"][0]
+        environment = {each["name"]: each.get("value") for each in container["env"]}
+        task = TASK.validate_json(environment[TASK_VARIABLE])
+        self.tasks[pod["metadata"]["name"]] = task
+        part = task.target if isinstance(task, BackupTask | RestoreTask) else task.kind
+        waiting = self._behaviours[pod["metadata"]["namespace"], part]
+        behaviour = waiting.pop(0) if waiting else Ends()
+        if isinstance(behaviour, Unschedulable):
+            condition = {
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": "Unschedulable",
+                "message": behaviour.message,
+            }
+            self._client.must("PATCH", f"{_path(pod)}/status", {"status": {"conditions": [condition]}})
+            return behaviour
+        binding = {
+            "metadata": {"name": pod["metadata"]["name"]},
+            "target": {"kind": "Node", "name": "played"},
+        }
+        self._client.must("POST", f"{_path(pod)}/binding", binding)
+        if isinstance(behaviour, Waits):
+            self._wait(pod, behaviour)
+        elif isinstance(behaviour, Evicted):
+            disruption = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}
+            self._status(pod, "Failed", _terminated(137, "", "Error"), [disruption])
+        else:
+            self._status(pod, "Running", {"running": {"startedAt": _now()}})
+        return behaviour
+
+    def _wait(self, pod: dict[str, Any], behaviour: Waits) -> None:
+        reason = "ContainerCreating" if behaviour.event else behaviour.reason
+        message = "" if behaviour.event else behaviour.message
+        self._status(pod, "Pending", {"waiting": {"reason": reason, "message": message}})
+        if behaviour.event:
+            metadata = pod["metadata"]
+            event = {
+                "metadata": {"name": f"{metadata['name']}.1", "namespace": metadata["namespace"]},
+                "involvedObject": {"kind": "Pod", "name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"]},
+                "type": "Warning",
+                "reason": behaviour.event,
+                "message": behaviour.message,
+                "lastTimestamp": _now(),
+            }  # fmt: skip
+            self._client.must("POST", f"/api/v1/namespaces/{metadata['namespace']}/events", event)
+
+    def _status(
+        self,
+        pod: dict[str, Any],
+        phase: str,
+        state: dict[str, Any],
+        conditions: list[dict[str, Any]] | None = None,
+    ) -> None:
+        container = {
+            "name": pod["spec"]["containers"][0]["name"],
+            "image": "played",
+            "imageID": "played",
+            "ready": phase == "Running",
+            "restartCount": 0,
+            "state": state,
+        }
+        status: dict[str, Any] = {"phase": phase, "startTime": _now(), "containerStatuses": [container]}
+        if conditions:
+            status["conditions"] = conditions
+        # A pod that has been deleted meanwhile is none of the kubelet's business.
+        self._client.request("PATCH", f"{_path(pod)}/status", {"status": status})
+
+
+def _terminated(exit_code: int, message: str, reason: str) -> dict[str, Any]:
+    end = {
+        "exitCode": exit_code,
+        "reason": reason,
+        "message": message,
+        "startedAt": _now(),
+        "finishedAt": _now(),
+    }
+    return {"terminated": end}
+
+
+def _path(pod: dict[str, Any]) -> str:
+    return f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

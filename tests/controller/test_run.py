@@ -1,0 +1,302 @@
+"""A BackupRun from its creation to its last status, by the real operator on a real API server."""
+
+import time
+
+import pytest
+from tests.controller.client import Namespace, wait_for
+from tests.controller.kubelet import Ends, Evicted, Kubelet, Runs, Unschedulable, Waits, failed
+from tests.controller.process import Operator
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+
+def test_run_of_three_targets_succeeds(namespace: Namespace, operator: Operator) -> None:
+    namespace.policy(targets=("a", "b", "c"))
+    began = time.monotonic()
+    namespace.run("now")
+    status = namespace.wait_phase("BackupRun", "now", "Succeeded", "Failed", seconds=20)
+    # The played node takes no time; the Job controller takes about a second for each of the two stages.
+    assert time.monotonic() - began < 10
+    assert status["phase"] == "Succeeded", status
+    assert status["targetsSucceeded"] == "3/3"
+    assert status["copies"] == "1/1"
+    assert status["sizeBytes"] == 3 * 2048
+    assert status["size"] == "6.0Ki"
+    assert status["recoveryPoint"] == "2026-01-02T03:04:05Z"
+    target = status["targets"][0]
+    assert target["contents"] == {"databases": 1, "keys": 42}
+    assert target["source"] == {"address": "redis:6379", "role": "Standby", "version": "7.4.1"}
+    assert target["attempts"] == 1
+    assert target["artifacts"][0]["uri"] == (
+        f"s3://backups/prod/{namespace.name}/chatbot/now/a/pod-1/dump.rdb.zst"
+    )
+    assert {(c["type"], c["status"]) for c in status["conditions"]} == {("Complete", "True")}
+    assert operator.memory_bytes < 120 << 20
+
+
+def test_events_tell_the_story_once_each(namespace: Namespace) -> None:
+    namespace.policy(targets=("a", "b"))
+    namespace.run("now")
+    namespace.wait_phase("BackupRun", "now", "Succeeded")
+    reasons = namespace.events("BackupRun", "now")
+    assert reasons[0] == "Started"
+    assert reasons[-2:] == ["Committed", "Succeeded"]
+    assert sorted(reasons[1:-2]) == ["ReadFromReplica"] * 2 + ["TargetSucceeded"] * 2
+
+
+def test_jobs_are_owned_confined_and_expire(namespace: Namespace) -> None:
+    namespace.policy()
+    namespace.run("now")
+    namespace.wait_phase("BackupRun", "now", "Succeeded")
+    uid = namespace.get("BackupRun", "now")["metadata"]["uid"]
+
+    def expiring() -> bool:
+        return all("ttlSecondsAfterFinished" in job["spec"] for job in namespace.items("Job"))
+
+    wait_for("all Jobs to expire", expiring)
+    jobs = namespace.items("Job")
+    assert sorted(job["metadata"]["labels"]["holdfast.dev/component"] for job in jobs) == ["Backup", "Commit"]
+    for job in jobs:
+        (owner,) = job["metadata"]["ownerReferences"]
+        assert (owner["uid"], owner["controller"], owner["blockOwnerDeletion"]) == (uid, True, True)
+        pod = job["spec"]["template"]["spec"]
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_policy_status_follows(namespace: Namespace) -> None:
+    namespace.policy()
+    namespace.run("now")
+    run = namespace.wait_phase("BackupRun", "now", "Succeeded")
+
+    def told() -> bool:
+        return namespace.status("BackupPolicy", "chatbot").get("lastSuccessfulTime") == run["completionTime"]
+
+    wait_for("the policy to know", told)
+    status = namespace.status("BackupPolicy", "chatbot")
+    assert status["lastRun"] == "now"
+    assert status["storedBytes"] == {"primary": 2048}
+    assert status["recoveryWindow"]["primary"]["copies"] == 1
+    assert {c["type"]: c["status"] for c in status["conditions"]} == {"Ready": "True", "BackupFresh": "True"}
+
+
+def test_unknown_policy_fails(namespace: Namespace) -> None:
+    namespace.run("now", policy="absent")
+    status = namespace.wait_phase("BackupRun", "now", "Failed")
+    assert status["reason"] == "PolicyNotFound"
+
+
+def test_unsupported_policy_fails_the_run_and_is_not_ready(namespace: Namespace) -> None:
+    namespace.policy(objectives={"rpo": "1h"})
+    namespace.run("now")
+    assert namespace.wait_phase("BackupRun", "now", "Failed")["reason"] == "NotSupportedYet"
+    (ready,) = [c for c in namespace.status("BackupPolicy", "chatbot")["conditions"] if c["type"] == "Ready"]
+    assert (ready["status"], ready["reason"]) == ("False", "NotSupportedYet")
+    assert "objectives" in ready["message"]
+
+
+def test_failed_target_leaves_the_others(namespace: Namespace, kubelet: Kubelet) -> None:
+    namespace.policy(targets=("a", "b"))
+    kubelet.behave(namespace.name, "b", failed(2, "DatabaseNotFound", "no such database"))
+    namespace.run("now")
+    status = namespace.wait_phase("BackupRun", "now", "PartiallySucceeded")
+    assert status["reason"] == "DatabaseNotFound"
+    assert status["targetsSucceeded"] == "1/2"
+    broken = status["targets"][1]
+    assert broken["attempts"] == 1, "exit code 2 is not tried again"
+    assert broken["failure"] == {
+        "reason": "DatabaseNotFound",
+        "message": "no such database",
+        "logTail": "tail",
+    }
+
+
+def test_run_without_any_target_fails(namespace: Namespace, kubelet: Kubelet) -> None:
+    namespace.policy(retries=0)
+    kubelet.behave(namespace.name, "sessions", Ends(137, "killed in the middle\n", "OOMKilled"))
+    namespace.run("now")
+    status = namespace.wait_phase("BackupRun", "now", "Failed")
+    assert status["reason"] == "OOMKilled"
+    assert status["targets"][0]["failure"]["logTail"] == "killed in the middle\n"
+    assert not [
+        j for j in namespace.items("Job") if j["metadata"]["labels"]["holdfast.dev/component"] == "Commit"
+    ]
+
+
+def test_failed_attempt_is_tried_again_and_counted(namespace: Namespace, kubelet: Kubelet) -> None:
+    namespace.policy()
+    kubelet.behave(namespace.name, "sessions", failed(3, "Unreachable", "connection refused"))
+    namespace.run("now")
+
+    def retrying() -> bool:
+        return namespace.status("BackupRun", "now").get("reason") == "Retrying"
+
+    wait_for("the status to say why it is tried again", retrying)
+    assert namespace.status("BackupRun", "now")["targets"][0]["failure"]["reason"] == "Unreachable"
+    target = namespace.wait_phase("BackupRun", "now", "Succeeded")["targets"][0]
+    assert target["attempts"] == 2
+    assert "failure" not in target
+    assert target["warnings"] == ["an earlier attempt failed: Unreachable: connection refused"]
+
+
+def test_drained_node_is_no_failure(namespace: Namespace, kubelet: Kubelet) -> None:
+    namespace.policy(retries=0)
+    kubelet.behave(namespace.name, "sessions", Evicted())
+    namespace.run("now")
+    assert namespace.wait_phase("BackupRun", "now", "Succeeded")["targetsSucceeded"] == "1/1"
+
+
+@pytest.mark.parametrize(
+    ("part", "behaviour", "reason", "text"),
+    [
+        ("sessions", Waits("CreateContainerConfigError", 'secret "x" not found'), "CreateContainerConfigError", "secret"),
+        ("sessions", Waits("ImagePullBackOff", "Back-off pulling image"), "ImagePullBackOff", "pulling"),
+        ("sessions", Waits("", 'secret "redis" not found', event="FailedMount"), "FailedMount", "redis"),
+        ("sessions", Unschedulable("0/1 nodes: Insufficient memory"), "Unschedulable", "memory"),
+        ("Commit", Waits("ErrImageNeverPull", "image is not present"), "ErrImageNeverPull", "present"),
+    ],
+    ids=["config", "image", "mount", "unschedulable", "commit"],
+)  # fmt: skip
+def test_pod_that_cannot_start_fails_the_run(
+    namespace: Namespace,
+    kubelet: Kubelet,
+    part: str,
+    behaviour: Waits | Unschedulable,
+    reason: str,
+    text: str,
+) -> None:
+    namespace.policy()
+    kubelet.behave(namespace.name, part, behaviour)
+    namespace.run("now")
+
+    def shown() -> bool:
+        status = namespace.status("BackupRun", "now")
+        return status.get("reason") == reason and text in status["message"]
+
+    wait_for("the reason to be shown while the run goes on", shown, 10)
+    assert namespace.status("BackupRun", "now")["phase"] in ("Running", "Committing")
+    status = namespace.wait_phase("BackupRun", "now", "Failed", seconds=20)
+    assert status["reason"] == reason
+    assert text in status["message"]
+
+    def live_jobs() -> list[str]:
+        return [j["metadata"]["name"] for j in namespace.items("Job") if not j["status"].get("conditions")]
+
+    wait_for("its Job to be stopped", lambda: not live_jobs())
+
+
+def test_cancel_stops_the_pods_first(namespace: Namespace, kubelet: Kubelet) -> None:
+    namespace.policy(targets=("a", "b"))
+    kubelet.behave(namespace.name, "b", Runs())
+    namespace.run("now")
+    wait_for("a to be done", lambda: "TargetSucceeded" in namespace.events("BackupRun", "now"))
+    namespace.patch("BackupRun", "now", {"spec": {"cancel": True}})
+    status = namespace.wait_phase("BackupRun", "now", "Cancelled", seconds=15)
+    assert {t["name"]: t["phase"] for t in status["targets"]} == {"a": "Succeeded", "b": "Cancelled"}
+    assert not [p for p in namespace.items("Pod") if p["status"]["phase"] == "Running"]
+
+
+def test_cancel_before_the_start(namespace: Namespace) -> None:
+    namespace.policy()
+    namespace.run("now", cancel=True)
+    namespace.wait_phase("BackupRun", "now", "Cancelled")
+    assert namespace.items("Job") == []
+
+
+def test_deadline_fails_the_run_and_stops_its_jobs(namespace: Namespace, kubelet: Kubelet) -> None:
+    namespace.policy(activeDeadline="3s", targets=("a", "b"))
+    kubelet.behave(namespace.name, "b", Runs())
+    namespace.run("now")
+    status = namespace.wait_phase("BackupRun", "now", "Failed", seconds=15)
+    assert status["reason"] == "DeadlineExceeded"
+    assert status["targets"][1]["failure"]["reason"] == "DeadlineExceeded"
+
+    def running() -> bool:
+        return any(pod["status"]["phase"] == "Running" for pod in namespace.items("Pod"))
+
+    wait_for("its pods to end", lambda: not running())
+
+
+@pytest.mark.parametrize("phase", ["Running", "Committing", "Succeeded"])
+def test_deleted_run_takes_its_jobs_along(namespace: Namespace, kubelet: Kubelet, phase: str) -> None:
+    namespace.policy()
+    stuck = {"Running": "sessions", "Committing": "Commit"}.get(phase)
+    if stuck:
+        kubelet.behave(namespace.name, stuck, Runs())
+    namespace.run("now")
+    namespace.wait_phase("BackupRun", "now", phase)
+    namespace.delete("BackupRun", "now")
+    wait_for("its Jobs and pods to go", lambda: not namespace.items("Job") and not namespace.items("Pod"))
+    assert namespace.items("BackupRun") == []
+
+
+def test_run_of_the_same_name_starts_afresh(namespace: Namespace, kubelet: Kubelet) -> None:
+    namespace.policy()
+    kubelet.behave(namespace.name, "sessions", Runs())
+    namespace.run("now")
+    namespace.wait_phase("BackupRun", "now", "Running")
+    namespace.delete("BackupRun", "now")
+    namespace.run("now")
+    namespace.wait_phase("BackupRun", "now", "Succeeded")
+
+
+def test_job_deleted_by_somebody_fails_its_target(namespace: Namespace, kubelet: Kubelet) -> None:
+    namespace.policy()
+    kubelet.behave(namespace.name, "sessions", Runs())
+    namespace.run("now")
+
+    def target_runs() -> bool:
+        targets = namespace.status("BackupRun", "now").get("targets") or [{}]
+        return targets[0].get("phase") == "Running"
+
+    wait_for("the target to run", target_runs)
+    (job,) = namespace.items("Job")
+    namespace.delete("Job", job["metadata"]["name"])
+    assert namespace.wait_phase("BackupRun", "now", "Failed")["reason"] == "JobDeleted"
+
+
+def test_manual_run_waits_for_the_one_under_way(namespace: Namespace, kubelet: Kubelet) -> None:
+    namespace.policy()
+    first = Runs()
+    kubelet.behave(namespace.name, "sessions", first)
+    namespace.run("first")
+    namespace.wait_phase("BackupRun", "first", "Running")
+    namespace.run("second")
+    status = namespace.wait_phase("BackupRun", "second", "Pending")
+    assert status["reason"] == "WaitingForRun"
+    assert "first" in status["message"]
+    first.until.set()
+    namespace.wait_phase("BackupRun", "second", "Succeeded")
+    assert namespace.status("BackupRun", "first")["phase"] == "Succeeded"
+
+
+def test_scheduled_run_is_skipped_while_another_is_under_way(namespace: Namespace, kubelet: Kubelet) -> None:
+    namespace.policy()
+    kubelet.behave(namespace.name, "sessions", Runs())
+    namespace.run("first")
+    namespace.wait_phase("BackupRun", "first", "Running")
+    namespace.run("slot", trigger="Schedule", scheduledTime="2026-01-01T00:00:00Z")
+    status = namespace.wait_phase("BackupRun", "slot", "Skipped")
+    assert status["reason"] == "ConcurrentRun"
+    assert "first" in status["message"]
+
+
+def test_policy_edited_meanwhile_changes_nothing(namespace: Namespace, kubelet: Kubelet) -> None:
+    namespace.policy()
+    going = Runs()
+    kubelet.behave(namespace.name, "sessions", going)
+    namespace.run("now")
+
+    def started() -> bool:
+        return len(namespace.items("Pod")) == 1
+
+    wait_for("its pod", started)
+    elsewhere = {"destinations": [{"name": "other", "s3": {"bucket": "elsewhere"}}]}
+    namespace.patch("BackupPolicy", "chatbot", {"spec": elsewhere})
+    going.until.set()
+    namespace.wait_phase("BackupRun", "now", "Succeeded")
+    tasks = [
+        t for name, t in kubelet.tasks.items() if name.startswith("now-") and t.namespace == namespace.name
+    ]
+    assert {destination.name for task in tasks for destination in task.destinations} == {"primary"}

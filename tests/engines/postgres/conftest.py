@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-
 from tests.engines.postgres import servers
 from tests.engines.postgres.servers import TestServer
 

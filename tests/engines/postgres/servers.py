@@ -14,7 +14,6 @@ from typing import Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-
 from tests.harness import free_port, wait_until
 
 BINARIES = Path("/usr/lib/postgresql/15/bin")
@@ -113,7 +112,7 @@ class TestServer:
         """Run a script by psql, which stops at the first error."""
         run = subprocess.run(
             [BINARIES / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", self.conninfo(database)],
-            input=text, text=True, capture_output=True, check=False,
+            input="SET client_min_messages = warning;\n" + text, text=True, capture_output=True, check=False,
         )  # fmt: skip
         assert run.returncode == 0, run.stderr
 
@@ -146,7 +145,7 @@ def secrets(user: str = "postgres", password: str = PASSWORD) -> dict[str, dict[
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    memory = Path("/dev/shm")
+    memory = Path("/dev/shm")  # noqa: S108 a folder of its own is made in it
     with tempfile.TemporaryDirectory(
         prefix="holdfast-pg-", dir=memory if memory.is_dir() else None, ignore_cleanup_errors=True
     ) as name:

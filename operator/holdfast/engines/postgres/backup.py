@@ -131,9 +131,12 @@ class _Backup:
         self.context.progress.step(f"dumping {database}")
         artifact = f"{database}.dump"
         identity = self.chosen.identity
+        # Not from inside: a database of another encoding reads the names in the shared catalogues wrongly.
+        with self.chosen.server.connect(self.chosen.database) as connection:
+            properties = inspect.properties(connection, database)
+        if properties is None:
+            raise SourceError("DatabaseNotFound", f"database {database} was dropped or renamed meanwhile")
         with snapshot.hold(self.chosen, database) as view:
-            properties = inspect.properties(view.connection, database)
-            assert properties is not None
             with self.context.store(artifact) as sink:
                 inventory = self._dump_and_count(database, view, sink)
         self.notes += view.notes

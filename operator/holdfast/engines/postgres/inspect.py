@@ -189,8 +189,9 @@ def properties(connection: Connection, name: str) -> Properties | None:
 
 def _settings(connection: Connection, oid: str) -> Iterator[Setting]:
     rows = connection.execute(
-        "SELECT rolname, unnest(setconfig) FROM pg_db_role_setting LEFT JOIN pg_roles r ON r.oid = setrole"
-        " WHERE setdatabase = %s::oid ORDER BY 1 NULLS FIRST, 2",
+        "SELECT rolname, setting FROM pg_db_role_setting LEFT JOIN pg_roles r ON r.oid = setrole,"
+        "       unnest(setconfig) WITH ORDINALITY AS one(setting, number)"
+        " WHERE setdatabase = %s::oid ORDER BY rolname NULLS FIRST, number",
         [oid],
     )
     for role, setting in rows:

@@ -2,8 +2,10 @@
 
 import os
 import pwd
+import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,12 @@ class Server:
 
     def start(self) -> "Server":
         """Start it and wait until it has loaded its data."""
+        self.launch()
+        wait_until(self._answers, f"redis on {self.port} answers")
+        return self
+
+    def launch(self) -> None:
+        """Start it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         owner: dict[str, Any] = {}
         if os.geteuid() == 0:
@@ -38,8 +46,6 @@ class Server:
                  *self.options],
                 stdout=log, stderr=log, cwd="/", **owner,
             )  # fmt: skip
-        wait_until(self._answers, f"redis on {self.port} answers")
-        return self
 
     def _answers(self) -> bool:
         assert self.process is not None
@@ -75,6 +81,22 @@ class Server:
     def spec(self) -> dict[str, Any]:
         """The engine's section of a policy's target."""
         return {"host": {"name": "127.0.0.1", "port": self.port}}
+
+
+@contextmanager
+def starting(server: Server) -> Iterator[Server]:
+    """A server that listens but may not have loaded its data yet; killed at the end."""
+    server.launch()
+    try:
+        wait_until(lambda: _listens(server.port), "it listens")
+        yield server
+    finally:
+        server.kill()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def digest(server: Server) -> str:

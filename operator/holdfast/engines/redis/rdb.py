@@ -311,15 +311,16 @@ def _skip_opcode(data: Data, opcode: int, position: int) -> int:
 
 def payload(body: bytes, version: int) -> bytes:
     """`body` as DUMP and FUNCTION DUMP give it, with its footer."""
-    return body + footer(version, crc64(body))
+    whole = body + version.to_bytes(2, "little")
+    return whole + crc64(whole).to_bytes(8, "little")
 
 
 def footer(version: int, body_crc: int) -> bytes:
     """What RESTORE checks behind a value: the RDB version, and a CRC-64 of the value and the version."""
-    number = struct.pack("<H", version)
-    return number + struct.pack("<Q", crc64(number, body_crc))
+    number = version.to_bytes(2, "little")
+    return number + crc64(number, body_crc).to_bytes(8, "little")
 
 
 def crc64(data: bytes, previous: int = 0) -> int:
     """Redis's CRC-64 (Jones) of `data`, which follows bytes whose CRC is `previous`."""
-    return int(_CRC64.calc(data, previous))
+    return _CRC64.calc(data, previous)  # type: ignore[no-any-return]

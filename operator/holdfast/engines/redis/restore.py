@@ -166,11 +166,13 @@ class _Writer:
         self._data = data
         self._head = head
         self._progress = progress
-        self._options = ("ABSTTL", "REPLACE") if replace else ("ABSTTL",)
+        self._parts = 6 if replace else 5
+        self._options = b"\r\n$6\r\nABSTTL\r\n" + (b"$7\r\nREPLACE\r\n" if replace else b"")
         self._commands: list[bytes] = []
-        self._keys: list[bytes] = []
+        self._keys: list[bytes | None] = []
+        """Of each command its key; None for a SELECT."""
         self._size = 0
-        self._awaited: list[bytes] = []
+        self._awaited: list[bytes | None] = []
 
     def run(self) -> None:
         """Write everything that is wanted, and wait until all of it is acknowledged."""
@@ -178,7 +180,7 @@ class _Writer:
         for record in self._wanted(clock_ms(self._client)):
             if record.database != selected:
                 selected = record.database
-                self._add(pack("SELECT", selected), b"")
+                self._add(pack("SELECT", selected), None)
             if record.end - record.start > BATCH_BYTES:
                 self._send_large(record)
             else:
@@ -198,17 +200,19 @@ class _Writer:
                 yield record
 
     def _command(self, record: Record) -> bytes:
-        body = bytes((record.kind,)) + self._data[record.start : record.end]
-        value = rdb.payload(body, self._head.version)
-        return pack("RESTORE", record.key, record.expires_ms or 0, value, *self._options)
+        _, key, expires_ms, kind, start, end = record
+        value = rdb.payload(b"%c%b" % (kind, self._data[start:end]), self._head.version)
+        # One formatting is several times as fast as packing five arguments, for every key.
+        return b"*%d\r\n$7\r\nRESTORE\r\n$%d\r\n%b\r\n$%d\r\n%d\r\n$%d\r\n%b%b" % (
+            self._parts, len(key), key, len(b"%d" % (expires_ms or 0)), expires_ms or 0, len(value), value,
+            self._options,
+        )  # fmt: skip
 
     def _send_large(self, record: Record) -> None:
         """Without ever holding the whole value."""
         self._flush()
         length = 1 + record.end - record.start + rdb.FOOTER_BYTES
-        start = pack_start(
-            4 + len(self._options), "RESTORE", record.key, record.expires_ms or 0, length=length
-        )
+        start = pack_start(self._parts, "RESTORE", record.key, record.expires_ms or 0, length=length)
         kind = bytes((record.kind,))
         crc = rdb.crc64(kind)
         self._client.send(start + kind)
@@ -216,12 +220,11 @@ class _Writer:
             piece = self._data[position : min(position + BATCH_BYTES, record.end)]
             crc = rdb.crc64(piece, crc)
             self._client.send(piece)
-        options = b"".join(b"\r\n$%d\r\n%b" % (len(text), text.encode()) for text in self._options)
-        self._client.send(rdb.footer(self._head.version, crc) + options + b"\r\n")
+        self._client.send(rdb.footer(self._head.version, crc) + self._options)
         self._receive()
         self._awaited = [record.key]
 
-    def _add(self, command: bytes, key: bytes) -> None:
+    def _add(self, command: bytes, key: bytes | None) -> None:
         self._commands.append(command)
         self._keys.append(key)
         self._size += len(command)
@@ -240,4 +243,4 @@ class _Writer:
         for key, reply in zip(self._awaited, self._client.replies(len(self._awaited)), strict=True):
             if isinstance(reply, hiredis.ReplyError):
                 raise refused(self._client, reply, f"key {key!r}")
-        self._progress.rows(sum(1 for key in self._awaited if key))
+        self._progress.rows(len(self._awaited) - self._awaited.count(None))

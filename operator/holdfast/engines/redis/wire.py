@@ -97,7 +97,14 @@ class Client:
 
     def replies(self, count: int) -> list[Any]:
         """The next `count` replies."""
-        return [self.reply() for _ in range(count)]
+        next_reply = self._reader.gets
+        found: list[Any] = []
+        while len(found) < count:
+            if (reply := next_reply()) is False:
+                self._reader.feed(self.receive())
+            else:
+                found.append(reply)
+        return found
 
     def reply(self) -> Any:
         """The next reply; an error reply is returned as hiredis.ReplyError."""

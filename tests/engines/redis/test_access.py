@@ -1,0 +1,149 @@
+"""Logging in, the least that a user must be allowed, and TLS."""
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.engines.redis.conftest import NewServer
+from tests.engines.redis.memory import Memory
+from tests.engines.redis.servers import digest, starting
+
+from holdfast.engines.transfer import SourceError, TaskError
+
+SECRET = {"credentialsSecret": {"name": "redis-backup"}}
+
+
+def test_a_password_is_used(new_server: NewServer, memory: Memory) -> None:
+    source = new_server(password="se cret\"'ü")
+    memory.write_secret("credentials", password="se cret\"'ü\n")
+    assert memory.backup(**source.spec, **SECRET).contents == {"databases": 0, "keys": 0}
+
+
+@pytest.mark.parametrize("given", [None, "wrong"])
+def test_a_wrong_or_missing_password_is_a_clear_failure(
+    new_server: NewServer, memory: Memory, given: str | None
+) -> None:
+    source = new_server(password="right")
+    if given is not None:
+        memory.write_secret("credentials", password=given)
+    with pytest.raises(TaskError, match="credentialsSecret must hold password") as caught:
+        memory.backup(**source.spec, **(SECRET if given else {}))
+    assert caught.value.reason == "AuthenticationFailed"
+    assert "wrong" not in caught.value.message
+
+
+def test_a_secret_without_password_is_a_clear_failure(new_server: NewServer, memory: Memory) -> None:
+    memory.write_secret("credentials", username="backup")
+    with pytest.raises(TaskError, match="no key password"):
+        memory.backup(**new_server().spec, **SECRET)
+
+
+RULES = ("+psync", "+replconf", "+info")
+
+
+def test_the_documented_rules_are_enough(new_server: NewServer, memory: Memory) -> None:
+    source = new_server()
+    with source.client() as client:
+        client.set("key", "value")
+        client.execute_command("ACL", "SETUSER", "backup", "on", ">secret", *RULES)
+    memory.write_secret("credentials", username="backup", password="secret")
+    assert memory.backup(**source.spec, **SECRET).contents == {"databases": 1, "keys": 1}
+
+
+@pytest.mark.parametrize("missing", ["+psync", "+info"])
+def test_a_rule_that_is_missing_is_named(new_server: NewServer, memory: Memory, missing: str) -> None:
+    source = new_server()
+    with source.client() as client:
+        rules = [rule for rule in RULES if rule != missing]
+        client.execute_command("ACL", "SETUSER", "backup", "on", ">secret", *rules)
+    memory.write_secret("credentials", username="backup", password="secret")
+    with pytest.raises(TaskError, match=rf"needs the ACL rule \{missing}") as caught:
+        memory.backup(**source.spec, **SECRET)
+    assert caught.value.reason == "PermissionDenied"
+    assert memory.stored == {}
+
+
+def test_the_documented_rules_are_enough_to_restore(new_server: NewServer, memory: Memory) -> None:
+    source, target = new_server(), new_server()
+    with source.client() as client:
+        client.set("key", "value", ex=1000)
+        client.execute_command(
+            "FUNCTION", "LOAD", "#!lua name=l\nredis.register_function('f', function() end)"
+        )
+    memory.backup(**source.spec)
+    with target.client() as client:
+        rules = ["~*", "+@keyspace", "+@connection", "+set", "+time", "+info", "+function"]
+        client.execute_command("ACL", "SETUSER", "restorer", "on", ">secret", *rules)
+    memory.write_secret("credentials", username="restorer", password="secret")
+    assert memory.restore(**target.spec, **SECRET).mismatches == ()
+    assert digest(target) == digest(source)
+
+
+def test_a_node_of_a_cluster_is_refused(new_server: NewServer, memory: Memory) -> None:
+    with pytest.raises(TaskError, match="part of its keys only"):
+        memory.backup(**new_server("--cluster-enabled", "yes").spec)
+
+
+def test_a_server_that_loads_its_data_is_tried_again(new_server: NewServer, memory: Memory) -> None:
+    source = new_server()
+    with source.client() as client:
+        for number in range(1_000):
+            client.set(number, "x" * 20)
+        client.save()
+    source.stop()
+    slow = ("--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024")
+    with (
+        starting(replace(source, options=slow)) as loading,
+        pytest.raises(SourceError, match="is loading its data") as caught,
+    ):
+        memory.backup(**loading.spec)
+    assert caught.value.reason == "SourceNotReady"
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """An authority, a certificate of localhost that it signed, and another authority."""
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    for name in ("ca", "other"):
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-days", "2",
+                "-keyout", f"{name}.key", "-out", f"{name}.crt")  # fmt: skip
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=redis", "-keyout", "redis.key",
+            "-out", "redis.csr")  # fmt: skip
+    (folder / "names").write_text("subjectAltName=DNS:localhost\n")
+    openssl("x509", "-req", "-in", "redis.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
+            "-days", "2", "-extfile", "names", "-out", "redis.crt")  # fmt: skip
+    return folder
+
+
+def test_tls_is_verified(new_server: NewServer, memory: Memory, certificates: Path) -> None:
+    plain = new_server()
+    # The server's user is another one: it gets copies that it may read.
+    for name in ("redis.key", "redis.crt", "ca.crt"):
+        copy = plain.folder / name
+        copy.write_bytes((certificates / name).read_bytes())
+        copy.chmod(0o644)
+    with plain.client() as client:
+        client.set("key", "value")
+        for option, name in (("tls-cert-file", "redis.crt"), ("tls-key-file", "redis.key"),
+                             ("tls-ca-cert-file", "ca.crt")):  # fmt: skip
+            client.config_set(option, str(plain.folder / name))
+        client.config_set("tls-auth-clients", "no")
+        client.config_set("port", 0)
+        client.config_set("tls-port", plain.port)
+    tls = {"tls": {"caSecret": {"name": "redis-ca"}}}
+    named = {"host": {"name": "localhost", "port": plain.port}}
+
+    memory.write_secret("ca", ca_crt=(certificates / "ca.crt").read_text())
+    assert memory.backup(**named, **tls).contents["keys"] == 1
+    with pytest.raises(TaskError, match=r"IP address mismatch.*must name the host"):
+        memory.backup(**plain.spec, **tls)
+    memory.write_secret("ca", ca_crt=(certificates / "other.crt").read_text())
+    with pytest.raises(TaskError, match="caSecret must hold the authority") as caught:
+        memory.backup(**named, **tls)
+    assert caught.value.reason == "CertificateNotTrusted"

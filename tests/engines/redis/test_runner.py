@@ -1,0 +1,123 @@
+"""Through the real runner: stored, restored, killed and repeated, and readable by Redis itself."""
+
+import random
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from tests.engines.redis.conftest import NewServer
+from tests.engines.redis.data import DATABASES, fill_every_type, fill_many
+from tests.engines.redis.servers import digest, expiries, functions
+from tests.harness import Result, Runner, Running, wait_until
+
+from holdfast.protocol import BackupResult, ExitCode, FailedResult, RestoreResult
+
+
+def test_there_and_back(new_server: NewServer, runner: Runner) -> None:
+    source, target = new_server(password="secret"), new_server(password="other")
+    fill_every_type(source)
+    spec = {**source.spec, "credentialsSecret": {"name": "redis-backup"}}
+
+    code, result = runner.run_backup("redis", spec, {"credentials": {"password": "secret"}})
+    assert code == ExitCode.DONE
+    assert isinstance(result, BackupResult)
+    assert result.contents["databases"] == len(DATABASES)
+    code, restored = runner.run_restore("redis", spec, target.spec, {"credentials": {"password": "other"}})
+
+    assert code == ExitCode.DONE
+    assert isinstance(restored, RestoreResult)
+    assert restored.contents == result.contents
+    assert digest(target) == digest(source)
+    assert expiries(target, DATABASES) == expiries(source, DATABASES)
+    code, again = runner.run_restore("redis", spec, target.spec)
+    assert (code, isinstance(again, FailedResult) and again.refused) == (ExitCode.TASK_WRONG, True)
+    assert digest(target) == digest(source)
+
+
+def test_a_restore_that_was_killed_goes_on(new_server: NewServer, runner: Runner) -> None:
+    source, target = new_server(), new_server()
+    fill_every_type(source, large=300)
+    fill_many(source, 40_000)
+    code, _ = runner.run_backup("redis", source.spec)
+    assert code == ExitCode.DONE
+    with target.client() as client:
+        for keys in (1, 5_000, 20_000):
+            running = runner.start(runner.restore_task("redis", source.spec, target.spec))
+            while client.dbsize() < keys:
+                assert running.process.poll() is None, "it ended before it could be killed"
+            running.process.send_signal(signal.SIGKILL)
+            running.process.wait()
+            assert client.dbsize() < 40_000
+
+    code, result = runner.run_restore("redis", source.spec, target.spec)
+
+    assert code == ExitCode.DONE, result
+    assert digest(target) == digest(source)
+    assert expiries(target, DATABASES) == expiries(source, DATABASES)
+    assert functions(target) == functions(source)
+
+
+def test_a_source_killed_meanwhile_leaves_no_backup(new_server: NewServer, runner: Runner) -> None:
+    source = new_server("--rdb-key-save-delay", "2000")
+    with source.client() as client:
+        for number in range(2_000):
+            client.set(f"key:{number}", random.Random(number).randbytes(20_000))
+    running = runner.start(runner.backup_task("redis", source.spec))
+    wait_until(lambda: any(path.stat().st_size for path in runner.run_folder().rglob("*.zst*")), "it stores")
+    source.kill()
+
+    code, result = running.result()
+
+    assert code == ExitCode.SOURCE_FAILED
+    assert isinstance(result, FailedResult)
+    assert result.failure.reason == "StreamCutOff"
+    assert [path for path in runner.run_folder().rglob("*") if path.is_file()] == []
+
+
+def test_redis_restores_it_without_holdfast(new_server: NewServer, runner: Runner) -> None:
+    """zstd -dc dump.rdb.zst > dump.rdb; redis-server --dbfilename dump.rdb --appendonly no."""
+    source = new_server()
+    fill_every_type(source)
+    code, _ = runner.run_backup("redis", source.spec)
+    assert code == ExitCode.DONE
+    (stored,) = runner.run_folder().rglob("dump.rdb.zst")
+    target = new_server("--dbfilename", "dump.rdb", "--appendonly", "no")
+    target.stop()
+    with stored.open("rb") as packed, (target.folder / "dump.rdb").open("wb") as plain:
+        subprocess.run(["zstd", "-dc"], stdin=packed, stdout=plain, check=True)
+    target.start()
+    assert digest(target) == digest(source)
+    assert expiries(target, DATABASES) == expiries(source, DATABASES)
+    assert functions(target) == functions(source)
+
+
+def test_a_large_value_takes_little_memory(new_server: NewServer, runner: Runner) -> None:
+    source, target = new_server(), new_server()
+    size = 100_000_000
+    with source.client() as client:
+        client.config_set("rdbcompression", "no")
+        client.set("large", random.Random(1).randbytes(size))
+        client.rpush("list", *(b"%d" % number * 1_000 for number in range(20_000)))
+    (code, result), peak = peak_memory(runner.start(runner.backup_task("redis", source.spec)))
+    assert code == ExitCode.DONE
+    assert isinstance(result, BackupResult)
+    assert result.plain_bytes > 1.5 * size
+    assert peak < 250 << 20
+    task = runner.restore_task("redis", source.spec, target.spec)
+    (code, restored), peak = peak_memory(runner.start(task))
+    assert code == ExitCode.DONE, restored
+    assert peak < 250 << 20
+    assert digest(target) == digest(source)
+
+
+def peak_memory(running: Running) -> tuple[tuple[int, Result], int]:
+    """How a runner ended, and the most memory of its own that it was seen with, in bytes."""
+    peak = 0
+    status = Path(f"/proc/{running.process.pid}/status")
+    while running.process.poll() is None:
+        if match := re.search(r"RssAnon:\s+(\d+) kB", status.read_text()):
+            peak = max(peak, int(match[1]) << 10)
+        time.sleep(0.005)
+    return running.result(), peak

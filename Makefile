@@ -1,0 +1,42 @@
+# What one does with the project; the work is in hack/.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+# The PostgreSQL majors whose images are built: 15 and 17 are tested.
+PG_MAJORS ?= 17
+# More arguments for `helm upgrade`: make deploy DEPLOY_FLAGS='--set operator.logLevel=DEBUG'
+DEPLOY_FLAGS ?=
+
+-include hack/cluster.mk
+export CLUSTER
+
+.PHONY: help venv lock images deploy manifests verify lint
+
+help: ## List what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: ## Install the pinned Python packages into .venv
+	@hack/venv
+
+lock: venv ## Pin every dependency anew from pyproject.toml, with hashes
+	@hack/lock
+
+images: ## Build the container images, by Docker or by buildah
+	@hack/prerequisites
+	@hack/images build $(PG_MAJORS:%=--postgres %)
+
+deploy: cluster images ## Install Holdfast on the local cluster by its chart
+	@hack/deploy $(DEPLOY_FLAGS)
+
+manifests: venv ## Generate crds/, and their copies in the chart, from the models
+	@hack/manifests
+
+verify: venv ## Fail when something generated is stale
+	@hack/manifests --check
+
+lint: venv ## Check style, types, layers and the chart
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	"$$(hack/tool helm)" lint --strict --quiet charts/holdfast

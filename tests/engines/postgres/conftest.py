@@ -16,8 +16,8 @@ def source_server() -> Iterator[TestServer]:
 
 @pytest.fixture(scope="session")
 def standby_server(source_server: TestServer) -> Iterator[TestServer]:
-    """A streaming standby of it."""
-    with servers.standby(source_server) as server:
+    """A streaming standby of it, which lets no query hold back the replay."""
+    with servers.standby(source_server, max_standby_streaming_delay="0") as server:
         yield server
 
 

@@ -29,6 +29,7 @@ SETTINGS = {
     "wal_level": "logical",
     "hot_standby_feedback": "off",
     "max_prepared_transactions": "5",
+    "track_commit_timestamp": "on",
     "autovacuum": "off",
     "log_min_messages": "warning",
 }

@@ -136,9 +136,8 @@ class _Backup:
             properties = inspect.properties(connection, database)
         if properties is None:
             raise SourceError("DatabaseNotFound", f"database {database} was dropped or renamed meanwhile")
-        with snapshot.hold(self.chosen, database) as view:
-            with self.context.store(artifact) as sink:
-                inventory = self._dump_and_count(database, view, sink)
+        with snapshot.hold(self.chosen, database) as view, self.context.store(artifact) as sink:
+            inventory = self._dump_and_count(database, view, sink)
         self.notes += view.notes
         if inventory.unlogged:
             self.notes.append(

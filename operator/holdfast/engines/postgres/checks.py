@@ -1,6 +1,7 @@
 """What is looked at before a dump, so that it fails early and says which grant is missing."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from holdfast.engines.postgres.connection import Connection
 from holdfast.engines.postgres.inspect import SUBSCRIPTIONS, Relation, qualified
@@ -10,15 +11,16 @@ from holdfast.protocol import Note
 
 NAMED = 10
 """Tables that a message names before it only counts."""
+LONG_TRANSACTION = timedelta(hours=1)
 
 _LONG_TRANSACTIONS = """
-SELECT format('pid %s of user %s, open for %s', pid, usename, date_trunc('second', now() - xact_start))
+SELECT format('pid %%s of user %%s, open for %%s', pid, usename, date_trunc('second', now() - xact_start))
   FROM pg_stat_activity
- WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start < now() - interval '1 hour'
+ WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start < now() - %(age)s
 UNION ALL
-SELECT format('prepared transaction %s of user %s, open for %s', quote_literal(gid), owner,
+SELECT format('prepared transaction %%s of user %%s, open for %%s', quote_literal(gid), owner,
               date_trunc('second', now() - prepared))
-  FROM pg_prepared_xacts WHERE prepared < now() - interval '1 hour'
+  FROM pg_prepared_xacts WHERE prepared < now() - %(age)s
 """
 
 _LARGE_OBJECTS = """
@@ -40,9 +42,9 @@ def server_not_newer(identity: Identity, client_major: int) -> None:
         )
 
 
-def long_transactions(connection: Connection) -> Iterator[Note]:
-    """Transactions open for over an hour, as far as the role may see them; never their query."""
-    for (text,) in connection.execute(_LONG_TRANSACTIONS):
+def long_transactions(connection: Connection, age: timedelta = LONG_TRANSACTION) -> Iterator[Note]:
+    """Transactions open for longer than `age`, as far as the role may see them; never their query."""
+    for (text,) in connection.execute(_LONG_TRANSACTIONS, {"age": age}):
         yield Note(
             reason="LongTransaction", message=f"transaction {text}: it holds back VACUUM", warning=True
         )

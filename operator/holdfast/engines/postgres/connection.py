@@ -1,6 +1,8 @@
 """How a PostgreSQL server is reached, and what its refusals mean."""
 
 import re
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,9 +70,12 @@ class Server:
             options=options or None,
         )
 
-    def connect(self, database: str) -> Connection:
+    @contextmanager
+    def connect(self, database: str) -> Iterator[Connection]:
         """A connection in autocommit mode, whose statements are not cut off by time limits of the role.
 
+        At the end it is closed and nothing more: a transaction that is open then has only read, so that a
+        server which goes away after the last answer does no harm.
         Raises TaskError (AuthenticationFailed, DatabaseNotFound, PermissionDenied, TlsFailed) or SourceError
         (SourceUnreachable).
         """
@@ -80,13 +85,9 @@ class Server:
             )
         except psycopg.OperationalError as error:
             raise self._refusal(database, error) from error
-        for name in ("statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"):
-            # transaction_timeout is new in 17: asking pg_settings spares knowing that.
-            connection.execute(
-                "SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = %s", [name]
-            )
-        connection.execute("SET search_path = pg_catalog; SET row_security = off; SET DateStyle = ISO")
-        return connection
+        with closing(connection):
+            _prepare(connection)
+            yield connection
 
     def _refusal(self, database: str, error: psycopg.OperationalError) -> TransferError:
         text = str(error).strip()
@@ -108,6 +109,15 @@ class Server:
         if _TLS.search(text):
             return TaskError("TlsFailed", f"check tls.mode and tls.caSecret; {said}")
         return SourceError("SourceUnreachable", said)
+
+
+def _prepare(connection: Connection) -> None:
+    for name in ("statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"):
+        # transaction_timeout is new in 17: asking pg_settings spares knowing that.
+        connection.execute(
+            "SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = %s", [name]
+        )
+    connection.execute("SET search_path = pg_catalog; SET row_security = off; SET DateStyle = ISO")
 
 
 def server(

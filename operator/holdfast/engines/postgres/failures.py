@@ -58,6 +58,6 @@ def _last_error(text: str) -> str:
     """The line that says why: the first `error:` of the program, else the last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     for line in lines:
-        if "error:" in line:
+        if "error:" in line.lower():
             return line
     return lines[-1] if lines else "it said nothing"

@@ -48,7 +48,7 @@ def dump(server: Server, database: str, major: int) -> bytes:
         tools.program("pg_dumpall", major), "--globals-only", "--no-role-passwords", "--no-password",
         f"--database={database}", f"--dbname={server.conninfo(database)}",
     ]  # fmt: skip
-    run = subprocess.run(command, capture_output=True, check=False)
+    run = subprocess.run(command, capture_output=True, check=False, env=tools.environment())
     if run.returncode != 0:
         raise failures.from_text("pg_dumpall --globals-only", run.stderr.decode(errors="replace").strip())
     with server.connect(database) as connection:

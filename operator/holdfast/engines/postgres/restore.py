@@ -1,13 +1,10 @@
 """Restores a PostgreSQL backup beside what exists: stage, fill by pg_restore, compare, swap in by name."""
 
-import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import BinaryIO
 
 import psycopg
 
-from holdfast.engines.postgres import failures, inspect, tools
+from holdfast.engines.postgres import failures, inspect, load, tools
 from holdfast.engines.postgres import globals as cluster_globals
 from holdfast.engines.postgres.connection import Connection, server
 from holdfast.engines.postgres.detail import DatabaseDetail, Detail
@@ -22,12 +19,6 @@ from holdfast.engines.transfer import (
     TaskError,
 )
 from holdfast.protocol import Note
-
-CHUNK_BYTES = 1 << 20
-# Durable all the same: the swap commits with synchronous_commit on, which flushes everything before it.
-SESSION_OPTIONS = (
-    "-c synchronous_commit=off -c default_transaction_read_only=off -c maintenance_work_mem=256MB"
-)
 
 
 def restore(context: RestoreContext) -> RestoreReport:
@@ -109,7 +100,7 @@ class _Restore:
         return names
 
     def _check_server(self, connection: Connection) -> None:
-        version = connection.info.server_version // 10000
+        version = _server_major(connection)
         if version < self.detail.server_major:
             raise TaskError(
                 "ServerOlderThanBackup",
@@ -191,13 +182,11 @@ class _Restore:
         if not backup.has_public_schema:
             with self.server.connect(staged) as inside:
                 inside.execute("DROP SCHEMA public")
-        command = [
-            tools.program("pg_restore", self.major), "--exit-on-error", "--no-password",
-            f"--dbname={self.server.conninfo(staged, SESSION_OPTIONS)}",
-            *([] if tablespaces else ["--no-tablespaces"]),
-        ]  # fmt: skip
+        pipe = load.commands(
+            self.server, _server_major(staging.connection), staged, self.major, tablespaces is not None
+        )
         with self.context.open(target.detail.artifact) as stream:
-            self._feed(f"pg_restore of {name}", command, stream)
+            load.load(f"pg_restore of {name}", pipe, stream, self.context.scratch)
         self.context.progress.step(f"comparing {name}")
         with self.server.connect(staged) as inside:
             inside.execute("ANALYZE")
@@ -210,29 +199,6 @@ class _Restore:
         if not comparison.mismatches:
             staging.configure(staged, properties)
         return comparison
-
-    def _feed(self, doing: str, command: list[str], stream: BinaryIO) -> None:
-        """Let `command` read `stream`, all of which is read even if the command needs less."""
-        errors = self.context.scratch / "pg_restore.log"
-        with (
-            errors.open("wb") as log,
-            subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log, bufsize=0
-            ) as process,
-        ):
-            assert process.stdin is not None
-            try:
-                _copy(stream, process.stdin.write)
-                process.stdin.close()
-            except BrokenPipeError:
-                if process.wait() == 0:
-                    _copy(stream, len)
-            except BaseException:
-                process.kill()
-                raise
-        if process.returncode != 0:
-            text = tools.tail(errors) or f"it ended with {process.returncode}"
-            raise failures.from_text(doing, text, "RestoreFailed")
 
     def _swap_in(self, staging: Staging, targets: list[_Target], filled: list[int]) -> None:
         self.context.progress.step("swapping in")
@@ -267,9 +233,5 @@ class _Restore:
         )
 
 
-def _copy(stream: BinaryIO, write: Callable[[bytes], object]) -> None:
-    while chunk := stream.read(CHUNK_BYTES):
-        view = memoryview(chunk)
-        while view:
-            written = write(view)  # type: ignore[arg-type]
-            view = view[written if isinstance(written, int) else len(view) :]
+def _server_major(connection: Connection) -> int:
+    return connection.info.server_version // 10000

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -89,17 +89,17 @@ def choose_primary(primary: Server, candidates: tuple[str, ...], *notes: Note) -
 def connect_any(server: Server, candidates: tuple[str, ...]) -> Iterator[tuple[Connection, str]]:
     """A connection to the first database that lets the role in, and its name."""
     refusal: TaskError | None = None
-    for database in candidates:
-        try:
-            connection = server.connect(database)
-        except TaskError as error:
-            if error.reason not in ("DatabaseNotFound", "PermissionDenied"):
-                raise
-            refusal = refusal or error
-            continue
-        with connection:
+    with ExitStack() as stack:
+        for database in candidates:
+            try:
+                connection = stack.enter_context(server.connect(database))
+            except TaskError as error:
+                if error.reason not in ("DatabaseNotFound", "PermissionDenied"):
+                    raise
+                refusal = refusal or error
+                continue
             yield connection, database
-        return
+            return
     assert refusal is not None
     raise refusal
 

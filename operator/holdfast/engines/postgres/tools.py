@@ -8,7 +8,7 @@ from pathlib import Path
 
 from holdfast.engines.transfer import TaskError
 
-TAIL_BYTES = 3000
+TAIL_CHARACTERS = 3000
 
 
 def program(name: str, major: int) -> str:
@@ -29,7 +29,16 @@ def client_major(pg_program: str) -> int:
     return int(match[1])
 
 
+def environment() -> dict[str, str]:
+    """The programs' environment: their messages in English, which `failures` reads."""
+    return {**os.environ, "LC_ALL": "C"}
+
+
 def tail(path: Path) -> str:
-    """The end of a program's standard error."""
-    data = path.read_bytes() if path.exists() else b""
-    return data[-TAIL_BYTES:].decode(errors="replace").strip()
+    """The end of what programs said themselves on standard error.
+
+    What the server added is left out: statements (`CREATE USER MAPPING …`) and rows are not for logs.
+    """
+    lines = path.read_bytes().decode(errors="replace").splitlines() if path.exists() else []
+    said = [line for line in lines if re.match(r"(pg_\w+|psql)(:|\[)|Killed|sed:", line)]
+    return "\n".join(said)[-TAIL_CHARACTERS:]

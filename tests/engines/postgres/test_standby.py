@@ -1,0 +1,142 @@
+"""Which server is read, when the data is of, and what happens when the standby lags, breaks or is away."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from tests.engines.postgres import jobs
+from tests.engines.postgres.servers import TestServer, catch_up, secrets
+from tests.harness import Runner, free_port
+
+ROWS = jobs.ROWS
+"""Of table big; the unlogged table has one more, which a standby has not."""
+
+
+@pytest.fixture
+def database(source_server: TestServer, standby_server: TestServer) -> Iterator[str]:
+    """A database that the standby has too."""
+    source_server.execute("CREATE DATABASE read_here")
+    jobs.fill(source_server, "read_here")
+    source_server.execute("CREATE UNLOGGED TABLE fleeting AS SELECT 1", database="read_here")
+    catch_up(source_server, standby_server)
+    yield "read_here"
+    source_server.drop("read_here")
+    catch_up(source_server, standby_server)
+
+
+def target(primary: TestServer, standby: TestServer, **more: Any) -> dict[str, Any]:
+    return primary.target(databases=["read_here"], standby={**standby.address(), **more})
+
+
+def test_the_standby_is_read(
+    database: str,
+    source_server: TestServer,
+    standby_server: TestServer,
+    target_server: TestServer,
+    runner: Runner,
+) -> None:
+    began = datetime.now(UTC)
+    spec = target(source_server, standby_server)
+    result = jobs.backed_up(runner, spec)
+    assert result.source.role == "Standby"
+    assert result.source.address == f"127.0.0.1:{standby_server.port}"
+    assert result.source.system_identifier == source_server.value(
+        "SELECT system_identifier::text FROM pg_control_system()"
+    )
+    # The primary was idle: by its clock the data is of now, not of its last commit.
+    assert began.replace(microsecond=0) <= result.snapshot_time <= datetime.now(UTC)
+    assert jobs.reasons(result) == {"ReadFromStandby", "UnloggedTablesEmpty"}
+    assert result.contents["rows"] == ROWS
+
+    assert jobs.restored(runner, spec, target_server.address()).mismatched == 0
+    assert target_server.value("SELECT count(*) FROM fleeting", "read_here") == 0
+    target_server.drop("read_here")
+
+
+def test_a_lagging_standby_is_not_read(
+    database: str, source_server: TestServer, standby_server: TestServer, runner: Runner
+) -> None:
+    standby_server.execute("SELECT pg_wal_replay_pause()")
+    try:
+        source_server.execute("INSERT INTO big VALUES (0, 'not on the standby')", database=database)
+        result = jobs.backed_up(runner, target(source_server, standby_server, maxLag="0s"))
+        assert result.source.role == "Primary"
+        assert result.contents["rows"] == ROWS + 2
+        assert [note.reason for note in result.notes if note.warning] == ["StandbyLagging"]
+
+        runner.run += "2"
+        strict = target(source_server, standby_server, maxLag="0s", fallbackToPrimary=False)
+        jobs.failed(runner.run_backup("postgres", strict, secrets()), 3, "StandbyLagging")
+
+        # Within maxLag it is read; its data is dated by what it replayed, so never later than true.
+        runner.run += "3"
+        before = standby_server.value("SELECT pg_last_xact_replay_timestamp()")
+        result = jobs.backed_up(runner, target(source_server, standby_server, maxLag="1h"))
+        assert result.source.role == "Standby"
+        assert result.contents["rows"] == ROWS
+        written = source_server.value("SELECT pg_xact_commit_timestamp(xmin) FROM big WHERE id = 0", database)
+        assert result.snapshot_time <= written
+        assert result.snapshot_time >= before.replace(microsecond=0)
+    finally:
+        standby_server.execute("SELECT pg_wal_replay_resume()")
+
+
+def test_a_standby_that_is_away(source_server: TestServer, database: str, runner: Runner) -> None:
+    nobody = TestServer(source_server.folder, free_port())
+    result = jobs.backed_up(runner, target(source_server, nobody))
+    assert result.source.role == "Primary"
+    assert jobs.reasons(result) == {"StandbyUnreachable"}
+    runner.run += "2"
+    strict = target(source_server, nobody, fallbackToPrimary=False)
+    jobs.failed(runner.run_backup("postgres", strict, secrets()), 3, "StandbyUnreachable")
+
+
+def test_a_server_that_is_no_standby_of_the_primary(
+    database: str,
+    source_server: TestServer,
+    standby_server: TestServer,
+    target_server: TestServer,
+    runner: Runner,
+) -> None:
+    result = jobs.backed_up(runner, target(source_server, source_server))
+    assert jobs.reasons(result) == {"StandbyNotInRecovery"}
+    runner.run += "2"
+    other = target(target_server, standby_server) | {"databases": ["postgres"]}
+    outcome = runner.run_backup("postgres", other, secrets())
+    jobs.failed(outcome, 2, "StandbyOfAnotherCluster")
+
+
+def test_the_primary_is_down(
+    database: str, source_server: TestServer, standby_server: TestServer, runner: Runner
+) -> None:
+    committed = source_server.value("SELECT clock_timestamp()")
+    source_server.stop("fast")
+    try:
+        result = jobs.backed_up(runner, target(source_server, standby_server))
+    finally:
+        source_server.start()
+    assert result.source.role == "Standby"
+    assert {"PrimaryUnreachable"} <= {note.reason for note in result.notes if note.warning}
+    assert result.contents["rows"] == ROWS
+    assert abs((result.snapshot_time - committed).total_seconds()) < 60
+
+
+@pytest.mark.parametrize("fallback", [True, False])
+def test_a_conflict_with_recovery(
+    fallback: bool, database: str, source_server: TestServer, standby_server: TestServer, runner: Runner
+) -> None:
+    """TRUNCATE on the primary cancels what the standby reads, which waits for no one here."""
+    spec = target(source_server, standby_server, fallbackToPrimary=fallback)
+    with jobs.held_while_dumping(runner, spec, standby_server) as running:
+        source_server.execute("TRUNCATE big", "INSERT INTO big VALUES (1, 'after')", database=database)
+    outcome = running.result()
+    if not fallback:
+        jobs.failed(outcome, 3, "StandbyConflict")
+        assert jobs.stored_files(runner) == []
+        return
+    code, result = outcome
+    assert code == 0, result
+    assert "StandbyConflict" in {note.reason for note in result.notes if note.warning}
+    assert result.source.role == "Primary"
+    assert result.contents["rows"] == 2

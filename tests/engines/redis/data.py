@@ -21,6 +21,8 @@ def fill_every_type(server: Server, large: int = 3_000) -> None:
             _collections(client, large)
             _streams(client, large)
             _times_to_live(client)
+            if tuple(map(int, client.info("server")["redis_version"].split(".")[:2])) >= (7, 4):
+                _expiring_fields(client, large)
     with server.client(0) as client:
         for name in ("first", "second"):
             client.execute_command("FUNCTION", "LOAD", LIBRARY.format(name=name))
@@ -109,6 +111,14 @@ def _times_to_live(client: "redis.Redis") -> None:
     client.set("ttl:far", "far", pxat=2**45)
     client.hset("ttl:hash", mapping={"a": 1})
     client.execute_command("PEXPIRE", "ttl:hash", YEAR_MS + 7)
+
+
+def _expiring_fields(client: "redis.Redis", large: int) -> None:
+    """Since Redis 7.4 (https://redis.io/docs/latest/commands/hpexpireat/)."""
+    for key, count in (("hash:expiring-small", 5), ("hash:expiring-large", large)):
+        client.hset(key, mapping={f"field {number}": "v" * (number % 90) for number in range(count)})
+        for number in range(0, count, 3):
+            client.execute_command("HPEXPIREAT", key, 2**42 + number, "FIELDS", 1, f"field {number}")
 
 
 def fill_many(server: Server, count: int, database: int = 0) -> None:

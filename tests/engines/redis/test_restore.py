@@ -138,7 +138,7 @@ def test_a_target_with_too_little_memory_is_refused(
 
 def test_eviction_meanwhile_is_a_mismatch(new_server: NewServer, memory: Memory) -> None:
     source = new_server()
-    target = new_server("--maxmemory", "3mb", "--maxmemory-policy", "allkeys-lru")
+    target = new_server("--maxmemory", "2mb", "--maxmemory-policy", "allkeys-lru")
     fill_many(source, 30_000)
     memory.backup(**source.spec)
     # How much of the backup a prefix takes is not known before.

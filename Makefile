@@ -4,16 +4,25 @@ SHELL := /bin/bash
 
 # The PostgreSQL majors whose images are built: 15 and 17 are tested.
 PG_MAJORS ?= 17
+# More arguments for pytest: make test PYTEST_FLAGS='-m "not cluster" -x'
+PYTEST_FLAGS ?=
 # More arguments for `helm upgrade`: make deploy DEPLOY_FLAGS='--set operator.logLevel=DEBUG'
 DEPLOY_FLAGS ?=
 
 -include hack/cluster.mk
 export CLUSTER
 
-.PHONY: help venv lock images deploy manifests verify lint
+.PHONY: help demo test venv lock images deploy manifests verify lint
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: deploy venv ## The whole story on the local cluster: backup, disaster, restore, comparison
+	@.venv/bin/python -m hack.demo
+
+test: venv lint verify deploy ## Everything: style, types, layers, then every test, on the local cluster too
+	@.venv/bin/pytest --cluster-name=$(CLUSTER) --keep-cluster --kubeconfig=$(CLUSTER_KUBECONFIG) \
+		--kind-bin="$$(hack/choose-kind)" --kind-kubectl-bin="$$(hack/tool kubectl)" $(PYTEST_FLAGS)
 
 venv: ## Install the pinned Python packages into .venv
 	@hack/venv

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
-_MAX_TOKENS = 64
+_MAX_TOKENS = 40
 _BATCH = 64
 
 
@@ -38,7 +38,10 @@ def _compute(texts: list[str]) -> Vectors:
     )
     tokenizer.enable_truncation(_MAX_TOKENS)
     tokenizer.enable_padding()
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    # Threads that spin while they wait take the cores from the cluster beside them.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     names = {entry.name for entry in session.get_inputs()}
     # Texts of like length go together, so that little of a batch is padding.
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))

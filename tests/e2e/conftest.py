@@ -1,0 +1,126 @@
+"""The whole cluster: Holdfast by its chart, and the sample application in a namespace of its own."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hack.demo.application import Application
+from hack.demo.kubectl import Kubectl
+from pytest_kind import KindCluster
+from tests.harness import wait_until
+
+EXAMPLES = Path("examples/knowledge-base")
+SYSTEM = "holdfast-system"
+SERVERS = ("s3", "postgres-primary", "postgres-standby", "chroma", "redis")
+ENDS = {"Succeeded", "PartiallySucceeded", "Failed", "Refused", "Cancelled", "Missed", "Skipped"}
+
+
+class Stage:
+    """A namespace of the cluster with the sample application in it, and what a user does there."""
+
+    def __init__(self, namespace: str, kubeconfig: Path) -> None:
+        self.kubectl = Kubectl(namespace, kubeconfig)
+        self.application = Application(self.kubectl, passages=300, conversations=500)
+
+    def manifest(self, name: str) -> str:
+        """An example, made to stand in this namespace."""
+        text = (EXAMPLES / name).read_text()
+        space = self.kubectl.namespace
+        return text.replace("namespace: rag", f"namespace: {space}").replace(
+            "name: rag\n", f"name: {space}\n"
+        )
+
+    def deploy(self) -> None:
+        """The application's servers, ready."""
+        for name in ("namespace", "secrets", "s3", "postgres", "chroma", "redis"):
+            self.kubectl("apply", "--filename=-", stdin=self.manifest(f"{name}.yaml"))
+        for name in SERVERS:
+            self.kubectl("rollout", "status", f"statefulset/{name}", "--timeout=180s")
+
+    def apply(self, manifest: dict[str, Any]) -> None:
+        """`kubectl apply` of one object."""
+        self.kubectl("apply", "--filename=-", stdin=json.dumps(manifest))
+
+    def create(self, kind: str, spec: dict[str, Any], name: str = "") -> str:
+        """`kubectl create` of a BackupRun or RestoreRequest; its name."""
+        metadata = {"name": name} if name else {"generateName": "test-"}
+        manifest = {"apiVersion": "holdfast.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
+        made = self.kubectl("create", "--filename=-", "--output=json", stdin=json.dumps(manifest))
+        return str(json.loads(made)["metadata"]["name"])
+
+    def backup(self, policy: str = "chatbot") -> str:
+        """A run by hand, not awaited."""
+        return self.create("BackupRun", {"policyRef": {"name": policy}})
+
+    def status(self, kind: str, name: str) -> dict[str, Any]:
+        """An object's status; empty while there is none."""
+        status: dict[str, Any] = self.kubectl.get(kind, name).get("status", {})
+        return status
+
+    def ended(self, kind: str, name: str, seconds: float = 120) -> dict[str, Any]:
+        """The status of a run or a request once it has come to an end."""
+
+        def end() -> dict[str, Any] | None:
+            status = self.status(kind, name)
+            return status if status.get("phase") in ENDS else None
+
+        status: dict[str, Any] = wait_until(end, f"{kind} {name} comes to an end", seconds)
+        return status
+
+    def reaches(self, kind: str, name: str, holds: Callable[[dict[str, Any]], bool], what: str) -> None:
+        """Wait until an object's status is as wanted."""
+        wait_until(lambda: holds(self.status(kind, name)), f"{kind} {name}: {what}", 60)
+
+    def restore(self, **spec: Any) -> dict[str, Any]:
+        """A restore of mode New to its end; by default of the policy's newest run by the admin's role."""
+        request: dict[str, Any] = {
+            "source": {"policyRef": {"name": "chatbot"}},
+            "mode": "New",
+            "targets": [
+                {"name": "knowledge-base", "postgres": {"credentialsSecret": {"name": "pg-admin"}}},
+                {"name": "embeddings", "chroma": {}},
+                {"name": "sessions", "redis": {}},
+            ],
+        }
+        return self.ended("restorerequest", self.create("RestoreRequest", {**request, **spec}))
+
+    def policy(self) -> dict[str, Any]:
+        """The example's policy, to be changed and applied."""
+        import yaml
+
+        policy: dict[str, Any] = yaml.safe_load(self.manifest("policy.yaml"))
+        return policy
+
+    def events(self, name: str) -> list[str]:
+        """`reason: message` of an object's events."""
+        found = json.loads(
+            self.kubectl("get", "events", f"--field-selector=involvedObject.name={name}", "-ojson")
+        )
+        return [f"{event['reason']}: {event['message']}" for event in found["items"]]
+
+
+@pytest.fixture(scope="session")
+def holdfast(kind_cluster: KindCluster) -> Iterator[Kubectl]:
+    """The operator, installed from this checkout; it must come through all tests without a restart."""
+    kubectl = Kubectl(SYSTEM, kind_cluster.kubeconfig_path)
+    subprocess.run(["make", "deploy", "DEPLOY_FLAGS=--set operator.podStartDeadline=15s"], check=True)
+    yield kubectl
+    log = kubectl("logs", "deployment/holdfast", "--tail=-1")
+    assert "Traceback" not in log, "the operator's log has a traceback"
+    assert "403" not in log, "the operator lacks a permission"
+
+
+@pytest.fixture(scope="module")
+def stage(holdfast: Kubectl, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """The application, loaded, and its policy applied, in a namespace named after the test's module."""
+    name = "e2e-" + request.path.stem.removeprefix("test_").replace("_", "-")
+    stage = Stage(name, holdfast.kubeconfig)
+    stage.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait")
+    stage.deploy()
+    stage.application.load()
+    stage.apply(stage.policy())
+    yield stage
+    stage.kubectl("delete", "namespace", name, "--wait=false")

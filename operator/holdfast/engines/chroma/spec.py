@@ -30,7 +30,10 @@ class Collections(Model):
 class Tls(Model):
     """Encrypt the connection; without it plain HTTP is spoken, as Chroma does by itself."""
 
-    ca_secret: SecretRef | None = Field(default=None, description="Key ca.crt.")
+    ca_secret: SecretRef | None = Field(
+        default=None,
+        description="Key ca.crt: the authority of the server's certificate. Default: the public ones.",
+    )
 
 
 class ChromaTarget(Addressed):
@@ -58,13 +61,21 @@ class ChromaRestore(Addressed):
         ),
     )
 
-    credentials_secret: SecretRef | None = None
-    tls: Tls | None = None
-    tenant: Name | None = Field(default=None, description="Default: the tenants of the backup.")
-    database: Name | None = Field(default=None, description="Default: the databases of the backup.")
+    credentials_secret: SecretRef | None = Field(
+        default=None, description="Key token, or username and password. Default: the policy's."
+    )
+    tls: Tls | None = Field(default=None, description="Encrypt the connection. Default: as the policy says.")
+    tenant: Name | None = Field(
+        default=None,
+        description="Restore into this tenant, created when missing. Default: the tenants of the backup.",
+    )
+    database: Name | None = Field(
+        default=None,
+        description="Restore into this database, created when missing. Default: the databases of the backup.",
+    )
     rename: Annotated[dict[Name, Name], Field(max_length=100)] | None = Field(
         default=None, description="From a collection's name in the backup to its name here."
     )
     include: Annotated[tuple[Name, ...], Field(max_length=100)] | None = Field(
-        default=None, description="Only these collections."
+        default=None, description="Only these collections of the backup; shell patterns on their names there."
     )

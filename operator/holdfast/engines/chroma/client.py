@@ -1,0 +1,364 @@
+"""The part of Chroma's REST interface (v2) that a backup and a restore need.
+
+Chroma's Python package is not used: on opening a collection it substitutes embedding functions silently.
+The open-source server knows no users by itself; a proxy before it does. Chroma's own clients send a token as
+`X-Chroma-Token` or as a bearer token, so both headers are sent.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from ssl import create_default_context
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from holdfast.engines.transfer import SourceError, TaskError
+
+API = "/api/v2"
+PARTS = ("embeddings", "documents", "metadatas", "uris")
+_TIMEOUT = httpx.Timeout(300, connect=10)
+_PAUSES = (0.2, 0.5, 1, 2)
+_REFUSALS = (httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY)
+_COLLECTIONS_A_PAGE = 1000
+_MAX_REPLY_BYTES = 32 << 20
+
+
+class Received(BaseModel):
+    """Something that a server said; what this version does not know is ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+class Limits(Received):
+    """What the server accepts in one request."""
+
+    max_batch_size: int = Field(ge=1)
+    supports_base64_encoding: bool = False
+
+
+class Collection(Received):
+    """A collection without its rows."""
+
+    id: str
+    name: str
+    metadata: dict[str, Any] | None = None
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    configuration: dict[str, Any] = Field(alias="configuration_json")
+    dimension: int | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that a restore must bring back besides name and rows."""
+        return {"metadata": self.metadata, "schema": self.schema_, "configuration": self.configuration}
+
+    @property
+    def rounds_embeddings(self) -> bool:
+        """Whether embeddings come back other than they went in: cosine stores them normalised."""
+        index = self.configuration.get("hnsw") or self.configuration.get("spann") or {}
+        return bool(index.get("space") == "cosine")
+
+
+_COLLECTIONS = TypeAdapter(list[Collection])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a collection, in columns of equal length; a column that was not asked for is empty."""
+
+    ids: list[str]
+    embeddings: list[list[float | None] | None]
+    documents: list[str | None]
+    metadatas: list[dict[str, Any] | None]
+    uris: list[str | None]
+
+    def at(self, positions: Sequence[int]) -> "Rows":
+        """The rows at these positions, in their order."""
+        return Rows(
+            ids=[self.ids[n] for n in positions],
+            embeddings=[self.embeddings[n] for n in positions],
+            documents=[self.documents[n] for n in positions],
+            metadatas=[self.metadatas[n] for n in positions],
+            uris=[self.uris[n] for n in positions],
+        )
+
+
+class TooLargeError(Exception):
+    """The server's reply to one request would not fit in bounded memory; ask for fewer rows."""
+
+
+class Client:
+    """One server. Safe for use by several threads."""
+
+    def __init__(
+        self, address: tuple[str, int], credentials: Path, ca: Path | None = None, *, tls: bool = False
+    ) -> None:
+        """`credentials` is a folder with `token`, or `username` and `password`; it may be absent.
+
+        With `tls` the server's certificate is verified by the authorities in the file `ca`, or the system's.
+        Raises TaskError (InvalidCredentials, InvalidCertificateAuthority).
+        """
+        host, port = address
+        self.address = f"{host}:{port}"
+        base = f"[{host}]:{port}" if ":" in host else self.address
+        headers, basic = _authentication(credentials)
+        self._http = httpx.Client(
+            base_url=f"{'https' if tls else 'http'}://{base}",
+            headers=headers,
+            auth=basic,
+            verify=_tls_context(ca) if tls else False,
+            timeout=_TIMEOUT,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def version(self) -> str:
+        """The version that the server says: 1.0.0 for every 1.x, as it names its interface.
+
+        Raises SourceError (SourceUnreachable) and TaskError (AuthenticationFailed, ServerTooOld).
+        """
+        reply = self.ask("GET", "/version", missing=True)
+        version = str(orjson.loads(reply.content)) if reply.status_code == httpx.codes.OK else "0"
+        if not version.partition(".")[0].isdigit() or int(version.partition(".")[0]) < 1:
+            raise TaskError(
+                "ServerTooOld",
+                f"Chroma at {self.address} is version {version}; version 1.0 or later is needed",
+            )
+        return version
+
+    def limits(self) -> Limits:
+        """What the server accepts in one request."""
+        return Limits.model_validate_json(self.ask("GET", "/pre-flight-checks").content)
+
+    def has_tenant(self, tenant: str) -> bool:
+        """Whether the tenant exists."""
+        return self._exists(f"/tenants/{quote(tenant, safe='')}")
+
+    def has_database(self, tenant: str, database: str) -> bool:
+        """Whether the database exists in that tenant."""
+        return self._exists(_database(tenant, database))
+
+    def create_tenant(self, tenant: str) -> None:
+        """Create a tenant."""
+        self.ask("POST", "/tenants", {"name": tenant})
+
+    def create_database(self, tenant: str, database: str) -> None:
+        """Create a database in a tenant."""
+        self.ask("POST", f"/tenants/{quote(tenant, safe='')}/databases", {"name": database})
+
+    def collections(self, tenant: str, database: str) -> dict[str, Collection]:
+        """All collections by name.
+
+        More than a page of them are listed until two listings agree, because a deletion meanwhile moves
+        others out of an offset's reach. Raises SourceError (CollectionsKeepChanging).
+        """
+        listed = self._listed(tenant, database)
+        for _ in range(10):
+            if len(listed) < _COLLECTIONS_A_PAGE:
+                return listed
+            before, listed = listed, self._listed(tenant, database)
+            if before.keys() == listed.keys():
+                return listed
+        raise SourceError(
+            "CollectionsKeepChanging", f"no two listings of {tenant}/{database} were alike in ten attempts"
+        )
+
+    def _listed(self, tenant: str, database: str) -> dict[str, Collection]:
+        found: dict[str, Collection] = {}
+        for offset in range(0, 10**9, _COLLECTIONS_A_PAGE):
+            query = f"?limit={_COLLECTIONS_A_PAGE}&offset={offset}"
+            reply = self.ask("GET", f"{_database(tenant, database)}/collections{query}")
+            page = _COLLECTIONS.validate_json(reply.content)
+            found |= {collection.name: collection for collection in page}
+            if len(page) < _COLLECTIONS_A_PAGE:
+                break
+        return found
+
+    def collection(self, tenant: str, database: str, name: str) -> Collection | None:
+        """The collection of that name, if there is one."""
+        path = f"{_database(tenant, database)}/collections/{quote(name, safe='')}"
+        reply = self.ask("GET", path, missing=True)
+        return None if reply.is_error else Collection.model_validate_json(reply.content)
+
+    def create(self, tenant: str, database: str, body: Mapping[str, Any]) -> str | None:
+        """Create a collection; None, or why the server does not take `body`."""
+        reply = self.ask("POST", f"{_database(tenant, database)}/collections", body, refused=True)
+        return _said(reply) if reply.is_error else None
+
+    def delete_collection(self, tenant: str, database: str, name: str) -> None:
+        """Delete a collection; it may be gone already."""
+        path = f"{_database(tenant, database)}/collections/{quote(name, safe='')}"
+        self.ask("DELETE", path, missing=True)
+
+    def at(self, tenant: str, database: str, collection: Collection) -> "Place":
+        """The collection's rows."""
+        return Place(self, f"{_database(tenant, database)}/collections/{collection.id}")
+
+    def _exists(self, path: str) -> bool:
+        return not self.ask("GET", path, missing=True).is_error
+
+    def ask(
+        self, method: str, path: str, body: Any = None, *, missing: bool = False, refused: bool = False
+    ) -> httpx.Response:
+        """A whole reply, as `stream` has it."""
+        with self.stream(method, path, body, missing=missing, refused=refused) as reply:
+            reply.read()
+            return reply
+
+    @contextmanager
+    def stream(
+        self, method: str, path: str, body: Any = None, *, missing: bool = False, refused: bool = False
+    ) -> Iterator[httpx.Response]:
+        """A reply whose content is not read yet; a server that breaks is asked again, a few times.
+
+        `missing` lets 404 pass, `refused` 400 and 422. Raises SourceError (SourceUnreachable, NotFound,
+        ServerFailed, RequestRefused) and TaskError (AuthenticationFailed).
+        """
+        reply = self._reply(method, path, body)
+        try:
+            if missing and reply.status_code == httpx.codes.NOT_FOUND:
+                yield reply
+            elif refused and reply.status_code in _REFUSALS:
+                reply.read()
+                yield reply
+            else:
+                self._check(method, path, reply)
+                yield reply
+        except httpx.TransportError as error:
+            raise SourceError(
+                "SourceUnreachable", f"Chroma at {self.address} broke off its reply: {error!r}"
+            ) from error
+        finally:
+            reply.close()
+
+    def _reply(self, method: str, path: str, body: Any) -> httpx.Response:
+        content = None if body is None else _encode(body)
+        headers = {} if content is None else {"content-type": "application/json"}
+        for pause in (*_PAUSES, None):
+            request = self._http.build_request(method, f"{API}{path}", content=content, headers=headers)
+            try:
+                reply = self._http.send(request, stream=True)
+            except httpx.TransportError as error:
+                if pause is None:
+                    raise SourceError(
+                        "SourceUnreachable", f"Chroma at {self.address} cannot be reached: {error!r}"
+                    ) from error
+            else:
+                if (
+                    pause is None
+                    or not reply.is_server_error
+                    or reply.status_code == httpx.codes.NOT_IMPLEMENTED
+                ):
+                    return reply
+                reply.close()
+            time.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _check(self, method: str, path: str, reply: httpx.Response) -> None:
+        if not reply.is_error:
+            return
+        reply.read()
+        what = f"Chroma at {self.address} answered {method} {path} with {reply.status_code}: {_said(reply)}"
+        if reply.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            raise TaskError(
+                "AuthenticationFailed",
+                f"{what}; credentialsSecret must hold a valid key token, or username and password",
+            )
+        if reply.status_code == httpx.codes.NOT_FOUND:
+            raise SourceError("NotFound", what)
+        raise SourceError("ServerFailed" if reply.is_server_error else "RequestRefused", what)
+
+
+class Place:
+    """One collection's rows, addressed by its id: so a renamed or recreated one is not mistaken for it."""
+
+    def __init__(self, client: Client, path: str) -> None:
+        self._client = client
+        self._path = path
+
+    def count(self) -> int:
+        """How many rows there are."""
+        return int(orjson.loads(self._client.ask("GET", f"{self._path}/count").content))
+
+    @contextmanager
+    def id_list(self) -> Iterator[Iterator[bytes]]:
+        """All ids as the server's raw JSON, one snapshot of the collection: `{"ids":[…],…}`."""
+        with self._client.stream("POST", f"{self._path}/get", {"include": []}) as reply:
+            yield reply.iter_bytes(1 << 20)
+
+    def rows_json(self, ids: Sequence[str], parts: Sequence[str] = PARTS) -> bytes:
+        """The raw JSON of rows by id: those that exist, in any order.
+
+        Raises TooLargeError when it is long and more than one row was asked for.
+        """
+        body = {"ids": ids, "include": parts}
+        with self._client.stream("POST", f"{self._path}/get", body) as reply:
+            if len(ids) > 1 and int(reply.headers.get("content-length", 0)) > _MAX_REPLY_BYTES:
+                raise TooLargeError
+            return reply.read()
+
+    def upsert(self, body: Mapping[str, Any]) -> None:
+        """Write rows, new or over those of the same id."""
+        self._client.ask("POST", f"{self._path}/upsert", body)
+
+    def delete(self, body: Mapping[str, Any]) -> None:
+        """Delete rows."""
+        self._client.ask("POST", f"{self._path}/delete", body)
+
+    def set(self, body: Mapping[str, Any]) -> None:
+        """Change the collection: `new_name`, `new_metadata`."""
+        self._client.ask("PUT", self._path, body)
+
+
+def parse_rows(raw: bytes) -> Rows:
+    """The rows of a reply; a column that the server left out is empty in every row."""
+    reply = orjson.loads(raw)
+    ids = reply["ids"]
+    return Rows(ids, *(reply.get(part) or [None] * len(ids) for part in PARTS))
+
+
+def _encode(body: Any) -> bytes:
+    return body if isinstance(body, bytes) else orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _database(tenant: str, database: str) -> str:
+    return f"/tenants/{quote(tenant, safe='')}/databases/{quote(database, safe='')}"
+
+
+def _said(reply: httpx.Response) -> str:
+    return reply.text[:500]
+
+
+def _authentication(folder: Path) -> tuple[dict[str, str], httpx.BasicAuth | None]:
+    found = {name: (folder / name).read_text().strip() for name in ("token", "username", "password")
+             if (folder / name).exists()}  # fmt: skip
+    if token := found.get("token"):
+        return {"x-chroma-token": token, "authorization": f"Bearer {token}"}, None
+    if found.get("username") and "password" in found:
+        return {}, httpx.BasicAuth(found["username"], found["password"])
+    if folder.exists():
+        raise TaskError(
+            "InvalidCredentials",
+            "credentialsSecret must hold the key token, or the keys username and password",
+        )
+    return {}, None
+
+
+def _tls_context(ca: Path | None) -> Any:
+    try:
+        return create_default_context(cafile=None if ca is None else str(ca))
+    except OSError as error:  # ssl.SSLError is one
+        raise TaskError(
+            "InvalidCertificateAuthority",
+            f"tls.caSecret must hold a PEM certificate in its key ca.crt: {error}",
+        ) from error

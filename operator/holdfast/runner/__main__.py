@@ -31,6 +31,7 @@ from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.fanout import Copies
 from holdfast.runner.lookup import look_up
+from holdfast.runner.memory import bound_allocator
 from holdfast.runner.mounts import Mounts
 from holdfast.runner.outcome import AnyResult, fit
 from holdfast.runner.progress import Meter
@@ -51,6 +52,7 @@ class Terminated(BaseException):
 
 def main() -> int:
     """Do the Task of this process's environment; the exit code."""
+    bound_allocator()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     signal.signal(signal.SIGTERM, _terminate)
     meter = Meter()

@@ -48,6 +48,7 @@ _REASONS = {
     "AllAccessDisabled": "AccessDenied",
     "403": "AccessDenied",
     "InvalidAccessKeyId": "InvalidAccessKeyId",
+    "XAdminUserNotFound": "InvalidAccessKeyId",  # versitygw
     "SignatureDoesNotMatch": "SignatureDoesNotMatch",
     "ExpiredToken": "CredentialsExpired",
     "RequestTimeTooSkewed": "ClockSkewed",
@@ -191,7 +192,7 @@ class S3Destination(Destination):
             raise self.error("CredentialsMissing", key, f"no credentials: {advice}") from error
         except SSLError as error:
             raise self.error("CertificateNotTrusted", key, f"{self._endpoint}: {error}") from error
-        except (HTTPClientError, BotoConnectionError) as error:
+        except (HTTPClientError, BotoConnectionError, IncompleteReadError) as error:
             raise self.error("DestinationUnreachable", key, f"{self._endpoint}: {error}") from error
         except BotoCoreError as error:
             raise self.error("DestinationFailed", key, str(error)) from error

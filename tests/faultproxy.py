@@ -1,0 +1,198 @@
+"""An HTTP proxy on loopback that breaks chosen requests: it refuses, resets, cuts off or slows them down."""
+
+import re
+import socket
+import socketserver
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
+
+_BLOCK = 64 << 10
+
+
+@dataclass(frozen=True)
+class Request:
+    """The first line of a request."""
+
+    method: str
+    path: str
+    query: dict[str, list[str]]
+
+    @property
+    def part(self) -> int | None:
+        """The part's number when this uploads one."""
+        return (
+            int(self.query["partNumber"][0]) if self.method == "PUT" and "partNumber" in self.query else None
+        )
+
+    @property
+    def completes(self) -> bool:
+        """Whether this completes a multipart upload."""
+        return self.method == "POST" and "uploadId" in self.query
+
+
+@dataclass
+class Fault:
+    """What happens to the requests that `match`, `times` times."""
+
+    match: Callable[[Request], bool]
+    times: int = 1 << 30
+    status: int | None = None
+    """Answer with this status and `code`, without asking the server."""
+    code: str = "InternalError"
+    reset_request_after: int | None = None
+    """Reset the connection after so many bytes of the request's body."""
+    cut_answer_after: int | None = None
+    """Close the connection after so many bytes of the answer's body; the server has done its part."""
+    bytes_per_second: int | None = None
+    """Pass the request's body on so slowly."""
+    seen: int = 0
+
+
+@dataclass
+class FaultProxy:
+    """Add to `faults` at any time; `requests` are all that came."""
+
+    port: int
+    faults: list[Fault] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def endpoint(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def add(self, match: Callable[[Request], bool], **what: Any) -> Fault:
+        """Break requests from now on."""
+        fault = Fault(match, **what)
+        self.faults.append(fault)
+        return fault
+
+    def fault_of(self, request: Request) -> Fault | None:
+        """The fault that this request meets."""
+        with self.lock:
+            self.requests.append(request)
+            for fault in self.faults:
+                if fault.match(request) and fault.seen < fault.times:
+                    fault.seen += 1
+                    return fault
+        return None
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    proxy: FaultProxy
+    upstream: int
+
+
+class _Handler(socketserver.BaseRequestHandler):
+    """One request a connection: both sides are told to close."""
+
+    def handle(self) -> None:
+        server = cast(_Server, self.server)
+        client = cast(socket.socket, self.request)
+        try:
+            head, body = _read_head(client)
+            if head:
+                self._pass_on(server, client, head, body)
+        except OSError:
+            pass  # either side hung up, which is what these tests are about
+
+    def _pass_on(self, server: _Server, client: socket.socket, head: bytes, body: bytes) -> None:
+        method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
+        parts = urlsplit(target)
+        request = Request(method, parts.path, parse_qs(parts.query, keep_blank_values=True))
+        fault = server.proxy.fault_of(request) or Fault(lambda _: True)
+        if fault.status is not None:
+            _refuse(client, fault, method)
+            return
+        length, passed = _length(head), 0
+        if re.search(rb"(?im)^expect: *100-continue\r\n", head):
+            client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        head = re.sub(rb"(?im)^(expect|connection):[^\r]*\r\n", b"", head)
+        with socket.create_connection(("127.0.0.1", server.upstream)) as upstream:
+            upstream.sendall(head[:-2] + b"Connection: close\r\n\r\n")
+            for block in _body(client, body, length):
+                upstream.sendall(block)
+                passed += len(block)
+                if fault.bytes_per_second:
+                    time.sleep(len(block) / fault.bytes_per_second)
+                if fault.reset_request_after is not None and passed > fault.reset_request_after:
+                    _reset(client)
+                    return
+            _answer(upstream, client, fault)
+
+
+def _read_head(client: socket.socket) -> tuple[bytes, bytes]:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        block = client.recv(_BLOCK)
+        if not block:
+            return b"", b""
+        data += block
+    head, _, body = data.partition(b"\r\n\r\n")
+    return head + b"\r\n\r\n", body
+
+
+def _length(head: bytes) -> int:
+    found = re.search(rb"(?im)^content-length: *(\d+)", head)
+    return int(found[1]) if found else 0
+
+
+def _body(client: socket.socket, first: bytes, length: int) -> Iterator[bytes]:
+    if first:
+        yield first
+    left = length - len(first)
+    while left > 0 and (block := client.recv(min(_BLOCK, left))):
+        left -= len(block)
+        yield block
+
+
+def _refuse(client: socket.socket, fault: Fault, method: str) -> None:
+    text = f"<Error><Code>{fault.code}</Code><Message>by the fault proxy</Message></Error>".encode()
+    head = f"HTTP/1.1 {fault.status} Fault\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
+    client.sendall(head.encode() + (b"" if method == "HEAD" else text))
+    client.shutdown(socket.SHUT_WR)
+    while client.recv(_BLOCK):  # a reset would take the answer with it
+        pass
+
+
+def _answer(upstream: socket.socket, client: socket.socket, fault: Fault) -> None:
+    head, body = _read_head(upstream)
+    client.sendall(head)
+    left = fault.cut_answer_after
+    while body:
+        if left is not None:
+            body = body[:left]
+            left -= len(body)
+        client.sendall(body)
+        if left == 0:
+            return
+        body = upstream.recv(_BLOCK)
+
+
+def _reset(client: socket.socket) -> None:
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+@contextmanager
+def fault_proxy(upstream: int) -> Iterator[FaultProxy]:
+    """A proxy in front of the server at port `upstream` of loopback."""
+    with _Server(("127.0.0.1", 0), _Handler) as server:
+        server.upstream = upstream
+        server.proxy = FaultProxy(server.server_address[1])
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield server.proxy
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,24 @@
+"""A Job's memory does not grow with its data."""
+
+from tests.harness import S3Place
+from tests.runner.conftest import Jobs
+
+
+def test_two_gigabytes_take_the_memory_of_fifty_megabytes(jobs: Jobs, bucket: S3Place) -> None:
+    peaks = {}
+    for name, half in (("small", 25_000_000), ("large", 1_000_000_000)):
+        jobs.root = jobs.root.parent / name
+        jobs.root.mkdir()
+        jobs.run = f"policy-{name}"
+        jobs.places = {"s3": bucket}
+        command = ["sh", "-c", f"head -c {half} /dev/urandom; head -c {half} /dev/zero"]
+        assert jobs.back_up({"name": "data", "command": command})[0] == 0
+        assert jobs.restore()[0] == 0
+        peaks[name] = (jobs.peak_megabytes("backup"), jobs.peak_megabytes("restore"))
+    client = bucket.server.client()
+    for key in bucket.keys():  # noqa: SIM118
+        client.delete_object(Bucket=bucket.bucket, Key=key)
+    client.close()
+    assert peaks["large"][0] < peaks["small"][0] + 25
+    assert peaks["large"][1] < peaks["small"][1] + 15
+    assert max(peaks["large"]) < 170

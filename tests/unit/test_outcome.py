@@ -1,0 +1,116 @@
+"""A Result fits into a termination message, and loses only what can be found elsewhere."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.api.run import Failure, Source
+from holdfast.protocol import (
+    MAX_RESULT_BYTES,
+    RESULT,
+    BackupResult,
+    FailedResult,
+    FoundTarget,
+    LookupResult,
+    Note,
+    StoredArtifact,
+)
+from holdfast.runner.outcome import encode, fit
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+def backup(artifacts: int, notes: int = 0, missing: str = "") -> BackupResult:
+    """A Result of so many artifacts."""
+    return BackupResult(
+        snapshot_time=NOW, source=Source(address="db:5432"), contents={"rows": 5},
+        plain_bytes=1, size_bytes=2,
+        artifacts=tuple(
+            StoredArtifact(name=f"abcde-123456/db-{number}.dump.zst", size_bytes=number, sha256="a" * 64)
+            for number in range(artifacts)
+        ),
+        manifest_sha256="b" * 64, destinations=("primary",), missing={"offsite": missing} if missing else {},
+        notes=tuple(Note(reason="Standby", message=f"note {number} " + "x" * 300) for number in range(notes)),
+    )  # fmt: skip
+
+
+def failure(message: str, log_tail: str, notes: int = 0) -> FailedResult:
+    """A failure."""
+    return FailedResult(
+        exit_code=3,
+        failure=Failure(reason="ProducerFailed", message=message, log_tail=log_tail),
+        notes=tuple(Note(reason="Standby", message="x" * 300) for _ in range(notes)),
+    )
+
+
+def test_what_fits_is_left_as_it_is() -> None:
+    result = backup(3, notes=2)
+    assert fit(result) == encode(result)
+    assert RESULT.validate_json(fit(result)) == result
+
+
+def test_the_log_goes_first_and_from_its_beginning() -> None:
+    result = failure("what is wrong", "".join(f"line {number}\n" for number in range(400)), notes=2)
+    data = fit(result)
+    short = RESULT.validate_json(data)
+    assert isinstance(short, FailedResult)
+    assert MAX_RESULT_BYTES - 8 < len(data) <= MAX_RESULT_BYTES
+    assert result.failure.log_tail.endswith(short.failure.log_tail)
+    assert short.failure.log_tail.endswith("line 399\n")
+    assert (short.failure.message, short.notes) == ("what is wrong", result.notes)
+
+
+def test_artifacts_go_before_notes_and_are_counted() -> None:
+    result = backup(100, notes=5)
+    short = RESULT.validate_json(fit(result))
+    assert isinstance(short, BackupResult)
+    assert 1 < len(short.artifacts) < 100
+    assert short.artifacts == result.artifacts[: len(short.artifacts)]
+    assert short.artifacts_omitted == 100 - len(short.artifacts)
+    assert short.notes == result.notes
+
+
+def test_notes_go_when_there_is_nothing_else_left() -> None:
+    short = RESULT.validate_json(fit(backup(100, notes=30)))
+    assert isinstance(short, BackupResult)
+    assert short.artifacts == ()
+    assert 5 < len(short.notes) < 30
+
+
+def test_messages_go_last() -> None:
+    short = RESULT.validate_json(fit(backup(1, missing="x" * 9000)))
+    assert isinstance(short, BackupResult)
+    assert short.missing == {"offsite": "x" * 300}
+    short_failure = RESULT.validate_json(fit(failure("\u0001" * 2000, "")))
+    assert isinstance(short_failure, FailedResult)
+    assert 100 < len(short_failure.failure.message) < 2000
+
+
+def test_what_programs_need_is_never_cut() -> None:
+    spec = {"service": {"name": "x" * 200}}
+    found = LookupResult(
+        policy="p", run="r", recovery_point=NOW,
+        targets=tuple(FoundTarget(name=f"t{n}", engine="redis", spec=spec) for n in range(20)),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="a Lookup result of"):
+        fit(found)
+
+
+@given(st.text(max_size=2000), st.text(max_size=4096), st.integers(0, 20))
+def test_every_failure_fits_and_can_be_read(message: str, log_tail: str, notes: int) -> None:
+    data = fit(failure(message, log_tail, notes))
+    assert len(data) <= MAX_RESULT_BYTES
+    assert json.loads(data)["failure"]["reason"] == "ProducerFailed"
+    RESULT.validate_json(data)
+
+
+@given(st.integers(0, 300), st.integers(0, 20), st.text(max_size=500))
+def test_every_backup_fits(artifacts: int, notes: int, missing: str) -> None:
+    data = fit(backup(artifacts, notes, missing))
+    assert len(data) <= MAX_RESULT_BYTES
+    short = RESULT.validate_json(data)
+    assert isinstance(short, BackupResult)
+    assert len(short.artifacts) + short.artifacts_omitted == artifacts

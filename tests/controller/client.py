@@ -36,6 +36,11 @@ class Client:
             response = self._connection.getresponse()
             return response.status, json.loads(response.read())
 
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+
     def must(self, method: str, path: str, body: Any = None) -> Any:
         """`request`; raises ApiServerError for an answer that is not a success."""
         status, answer = self.request(method, path, body)

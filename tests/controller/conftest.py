@@ -1,12 +1,13 @@
 """A real control plane with real controllers, a played node, and the real operator."""
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
 from tests.apiserver import DEFAULT_CONTROLLERS, ApiServer
 from tests.controller.client import Client, Namespace
 from tests.controller.kubelet import Kubelet
-from tests.controller.process import Operator
+from tests.controller.process import Nursery, Operator, nursery
 
 
 @pytest.fixture(scope="session")
@@ -18,16 +19,24 @@ def control_plane() -> Iterator[ApiServer]:
 
 
 @pytest.fixture(scope="session")
-def client(control_plane: ApiServer) -> Client:
+def client(control_plane: ApiServer) -> Iterator[Client]:
     """For the tests."""
-    return Client(control_plane)
+    with contextlib.closing(Client(control_plane)) as connected:
+        yield connected
 
 
 @pytest.fixture(scope="session")
 def kubelet(control_plane: ApiServer) -> Iterator[Kubelet]:
     """Pods end well unless a test says otherwise."""
-    with Kubelet(Client(control_plane)) as played:
+    with contextlib.closing(Client(control_plane)) as own, Kubelet(own) as played:
         yield played
+
+
+@pytest.fixture(scope="session")
+def operators() -> Iterator[Nursery]:
+    """For tests that start operators of their own."""
+    with nursery() as opened:
+        yield opened
 
 
 @pytest.fixture

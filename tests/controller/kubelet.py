@@ -215,14 +215,15 @@ class Kubelet:
         self._status(pod, "Pending", {"waiting": {"reason": reason, "message": message}})
         if behaviour.event:
             metadata = pod["metadata"]
+            about = {key: metadata[key] for key in ("name", "namespace", "uid")}
             event = {
                 "metadata": {"name": f"{metadata['name']}.1", "namespace": metadata["namespace"]},
-                "involvedObject": {"kind": "Pod", "name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"]},
+                "involvedObject": {"kind": "Pod"} | about,
                 "type": "Warning",
                 "reason": behaviour.event,
                 "message": behaviour.message,
                 "lastTimestamp": _now(),
-            }  # fmt: skip
+            }
             self._client.must("POST", f"/api/v1/namespaces/{metadata['namespace']}/events", event)
 
     def _status(

@@ -150,7 +150,7 @@ def test_drained_node_is_no_failure(namespace: Namespace, kubelet: Kubelet) -> N
 @pytest.mark.parametrize(
     ("part", "behaviour", "reason", "text"),
     [
-        ("sessions", Waits("CreateContainerConfigError", 'secret "x" not found'), "CreateContainerConfigError", "secret"),
+        ("sessions", Waits("CreateContainerError", 'secret "x" not found'), "CreateContainerError", "secret"),
         ("sessions", Waits("ImagePullBackOff", "Back-off pulling image"), "ImagePullBackOff", "pulling"),
         ("sessions", Waits("", 'secret "redis" not found', event="FailedMount"), "FailedMount", "redis"),
         ("sessions", Unschedulable("0/1 nodes: Insufficient memory"), "Unschedulable", "memory"),

@@ -13,6 +13,7 @@ What it may do, all that the operator's role has to grant (watches are kopf's):
 import asyncio
 import json
 import logging
+import os
 from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -59,7 +60,9 @@ class Cluster:
         try:
             kubernetes_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         except kubernetes_config.ConfigException:
-            await kubernetes_config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            # Named here, because the client library looks at the variable only once, while it is imported.
+            file = os.environ.get("KUBECONFIG")
+            await kubernetes_config.load_kube_config(file, client_configuration=configuration)  # type: ignore[no-untyped-call]
         return cls(ApiClient(configuration), settings)
 
     async def close(self) -> None:

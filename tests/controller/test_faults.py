@@ -1,0 +1,158 @@
+"""The API server refuses, stalls and drops; runs are completed all the same, and hangs show in the probe."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from aiohttp import web
+from tests.apiserver import ApiServer
+from tests.controller.client import Namespace, wait_for
+from tests.controller.kubelet import Kubelet
+from tests.controller.process import Nursery, Operator
+from tests.controller.proxy import ApiProxy, Passes, Request, Treatment, pass_on, refuse
+
+
+@contextlib.contextmanager
+def _operator_behind(
+    control_plane: ApiServer, operators: Nursery, namespace: Namespace, treatment: Treatment, **settings: str
+) -> Iterator[tuple[ApiProxy, Operator]]:
+    with ApiProxy(control_plane) as proxy:
+        proxy.treatment = treatment
+        settings = {"WATCH_NAMESPACES": namespace.name, "RESYNC": "2s"} | settings
+        with Operator(proxy.kubeconfig, operators, **settings) as operator:
+            yield proxy, operator
+
+
+def _refusing(status: int, reason: str) -> Treatment:
+    """Refuse every third request that is no watch."""
+    numbers = itertools.count()
+
+    async def treat(request: Request, passes: Passes) -> web.StreamResponse:
+        return refuse(status, reason) if not request.watch and next(numbers) % 3 == 0 else await passes()
+
+    return treat
+
+
+def _dropping() -> Treatment:
+    """Close the connection on every third request, before or after it has had its effect."""
+    numbers = itertools.count()
+
+    async def treat(request: Request, passes: Passes) -> web.StreamResponse:
+        number = next(numbers)
+        if request.watch or number % 3:
+            return await passes()
+        if number % 2:
+            await passes()
+        raise ConnectionResetError
+
+    return treat
+
+
+async def _watches_gone(request: Request, passes: Passes) -> web.StreamResponse:
+    return refuse(410, "Expired") if request.watch else await passes()
+
+
+async def _watches_stalled(request: Request, passes: Passes) -> web.StreamResponse:
+    """A connection that is open and silent for ever."""
+    if request.watch:
+        await asyncio.Event().wait()
+    return await passes()
+
+
+async def _hanging(request: Request, passes: Passes) -> web.StreamResponse:
+    """A resync's lists are never answered."""
+    if request.path.endswith("/backuppolicies") and not request.watch:
+        await asyncio.Event().wait()
+    return await passes()
+
+
+@pytest.mark.parametrize(
+    "treatment",
+    [
+        pytest.param(_refusing(429, "TooManyRequests"), id="429"),
+        pytest.param(_refusing(500, "InternalError"), id="500"),
+        pytest.param(_dropping(), id="dropped"),
+        pytest.param(_watches_gone, id="410"),
+        pytest.param(_watches_stalled, id="stalled"),
+    ],
+)
+def test_run_succeeds_all_the_same(
+    control_plane: ApiServer, operators: Nursery, kubelet: Kubelet, namespace: Namespace, treatment: Treatment
+) -> None:
+    with _operator_behind(control_plane, operators, namespace, treatment):
+        namespace.policy(targets=("a", "b"))
+        namespace.run("now")
+        status = namespace.wait_phase("BackupRun", "now", "Succeeded", "Failed", seconds=60)
+    assert status["phase"] == "Succeeded", status
+    assert len(namespace.items("Job")) == 3
+    assert sorted(namespace.events("BackupRun", "now")).count("Succeeded") == 1
+
+
+def test_refused_request_is_not_taken_for_a_failure_of_the_run(
+    control_plane: ApiServer, operators: Nursery, kubelet: Kubelet, namespace: Namespace
+) -> None:
+    """While the API server is away nothing is decided; once it is back the run goes on."""
+    away = True
+
+    async def treat(request: Request, passes: Passes) -> web.StreamResponse:
+        return refuse(503, "ServiceUnavailable") if away else await passes()
+
+    namespace.policy()
+    namespace.run("now")
+    with _operator_behind(control_plane, operators, namespace, treat) as (proxy, operator):
+        wait_for("some requests to be refused", lambda: len(proxy.requests) > 10)
+        assert namespace.status("BackupRun", "now") == {}
+        assert operator.running
+        away = False
+        namespace.wait_phase("BackupRun", "now", "Succeeded", seconds=60)
+
+
+def test_status_that_changed_meanwhile_is_read_again(
+    control_plane: ApiServer, operators: Nursery, kubelet: Kubelet, namespace: Namespace
+) -> None:
+    """Somebody edits the run between the operator's reading and its writing."""
+    edits = itertools.count()
+
+    async def treat(request: Request, passes: Passes) -> web.StreamResponse:
+        if request.path.endswith("/backupruns/now/status") and next(edits) < 5:
+            label = {"metadata": {"labels": {"edit": str(next(edits))}}}
+            await asyncio.to_thread(namespace.patch, "BackupRun", "now", label)
+        return await passes()
+
+    with _operator_behind(control_plane, operators, namespace, treat):
+        namespace.policy()
+        namespace.run("now")
+        namespace.wait_phase("BackupRun", "now", "Succeeded", seconds=60)
+    assert "edit" in namespace.get("BackupRun", "now")["metadata"]["labels"]
+
+
+def test_liveness_turns_red_when_the_resync_hangs(
+    control_plane: ApiServer, operators: Nursery, namespace: Namespace
+) -> None:
+    settings = {"API_TIMEOUT": "1h", "RESYNC": "1s"}
+    with _operator_behind(control_plane, operators, namespace, pass_on, **settings) as (proxy, operator):
+        operator.wait_live()
+        proxy.treatment = _hanging
+        wait_for("the probe to fail", lambda: operator.liveness() == 500, 40)
+
+
+def test_liveness_stays_green_while_the_api_server_refuses(
+    control_plane: ApiServer, operators: Nursery, namespace: Namespace
+) -> None:
+    """Another operator could do no better."""
+    with _operator_behind(control_plane, operators, namespace, pass_on, RESYNC="1s") as (proxy, operator):
+        operator.wait_live()
+        proxy.treatment = _refusing_all
+        before = len(proxy.requests)
+        wait_for("fifteen refused resyncs", lambda: _lists(proxy, before) >= 12, 60)
+        assert operator.liveness() == 200
+
+
+async def _refusing_all(request: Request, passes: Passes) -> web.StreamResponse:
+    return refuse(503, "ServiceUnavailable")
+
+
+def _lists(proxy: ApiProxy, since: int) -> int:
+    return sum(each.path.endswith("/backuppolicies") and not each.watch for each in proxy.requests[since:])

@@ -1,0 +1,129 @@
+"""The operator is killed at every single write of a scheduled run; the run becomes the same as without."""
+
+import asyncio
+import json
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+from aiohttp import web
+from tests.apiserver import ApiServer
+from tests.controller.client import Client, Namespace, wait_for
+from tests.controller.kubelet import Kubelet
+from tests.controller.process import Nursery, Operator
+from tests.controller.proxy import ApiProxy, Passes, Request
+
+TARGETS = ("a", "b")
+RUN = "chatbot-202601010000"
+Moment = Literal["before", "after"]
+"""Whether the write is lost with the operator, or done and only its answer lost."""
+
+
+def identity(request: Request) -> str:
+    """The same for the same write when it is repeated after a kill."""
+    body = json.loads(request.body) if request.body else {}
+    status = body.get("status") or {}
+    targets = "".join(f" {t['name']}={t['phase']}" for t in status.get("targets", []))
+    name = body.get("metadata", {}).get("name", "")
+    return f"{request.method} {request.path} {name} {status.get('phase', '')}{targets}"
+
+
+@dataclass
+class KillAtEachWrite:
+    """Kills the operator at every write that it has not been killed at before."""
+
+    operator: Operator
+    moment: Moment
+    killed_at: list[str] = field(default_factory=list)
+    dead: threading.Event = field(default_factory=threading.Event)
+
+    async def __call__(self, request: Request, passes: Passes) -> web.StreamResponse:
+        if self.dead.is_set():
+            return web.Response(status=503)  # what was under way beside the write that was hit
+        if not request.writes or identity(request) in self.killed_at:
+            return await passes()
+        self.killed_at.append(identity(request))
+        self.dead.set()
+        answer = web.Response(status=503)
+        if self.moment == "after":
+            await passes()
+        await asyncio.to_thread(self.operator.kill)
+        return answer
+
+
+class Watcher:
+    """Remembers every object of a namespace that ever was, by UID."""
+
+    def __init__(self, client: Client, namespace: str) -> None:
+        self._client = client
+        self._namespace = namespace
+        self.jobs: dict[str, str] = {}
+        self.runs: dict[str, str] = {}
+        self.ends: list[tuple[str, str]] = []
+
+    def look(self) -> None:
+        """Take in what is there now."""
+        path = f"/apis/batch/v1/namespaces/{self._namespace}/jobs"
+        for job in self._client.must("GET", path)["items"]:
+            self.jobs[job["metadata"]["uid"]] = job["metadata"]["name"]
+        path = f"/apis/holdfast.dev/v1alpha1/namespaces/{self._namespace}/backupruns"
+        for run in self._client.must("GET", path)["items"]:
+            self.runs[run["metadata"]["uid"]] = run["metadata"]["name"]
+            status = run.get("status", {})
+            end = (status.get("phase", ""), status.get("completionTime", ""))
+            if end[1] and end not in self.ends:
+                self.ends.append(end)
+
+
+def _prepare(namespace: Namespace) -> None:
+    """A policy whose slot came while no operator ran."""
+    namespace.policy(targets=TARGETS, schedule="0 0 1 1 *")
+    since = {"observedGeneration": 1, "scheduled": "0 0 1 1 * UTC", "scheduledSince": "2025-12-31T12:00:00Z"}
+    namespace.patch("BackupPolicy", "chatbot", {"status": since}, subresource="/status")
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_at_every_write(
+    control_plane: ApiServer, client: Client, kubelet: Kubelet, operators: Nursery, moment: Moment
+) -> None:
+    namespace = Namespace(client, control_plane.create_namespace("kill"))
+    _prepare(namespace)
+    watcher = Watcher(client, namespace.name)
+
+    def over() -> bool:
+        watcher.look()
+        expiring = all("ttlSecondsAfterFinished" in job["spec"] for job in namespace.items("Job"))
+        known = namespace.status("BackupPolicy", "chatbot").get("lastSuccessfulTime")
+        return len(watcher.ends) > 0 and expiring and bool(known)
+
+    with (
+        ApiProxy(control_plane) as proxy,
+        Operator(proxy.kubeconfig, operators, WATCH_NAMESPACES=namespace.name) as operator,
+    ):
+        kill = KillAtEachWrite(operator, moment)
+        proxy.treatment = kill
+        while True:
+            wait_for("the operator's death or the run's end", lambda: not operator.running or over(), 60)
+            if operator.running:
+                break
+            assert kill.dead.is_set(), "the operator ended by itself"
+            kill.dead.clear()
+            operator.start()
+    _check(namespace, watcher)
+    # The run, three Jobs and their expiry, seven events, and the statuses of run and policy.
+    assert len(kill.killed_at) >= 17, kill.killed_at
+
+
+def _check(namespace: Namespace, watcher: Watcher) -> None:
+    status = namespace.status("BackupRun", RUN)
+    assert status["phase"] == "Succeeded", status
+    assert status["targetsSucceeded"] == "2/2"
+    assert list(watcher.runs.values()) == [RUN]
+    assert len(watcher.jobs) == len(TARGETS) + 1, watcher.jobs
+    assert len(watcher.ends) == 1, watcher.ends
+    told = Counter(namespace.events("BackupRun", RUN))
+    wanted = {"Started": 1, "ReadFromReplica": 2, "TargetSucceeded": 2, "Committed": 1, "Succeeded": 1}
+    assert told == wanted
+    assert namespace.status("BackupPolicy", "chatbot")["lastScheduleTime"] == "2026-01-01T00:00:00Z"

@@ -1,5 +1,8 @@
 """Restores a PostgreSQL backup beside what exists: stage, fill by pg_restore, compare, swap in by name."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import psycopg
@@ -17,8 +20,11 @@ from holdfast.engines.transfer import (
     RestoreReport,
     TargetNotEmptyError,
     TaskError,
+    TransferError,
 )
 from holdfast.protocol import Note
+
+_LOG = logging.getLogger(__name__)
 
 
 def restore(context: RestoreContext) -> RestoreReport:
@@ -72,11 +78,12 @@ class _Restore:
             staging.clear()
             self._restore_roles(connection)
             tablespaces = self._tablespaces(connection)
-            filled = {
-                number: self._fill(staging, number, target, tablespaces)
-                for number, target in enumerate(targets)
-                if not target.done
-            }
+            with _cleared_on_failure(staging):
+                filled = {
+                    number: self._fill(staging, number, target, tablespaces)
+                    for number, target in enumerate(targets)
+                    if not target.done
+                }
             mismatches = tuple(text for one in filled.values() for text in one.mismatches)
             if mismatches:
                 staging.clear()
@@ -235,3 +242,16 @@ class _Restore:
 
 def _server_major(connection: Connection) -> int:
     return connection.info.server_version // 10000
+
+
+@contextmanager
+def _cleared_on_failure(staging: Staging) -> Iterator[None]:
+    """Drop what is staged when the block fails: it may be large, and there may be no further attempt."""
+    try:
+        yield
+    except (TransferError, psycopg.Error):
+        try:
+            staging.clear()
+        except (TransferError, psycopg.Error) as error:
+            _LOG.warning("what was restored so far is left for the next attempt to drop: %s", error)
+        raise

@@ -72,11 +72,13 @@ class S3Server:
     access_key: str
     secret_key: str
     process: "subprocess.Popen[bytes] | None" = field(default=None, compare=False)
+    ca: Path | None = None
+    """Its certificate, which is its own CA, when it speaks TLS."""
 
     @property
     def endpoint(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.ca else 'http'}://127.0.0.1:{self.port}"
 
     def client(self) -> Any:
         """A botocore S3 client with the root user's keys."""
@@ -84,6 +86,7 @@ class S3Server:
             "s3",
             region_name="us-east-1",
             endpoint_url=self.endpoint,
+            verify=str(self.ca) if self.ca else None,
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
             config=Config(s3={"addressing_style": "path"}, connect_timeout=5, read_timeout=60),
@@ -98,17 +101,21 @@ class S3Server:
         return S3Place(self, name)
 
 
-def start_s3(folder: Path, port: int | None = None) -> S3Server:
-    """Start a versitygw that keeps its objects below `folder`; stop it with `stop`."""
+def start_s3(folder: Path, port: int | None = None, certificate: tuple[Path, Path] | None = None) -> S3Server:
+    """Start a versitygw that keeps its objects below `folder`; stop it with `stop`.
+
+    With a `certificate` and its key it speaks TLS.
+    """
     binary = subprocess.run(
         [REPOSITORY / "hack/tool", "versitygw"], check=True, stdout=subprocess.PIPE, text=True
     ).stdout.strip()
     port = port or free_port()
     folder.mkdir(parents=True, exist_ok=True)
     access, secret = "holdfast", "holdfast-test-secret"
+    tls = ["--cert", certificate[0], "--key", certificate[1]] if certificate else []
     log = (folder.parent / f"{folder.name}.log").open("ab")
     process = subprocess.Popen(
-        [binary, "--port", f"127.0.0.1:{port}", "--quiet", "--keep-alive", "posix", folder],
+        [binary, "--port", f"127.0.0.1:{port}", "--quiet", "--keep-alive", *tls, "posix", folder],
         env={**os.environ, "ROOT_ACCESS_KEY": access, "ROOT_SECRET_KEY": secret},
         stdout=log,
         stderr=log,
@@ -123,7 +130,7 @@ def start_s3(folder: Path, port: int | None = None) -> S3Server:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
     wait_until(listening, "versitygw listens")
-    return S3Server(port, folder, access, secret, process)
+    return S3Server(port, folder, access, secret, process, certificate[0] if certificate else None)
 
 
 def stop(process: "subprocess.Popen[Any] | None") -> None:
@@ -144,11 +151,14 @@ class S3Place:
     server: S3Server
     bucket: str
     endpoint: str | None = None
+    trusted: bool = True
+    """Whether the destination names the CA of a server that speaks TLS."""
 
     def destination(self, name: str, *, required: bool = True, prefix: str | None = None) -> Destination:
         """The bucket as a destination."""
+        ca_secret = {"name": "s3-ca"} if self.server.ca and self.trusted else None
         s3 = S3(bucket=self.bucket, endpoint=self.endpoint or self.server.endpoint, prefix=prefix,
-                credentials_secret={"name": "s3"})  # fmt: skip
+                credentials_secret={"name": "s3"}, ca_secret=ca_secret)  # fmt: skip
         return Destination(name=name, required=required, s3=s3)
 
     def mount(self, folder: Path) -> None:
@@ -157,6 +167,9 @@ class S3Place:
         credentials.mkdir(parents=True, exist_ok=True)
         (credentials / "AWS_ACCESS_KEY_ID").write_text(self.server.access_key)
         (credentials / "AWS_SECRET_ACCESS_KEY").write_text(self.server.secret_key)
+        if self.server.ca is not None:
+            (folder / "ca").mkdir(exist_ok=True)
+            (folder / "ca/ca.crt").write_bytes(self.server.ca.read_bytes())
 
     def keys(self) -> dict[str, int]:
         """Every object's key and size."""

@@ -1,15 +1,17 @@
 """There and back: what is stored is what was written, in every destination, and restores."""
 
+import dataclasses
 import hashlib
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
-from tests.harness import S3Place, VolumePlace
+from tests.harness import S3Place, VolumePlace, start_s3, stop
 from tests.runner.conftest import Jobs
 from tests.runner.engine import content, producer
 
-from holdfast.protocol import BackupResult, CommitResult, LookupResult, RestoreResult
+from holdfast.protocol import BackupResult, CommitResult, FailedResult, LookupResult, RestoreResult
 
 
 @pytest.mark.parametrize("size", [1, 8 << 20, (8 << 20) + 1, 40_000_000])
@@ -72,3 +74,29 @@ def test_a_megabyte_that_decompresses_to_a_gigabyte_restores_in_little_memory(jo
     assert stored.size_bytes < 1 << 20
     assert jobs.restore()[0] == 0
     assert jobs.peak_megabytes("restore") < 100
+
+
+def test_s3_over_tls_is_verified(jobs: Jobs, tmp_path: Path) -> None:
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-days", "1", "-subj", "/CN=s3", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key,
+         "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    server = start_s3(tmp_path / "objects", certificate=(certificate, key))
+    try:
+        place = server.new_bucket()
+        jobs.places = {"s3": dataclasses.replace(place, trusted=False)}
+        code, result = jobs.back_up({"name": "data", "bytes": 10})
+        assert code == 4
+        assert isinstance(result, FailedResult)
+        assert result.failure.reason == "CertificateNotTrusted"
+        assert place.keys() == {}
+        jobs.places = {"s3": place}
+        code, result = jobs.back_up({"name": "data", "bytes": 40_000_000})
+        assert code == 0
+        assert jobs.commit(result)[0] == 0
+        assert jobs.restore()[0] == 0
+    finally:
+        stop(server.process)

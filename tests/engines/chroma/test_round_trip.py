@@ -206,7 +206,7 @@ def test_the_documented_shell_restores_it(
 ) -> None:
     fill_with_kinds(database, "kinds", "l2")
     fill_with_settings(database)
-    fill_with_rows(database, "many", 3000)
+    fill_with_rows(database, "many", 1500)
     before = database.everything()
     run_backup(memory, database.spec())
     (memory.scratch / "chroma.jsonl").write_bytes(memory.artifacts["chroma.jsonl"])

@@ -40,6 +40,7 @@ from holdfast.engines.chroma.inspect import (
     Fingerprint,
     Hashes,
     IdList,
+    are_in,
     connect,
     each_page,
     fingerprints,
@@ -184,7 +185,7 @@ class _Reader:
         for _ in range(_PASSES):
             self._read(names)
             latest = IdList(self._place, self._context.scratch)
-            gone = self._held.ids[~np.isin(self._held.ids, latest.hashes)]
+            gone = self._held.ids[~are_in(self._held.ids, latest.hashes)]
             if len(gone):
                 self._sink.write(delete_line(self._where, list(listing.among(gone))))
                 self._held.remove(gone)
@@ -192,7 +193,7 @@ class _Reader:
             listing.close()
             listing = latest
             known = np.concatenate([self._held.ids, *self._left_out])
-            new = latest.hashes[~np.isin(latest.hashes, known)]
+            new = latest.hashes[~are_in(latest.hashes, known)]
             if not len(new):
                 break
             self._changes.added += len(new)
@@ -202,7 +203,8 @@ class _Reader:
         listing.close()
 
     def _read(self, names: Iterable[str]) -> None:
-        for page in each_page(self._place, names, self._page):
+        for rows in each_page(self._place, names):
+            page = self._page(rows)
             self._sink.write(page.line)
             self._held.add(page.entries)
             self._context.progress.rows(len(page.entries))

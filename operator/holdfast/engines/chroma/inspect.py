@@ -1,16 +1,14 @@
 """What backup and restore share: connecting, reading rows by id, and telling whether rows are the same."""
 
-import mmap
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import blake2b, sha256
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
-from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +23,13 @@ TEMPORARY = "holdfast-restore-"
 """How the names of collections begin that a restore has not finished; they are never backed up."""
 _THREADS = 4
 _MAX_PAGE_ROWS = 1000
-_PAGE_BYTES = 4 << 20
+_PAGE_BYTES = 1 << 20
 _ROW_BYTES = 1 << 16
 _ENTRY = np.dtype([("id", "<u8"), ("high", "<u8"), ("low", "<u8")])
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING = re.compile(rb',?("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
 
 Hashes = npt.NDArray[np.uint64]
 Entries = npt.NDArray[np.void]
-T = TypeVar("T")
 
 
 def connect(context: BackupContext | RestoreContext, place: ChromaTarget | ChromaRestore,
@@ -51,43 +48,59 @@ class IdList:
     """All ids of a collection at one instant, on disk, because a million of them are 100 MB as strings."""
 
     def __init__(self, place: Place, scratch: Path) -> None:
-        with TemporaryFile(dir=scratch) as file:
-            with place.id_list() as chunks:
-                for chunk in chunks:
-                    file.write(chunk)
-            file.flush()
-            self._json = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._file = TemporaryFile(dir=scratch)  # noqa: SIM115 - closed by close()
+        with place.id_list() as chunks:
+            for token in _id_tokens(chunks):
+                self._file.write(token + b"\n")
         self.hashes: Hashes = id_hashes(self)
 
     def __len__(self) -> int:
         return len(self.hashes)
 
     def __iter__(self) -> Iterator[str]:
-        start = self._json.find(b'"ids":[') + len(b'"ids":[')
-        if start < len(b'"ids":['):
-            raise SourceError("ReplyUnreadable", "the server's list of ids has no member ids")
-        tokens = self._tokens(start)
-        while batch := list(islice(tokens, _MAX_PAGE_ROWS)):
-            yield from orjson.loads(b"[" + b",".join(batch) + b"]")
-
-    def _tokens(self, position: int) -> Iterator[bytes]:
-        """The JSON strings of the array that begins at `position`; no string holds a bare quote."""
-        if self._json[position : position + 1] == b"]":
-            return
-        for match in _STRING.finditer(self._json, position):
-            yield match[0]
-            if self._json[match.end() : match.end() + 1] == b"]":
-                return
-        raise SourceError("ReplyUnreadable", "the server's list of ids has no end")
+        """The ids in the server's order; one iteration at a time."""
+        self._file.seek(0)
+        while lines := list(islice(self._file, _MAX_PAGE_ROWS)):
+            yield from orjson.loads(b"[" + b",".join(lines) + b"]")
 
     def among(self, hashes: Hashes) -> Iterator[str]:
         """The ids whose hashes are in `hashes`."""
-        wanted = np.isin(self.hashes, hashes)
+        wanted = are_in(self.hashes, hashes)
         return (name for name, chosen in zip(self, wanted, strict=True) if chosen)
 
     def close(self) -> None:
         """Give the disk space back."""
-        self._json.close()
+        self._file.close()
+
+
+def _id_tokens(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The JSON strings of the member `ids`, from a reply in pieces; in a string every quote is escaped."""
+    text = b""
+    begun = False
+    for chunk in chunks:
+        text += chunk
+        if not begun:
+            before, begun_by, after = text.partition(b'"ids":[')
+            begun, text = bool(begun_by), after if begun_by else before
+        at = 0
+        while begun and text[at : at + 1] != b"]" and (match := _STRING.match(text, at)):
+            yield match[1]
+            at = match.end()
+        if begun and text[at : at + 1] == b"]":
+            return
+        text = text[at:]
+    raise SourceError("ReplyUnreadable", "the server's list of ids has no end")
+
+
+def are_in(hashes: Hashes, those: Hashes) -> npt.NDArray[np.bool_]:
+    """For each of `hashes`, whether it is in `those`; with less memory than numpy's isin."""
+    if not len(those):
+        return np.zeros(len(hashes), np.bool_)
+    ordered = np.sort(those)
+    at = np.searchsorted(ordered, hashes)
+    at[at == len(ordered)] = 0
+    found: npt.NDArray[np.bool_] = ordered[at] == hashes
+    return found
 
 
 class Fingerprint:
@@ -103,7 +116,7 @@ class Fingerprint:
 
     def remove(self, hashes: Hashes) -> None:
         """Remove the rows of these ids."""
-        self._entries = self._all()[~np.isin(self.ids, hashes)]
+        self._entries = self._all()[~are_in(self.ids, hashes)]
 
     def _all(self) -> Entries:
         if self._new:
@@ -120,11 +133,10 @@ class Fingerprint:
         return self._all()["id"]
 
     def digest(self) -> str:
-        """A SHA-256 over all rows, sorted; equal exactly when all rows are equal."""
+        """The sum of all rows' 128-bit hashes, in two halves: the same for the same rows, in any order."""
         entries = self._all()
-        order = np.lexsort((entries["low"], entries["high"]))
-        content = np.stack([entries["high"][order], entries["low"][order]], axis=1)
-        return sha256(content.tobytes()).hexdigest()
+        high, low = (int(entries[half].sum(dtype=np.uint64)) for half in ("high", "low"))
+        return f"{high:016x}{low:016x}"
 
 
 def fingerprints(rows: Rows, matrix: Matrix | None) -> Entries:
@@ -162,49 +174,44 @@ def to_matrix(rows: Rows, dimension: int) -> Matrix:
     return np.array([row or broken for row in rows.embeddings], FLOAT).reshape(len(rows.ids), width)
 
 
-def each_page(place: Place, ids: Iterable[str], transform: Callable[[Rows], T],
-              parts: Sequence[str] = PARTS) -> Iterator[T]:  # fmt: skip
-    """Read rows by id and give what `transform` makes of each page, in order.
+def each_page(place: Place, ids: Iterable[str], parts: Sequence[str] = PARTS) -> Iterator[Rows]:
+    """Read rows by id, in pages, in order; a row that does not exist any more is left out.
 
-    The server is asked by several threads; replies are parsed one at a time, so that memory is bounded by
-    their text. Pages shrink as rows grow. A row that does not exist any more is left out.
+    Several threads wait for the server, and this one parses, so that memory is bounded: what waits is text.
+    Pages shrink as rows grow.
     """
-    parsing = Lock()
     row_bytes = _ROW_BYTES
-
-    def read(names: list[str]) -> T:
-        nonlocal row_bytes
-        raw = place.rows_json(names, parts)
-        with parsing:
-            row_bytes = max(len(raw) // len(names), 1)
-            return transform(parse_rows(raw))
-
-    def halves(names: list[str]) -> Iterator[T]:
-        try:
-            yield read(names)
-        except TooLargeError:
-            middle = len(names) // 2
-            yield from halves(names[:middle])
-            yield from halves(names[middle:])
-
     remaining = iter(ids)
-    waiting: deque[tuple[list[str], Future[T]]] = deque()
+    waiting: deque[tuple[list[str], Future[bytes]]] = deque()
     with ThreadPoolExecutor(_THREADS) as threads:
         try:
             while True:
                 size = min(max(_PAGE_BYTES // row_bytes, 1), _MAX_PAGE_ROWS)
-                names = list(islice(remaining, size))
-                if names:
-                    waiting.append((names, threads.submit(read, names)))
+                if names := list(islice(remaining, size)):
+                    waiting.append((names, threads.submit(place.rows_json, names, parts)))
                 if not waiting:
                     return
                 if names and len(waiting) <= _THREADS:
                     continue
-                asked, page = waiting.popleft()
+                asked, reply = waiting.popleft()
                 try:
-                    yield page.result()
+                    text = reply.result()
                 except TooLargeError:
-                    yield from halves(asked)
+                    yield from _halves(place, asked, parts)
+                else:
+                    row_bytes = max(len(text) // len(asked), 1)
+                    yield parse_rows(text)
         finally:
-            for _, page in waiting:
-                page.cancel()
+            for _, reply in waiting:
+                reply.cancel()
+
+
+def _halves(place: Place, names: list[str], parts: Sequence[str]) -> Iterator[Rows]:
+    middle = len(names) // 2
+    for half in (names[:middle], names[middle:]):
+        try:
+            text = place.rows_json(half, parts)
+        except TooLargeError:
+            yield from _halves(place, half, parts)
+        else:
+            yield parse_rows(text)

@@ -27,7 +27,6 @@ from holdfast.engines.chroma.format import (
 )
 from holdfast.engines.chroma.inspect import (
     TEMPORARY,
-    Entries,
     Fingerprint,
     IdList,
     canonical,
@@ -379,12 +378,8 @@ class _Restore:
         listing = IdList(place, self._context.scratch)
         parts = [part for part in PARTS if part != "embeddings" or not item.rounded]
         dimension = item.detail["dimension"] or 1
-
-        def entries(rows: Rows) -> Entries:
-            return fingerprints(rows, None if item.rounded else to_matrix(rows, dimension))
-
-        for page in each_page(place, listing, entries, parts):
-            found.add(page)
+        for rows in each_page(place, listing, parts):
+            found.add(fingerprints(rows, None if item.rounded else to_matrix(rows, dimension)))
         listing.close()
         return found
 

@@ -1,0 +1,159 @@
+"""The manifests of Jobs: what a pod gets, and that it gets no more."""
+
+import json
+from typing import Any
+
+import pytest
+
+from holdfast.api.destination import Destination
+from holdfast.api.run import BackupRun
+from holdfast.api.runner import Runner
+from holdfast.controller.config import Config, ConfigError
+from holdfast.controller.jobs import JobSettings, backup_job, commit_job, lookup_job
+from holdfast.controller.views import job_of
+from holdfast.protocol import BackupTask, CommitTask, LookupTask, StoredRun
+
+RUN = BackupRun.model_validate(
+    {
+        "kind": "BackupRun",
+        "metadata": {"name": "chatbot-202601010000", "namespace": "rag", "uid": "run-uid"},
+        "spec": {"policyRef": {"name": "chatbot"}},
+    }
+)
+BUCKET = Destination.model_validate(
+    {
+        "name": "bucket",
+        "s3": {"bucket": "backups", "credentialsSecret": {"name": "s3"}, "caSecret": {"name": "ca"}},
+    }
+)
+CLAIM = Destination.model_validate({"name": "claim", "volume": {"claimName": "backups"}})
+POSTGRES = {
+    "service": {"name": "pg", "port": 5432},
+    "credentialsSecret": {"name": "pg-login", "usernameKey": "user"},
+    "majorVersion": 15,
+}
+COMMON: dict[str, Any] = {
+    "namespace": "rag",
+    "policy": "chatbot",
+    "run": "chatbot-202601010000",
+    "run_uid": "run-uid",
+}
+
+
+def backup(**settings: Any) -> dict[str, Any]:
+    task = BackupTask(**COMMON, target="kb", engine="postgres", spec=POSTGRES, destinations=(BUCKET, CLAIM))
+    return backup_job(RUN, task, JobSettings.model_validate(settings), Config())
+
+
+def pod_of(job: dict[str, Any]) -> dict[str, Any]:
+    spec: dict[str, Any] = job["spec"]["template"]["spec"]
+    return spec
+
+
+def test_backup_pod_mounts_what_the_protocol_says() -> None:
+    pod = pod_of(backup())
+    (container,) = pod["containers"]
+    assert container["image"].endswith("/postgres:0.1.0-pg15")
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    assert sorted(mounts) == [
+        "/holdfast/destinations/bucket/ca",
+        "/holdfast/destinations/bucket/credentials",
+        "/holdfast/destinations/claim/volume",
+        "/holdfast/scratch",
+        "/holdfast/source/credentials",
+        "/tmp",  # noqa: S108
+    ]
+    assert mounts["/holdfast/source/credentials"]["readOnly"]
+    assert not mounts["/holdfast/destinations/claim/volume"]["readOnly"]
+    (login,) = [v["secret"] for v in pod["volumes"] if v["name"] == "source-credentials"]
+    assert {"key": "user", "path": "username"} in login["items"]
+
+
+def test_commit_pod_has_no_source() -> None:
+    task = CommitTask(**COMMON, trigger="Manual", targets=(), destinations=(BUCKET,))
+    pod = pod_of(commit_job(RUN, task, JobSettings(), Config()))
+    assert pod["containers"][0]["image"] == "docker.io/holdfast/operator:0.1.0"
+    assert not [volume for volume in pod["volumes"] if volume["name"].startswith("source-")]
+
+
+def test_what_only_reads_mounts_volumes_read_only() -> None:
+    task = LookupTask(source=StoredRun(destination=CLAIM, path="rag/chatbot/x"))
+    pod = pod_of(lookup_job(RUN, task, JobSettings(), Config()))
+    (claim,) = [v["persistentVolumeClaim"] for v in pod["volumes"] if v["name"] == "d-claim"]
+    assert claim["readOnly"]
+
+
+def test_failure_policy_and_limits() -> None:
+    spec = backup(retries=4, active_deadline_seconds=77)["spec"]
+    assert (spec["backoffLimit"], spec["activeDeadlineSeconds"], spec["podReplacementPolicy"]) == (
+        4,
+        77,
+        "Failed",
+    )
+    wrong, drained = spec["podFailurePolicy"]["rules"]
+    assert (wrong["action"], wrong["onExitCodes"]["values"]) == ("FailJob", [2, 5])
+    assert (drained["action"], drained["onPodConditions"][0]["type"]) == ("Ignore", "DisruptionTarget")
+
+
+def test_no_secret_value_and_no_token_in_the_pod() -> None:
+    pod = pod_of(backup())
+    assert pod["automountServiceAccountToken"] is False
+    names = {each["name"] for each in pod["containers"][0]["env"]}
+    assert names == {"HOLDFAST_TASK", "HOLDFAST_POD"}
+
+
+@pytest.mark.parametrize(
+    ("resources", "wanted"),
+    [
+        (None, {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}),
+        ({"limits": {"memory": "64Mi"}}, {"requests": {"cpu": "100m"}, "limits": {"memory": "64Mi"}}),
+        ({"requests": {"memory": "2Gi"}}, {"requests": {"cpu": "100m", "memory": "2Gi"}, "limits": {}}),
+    ],
+    ids=["default", "small", "large"],
+)
+def test_defaults_never_contradict_what_is_given(
+    resources: dict[str, Any] | None, wanted: dict[str, Any]
+) -> None:
+    runner = Runner.model_validate({"resources": resources})
+    assert pod_of(backup(runner=runner))["containers"][0]["resources"] == wanted
+
+
+def test_runner_is_passed_on() -> None:
+    runner = Runner.model_validate(
+        {
+            "nodeSelector": {"disk": "fast"},
+            "tolerations": [{"key": "backup", "operator": "Exists"}],
+            "serviceAccountName": "irsa",
+            "imagePullSecrets": [{"name": "pull"}],
+            "annotations": {"a/b": "c"},
+            "scratch": {"size": "10Gi", "storageClassName": "fast"},
+        }
+    )
+    job = backup(runner=runner)
+    pod = pod_of(job)
+    assert job["spec"]["template"]["metadata"]["annotations"] == {"a/b": "c"}
+    assert (pod["nodeSelector"], pod["serviceAccountName"]) == ({"disk": "fast"}, "irsa")
+    assert pod["tolerations"] == [{"key": "backup", "operator": "Exists"}]
+    (scratch,) = [volume for volume in pod["volumes"] if volume["name"] == "scratch"]
+    claim = scratch["ephemeral"]["volumeClaimTemplate"]["spec"]
+    assert (claim["storageClassName"], claim["resources"]["requests"]["storage"]) == ("fast", "10Gi")
+
+
+def test_what_a_job_was_made_with_can_be_read_back() -> None:
+    manifest = backup(retries=4)
+    manifest["metadata"] |= {"uid": "job-uid", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    job = job_of(manifest)
+    assert JobSettings.model_validate_json(job.settings).retries == 4
+    assert BackupTask.model_validate_json(job.task).target == "kb"
+    assert (job.target, job.component, job.owner_uid) == ("kb", "Backup", "run-uid")
+
+
+def test_same_input_gives_the_same_job() -> None:
+    assert json.dumps(backup()) == json.dumps(backup())
+
+
+def test_config_names_the_variable_that_is_wrong() -> None:
+    with pytest.raises(ConfigError, match="HOLDFAST_RESYNC='soon'"):
+        Config.from_environment({"HOLDFAST_RESYNC": "soon"})
+    config = Config.from_environment({"HOLDFAST_IMAGE_PREFIX": "r.example.com/h/", "HOLDFAST_IMAGE_TAG": "2"})
+    assert config.operator_image == "r.example.com/h/operator:2"

@@ -1,0 +1,210 @@
+"""A run's phases as tables: what is seen, and what follows."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.run import BackupRun, Failure, RunPhase, Source, TargetPhase
+from holdfast.domain import lifecycle
+from holdfast.domain.labels import MISSED
+from holdfast.domain.step import Step
+from holdfast.domain.workload import Complaint, Job, Observation
+from holdfast.protocol import BackupResult, CommitResult, StoredArtifact
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+START = timedelta(minutes=2)
+SHA = "a" * 64
+JOB = Job("j", "ns", "ju", "ru", "t", "Backup", "", "", NOW)
+REDIS = {"service": {"name": "redis", "port": 1}}
+PLACES = [
+    {"name": "one", "s3": {"bucket": "backups"}},
+    {"name": "two", "s3": {"bucket": "more"}, "required": False},
+]
+
+
+def policy(**fields: Any) -> BackupPolicy:
+    spec = {"targets": [{"name": n, "redis": REDIS} for n in ("a", "b")], "destinations": PLACES} | fields
+    metadata = {"name": "p", "namespace": "ns", "uid": "pu", "generation": 4}
+    return BackupPolicy.model_validate({"kind": "BackupPolicy", "metadata": metadata, "spec": spec})
+
+
+def run(trigger: str = "Manual", cancel: bool = False, **annotations: str) -> BackupRun:
+    spec: dict[str, Any] = {"policyRef": {"name": "p"}, "trigger": trigger, "cancel": cancel}
+    metadata = {"name": "r", "namespace": "ns", "uid": "ru", "generation": 1, "annotations": annotations}
+    return BackupRun.model_validate({"kind": "BackupRun", "metadata": metadata, "spec": spec})
+
+
+def running() -> BackupRun:
+    begun = run()
+    return begun.model_copy(update={"status": lifecycle.admit(begun, policy(), None, NOW).status})
+
+
+def good(*destinations: str) -> Observation:
+    result = BackupResult(
+        snapshot_time=NOW, source=Source(address="redis:1"), contents={"keys": 1}, plain_bytes=9,
+        size_bytes=5, artifacts=(StoredArtifact(name="x/d.zst", size_bytes=5, sha256=SHA),), manifest_sha256=SHA,
+        destinations=destinations or ("one", "two"),
+    )  # fmt: skip
+    return Observation(JOB, 1, NOW, NOW + timedelta(seconds=5), result=result)
+
+
+def bad(reason: str = "Broken") -> Observation:
+    return Observation(JOB, 1, NOW, NOW, failed=True, failure=Failure(reason=reason, message="is broken"))
+
+
+GOING = Observation(JOB, 1, NOW, running_pod="p")
+RETRIED = Observation(JOB, 2, NOW, failure=Failure(reason="Unreachable"), running_pod="p")
+STUCK = Observation(JOB, 1, complaint=Complaint("FailedMount", "no secret x"), waiting_since=NOW - START)
+STARTING = Observation(JOB, 1, complaint=Complaint("FailedMount", "no secret x"), waiting_since=NOW)
+
+
+@pytest.mark.parametrize(
+    ("subject", "of_policy", "active", "phase", "reason"),
+    [
+        (run(), policy(), None, RunPhase.RUNNING, None),
+        (run(), None, None, RunPhase.FAILED, "PolicyNotFound"),
+        (run(), policy(jitter="5m"), None, RunPhase.FAILED, "NotSupportedYet"),
+        (run(cancel=True), policy(), None, RunPhase.CANCELLED, "Cancelled"),
+        (run(), policy(), "other", RunPhase.PENDING, "WaitingForRun"),
+        (run("Schedule"), policy(), "other", RunPhase.SKIPPED, "ConcurrentRun"),
+        (run("CatchUp"), policy(), "other", RunPhase.SKIPPED, "ConcurrentRun"),
+        (run("Schedule", **{MISSED: "too late"}), policy(), None, RunPhase.MISSED, "Missed"),
+        (run("Schedule"), policy(suspend=True), None, RunPhase.RUNNING, None),
+    ],
+    ids=["starts", "no policy", "unsupported", "cancelled", "waits", "skip", "skip too", "missed", "paused"],
+)  # fmt: skip
+def test_admission(
+    subject: BackupRun,
+    of_policy: BackupPolicy | None,
+    active: str | None,
+    phase: RunPhase,
+    reason: str | None,
+) -> None:
+    step = lifecycle.admit(subject, of_policy, active, NOW)
+    assert (step.status.phase, step.status.reason) == (phase, reason)
+    assert (step.status.completion_time is not None) is phase.terminal
+
+
+def test_admission_writes_down_what_the_policy_said() -> None:
+    status = running().status
+    assert [target.name for target in status.targets] == ["a", "b"]
+    assert [destination.name for destination in status.destinations] == ["one", "two"]
+    assert status.policy_generation == 4
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "phase", "phases"),
+    [
+        (None, None, RunPhase.RUNNING, ["Pending", "Pending"]),
+        (good(), GOING, RunPhase.RUNNING, ["Succeeded", "Running"]),
+        (good(), RETRIED, RunPhase.RUNNING, ["Succeeded", "Running"]),
+        (good(), STARTING, RunPhase.RUNNING, ["Succeeded", "Running"]),
+        (good(), good(), RunPhase.COMMITTING, ["Succeeded", "Succeeded"]),
+        (good(), bad(), RunPhase.COMMITTING, ["Succeeded", "Failed"]),
+        (good(), STUCK, RunPhase.COMMITTING, ["Succeeded", "Failed"]),
+        (bad(), bad(), RunPhase.FAILED, ["Failed", "Failed"]),
+    ],
+    ids=["new", "going", "retried", "starting", "both", "one", "stuck", "none"],
+)
+def test_targets_lead_the_run(
+    a: Observation | None, b: Observation | None, phase: RunPhase, phases: list[str]
+) -> None:
+    seen = {name: each for name, each in (("a", a), ("b", b)) if each}
+    step = lifecycle.advance(running(), seen, {}, {}, START, NOW)
+    assert step.status.phase == phase
+    assert [target.phase.value for target in step.status.targets] == phases
+
+
+def test_what_holds_a_run_up_is_shown() -> None:
+    waiting = lifecycle.advance(running(), {"a": STARTING}, {}, {}, START, NOW).status
+    assert (waiting.reason, waiting.message) == ("FailedMount", "target a cannot start: no secret x")
+    assert lifecycle.advance(running(), {"a": RETRIED}, {}, {}, START, NOW).status.reason == "Retrying"
+
+
+def test_target_that_has_ended_stays_as_it_is() -> None:
+    subject = running()
+    first = lifecycle.advance(subject, {"a": good(), "b": GOING}, {}, {}, START, NOW).status
+    again = subject.model_copy(update={"status": first})
+    later = lifecycle.advance(again, {"a": bad(), "b": GOING}, {}, {}, START, NOW).status
+    assert later.targets[0] == first.targets[0]
+    assert lifecycle.advance(again, {"b": GOING}, {}, {}, START, NOW).status.targets[0] == first.targets[0]
+
+
+def test_job_that_was_seen_and_is_gone_fails_its_target() -> None:
+    subject = running()
+    seen = lifecycle.advance(subject, {"a": GOING, "b": GOING}, {}, {}, START, NOW).status
+    later = lifecycle.advance(subject.model_copy(update={"status": seen}), {"b": GOING}, {}, {}, START, NOW)
+    failure = later.status.targets[0].failure
+    assert failure is not None
+    assert failure.reason == "JobDeleted"
+
+
+def committing(*targets: Observation) -> BackupRun:
+    subject = running()
+    seen = dict(zip(("a", "b"), targets, strict=True))
+    step = lifecycle.advance(subject, seen, {}, {}, START, NOW)
+    assert step.status.phase is RunPhase.COMMITTING
+    return subject.model_copy(update={"status": step.status})
+
+
+def committed(*destinations: str, **missing: str) -> Observation:
+    result = CommitResult(
+        verified_bytes=10, recovery_point=NOW, skew_seconds=3, size_bytes=10, destinations=destinations,
+        missing=missing,
+    )  # fmt: skip
+    return Observation(JOB, 1, NOW, NOW, result=result)
+
+
+@pytest.mark.parametrize(
+    ("targets", "seen", "phase", "reason", "copies"),
+    [
+        ((good(), good()), None, RunPhase.COMMITTING, None, None),
+        ((good(), good()), GOING, RunPhase.COMMITTING, None, None),
+        ((good(), good()), committed("one", "two"), RunPhase.SUCCEEDED, None, "2/2"),
+        ((good(), good()), committed("one", two="away"), RunPhase.PARTIALLY_SUCCEEDED, "CopyMissing", "1/2"),
+        ((good(), good()), committed("two", one="away"), RunPhase.FAILED, "CopyMissing", None),
+        ((good(), bad()), committed("one", "two"), RunPhase.PARTIALLY_SUCCEEDED, "Broken", "2/2"),
+        ((good(), good()), bad("ChecksumMismatch"), RunPhase.FAILED, "ChecksumMismatch", None),
+        ((good(), good()), STUCK, RunPhase.FAILED, "FailedMount", None),
+    ],
+    ids=["no job", "going", "whole", "optional", "required", "partial", "failed", "stuck"],
+)  # fmt: skip
+def test_commit_decides(
+    targets: tuple[Observation, ...],
+    seen: Observation | None,
+    phase: RunPhase,
+    reason: str | None,
+    copies: str | None,
+) -> None:
+    status = lifecycle.commit(committing(*targets), seen, START, NOW).status
+    assert (status.phase, status.reason, status.copies) == (phase, reason, copies)
+
+
+def test_nothing_but_a_commit_makes_a_run_succeed() -> None:
+    """No step before the commit's Result leads to Succeeded, whatever the targets say."""
+    steps: list[Step[Any]] = [
+        lifecycle.advance(running(), {"a": good(), "b": good()}, {}, {}, START, NOW),
+        lifecycle.commit(committing(good(), good()), good(), START, NOW),
+        lifecycle.commit(committing(good(), good()), RETRIED, START, NOW),
+    ]
+    assert {step.status.phase for step in steps} == {RunPhase.COMMITTING}
+
+
+def test_deadline_ends_the_run_at_its_second() -> None:
+    subject, limit = running(), timedelta(hours=6)
+    assert lifecycle.overdue(subject, limit, NOW + limit - timedelta(seconds=1)) is None
+    step = lifecycle.overdue(subject, limit, NOW + limit)
+    assert step is not None
+    assert (step.status.phase, step.status.reason) == (RunPhase.FAILED, "DeadlineExceeded")
+    assert all(target.phase is TargetPhase.FAILED for target in step.status.targets)
+    assert step.status.duration_seconds == 6 * 3600
+
+
+def test_cancelled_run_keeps_what_had_ended() -> None:
+    subject = running()
+    status = lifecycle.advance(subject, {"a": good(), "b": GOING}, {}, {}, START, NOW).status
+    ended = lifecycle.cancelled(subject.model_copy(update={"status": status}), NOW).status
+    assert [target.phase.value for target in ended.targets] == ["Succeeded", "Cancelled"]
+    assert ended.phase is RunPhase.CANCELLED

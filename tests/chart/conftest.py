@@ -77,15 +77,15 @@ def install(apiserver: ApiServer) -> Iterator[Callable[..., Release]]:
     def install(*values: str) -> Release:
         namespace = apiserver.create_namespace("system")
         apiserver.must("PATCH", f"/api/v1/namespaces/{namespace}", {"metadata": {"labels": RESTRICTED}})
-        flags = [f"--set={value}" for value in ("crds.keep=false", *values)]
+        flags = [f"--set={value}" for value in values]
         where = [f"--namespace={namespace}", f"--kubeconfig={apiserver.kubeconfig}"]
         # Registered first: a failed installation leaves objects behind, too.
         installed.append(namespace)
-        # A release before may have kept its definitions.
+        # The release before has kept its definitions.
         notes = helm("install", "holdfast", CHART, "--take-ownership", *where, *flags).stdout
         return Release(apiserver, namespace, notes)
 
     yield install
     for namespace in installed:
         where = [f"--namespace={namespace}", f"--kubeconfig={apiserver.kubeconfig}"]
-        helm("uninstall", "holdfast", "--ignore-not-found", "--wait", *where)
+        helm("uninstall", "holdfast", "--ignore-not-found", *where)

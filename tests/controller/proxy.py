@@ -58,6 +58,8 @@ class ApiProxy:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.treatment: Treatment = pass_on
         self.requests: list[Request] = []
+        self.refused: list[tuple[Request, int]] = []
+        """Requests that the API server itself answered with a failure."""
         self.port = 0
 
     def __enter__(self) -> Self:
@@ -76,9 +78,13 @@ class ApiProxy:
     @property
     def kubeconfig(self) -> Path:
         """The administrator's, by way of the proxy."""
-        config = json.loads(self._server.kubeconfig.read_text())
+        return self.through(self._server.kubeconfig)
+
+    def through(self, kubeconfig: Path) -> Path:
+        """The same as `kubeconfig`, by way of the proxy."""
+        config = json.loads(kubeconfig.read_text())
         config["clusters"][0]["cluster"] = {"server": f"http://127.0.0.1:{self.port}"}
-        path = self._server.folder / f"proxy-{self.port}.kubeconfig"
+        path = self._server.folder / f"{kubeconfig.stem}-{self.port}.kubeconfig"
         path.touch(0o600)
         path.write_text(json.dumps(config))
         return path
@@ -109,7 +115,10 @@ class ApiProxy:
         self.requests.append(request)
 
         async def passes() -> web.StreamResponse:
-            return await self._forward(incoming)
+            answer = await self._forward(incoming)
+            if answer.status >= 400:
+                self.refused.append((request, answer.status))
+            return answer
 
         return await self.treatment(request, passes)
 

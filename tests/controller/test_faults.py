@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -26,24 +27,24 @@ def _operator_behind(
 
 
 def _refusing(status: int, reason: str) -> Treatment:
-    """Refuse every third request that is no watch."""
-    numbers = itertools.count()
+    """Refuse every eighth request that is no watch, on average."""
+    chance = random.Random(status)
 
     async def treat(request: Request, passes: Passes) -> web.StreamResponse:
-        return refuse(status, reason) if not request.watch and next(numbers) % 3 == 0 else await passes()
+        broken = not request.watch and chance.random() < 1 / 8
+        return refuse(status, reason) if broken else await passes()
 
     return treat
 
 
 def _dropping() -> Treatment:
-    """Close the connection on every third request, before or after it has had its effect."""
-    numbers = itertools.count()
+    """Close the connection on every eighth request on average, before or after it has had its effect."""
+    chance = random.Random(8)
 
     async def treat(request: Request, passes: Passes) -> web.StreamResponse:
-        number = next(numbers)
-        if request.watch or number % 3:
+        if request.watch or chance.random() > 1 / 8:
             return await passes()
-        if number % 2:
+        if chance.random() < 0.5:
             await passes()
         raise ConnectionResetError
 

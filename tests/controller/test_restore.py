@@ -92,7 +92,7 @@ def test_latest_means_the_newest_run_that_holds_the_targets(backed_up: Namespace
     [
         ({"source": {"runRef": {"name": "absent"}}}, "RunNotFound", "absent"),
         ({"source": {"policyRef": {"name": "other"}}}, "NoRun", "other"),
-        ({"source": {"policyRef": {"name": "chatbot", "notAfter": "2020-01-01T00:00:00Z"}}}, "NoRun", "2026-01-02"),
+        ({"source": {"policyRef": {"name": "chatbot", "notAfter": "2020-01-01T00:00:00Z"}}}, "NoRun", "2026"),
         (RUN_REF | {"targets": [{"name": "absent", "redis": {}}]}, "TargetNotFound", "sessions"),
         (RUN_REF | {"targets": [{"name": "sessions", "chroma": {}}]}, "EngineMismatch", "redis"),
         (RUN_REF | {"mode": "Sandbox"}, "NotSupportedYet", "Sandbox"),

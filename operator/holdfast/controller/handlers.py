@@ -80,3 +80,6 @@ async def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.watching.connect_timeout = 10
     settings.queueing.worker_limit = 20
     settings.networking.request_timeout = 30
+    # By default a right that is missing, as that to list namespaces is where only some are watched, is asked
+    # for nine times in a minute before anything is watched. Whatever else fails is begun anew as a whole.
+    settings.networking.error_backoffs = (0.5,)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import sys
 import time
 from collections.abc import Coroutine
@@ -27,6 +28,7 @@ from holdfast.controller.services.restores import Restores
 from holdfast.controller.services.runs import Runs
 
 _log = logging.getLogger(__name__)
+_REWATCH_SECONDS = 2.0
 
 
 def run(config: Config) -> None:
@@ -49,17 +51,40 @@ async def _run(config: Config) -> None:
         RestoreRequest.plural: Restores(context).reconcile,
     }
     resync = Resync(cluster, queue, health, config.resync.total_seconds())
-    watches = kopf.operator(
-        registry=handlers.register(queue.add, health),
-        standalone=True,
-        clusterwide=not config.namespaces,
-        namespaces=config.namespaces,
-        liveness_endpoint=f"http://0.0.0.0:{config.liveness_port}/healthz",
-    )
     try:
-        await _first_of(queue.run(), scheduler.run(), resync.run(), watches)
+        await _first_of(queue.run(), scheduler.run(), resync.run(), _watch(queue, health, config))
     finally:
         await cluster.close()
+
+
+async def _watch(queue: Queue, health: Health, config: Config) -> None:
+    """Run kopf until SIGTERM. Should it fail, as it does by a 410 in its own watch, it is begun anew."""
+    while True:
+        try:
+            await kopf.operator(
+                registry=handlers.register(queue.add, health),
+                standalone=True,
+                clusterwide=not config.namespaces,
+                namespaces=config.namespaces,
+                liveness_endpoint=f"http://0.0.0.0:{config.liveness_port}/healthz",
+            )
+        except Exception:  # noqa: BLE001 watches are hints: without them the resync goes on
+            _log.exception("the watches failed and are begun anew in %.0f s", _REWATCH_SECONDS)
+            if await _told_to_stop_within(_REWATCH_SECONDS):
+                return
+        else:
+            return
+
+
+async def _told_to_stop_within(seconds: float) -> bool:
+    """Wait; whether SIGTERM came, which kopf's handler is still there for and no longer acts upon."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    try:
+        async with asyncio.timeout(seconds):
+            return await stop.wait()
+    except TimeoutError:
+        return False
 
 
 async def _first_of(*loops: Coroutine[Any, Any, None]) -> None:

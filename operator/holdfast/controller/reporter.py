@@ -1,5 +1,6 @@
 """Tell what has happened as Kubernetes events, each once, however often a step is repeated."""
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -7,9 +8,11 @@ from datetime import datetime
 from holdfast.api.base import format_time
 from holdfast.api.meta import API_VERSION, Resource
 from holdfast.controller.cluster import Cluster
+from holdfast.controller.errors import ForbiddenError, InvalidError
 from holdfast.domain.naming import event_name
 from holdfast.domain.step import Notice
 
+_log = logging.getLogger(__name__)
 _MAX_MESSAGE = 1024
 _REMEMBERED = 4096
 
@@ -33,7 +36,11 @@ class Reporter:
             name = event_name(resource.metadata.name, uid, notice.reason, notice.subject)
             if (uid, name) in self._told:
                 continue
-            await self._cluster.create_event(self._event(resource, notice, name))
+            try:
+                await self._cluster.create_event(self._event(resource, notice, name))
+            except (ForbiddenError, InvalidError) as error:
+                # An event only tells: a namespace that takes none must not keep a backup from going on.
+                _log.warning("event %s: %s", notice.reason, error)
             self._told[uid, name] = None
             if len(self._told) > _REMEMBERED:
                 self._told.popitem(last=False)

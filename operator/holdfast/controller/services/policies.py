@@ -1,4 +1,7 @@
-"""Reconcile a BackupPolicy: make the runs of due slots, keep its status true, prune its history."""
+"""Reconcile a BackupPolicy: make the runs of due slots, keep its status true, prune its history.
+
+Runs belong to no policy: deleting a policy deletes neither its runs nor what they have stored.
+"""
 
 import logging
 from datetime import datetime

@@ -181,6 +181,14 @@ def test_a_newer_server_is_refused() -> None:
         checks.server_not_newer(identity, 17)
 
 
+def test_an_older_server_is_told() -> None:
+    identity = Identity("Primary", "15.18", 15, None)
+    assert list(checks.server_is_older(identity, 15)) == []
+    (note,) = checks.server_is_older(identity, 17)
+    assert note.warning
+    assert "set majorVersion: 15" in note.message
+
+
 def test_a_table_that_stays_locked(database: str, source_server: TestServer, runner: Runner) -> None:
     """Someone holds a table exclusively: the backup waits, and goes on when the table is free."""
     with source_server.connect(database) as other:

@@ -59,6 +59,7 @@ class _Backup:
         self.chosen = source.choose(self.primary, self.standby, self.spec.standby, self.spec.databases or ())
         self.notes += self.chosen.notes
         checks.server_not_newer(self.chosen.identity, self.client_major)
+        self.notes += checks.server_is_older(self.chosen.identity, self.client_major)
         databases = self._reading(self._databases)
         self._reading(self._dump_globals)
         dumped = [self._reading(lambda name=name: self._dump(name)) for name in databases]  # type: ignore[misc]

@@ -42,6 +42,18 @@ def server_not_newer(identity: Identity, client_major: int) -> None:
         )
 
 
+def server_is_older(identity: Identity, client_major: int) -> Iterator[Note]:
+    """Tell that pg_dump is newer than the server: PostgreSQL promises no restore to a server that old."""
+    if identity.major < client_major:
+        yield Note(
+            reason="ServerOlderThanClient",
+            message=f"the server is PostgreSQL {identity.version}: set majorVersion: {identity.major}, as "
+            f"a dump by version {client_major} may hold what a server of {identity.major} refuses, such as "
+            "subscriptions",
+            warning=True,
+        )
+
+
 def long_transactions(connection: Connection, age: timedelta = LONG_TRANSACTION) -> Iterator[Note]:
     """Transactions open for longer than `age`, as far as the role may see them; never their query."""
     for (text,) in connection.execute(_LONG_TRANSACTIONS, {"age": age}):

@@ -31,7 +31,7 @@ def commands(
     return [
         [*restore, "--file=-"],
         ["sed", _WITHOUT_TRANSACTION_TIMEOUT],
-        [*psql, "--set=ON_ERROR_STOP=1", f"--dbname={target}"],
+        [*psql, "--set=ON_ERROR_STOP=1", "--file=-", f"--dbname={target}"],
     ]
 
 

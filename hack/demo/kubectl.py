@@ -24,7 +24,9 @@ class Kubectl:
             self._command(*arguments), env=self._environment(), input=stdin, text=True, capture_output=True
         )
         if done.returncode != 0:
-            raise subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr)
+            error = subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr)
+            error.add_note(done.stderr)
+            raise error
         return done.stdout
 
     def show(self, *arguments: str) -> None:

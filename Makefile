@@ -20,6 +20,7 @@ help: ## List what there is
 demo: deploy venv ## The whole story on the local cluster: backup, disaster, restore, comparison
 	@.venv/bin/python -m hack.demo
 
+test: PG_MAJORS = 15 17
 test: venv lint verify deploy ## Everything: style, types, layers, then every test, on the local cluster too
 	@.venv/bin/pytest --cluster-name=$(CLUSTER) --keep-cluster --kubeconfig=$(CLUSTER_KUBECONFIG) \
 		--kind-bin="$$(hack/choose-kind)" --kind-kubectl-bin="$$(hack/tool kubectl)" $(PYTEST_FLAGS)

@@ -44,7 +44,8 @@ def running() -> BackupRun:
 def good(*destinations: str) -> Observation:
     result = BackupResult(
         snapshot_time=NOW, source=Source(address="redis:1"), contents={"keys": 1}, plain_bytes=9,
-        size_bytes=5, artifacts=(StoredArtifact(name="x/d.zst", size_bytes=5, sha256=SHA),), manifest_sha256=SHA,
+        size_bytes=5, artifacts=(StoredArtifact(name="x/d.zst", size_bytes=5, sha256=SHA),),
+        manifest_sha256=SHA,
         destinations=destinations or ("one", "two"),
     )  # fmt: skip
     return Observation(JOB, 1, NOW, NOW + timedelta(seconds=5), result=result)

@@ -26,6 +26,7 @@ test: venv lint verify deploy ## Everything: style, types, layers, then every te
 		--kind-bin="$$(hack/choose-kind)" --kind-kubectl-bin="$$(hack/tool kubectl)" $(PYTEST_FLAGS)
 
 venv: ## Install the pinned Python packages into .venv
+	@hack/prerequisites
 	@hack/venv
 
 lock: venv ## Pin every dependency anew from pyproject.toml, with hashes

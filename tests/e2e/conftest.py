@@ -110,7 +110,7 @@ def holdfast(kind_cluster: KindCluster) -> Iterator[Kubectl]:
     yield kubectl
     log = kubectl("logs", "deployment/holdfast", "--tail=-1")
     assert "Traceback" not in log, "the operator's log has a traceback"
-    assert "403" not in log, "the operator lacks a permission"
+    assert "Forbidden" not in log, "the operator lacks a permission"
 
 
 @pytest.fixture(scope="module")

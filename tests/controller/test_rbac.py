@@ -64,8 +64,7 @@ def test_the_charts_rights_are_enough(
     forbidden = {
         f"{request.method} {request.path}" for request, status in proxy.refused if status in (401, 403)
     }
-    # Where only some namespaces are watched, kopf asks for all and makes do with those that it was given.
-    assert forbidden == ({"GET /api/v1/namespaces"} if watched else set())
+    assert forbidden == set()
     assert {request.method for request in proxy.requests} >= {"GET", "POST", "PUT", "PATCH", "DELETE"}
     assert [request for request in proxy.requests if "/secrets" in request.path] == []
 

@@ -7,7 +7,7 @@ What it may do, all that the operator's role has to grant (watches are kopf's):
 - holdfast.dev backupruns/finalizers, restorerequests/finalizers: update (for blockOwnerDeletion)
 - batch jobs: get, list, watch, create, delete, patch
 - core pods: list; pods/log: get; events: list, create
-- apiextensions customresourcedefinitions and core namespaces: list, watch
+- apiextensions customresourcedefinitions and core namespaces: list, watch (by kopf, cluster-wide)
 """
 
 import asyncio

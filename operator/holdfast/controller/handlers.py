@@ -74,12 +74,13 @@ def _login(**kwargs: Any) -> Any:
 
 async def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.posting.enabled = False
+    # Watches that failed are begun anew; by default kopf would kill the process ten minutes later.
+    settings.process.ultimate_exiting_timeout = None
     # A watch that the server has not ended by then is dead, whatever the connection says.
     settings.watching.server_timeout = 240
     settings.watching.client_timeout = 300
     settings.watching.connect_timeout = 10
     settings.queueing.worker_limit = 20
     settings.networking.request_timeout = 30
-    # By default a right that is missing, as that to list namespaces is where only some are watched, is asked
-    # for nine times in a minute before anything is watched. Whatever else fails is begun anew as a whole.
-    settings.networking.error_backoffs = (0.5,)
+    # Seconds between attempts: kopf as a whole fails when they are used up, so they last for ten minutes.
+    settings.networking.error_backoffs = (1, 1, 2, 3, 5, 8, 13, 21, *[30] * 18)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
@@ -29,6 +30,7 @@ from holdfast.controller.services.runs import Runs
 
 _log = logging.getLogger(__name__)
 _REWATCH_SECONDS = 2.0
+_STOP_SECONDS = 5.0
 
 
 def run(config: Config) -> None:
@@ -51,40 +53,45 @@ async def _run(config: Config) -> None:
         RestoreRequest.plural: Restores(context).reconcile,
     }
     resync = Resync(cluster, queue, health, config.resync.total_seconds())
+    stop = asyncio.Event()
+    _stop_on_signals(stop)
+    watches = _watch(queue, health, config, stop)
     try:
-        await _first_of(queue.run(), scheduler.run(), resync.run(), _watch(queue, health, config))
+        await _first_of(_until(stop), queue.run(), scheduler.run(), resync.run(), watches)
     finally:
         await cluster.close()
 
 
-async def _watch(queue: Queue, health: Health, config: Config) -> None:
-    """Run kopf until SIGTERM. Should it fail, as it does by a 410 in its own watch, it is begun anew."""
-    while True:
+async def _watch(queue: Queue, health: Health, config: Config, stop: asyncio.Event) -> None:
+    """Run kopf. Should it fail, as it does by a 410 in its own watch, it is begun anew."""
+    while not stop.is_set():
         try:
-            await kopf.operator(
+            ours = asyncio.all_tasks()
+            theirs = await kopf.spawn_tasks(
                 registry=handlers.register(queue.add, health),
                 standalone=True,
                 clusterwide=not config.namespaces,
                 namespaces=config.namespaces,
                 liveness_endpoint=f"http://0.0.0.0:{config.liveness_port}/healthz",
+                stop_flag=stop,
             )
+            # kopf has taken the signals for itself, and would keep them when it has failed.
+            _stop_on_signals(stop)
+            await kopf.run_tasks(theirs, ignored=ours)
         except Exception:  # noqa: BLE001 watches are hints: without them the resync goes on
             _log.exception("the watches failed and are begun anew in %.0f s", _REWATCH_SECONDS)
-            if await _told_to_stop_within(_REWATCH_SECONDS):
-                return
+            await asyncio.sleep(_REWATCH_SECONDS)
         else:
             return
 
 
-async def _told_to_stop_within(seconds: float) -> bool:
-    """Wait; whether SIGTERM came, which kopf's handler is still there for and no longer acts upon."""
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    try:
-        async with asyncio.timeout(seconds):
-            return await stop.wait()
-    except TimeoutError:
-        return False
+async def _until(stop: asyncio.Event) -> None:
+    await stop.wait()
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
 async def _first_of(*loops: Coroutine[Any, Any, None]) -> None:
@@ -92,12 +99,17 @@ async def _first_of(*loops: Coroutine[Any, Any, None]) -> None:
     tasks = [asyncio.create_task(loop) for loop in loops]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
+        _, hanging = await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+        if hanging:
+            # Seen with kopf after a watch of its own had failed. Nothing here has to be finished first.
+            _log.warning("ends without what does not stop: %s", hanging)
+            logging.shutdown()
+            os._exit(1)
 
 
 def _now() -> datetime:

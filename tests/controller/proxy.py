@@ -123,7 +123,7 @@ class ApiProxy:
         return await self.treatment(request, passes)
 
     async def _forward(self, incoming: web.Request) -> web.StreamResponse:
-        headers: dict[str, Any] = {
+        headers: dict[str, Any] = {"Accept-Encoding": "identity"} | {
             name: incoming.headers[name]
             for name in ("Authorization", "Content-Type", "Accept")
             if name in incoming.headers

@@ -235,7 +235,9 @@ def test_run_of_the_same_name_starts_afresh(namespace: Namespace, kubelet: Kubel
     namespace.policy()
     kubelet.behave(namespace.name, "sessions", Runs())
     namespace.run("now")
-    namespace.wait_phase("BackupRun", "now", "Running")
+    wait_for(
+        "its pod to run", lambda: [p for p in namespace.items("Pod") if p["status"]["phase"] == "Running"]
+    )
     namespace.delete("BackupRun", "now")
     namespace.run("now")
     namespace.wait_phase("BackupRun", "now", "Succeeded")

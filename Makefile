@@ -6,6 +6,7 @@ SHELL := /bin/bash
 PG_MAJORS ?= 17
 # More arguments for pytest: make test PYTEST_FLAGS='-m "not cluster" -x'
 PYTEST_FLAGS ?=
+export HOLDFAST_FAULT_ROUNDS ?= 7
 # More arguments for `helm upgrade`: make deploy DEPLOY_FLAGS='--set operator.logLevel=DEBUG'
 DEPLOY_FLAGS ?=
 

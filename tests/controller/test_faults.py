@@ -9,10 +9,12 @@ from collections.abc import Iterator
 import pytest
 from aiohttp import web
 from tests.apiserver import ApiServer
-from tests.controller.client import Namespace, wait_for
+from tests.controller.client import Client, Namespace, wait_for
 from tests.controller.kubelet import Kubelet
 from tests.controller.process import Nursery, Operator
 from tests.controller.proxy import ApiProxy, Passes, Request, Treatment, pass_on, refuse
+
+from holdfast.domain.naming import job_name
 
 
 @contextlib.contextmanager
@@ -157,3 +159,20 @@ async def _refusing_all(request: Request, passes: Passes) -> web.StreamResponse:
 
 def _lists(proxy: ApiProxy, since: int) -> int:
     return sum(each.path.endswith("/backuppolicies") and not each.watch for each in proxy.requests[since:])
+
+
+def test_job_of_somebody_else_is_left_alone(
+    control_plane: ApiServer, client: Client, operators: Nursery, kubelet: Kubelet, namespace: Namespace
+) -> None:
+    """A Job that has the name of the run's and is not the run's own."""
+    namespace.policy(targets=("a", "b"))
+    namespace.run("now")
+    name = job_name("now", namespace.get("BackupRun", "now")["metadata"]["uid"], "a")
+    container = {"name": "other", "image": "other"}
+    template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
+    foreign = {"metadata": {"name": name}, "spec": {"suspend": True, "template": template}}
+    client.must("POST", f"/apis/batch/v1/namespaces/{namespace.name}/jobs", foreign)
+    with _operator_behind(control_plane, operators, namespace, pass_on):
+        status = namespace.wait_phase("BackupRun", "now", "PartiallySucceeded", "Succeeded", "Failed")
+    assert (status["phase"], status["reason"]) == ("PartiallySucceeded", "JobNameTaken")
+    assert namespace.get("Job", name)["spec"]["template"]["spec"]["containers"][0]["image"] == "other"

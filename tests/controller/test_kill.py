@@ -109,6 +109,7 @@ def test_killed_at_every_write(
             if operator.running:
                 break
             assert kill.dead.is_set(), "the operator ended by itself"
+            assert len(kill.killed_at) < 60, f"every repetition writes something new: {kill.killed_at[-3:]}"
             kill.dead.clear()
             operator.start()
     _check(namespace, watcher)

@@ -126,7 +126,8 @@ def test_complaint_of_a_pod_that_does_not_start(
     found = seen(job(active=1), pod(**fields), complaints=complaints)
     assert (found.complaint.reason if found.complaint else None) == reason
     late = NOW + timedelta(minutes=2)
-    assert cannot_start(found, late, timedelta(minutes=2)) is (reason is not None)
+    failure = cannot_start(found, late, timedelta(minutes=2))
+    assert (failure and failure.reason) == reason
     assert not cannot_start(found, late - timedelta(seconds=1), timedelta(minutes=2))
 
 

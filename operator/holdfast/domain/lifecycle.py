@@ -1,7 +1,8 @@
 """How a BackupRun goes from phase to phase. Pure: facts and `now` come in, the next status goes out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from holdfast.api.conditions import Status, set_condition
 from holdfast.api.destination import Destination
@@ -21,6 +22,7 @@ from holdfast.domain.labels import MISSED
 from holdfast.domain.naming import artifact_uri, job_name
 from holdfast.domain.step import Notice, Step, describe, seconds_between, updated
 from holdfast.domain.support import policy_not_supported_yet
+from holdfast.domain.targets import JobFacts, advance_targets, cancel, fail, failures, held_up
 from holdfast.domain.workload import Observation, cannot_start
 from holdfast.protocol import BackupResult, CommitResult
 
@@ -83,87 +85,21 @@ def advance(
     now: datetime,
 ) -> RunStep:
     """A Running run: take in what its Jobs have come to, and why some could not be made (`broken`)."""
-    advanced = [
-        _fail(target, broken[target.name], now)
-        if target.name in broken
-        else _advance_target(
-            run, target, targets.get(target.name), progress.get(target.name), start_deadline, now
-        )
-        for target in run.status.targets
-    ]
-    statuses = tuple(status for status, _ in advanced)
-    notices = tuple(notice for _, told in advanced for notice in told)
+    facts = JobFacts(targets, broken, progress, start_deadline)
+    statuses, notices = advance_targets(run.status.targets, facts, partial(_succeed, run), now)
     status = updated(run.status, targets=statuses, reason=None, message=None)
     if all(target.phase.terminal for target in statuses):
         return _targets_ended(run, status, notices, now)
-    reason, message = running_message(statuses, targets)
+    reason, message = held_up(statuses, targets)
     return Step(updated(status, reason=reason, message=message), notices)
 
 
-def running_message(
-    statuses: Iterable[TargetStatus], observations: Mapping[str, Observation]
-) -> tuple[str | None, str | None]:
-    """What holds a running Job up at the moment: reason and message, if anything does."""
-    for target in statuses:
-        seen = observations.get(target.name)
-        if target.phase.terminal or seen is None:
-            continue
-        if seen.complaint is not None:
-            complaint = seen.complaint
-            return complaint.reason, f"target {target.name} cannot start: {complaint.message}"
-        if seen.failure is not None:
-            message = f"target {target.name} is tried again: {describe(seen.failure)}"
-            return "Retrying", message
-    return None, None
-
-
-def _advance_target(
-    run: BackupRun,
-    target: TargetStatus,
-    seen: Observation | None,
-    progress: Progress | None,
-    start_deadline: timedelta,
-    now: datetime,
-) -> tuple[TargetStatus, tuple[Notice, ...]]:
-    if target.phase.terminal or (seen is None and target.phase is TargetPhase.PENDING):
-        return target, ()
-    if seen is None:
-        failure = Failure(reason="JobDeleted", message=f"somebody deleted its Job {target.job}")
-        return _fail(target, failure, now)
-    notices = tuple(
-        Notice(
-            note.reason,
-            f"target {target.name}: {note.message}",
-            f"{target.name}/{note.message}",
-            note.warning,
-        )
-        for note in seen.notes
-    )
-    warnings = tuple(dict.fromkeys((*target.warnings, *(n.message for n in seen.notes if n.warning))))
-    target = updated(
-        target, attempts=seen.attempts, start_time=seen.started, failure=seen.failure, warnings=warnings
-    )
-    if isinstance(seen.result, BackupResult):
-        target, told = _succeed(run, target, seen, seen.result, now)
-        return target, (*notices, told)
-    if seen.failed:
-        failed, told_failed = _fail(target, seen.failure, seen.ended or now)
-        return failed, (*notices, *told_failed)
-    if cannot_start(seen, now, start_deadline):
-        assert seen.complaint is not None
-        failure = Failure(reason=seen.complaint.reason, message=seen.complaint.message)
-        failed, told_failed = _fail(target, failure, now)
-        return failed, (*notices, *told_failed)
-    return updated(target, phase=TargetPhase.RUNNING, progress=progress or target.progress), notices
-
-
 def _succeed(
-    run: BackupRun, target: TargetStatus, seen: Observation, result: BackupResult, now: datetime
+    run: BackupRun, target: TargetStatus, seen: Observation, now: datetime
 ) -> tuple[TargetStatus, Notice]:
-    warnings = target.warnings
-    if seen.failure is not None:
-        warnings = (*warnings, f"an earlier attempt failed: {describe(seen.failure)}")
-    warnings = (*warnings, *(f"destination {name}: {why}" for name, why in result.missing.items()))
+    result = seen.result
+    assert isinstance(result, BackupResult)
+    missing = (f"destination {name}: {why}" for name, why in result.missing.items())
     status = updated(
         target,
         phase=TargetPhase.SUCCEEDED,
@@ -175,7 +111,7 @@ def _succeed(
         manifest_sha256=result.manifest_sha256,
         artifacts=_artifacts(run, target.name, result),
         failure=None,
-        warnings=warnings,
+        warnings=(*target.warnings, *missing),
     )
     counted = ", ".join(f"{count} {kind}" for kind, count in result.contents.items())
     message = (
@@ -207,32 +143,14 @@ def _artifacts(run: BackupRun, target: str, result: BackupResult) -> tuple[Artif
     return found[:MAX_ARTIFACTS]
 
 
-def _fail(
-    target: TargetStatus, failure: Failure | None, ended: datetime
-) -> tuple[TargetStatus, tuple[Notice, ...]]:
-    status = updated(target, phase=TargetPhase.FAILED, completion_time=ended, progress=None, failure=failure)
-    why = describe(failure) if failure else "for no known reason"
-    return status, (Notice("TargetFailed", f"target {target.name}: {why}", target.name, warning=True),)
-
-
 def _targets_ended(
     run: BackupRun, status: BackupRunStatus, notices: tuple[Notice, ...], now: datetime
 ) -> RunStep:
     if any(target.phase is TargetPhase.SUCCEEDED for target in status.targets):
         return Step(updated(status, phase=RunPhase.COMMITTING), notices)
-    reason, message = _targets_failed(status.targets)
+    reason, message = failures(status.targets)
     step = end(run, status, RunPhase.FAILED, reason, message, now)
     return Step(step.status, (*notices, *step.notices))
-
-
-def _targets_failed(targets: Iterable[TargetStatus]) -> tuple[str, str]:
-    failures = [
-        (t.name, t.failure or Failure(reason=t.phase))
-        for t in targets
-        if t.phase is not TargetPhase.SUCCEEDED
-    ]
-    message = "; ".join(f"target {name}: {describe(failure)}" for name, failure in failures)
-    return failures[0][1].reason, message
 
 
 def commit(run: BackupRun, seen: Observation | None, start_deadline: timedelta, now: datetime) -> RunStep:
@@ -247,8 +165,7 @@ def commit(run: BackupRun, seen: Observation | None, start_deadline: timedelta, 
         step = _committed(run, seen.result, now)
     elif seen.failed and seen.failure is not None:
         step = commit_failed(run, seen.failure, now)
-    elif cannot_start(seen, now, start_deadline) and seen.complaint is not None:
-        failure = Failure(reason=seen.complaint.reason, message=seen.complaint.message)
+    elif (failure := cannot_start(seen, now, start_deadline)) is not None:
         step = commit_failed(run, failure, now)
     else:
         step = Step(_committing(run.status, seen))
@@ -296,7 +213,7 @@ def _outcome(
     status: BackupRunStatus, destinations: Sequence[Destination], result: CommitResult
 ) -> tuple[RunPhase, str | None, str]:
     if any(target.phase is not TargetPhase.SUCCEEDED for target in status.targets):
-        reason, message = _targets_failed(status.targets)
+        reason, message = failures(status.targets)
         return RunPhase.PARTIALLY_SUCCEEDED, reason, message
     missing = [d.name for d in destinations if d.name not in result.destinations]
     if missing:
@@ -317,7 +234,7 @@ def overdue(run: BackupRun, active_deadline: timedelta, now: datetime) -> RunSte
     message = f"not done within activeDeadline ({limit})"
     failure = Failure(reason="DeadlineExceeded", message=message)
     targets = tuple(
-        target if target.phase.terminal else _fail(target, failure, now)[0] for target in run.status.targets
+        target if target.phase.terminal else fail(target, failure, now)[0] for target in run.status.targets
     )
     status = updated(run.status, targets=targets)
     return end(run, status, RunPhase.FAILED, "DeadlineExceeded", message, now)
@@ -330,12 +247,7 @@ def cancelling(status: BackupRunStatus) -> BackupRunStatus:
 
 def cancelled(run: BackupRun, now: datetime) -> RunStep:
     """A run that was cancelled and whose pods are gone."""
-    targets = tuple(
-        target if target.phase.terminal
-        else updated(target, phase=TargetPhase.CANCELLED, completion_time=now, progress=None)
-        for target in run.status.targets
-    )  # fmt: skip
-    status = updated(run.status, targets=targets)
+    status = updated(run.status, targets=cancel(run.status.targets, now))
     return end(run, status, RunPhase.CANCELLED, "Cancelled", "cancelled by spec.cancel", now)
 
 

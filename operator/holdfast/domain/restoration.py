@@ -18,6 +18,7 @@ from holdfast.api.restore import (
 from holdfast.api.run import BackupRun, Failure, Progress, RunPhase, TargetPhase
 from holdfast.domain.naming import job_name, run_path
 from holdfast.domain.step import Notice, Step, describe, seconds_between, updated
+from holdfast.domain.targets import JobFacts, advance_targets, cancel, failures, held_up
 from holdfast.domain.workload import Observation, cannot_start
 from holdfast.protocol import FoundTarget, LookupResult, RestoreResult, StoredRun
 
@@ -212,15 +213,9 @@ def advance(
     now: datetime,
 ) -> RestoreStep:
     """A Running request: take in what its Jobs have come to, and why Jobs could not be made (`broken`)."""
-    advanced = [
-        _fail(target, broken[target.name], now)
-        if target.name in broken
-        else _advance_target(target, targets.get(target.name), progress.get(target.name), start_deadline, now)
-        for target in request.status.targets
-    ]
-    statuses = tuple(status for status, _ in advanced)
-    notices = tuple(notice for _, told in advanced for notice in told)
-    reason, message = _held_up(statuses, targets)
+    facts = JobFacts(targets, broken, progress, start_deadline)
+    statuses, notices = advance_targets(request.status.targets, facts, _succeed, now)
+    reason, message = held_up(statuses, targets)
     status = updated(request.status, targets=statuses, reason=reason, message=message)
     if not all(target.phase.terminal for target in statuses):
         return Step(status, notices)
@@ -229,64 +224,11 @@ def advance(
     return Step(step.status, (*notices, *step.notices))
 
 
-def _held_up(
-    statuses: Iterable[RestoreTargetStatus], observations: Mapping[str, Observation]
-) -> tuple[str | None, str | None]:
-    for target in statuses:
-        seen = observations.get(target.name)
-        if target.phase.terminal or seen is None:
-            continue
-        if seen.complaint is not None:
-            return seen.complaint.reason, f"target {target.name} cannot start: {seen.complaint.message}"
-        if seen.failure is not None:
-            return "Retrying", f"target {target.name} is tried again: {describe(seen.failure)}"
-    return None, None
-
-
-def _advance_target(
-    target: RestoreTargetStatus,
-    seen: Observation | None,
-    progress: Progress | None,
-    start_deadline: timedelta,
-    now: datetime,
-) -> tuple[RestoreTargetStatus, tuple[Notice, ...]]:
-    if target.phase.terminal or (seen is None and target.phase is TargetPhase.PENDING):
-        return target, ()
-    if seen is None:
-        failure = Failure(reason="JobDeleted", message=f"somebody deleted its Job {target.job}")
-        return _fail(target, failure, now)
-    notices = tuple(
-        Notice(
-            note.reason,
-            f"target {target.name}: {note.message}",
-            f"{target.name}/{note.message}",
-            note.warning,
-        )
-        for note in seen.notes
-    )
-    warnings = tuple(dict.fromkeys((*target.warnings, *(n.message for n in seen.notes if n.warning))))
-    target = updated(
-        target, attempts=seen.attempts, start_time=seen.started, failure=seen.failure, warnings=warnings
-    )
-    if isinstance(seen.result, RestoreResult):
-        target, told = _succeed(target, seen, seen.result, now)
-        return target, (*notices, told)
-    if seen.failed:
-        target, failed = _fail(target, seen.failure, seen.ended or now)
-        return target, (*notices, *failed)
-    if cannot_start(seen, now, start_deadline) and seen.complaint is not None:
-        failure = Failure(reason=seen.complaint.reason, message=seen.complaint.message)
-        target, failed = _fail(target, failure, now)
-        return target, (*notices, *failed)
-    return updated(target, phase=TargetPhase.RUNNING, progress=progress or target.progress), notices
-
-
 def _succeed(
-    target: RestoreTargetStatus, seen: Observation, result: RestoreResult, now: datetime
+    target: RestoreTargetStatus, seen: Observation, now: datetime
 ) -> tuple[RestoreTargetStatus, Notice]:
-    warnings = target.warnings
-    if seen.failure is not None:
-        warnings = (*warnings, f"an earlier attempt failed: {describe(seen.failure)}")
+    result = seen.result
+    assert isinstance(result, RestoreResult)
     status = updated(
         target,
         phase=TargetPhase.SUCCEEDED,
@@ -295,7 +237,6 @@ def _succeed(
         contents=result.contents,
         verification=Comparison(compared=result.compared, mismatched=result.mismatched),
         failure=None,
-        warnings=warnings,
     )
     counted = ", ".join(f"{count} {kind}" for kind, count in result.contents.items())
     message = (
@@ -303,14 +244,6 @@ def _succeed(
         f"in {result.restore_seconds:.1f} s; {result.compared} compared, {result.mismatched} differ"
     )
     return status, Notice("TargetSucceeded", message, target.name)
-
-
-def _fail(
-    target: RestoreTargetStatus, failure: Failure | None, ended: datetime
-) -> tuple[RestoreTargetStatus, tuple[Notice, ...]]:
-    status = updated(target, phase=TargetPhase.FAILED, completion_time=ended, failure=failure)
-    why = describe(failure) if failure else "for no known reason"
-    return status, (Notice("TargetFailed", f"target {target.name}: {why}", target.name, warning=True),)
 
 
 def _ended(
@@ -328,11 +261,10 @@ def _ended(
     comparison = Comparison(compared=compared, mismatched=mismatched + len(details), details=details)
     status = updated(status, verification=comparison)
     if failed:
-        failures = [(t.name, t.failure or Failure(reason=t.phase.value)) for t in failed]
-        message = "; ".join(f"target {name}: {describe(failure)}" for name, failure in failures)
+        reason, message = failures(failed)
         nothing_touched = not done and refused >= {target.name for target in failed}
         phase = RestorePhase.REFUSED if nothing_touched else RestorePhase.FAILED
-        return end(request, status, phase, failures[0][1].reason, message, now)
+        return end(request, status, phase, reason, message, now)
     if mismatched:
         message = f"{mismatched} of {compared} counts differ from the backup"
         return end(request, status, RestorePhase.FAILED, "Mismatch", message, now)
@@ -346,8 +278,7 @@ def lookup(
     """A request whose lookup Job has not succeeded, or not yet."""
     if seen.failed:
         return lookup_failed(request, seen.failure, now)
-    if cannot_start(seen, now, start_deadline) and seen.complaint is not None:
-        failure = Failure(reason=seen.complaint.reason, message=seen.complaint.message)
+    if (failure := cannot_start(seen, now, start_deadline)) is not None:
         return lookup_failed(request, failure, now)
     if seen.complaint is not None:
         message = f"the lookup Job cannot start: {seen.complaint.message}"
@@ -372,12 +303,7 @@ def refuse(request: RestoreRequest, error: RefusedError, now: datetime) -> Resto
 
 def cancelled(request: RestoreRequest, now: datetime) -> RestoreStep:
     """A request that was cancelled and whose pods are gone."""
-    targets = tuple(
-        target if target.phase.terminal
-        else updated(target, phase=TargetPhase.CANCELLED, completion_time=now)
-        for target in request.status.targets
-    )  # fmt: skip
-    status = updated(request.status, targets=targets)
+    status = updated(request.status, targets=cancel(request.status.targets, now))
     message = "cancelled by spec.cancel; what was restored until then is left as it is"
     return end(request, status, RestorePhase.CANCELLED, "Cancelled", message, now)
 

@@ -153,13 +153,15 @@ def observe(
     )  # fmt: skip
 
 
-def cannot_start(observation: Observation, now: datetime, deadline: timedelta) -> bool:
-    """Whether its pod has been unable to start for too long.
+def cannot_start(observation: Observation, now: datetime, deadline: timedelta) -> Failure | None:
+    """Why its pod has been unable to start for too long; None as long as it has not been.
 
     Only with a known reason: pulling a large image, for instance, is no failure.
     """
-    since = observation.waiting_since
-    return observation.complaint is not None and since is not None and now - since >= deadline
+    complaint, since = observation.complaint, observation.waiting_since
+    if complaint is None or since is None or now - since < deadline:
+        return None
+    return Failure(reason=complaint.reason, message=complaint.message)
 
 
 def to_be_explained(jobs: Iterable[Job], pods: Iterable[Pod]) -> dict[str, str]:

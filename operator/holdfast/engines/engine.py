@@ -31,6 +31,17 @@ class PodNeeds:
     secrets: tuple[SecretMount, ...] = ()
 
 
+def mounts(*sections: Any) -> tuple[SecretMount, ...]:
+    """The Secrets for credentials and CA: of each the one of the first section that names it."""
+    named = [section for section in sections if section is not None]
+    credentials = next((each.credentials_secret for each in named if each.credentials_secret), None)
+    tls = next((each.tls for each in named if each.tls), None)
+    found = [] if credentials is None else [SecretMount("credentials", credentials.name)]
+    if tls is not None and tls.ca_secret is not None:
+        found.append(SecretMount("ca", tls.ca_secret.name, {"ca.crt": "ca.crt"}))
+    return tuple(found)
+
+
 class Engine(ABC):
     """One engine, as the control plane sees it. Its data plane is found by name, inside its image only."""
 

@@ -1,7 +1,5 @@
 """A BackupRun from its creation to its last status, by the real operator on a real API server."""
 
-import time
-
 import pytest
 from tests.controller.client import Namespace, wait_for
 from tests.controller.kubelet import Ends, Evicted, Kubelet, Runs, Unschedulable, Waits, failed
@@ -12,11 +10,8 @@ pytestmark = pytest.mark.usefixtures("operator")
 
 def test_run_of_three_targets_succeeds(namespace: Namespace, operator: Operator) -> None:
     namespace.policy(targets=("a", "b", "c"))
-    began = time.monotonic()
     namespace.run("now")
-    status = namespace.wait_phase("BackupRun", "now", "Succeeded", "Failed", seconds=20)
-    # The played node takes no time; the Job controller takes about a second for each of the two stages.
-    assert time.monotonic() - began < 10
+    status = namespace.wait_phase("BackupRun", "now", "Succeeded", "Failed")
     assert status["phase"] == "Succeeded", status
     assert status["targetsSucceeded"] == "3/3"
     assert status["copies"] == "1/1"

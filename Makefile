@@ -7,6 +7,8 @@ PG_MAJORS ?= 17
 # More arguments for pytest: make test PYTEST_FLAGS='-m "not cluster" -x'
 PYTEST_FLAGS ?=
 export HOLDFAST_FAULT_ROUNDS ?= 7
+# Many tests wait for servers: one process more than there are cores.
+TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 1)))
 # More arguments for `helm upgrade`: make deploy DEPLOY_FLAGS='--set operator.logLevel=DEBUG'
 DEPLOY_FLAGS ?=
 
@@ -24,7 +26,8 @@ demo: deploy venv ## The whole story on the local cluster: backup, disaster, res
 test: PG_MAJORS = 15 17
 test: venv lint verify deploy ## Everything: style, types, layers, then every test, on the local cluster too
 	@.venv/bin/pytest --cluster-name=$(CLUSTER) --keep-cluster --kubeconfig=$(CLUSTER_KUBECONFIG) \
-		--kind-bin="$$(hack/choose-kind)" --kind-kubectl-bin="$$(hack/tool kubectl)" $(PYTEST_FLAGS)
+		--kind-bin="$$(hack/choose-kind)" --kind-kubectl-bin="$$(hack/tool kubectl)" \
+		--numprocesses=$(TEST_PROCESSES) $(PYTEST_FLAGS)
 
 venv: ## Install the pinned Python packages into .venv
 	@hack/prerequisites

@@ -47,12 +47,12 @@ Result = BackupResult | CommitResult | LookupResult | RestoreResult | FailedResu
 Secrets = Mapping[str, Mapping[str, str]]
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30, pause: float = 0.02) -> Any:
     """Poll `condition` until it is true and return its value; fails with `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.02)
+        time.sleep(pause)
     return value
 
 

@@ -10,12 +10,17 @@ import pytest
 from hack.demo.application import Application
 from hack.demo.kubectl import Kubectl
 from pytest_kind import KindCluster
-from tests.harness import wait_until
+from tests import harness
 
 EXAMPLES = Path("examples/knowledge-base")
 SYSTEM = "holdfast-system"
 SERVERS = ("s3", "postgres-primary", "postgres-standby", "chroma", "redis")
 ENDS = {"Succeeded", "PartiallySucceeded", "Failed", "Refused", "Cancelled", "Missed", "Skipped"}
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+    """As the harness's; each look costs a process of kubectl, so it looks less often."""
+    return harness.wait_until(condition, what, seconds, pause=0.5)
 
 
 class Stage:

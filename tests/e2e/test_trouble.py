@@ -5,8 +5,7 @@ import secrets
 from typing import Any
 
 import pytest
-from tests.e2e.conftest import Stage
-from tests.harness import wait_until
+from tests.e2e.conftest import Stage, wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -1,14 +1,18 @@
 """What is backed up comes back identical: every type, every kind of object, odd names, roles."""
 
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from psycopg import sql
-from tests.engines.postgres import values
+from tests.engines.postgres import servers, values
+from tests.engines.postgres.jobs import backed_up
 from tests.engines.postgres.same import assert_same
-from tests.engines.postgres.servers import TestServer, secrets
+from tests.engines.postgres.servers import BINARIES, PASSWORD, TestServer, secrets
 from tests.harness import Runner
+from tests.readme import without_holdfast
 
 from holdfast.protocol import BackupResult, RestoreResult
 
@@ -100,3 +104,21 @@ def test_everything_comes_back_identical(
     assert target_server.value(hashes) == 0
     reasons = {note.reason for note in result.notes}
     assert reasons == {"PasswordsNotRestored", "RolesLeftAlone", "SubscriptionsDisabled"}
+
+
+def test_the_readmes_lines_restore_it(everything: TestServer, runner: Runner) -> None:
+    everything.execute("CREATE DATABASE knowledge_base OWNER writer TEMPLATE template0")
+    everything.script(
+        values.script() + "ALTER DATABASE knowledge_base SET my.setting = 'x'", "knowledge_base"
+    )
+    backed_up(runner, everything.target(databases=["knowledge_base"]))
+    (dump,) = runner.run_folder().rglob("knowledge_base.dump.zst")
+    with servers.primary() as fresh:
+        connection = {"PGHOST": "127.0.0.1", "PGPORT": str(fresh.port), "PGUSER": "postgres"}
+        subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", without_holdfast("PostgreSQL")], cwd=dump.parent, check=True,
+            env={"PATH": f"{BINARIES}:{os.environ['PATH']}", "PGPASSWORD": PASSWORD, **connection},
+        )  # fmt: skip
+        assert_same((everything, "knowledge_base"), (fresh, "knowledge_base"))
+        assert fresh.execute(ROLE_QUERY) == everything.execute(ROLE_QUERY)
+    everything.drop("knowledge_base")

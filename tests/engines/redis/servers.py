@@ -27,8 +27,12 @@ class Server:
     def start(self) -> "Server":
         """Start it and wait until it has loaded its data."""
         self.launch()
-        wait_until(self._answers, f"redis on {self.port} answers")
+        self.wait()
         return self
+
+    def wait(self) -> None:
+        """Wait until it has loaded its data."""
+        wait_until(self._answers, f"redis on {self.port} answers")
 
     def launch(self) -> None:
         """Start it."""

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tests.engines.redis.conftest import NewServer
 from tests.engines.redis.data import DATABASES, fill_every_type, fill_many
-from tests.engines.redis.servers import digest, expiries, functions
+from tests.engines.redis.servers import Server, digest, expiries, functions
 from tests.harness import Result, Runner, Running, wait_until
+from tests.readme import without_holdfast
 
 from holdfast.protocol import BackupResult, ExitCode, FailedResult, RestoreResult
 
@@ -76,21 +77,21 @@ def test_a_source_killed_meanwhile_leaves_no_backup(new_server: NewServer, runne
     assert [path for path in runner.run_folder().rglob("*") if path.is_file()] == []
 
 
-def test_redis_restores_it_without_holdfast(new_server: NewServer, runner: Runner) -> None:
-    """zstd -dc dump.rdb.zst > dump.rdb; redis-server --dbfilename dump.rdb --appendonly no."""
+def test_the_readmes_lines_restore_it(new_server: NewServer, runner: Runner) -> None:
     source = new_server()
     fill_every_type(source)
     code, _ = runner.run_backup("redis", source.spec)
     assert code == ExitCode.DONE
     (stored,) = runner.run_folder().rglob("dump.rdb.zst")
-    target = new_server("--dbfilename", "dump.rdb", "--appendonly", "no")
-    target.stop()
-    with stored.open("rb") as packed, (target.folder / "dump.rdb").open("wb") as plain:
-        subprocess.run(["zstd", "-dc"], stdin=packed, stdout=plain, check=True)
-    target.start()
-    assert digest(target) == digest(source)
-    assert expiries(target, DATABASES) == expiries(source, DATABASES)
-    assert functions(target) == functions(source)
+    target = Server(stored.parent)
+    lines = without_holdfast("Redis", **{"redis-server": f"exec redis-server --port {target.port} --save ''"})
+    with subprocess.Popen(["bash", "-euo", "pipefail", "-c", lines], cwd=stored.parent) as process:
+        target.process = process
+        target.wait()
+        assert digest(target) == digest(source)
+        assert expiries(target, DATABASES) == expiries(source, DATABASES)
+        assert functions(target) == functions(source)
+        target.stop()
 
 
 def test_a_large_value_takes_little_memory(new_server: NewServer, runner: Runner) -> None:

@@ -1,4 +1,4 @@
-r"""The artifact `chroma.jsonl`: one JSON object a line, in the order in which a restore applies them.
+"""The artifact `chroma.jsonl`: one JSON object a line, in the order in which a restore applies them.
 
 Every line has these keys in this order, `body` last, and `body` can be sent to Chroma's REST interface as it
 is (`…` stands for /api/v2/tenants/<tenant>/databases/<database>/collections):
@@ -21,17 +21,7 @@ is (`…` stands for /api/v2/tenants/<tenant>/databases/<database>/collections):
 - A cosine embedding that overflowed reads as nulls from Chroma; it is kept as the largest float32 in every
   place, which overflows again.
 
-So zstd, jq and curl restore it, without Holdfast, into databases that exist:
-
-    CHROMA=http://localhost:8000
-    zstd -dc chroma.jsonl.zst | while IFS= read -r line; do
-      op=$(jq -r .op <<<"$line") body=${line#*,\"body\":} body=${body%\}}
-      at=$(jq -r '"/api/v2/tenants/\(.tenant|@uri)/databases/\(.database|@uri)/collections"' <<<"$line")
-      case $op in
-        create) id=$(curl -fsS --json @- "$CHROMA$at" <<<"$body" | jq -r .id) ;;
-        upsert | delete) curl -fsS --json @- "$CHROMA$at/$id/$op" <<<"$body" ;;
-      esac
-    done
+So zstd, jq and curl restore it, without Holdfast, into databases that exist: the README shows how.
 """
 
 from base64 import b64decode, b64encode

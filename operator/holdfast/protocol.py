@@ -14,10 +14,12 @@ The Result is JSON in the termination message, at most 4096 bytes
 line on standard output. Both sides carry `version`, so that an operator refuses what it does not understand.
 """
 
+import zlib
+from base64 import b64decode, b64encode
 from enum import IntEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field, TypeAdapter
+from pydantic import AwareDatetime, Field, TypeAdapter, field_serializer, field_validator
 
 from holdfast.api.base import Model
 from holdfast.api.destination import Destination
@@ -190,6 +192,9 @@ class FoundTarget(Model):
     spec: dict[str, Any]
 
 
+_FOUND_TARGETS = TypeAdapter(tuple[FoundTarget, ...])
+
+
 class LookupResult(Model):
     """What the catalogue says of a run."""
 
@@ -199,6 +204,21 @@ class LookupResult(Model):
     run: str
     recovery_point: AwareDatetime
     targets: tuple[FoundTarget, ...]
+    """In the Result as compressed JSON in base64: those of a large run would not fit into it otherwise."""
+
+    @field_serializer("targets")
+    def _pack(self, targets: tuple[FoundTarget, ...]) -> str:
+        return b64encode(zlib.compress(_FOUND_TARGETS.dump_json(targets, by_alias=True), 9)).decode()
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _unpack(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return _FOUND_TARGETS.validate_json(zlib.decompress(b64decode(value)))
+        except zlib.error as error:
+            raise ValueError(f"no compressed JSON: {error}") from error
 
 
 class RestoreResult(Model):

@@ -1,11 +1,14 @@
 """A Result fits into a termination message, and loses only what can be found elsewhere."""
 
+import hashlib
 import json
+from base64 import b64encode
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from holdfast.api.run import Failure, Source
 from holdfast.protocol import (
@@ -89,12 +92,23 @@ def test_messages_go_last() -> None:
     assert 100 < len(short_failure.failure.message) < 2000
 
 
+def lookup(*names: str) -> LookupResult:
+    """A run of as many targets, as large as they get in practice."""
+    spec = {"credentialsSecret": {"name": "postgres-backup-credentials"}, "databases": ["one", "two"] * 10}
+    targets = tuple(
+        FoundTarget(name=f"t{number}", engine="postgres", spec={"service": {"name": name}, **spec})
+        for number, name in enumerate(names)
+    )
+    return LookupResult(policy="p", run="r", recovery_point=NOW, targets=targets)
+
+
+def test_a_run_of_as_many_targets_as_there_may_be_fits() -> None:
+    found = lookup(*(f"{number * 7919:x}.a-rather-long-name-of-a-namespace" for number in range(20)))
+    assert RESULT.validate_json(fit(found)) == found
+
+
 def test_what_programs_need_is_never_cut() -> None:
-    spec = {"service": {"name": "x" * 200}}
-    found = LookupResult(
-        policy="p", run="r", recovery_point=NOW,
-        targets=tuple(FoundTarget(name=f"t{n}", engine="redis", spec=spec) for n in range(20)),
-    )  # fmt: skip
+    found = lookup(*(hashlib.shake_256(bytes([number])).hexdigest(400) for number in range(20)))
     with pytest.raises(ValueError, match="a Lookup result of"):
         fit(found)
 
@@ -114,3 +128,10 @@ def test_every_backup_fits(artifacts: int, notes: int, missing: str) -> None:
     short = RESULT.validate_json(data)
     assert isinstance(short, BackupResult)
     assert len(short.artifacts) + short.artifacts_omitted == artifacts
+
+
+@pytest.mark.parametrize("targets", ["not base64!", b64encode(b"not compressed").decode()])
+def test_targets_that_cannot_be_unpacked_are_no_result(targets: str) -> None:
+    packed = {**json.loads(fit(lookup("a"))), "targets": targets}
+    with pytest.raises(ValidationError, match="targets"):
+        RESULT.validate_python(packed)

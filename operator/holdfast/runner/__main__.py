@@ -63,7 +63,7 @@ def main() -> int:
         data = fit(result)
     except ValueError as error:
         code = ExitCode.TASK_WRONG
-        data = fit(_failed(code, "ResultTooLarge", f"{error}; name fewer targets"))
+        data = fit(_failed(code, "ResultTooLarge", str(error)))
     Path(os.environ.get(TERMINATION_VARIABLE, _TERMINATION_LOG)).write_bytes(data)
     return int(code)
 

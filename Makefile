@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 
 # The PostgreSQL majors whose images are built: 15 and 17 are tested.
-PG_MAJORS ?= 17
+export PG_MAJORS ?= 17
 # More arguments for pytest: make test PYTEST_FLAGS='-m "not cluster" -x'
 PYTEST_FLAGS ?=
 export HOLDFAST_FAULT_ROUNDS ?= 7
@@ -38,7 +38,7 @@ lock: venv ## Pin every dependency anew from pyproject.toml, with hashes
 
 images: ## Build the container images, by Docker or by buildah
 	@hack/prerequisites
-	@hack/images build $(PG_MAJORS:%=--postgres %)
+	@hack/images build
 
 deploy: cluster images ## Install Holdfast on the local cluster by its chart
 	@hack/deploy $(DEPLOY_FLAGS)

@@ -26,17 +26,23 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30) -> 
 class Stage:
     """A namespace of the cluster with the sample application in it, and what a user does there."""
 
-    def __init__(self, namespace: str, kubeconfig: Path) -> None:
+    def __init__(self, namespace: str, kubeconfig: Path, postgres: int) -> None:
+        self._postgres = postgres
         self.kubectl = Kubectl(namespace, kubeconfig)
         self.application = Application(self.kubectl, passages=300, conversations=500)
 
     def manifest(self, name: str) -> str:
-        """An example, made to stand in this namespace."""
-        text = (EXAMPLES / name).read_text()
-        space = self.kubectl.namespace
-        return text.replace("namespace: rag", f"namespace: {space}").replace(
-            "name: rag\n", f"name: {space}\n"
-        )
+        """An example, made to stand in this namespace, with its major version of PostgreSQL."""
+        text, space = (EXAMPLES / name).read_text(), self.kubectl.namespace
+        for old, new in (
+            ("namespace: rag", f"namespace: {space}"),
+            ("name: rag\n", f"name: {space}\n"),
+            ("-pg17", f"-pg{self._postgres}"),
+            ("postgresql/17/", f"postgresql/{self._postgres}/"),
+            ("majorVersion: 17", f"majorVersion: {self._postgres}"),
+        ):
+            text = text.replace(old, new)
+        return text
 
     def deploy(self) -> None:
         """The application's servers, ready."""
@@ -111,7 +117,8 @@ class Stage:
 def holdfast(kind_cluster: KindCluster) -> Iterator[Kubectl]:
     """The operator, installed from this checkout; it must come through all tests without a restart."""
     kubectl = Kubectl(SYSTEM, kind_cluster.kubeconfig_path)
-    subprocess.run(["make", "deploy", "DEPLOY_FLAGS=--set operator.podStartDeadline=15s"], check=True)
+    deploy = ["make", "deploy", "PG_MAJORS=15 17", "DEPLOY_FLAGS=--set operator.podStartDeadline=15s"]
+    subprocess.run(deploy, check=True)
     yield kubectl
     log = kubectl("logs", "deployment/holdfast", "--tail=-1")
     assert "Traceback" not in log, "the operator's log has a traceback"
@@ -122,7 +129,7 @@ def holdfast(kind_cluster: KindCluster) -> Iterator[Kubectl]:
 def stage(holdfast: Kubectl, request: pytest.FixtureRequest) -> Iterator[Stage]:
     """The application, loaded, and its policy applied, in a namespace named after the test's module."""
     name = "e2e-" + request.path.stem.removeprefix("test_").replace("_", "-")
-    stage = Stage(name, holdfast.kubeconfig)
+    stage = Stage(name, holdfast.kubeconfig, getattr(request.module, "POSTGRES", 17))
     stage.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait")
     stage.deploy()
     stage.application.load()

@@ -9,6 +9,8 @@ from tests.e2e.conftest import SYSTEM, Stage
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
+POSTGRES = 15
+"""The stage's major version: here the oldest whose image is built, elsewhere the newest."""
 ROUNDS = int(os.environ.get("HOLDFAST_FAULT_ROUNDS", "7"))
 """Each victim once; more rounds are other moments."""
 VICTIMS = {

@@ -20,6 +20,7 @@ from typing import Any
 import botocore.session
 import pytest
 from botocore.config import Config
+from tests.nursery import Forked, fork
 
 from holdfast.api.destination import S3, Destination, Volume
 from holdfast.protocol import (
@@ -43,7 +44,10 @@ from holdfast.protocol import (
 REPOSITORY = Path(__file__).resolve().parent.parent
 TERMINATION_VARIABLE = "HOLDFAST_TERMINATION_LOG"
 POLICY = "policy"
+END_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
+"""Before a command: a server ends with the tests, however they end."""
 Result = BackupResult | CommitResult | LookupResult | RestoreResult | FailedResult
+Process = subprocess.Popen[Any] | Forked
 Secrets = Mapping[str, Mapping[str, str]]
 
 
@@ -115,7 +119,17 @@ def start_s3(folder: Path, port: int | None = None, certificate: tuple[Path, Pat
     tls = ["--cert", certificate[0], "--key", certificate[1]] if certificate else []
     log = (folder.parent / f"{folder.name}.log").open("ab")
     process = subprocess.Popen(
-        [binary, "--port", f"127.0.0.1:{port}", "--quiet", "--keep-alive", *tls, "posix", folder],
+        [
+            *END_WITH_PARENT,
+            binary,
+            "--port",
+            f"127.0.0.1:{port}",
+            "--quiet",
+            "--keep-alive",
+            *tls,
+            "posix",
+            folder,
+        ],
         env={**os.environ, "ROOT_ACCESS_KEY": access, "ROOT_SECRET_KEY": secret},
         stdout=log,
         stderr=log,
@@ -133,7 +147,7 @@ def start_s3(folder: Path, port: int | None = None, certificate: tuple[Path, Pat
     return S3Server(port, folder, access, secret, process, certificate[0] if certificate else None)
 
 
-def stop(process: "subprocess.Popen[Any] | None") -> None:
+def stop(process: Process | None) -> None:
     """End a process that was started here."""
     if process is not None and process.poll() is None:
         process.terminate()
@@ -214,7 +228,7 @@ Place = S3Place | VolumePlace
 class Running:
     """A runner that was started; `result` waits for its end."""
 
-    process: "subprocess.Popen[bytes]"
+    process: Process
     termination: Path
     stdout: Path
     stderr: Path
@@ -244,6 +258,8 @@ class Runner:
     places: dict[str, Place] = field(default_factory=lambda: {"nearby": VolumePlace()})
     optional: tuple[str, ...] = ()
     prefix: str | None = None
+    fresh: bool = False
+    """Whether processes share no memory with others, so that their own can be measured."""
     namespace: str = "default"
     run: str = "policy-202611230200"
     run_uid: str = "11111111-1111-1111-1111-111111111111"
@@ -290,15 +306,19 @@ class Runner:
             TERMINATION_VARIABLE: str(logs / "termination"),
             **(environment or {}),
         }
-        with (logs / "stdout").open("wb") as stdout, (logs / "stderr").open("wb") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module],
-                env=variables,
-                cwd=self.root,
-                stdout=stdout,
-                stderr=stderr,
+        stdout, stderr = logs / "stdout", logs / "stderr"
+        if self.fresh:
+            process: Process = self._start_fresh(module, variables, stdout, stderr)
+        else:
+            process = fork(module, variables, self.root, stdout, stderr)
+        return Running(process, logs / "termination", stdout, stderr)
+
+    def _start_fresh(self, module: str, variables: Mapping[str, str], stdout: Path,
+                     stderr: Path) -> Process:  # fmt: skip
+        with stdout.open("wb") as out, stderr.open("wb") as err:
+            return subprocess.Popen(
+                [sys.executable, "-m", module], env=variables, cwd=self.root, stdout=out, stderr=err
             )
-        return Running(process, logs / "termination", logs / "stdout", logs / "stderr")
 
     def finish(self, task: Any, **options: Any) -> tuple[int, Result]:
         """Start it and wait; on an unexpected end the log is printed for pytest to show."""

@@ -7,10 +7,10 @@ import pytest
 from tests.apiserver import DEFAULT_CONTROLLERS, ApiServer
 from tests.controller.client import Client, Namespace
 from tests.controller.kubelet import Kubelet
-from tests.controller.process import Nursery, Operator, nursery
+from tests.controller.process import Operator
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def control_plane() -> Iterator[ApiServer]:
     """etcd, kube-apiserver and the controllers that Jobs need, with the three kinds."""
     with ApiServer(controllers=DEFAULT_CONTROLLERS) as server:
@@ -18,25 +18,18 @@ def control_plane() -> Iterator[ApiServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client(control_plane: ApiServer) -> Iterator[Client]:
     """For the tests."""
     with contextlib.closing(Client(control_plane)) as connected:
         yield connected
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kubelet(control_plane: ApiServer) -> Iterator[Kubelet]:
     """Pods end well unless a test says otherwise."""
     with contextlib.closing(Client(control_plane)) as own, Kubelet(own) as played:
         yield played
-
-
-@pytest.fixture(scope="session")
-def operators() -> Iterator[Nursery]:
-    """For tests that start operators of their own."""
-    with nursery() as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -49,6 +42,6 @@ def namespace(control_plane: ApiServer, client: Client) -> Namespace:
 def operator(control_plane: ApiServer, kubelet: Kubelet) -> Iterator[Operator]:
     """One operator for all tests of a module that leave it alone; it sees all namespaces."""
     settings = {"POD_START_DEADLINE": "3s", "PROGRESS_INTERVAL": "1s"}
-    with Operator(control_plane.kubeconfig, **settings) as process:
+    with Operator(control_plane.kubeconfig, fresh=True, **settings) as process:
         process.wait_live()
         yield process

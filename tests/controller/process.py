@@ -1,65 +1,33 @@
 """The real operator as a process of its own."""
 
-import contextlib
-import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tests.controller.client import wait_for
+from tests.nursery import Forked, fork
 
 ROOT = Path(__file__).parents[2]
-_PYTHON = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m"]
-
-
-class Nursery:
-    """Starts operators within milliseconds; see `tests.controller.nursery`."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
-        self._answer()
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-    def fork(self, environment: dict[str, str], log: Path) -> int:
-        """Start an operator; its PID."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"environment": environment, "log": str(log)}) + "\n")
-        self._process.stdin.flush()
-        return int(self._answer())
-
-
-@contextlib.contextmanager
-def nursery() -> Iterator[Nursery]:
-    """A nursery; the operators that it started end with it."""
-    path = f"{ROOT / 'operator'}:{ROOT}"
-    with subprocess.Popen(
-        [*_PYTHON, "tests.controller.nursery"],
-        env=os.environ | {"PYTHONPATH": path}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        yield Nursery(process)
-        process.kill()
 
 
 class Operator:
-    """Started by `with`, stopped at its end; `kill` and `start` in between as often as a test likes."""
+    """Started by `with`, stopped at its end; `kill` and `start` in between as often as a test likes.
 
-    def __init__(self, kubeconfig: Path, nursery: Nursery | None = None, **settings: str) -> None:
+    A `fresh` one shares no memory with others, so that its own can be measured; it takes seconds to start.
+    """
+
+    def __init__(self, kubeconfig: Path, *, fresh: bool = False, **settings: str) -> None:
         handle, name = tempfile.mkstemp(prefix="holdfast-operator-", suffix=".log")
         os.close(handle)
         self._log = Path(name)
-        self._nursery = nursery
+        self._fresh = fresh
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -69,8 +37,7 @@ class Operator:
             "HOLDFAST_LIVENESS_PORT": str(self.port),
             **{f"HOLDFAST_{name}": value for name, value in settings.items()},
         }
-        self._process: subprocess.Popen[bytes] | None = None
-        self._pid = 0
+        self._process: subprocess.Popen[bytes] | Forked | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -81,41 +48,37 @@ class Operator:
     ) -> None:
         if error is not None:
             sys.stderr.write(f"--- the operator's log ---\n{self.log[-20_000:]}\n")
-        if self.running:
-            self._send(signal.SIGTERM)
+        if self._process is not None and self.running:
+            self._process.terminate()
             try:
-                wait_for("the operator to end", lambda: not self.running, 20)
-            except AssertionError:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
                 self.kill()
                 raise
         self._log.unlink()
 
     def start(self) -> None:
         """Start it; it is of use a moment later."""
-        if self._nursery is not None:
-            self._pid = self._nursery.fork(self._environment, self._log)
+        environment = os.environ | self._environment
+        if not self._fresh:
+            self._process = fork("holdfast.controller", environment, ROOT, self._log, self._log)
             return
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*_PYTHON, "holdfast.controller"],
-                env=os.environ | self._environment, stdout=log, stderr=log, start_new_session=True,
+                ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "holdfast.controller"],
+                env=environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        self._pid = self._process.pid
 
     def kill(self) -> None:
         """End it as a power cut would."""
-        self._send(signal.SIGKILL)
-        wait_for("the operator to be dead", lambda: not self.running, 10)
-
-    def _send(self, number: signal.Signals) -> None:
-        os.kill(self._pid, number)
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(10)
 
     @property
     def running(self) -> bool:
         """Whether the process is alive."""
-        if self._process is not None:
-            return self._process.poll() is None
-        return Path(f"/proc/{self._pid}").exists()
+        return self._process is not None and self._process.poll() is None
 
     @property
     def log(self) -> str:
@@ -124,8 +87,10 @@ class Operator:
 
     @property
     def memory_bytes(self) -> int:
-        """Its resident memory."""
-        pages = int(Path(f"/proc/{self._pid}/statm").read_text().split()[1])
+        """Its resident memory, of one that was started fresh."""
+        assert self._fresh
+        assert self._process is not None
+        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGESIZE")
 
     def liveness(self) -> int:

@@ -11,7 +11,7 @@ from aiohttp import web
 from tests.apiserver import ApiServer
 from tests.controller.client import Client, Namespace, wait_for
 from tests.controller.kubelet import Kubelet
-from tests.controller.process import Nursery, Operator
+from tests.controller.process import Operator
 from tests.controller.proxy import ApiProxy, Passes, Request, Treatment, pass_on, refuse
 
 from holdfast.domain.naming import job_name
@@ -19,12 +19,12 @@ from holdfast.domain.naming import job_name
 
 @contextlib.contextmanager
 def _operator_behind(
-    control_plane: ApiServer, operators: Nursery, namespace: Namespace, treatment: Treatment, **settings: str
+    control_plane: ApiServer, namespace: Namespace, treatment: Treatment, **settings: str
 ) -> Iterator[tuple[ApiProxy, Operator]]:
     with ApiProxy(control_plane) as proxy:
         proxy.treatment = treatment
         settings = {"WATCH_NAMESPACES": namespace.name, "RESYNC": "2s"} | settings
-        with Operator(proxy.kubeconfig, operators, **settings) as operator:
+        with Operator(proxy.kubeconfig, **settings) as operator:
             yield proxy, operator
 
 
@@ -82,9 +82,9 @@ async def _hanging(request: Request, passes: Passes) -> web.StreamResponse:
     ],
 )
 def test_run_succeeds_all_the_same(
-    control_plane: ApiServer, operators: Nursery, kubelet: Kubelet, namespace: Namespace, treatment: Treatment
+    control_plane: ApiServer, kubelet: Kubelet, namespace: Namespace, treatment: Treatment
 ) -> None:
-    with _operator_behind(control_plane, operators, namespace, treatment):
+    with _operator_behind(control_plane, namespace, treatment):
         namespace.policy(targets=("a", "b"))
         namespace.run("now")
         status = namespace.wait_phase("BackupRun", "now", "Succeeded", "Failed", seconds=60)
@@ -94,7 +94,7 @@ def test_run_succeeds_all_the_same(
 
 
 def test_refused_request_is_not_taken_for_a_failure_of_the_run(
-    control_plane: ApiServer, operators: Nursery, kubelet: Kubelet, namespace: Namespace
+    control_plane: ApiServer, kubelet: Kubelet, namespace: Namespace
 ) -> None:
     """While the API server is away nothing is decided; once it is back the run goes on."""
     away = True
@@ -104,7 +104,7 @@ def test_refused_request_is_not_taken_for_a_failure_of_the_run(
 
     namespace.policy()
     namespace.run("now")
-    with _operator_behind(control_plane, operators, namespace, treat) as (proxy, operator):
+    with _operator_behind(control_plane, namespace, treat) as (proxy, operator):
         wait_for("some requests to be refused", lambda: len(proxy.requests) > 10)
         assert namespace.status("BackupRun", "now") == {}
         assert operator.running
@@ -113,7 +113,7 @@ def test_refused_request_is_not_taken_for_a_failure_of_the_run(
 
 
 def test_status_that_changed_meanwhile_is_read_again(
-    control_plane: ApiServer, operators: Nursery, kubelet: Kubelet, namespace: Namespace
+    control_plane: ApiServer, kubelet: Kubelet, namespace: Namespace
 ) -> None:
     """Somebody edits the run between the operator's reading and its writing."""
     edits = itertools.count()
@@ -124,28 +124,26 @@ def test_status_that_changed_meanwhile_is_read_again(
             await asyncio.to_thread(namespace.patch, "BackupRun", "now", label)
         return await passes()
 
-    with _operator_behind(control_plane, operators, namespace, treat):
+    with _operator_behind(control_plane, namespace, treat):
         namespace.policy()
         namespace.run("now")
         namespace.wait_phase("BackupRun", "now", "Succeeded", seconds=60)
     assert "edit" in namespace.get("BackupRun", "now")["metadata"]["labels"]
 
 
-def test_liveness_turns_red_when_the_resync_hangs(
-    control_plane: ApiServer, operators: Nursery, namespace: Namespace
-) -> None:
+def test_liveness_turns_red_when_the_resync_hangs(control_plane: ApiServer, namespace: Namespace) -> None:
     settings = {"API_TIMEOUT": "1h", "RESYNC": "1s"}
-    with _operator_behind(control_plane, operators, namespace, pass_on, **settings) as (proxy, operator):
+    with _operator_behind(control_plane, namespace, pass_on, **settings) as (proxy, operator):
         operator.wait_live()
         proxy.treatment = _hanging
         wait_for("the probe to fail", lambda: operator.liveness() == 500, 40)
 
 
 def test_liveness_stays_green_while_the_api_server_refuses(
-    control_plane: ApiServer, operators: Nursery, namespace: Namespace
+    control_plane: ApiServer, namespace: Namespace
 ) -> None:
     """Another operator could do no better."""
-    with _operator_behind(control_plane, operators, namespace, pass_on, RESYNC="1s") as (proxy, operator):
+    with _operator_behind(control_plane, namespace, pass_on, RESYNC="1s") as (proxy, operator):
         operator.wait_live()
         proxy.treatment = _refusing_all
         before = len(proxy.requests)
@@ -162,7 +160,7 @@ def _lists(proxy: ApiProxy, since: int) -> int:
 
 
 def test_job_of_somebody_else_is_left_alone(
-    control_plane: ApiServer, client: Client, operators: Nursery, kubelet: Kubelet, namespace: Namespace
+    control_plane: ApiServer, client: Client, kubelet: Kubelet, namespace: Namespace
 ) -> None:
     """A Job that has the name of the run's and is not the run's own."""
     namespace.policy(targets=("a", "b"))
@@ -172,7 +170,7 @@ def test_job_of_somebody_else_is_left_alone(
     template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
     foreign = {"metadata": {"name": name}, "spec": {"suspend": True, "template": template}}
     client.must("POST", f"/apis/batch/v1/namespaces/{namespace.name}/jobs", foreign)
-    with _operator_behind(control_plane, operators, namespace, pass_on):
+    with _operator_behind(control_plane, namespace, pass_on):
         status = namespace.wait_phase("BackupRun", "now", "PartiallySucceeded", "Succeeded", "Failed")
     assert (status["phase"], status["reason"]) == ("PartiallySucceeded", "JobNameTaken")
     assert namespace.get("Job", name)["spec"]["template"]["spec"]["containers"][0]["image"] == "other"

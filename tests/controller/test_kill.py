@@ -12,7 +12,7 @@ from aiohttp import web
 from tests.apiserver import ApiServer
 from tests.controller.client import Client, Namespace, wait_for
 from tests.controller.kubelet import Kubelet
-from tests.controller.process import Nursery, Operator
+from tests.controller.process import Operator
 from tests.controller.proxy import ApiProxy, Passes, Request
 
 TARGETS = ("a", "b")
@@ -86,7 +86,7 @@ def _prepare(namespace: Namespace) -> None:
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_killed_at_every_write(
-    control_plane: ApiServer, client: Client, kubelet: Kubelet, operators: Nursery, moment: Moment
+    control_plane: ApiServer, client: Client, kubelet: Kubelet, moment: Moment
 ) -> None:
     namespace = Namespace(client, control_plane.create_namespace("kill"))
     _prepare(namespace)
@@ -100,7 +100,7 @@ def test_killed_at_every_write(
 
     with (
         ApiProxy(control_plane) as proxy,
-        Operator(proxy.kubeconfig, operators, WATCH_NAMESPACES=namespace.name) as operator,
+        Operator(proxy.kubeconfig, WATCH_NAMESPACES=namespace.name) as operator,
     ):
         kill = KillAtEachWrite(operator, moment)
         proxy.treatment = kill

@@ -8,7 +8,7 @@ import yaml
 from tests.apiserver import ROOT, ApiServer
 from tests.controller.client import Client, Namespace, wait_for
 from tests.controller.kubelet import Kubelet, Runs, Waits
-from tests.controller.process import Nursery, Operator
+from tests.controller.process import Operator
 from tests.controller.proxy import ApiProxy
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -49,7 +49,6 @@ def test_the_charts_rights_are_enough(
     control_plane: ApiServer,
     client: Client,
     kubelet: Kubelet,
-    operators: Nursery,
     namespace: Namespace,
     scope: str,
 ) -> None:
@@ -59,7 +58,7 @@ def test_the_charts_rights_are_enough(
     settings = {"WATCH_NAMESPACES": watched, "POD_START_DEADLINE": "2s", "PROGRESS_INTERVAL": "1s"}
     with ApiProxy(control_plane) as proxy:
         kubeconfig = proxy.through(control_plane.kubeconfig_for(account, home))
-        with Operator(kubeconfig, operators, **settings):
+        with Operator(kubeconfig, **settings):
             _use_everything(namespace, kubelet)
     forbidden = {
         f"{request.method} {request.path}" for request, status in proxy.refused if status in (401, 403)

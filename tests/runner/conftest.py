@@ -38,7 +38,8 @@ class Jobs(Runner):
         return self.run_commit({name: ("redis", result) for name, result in every.items()}, failed)
 
     def peak_megabytes(self, kind: str) -> int:
-        """The most memory that the only Job of a kind had."""
+        """The most memory that the only Job of a kind had; the Jobs must be `fresh`."""
+        assert self.fresh
         (log,) = (self.root / "runs").glob(f"{kind}-*/stderr")
         return int(log.read_text().split("peak ")[1].split()[0])
 

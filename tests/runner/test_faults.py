@@ -206,6 +206,7 @@ def test_a_restore_takes_a_broken_download_up_again(jobs: Jobs, broken: S3Place,
 def test_one_slow_destination_slows_all_but_memory_stays(
     jobs: Jobs, broken: S3Place, proxy: FaultProxy
 ) -> None:
+    jobs.fresh = True
     jobs.places = {"slow": broken, "nearby": VolumePlace()}
     proxy.add(lambda request: request.part is not None, bytes_per_second=20_000_000)
     code, _ = jobs.back_up({"name": "data", "bytes": 300_000_000})

@@ -6,6 +6,7 @@ from tests.runner.conftest import Jobs
 
 def test_two_gigabytes_take_the_memory_of_fifty_megabytes(jobs: Jobs, bucket: S3Place) -> None:
     peaks = {}
+    jobs.fresh = True
     for name, half in (("small", 25_000_000), ("large", 1_000_000_000)):
         jobs.root = jobs.root.parent / name
         jobs.root.mkdir()

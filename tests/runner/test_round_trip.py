@@ -67,6 +67,7 @@ def test_the_output_of_a_command_is_stored_as_zstd_reads_it(jobs: Jobs) -> None:
 
 
 def test_a_megabyte_that_decompresses_to_a_gigabyte_restores_in_little_memory(jobs: Jobs) -> None:
+    jobs.fresh = True
     command = ["head", "-c", "2000000000", "/dev/zero"]
     code, stored = jobs.back_up({"name": "zeros", "command": command})
     assert code == 0

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import pytest
 from tests.engines.chroma.memory import Memory
-from tests.harness import free_port, stop, wait_until
+from tests.harness import END_WITH_PARENT, free_port, stop, wait_until
 
 
 @dataclass
@@ -56,7 +56,7 @@ class ChromaServer:
         """Start it on its folder and port; telemetry is off."""
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [Path(sys.executable).parent / "chroma", "run", "--path", self.folder,
+                [*END_WITH_PARENT, Path(sys.executable).parent / "chroma", "run", "--path", self.folder,
                  "--host", "127.0.0.1", "--port", str(self.port)],
                 stdout=log, stderr=log, env={**os.environ, "ANONYMIZED_TELEMETRY": "False"},
             )  # fmt: skip

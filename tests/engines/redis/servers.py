@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from tests.harness import free_port, stop, wait_until
+from tests.harness import END_WITH_PARENT, free_port, stop, wait_until
 
 
 @dataclass
@@ -44,8 +44,8 @@ class Server:
             owner = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder),
-                 "--save", "", "--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0",
+                [*END_WITH_PARENT, "redis-server", "--port", str(self.port), "--bind", "127.0.0.1",
+                 "--dir", str(self.folder), "--save", "", "--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0",
                  *(("--requirepass", self.password, "--masterauth", self.password) if self.password else ()),
                  *self.options],
                 stdout=log, stderr=log, cwd="/", **owner,

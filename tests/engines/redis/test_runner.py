@@ -84,18 +84,21 @@ def test_the_readmes_lines_restore_it(new_server: NewServer, runner: Runner) -> 
     assert code == ExitCode.DONE
     (stored,) = runner.run_folder().rglob("dump.rdb.zst")
     target = Server(stored.parent)
-    lines = without_holdfast("Redis", **{"redis-server": f"exec redis-server --port {target.port} --save ''"})
-    with subprocess.Popen(["bash", "-euo", "pipefail", "-c", lines], cwd=stored.parent) as process:
-        target.process = process
+    server = f"exec redis-server --port {target.port} --save '' --enable-debug-command yes"
+    lines = without_holdfast("Redis", **{"redis-server": server})
+    target.process = subprocess.Popen(["bash", "-euo", "pipefail", "-c", lines], cwd=stored.parent)
+    try:
         target.wait()
         assert digest(target) == digest(source)
         assert expiries(target, DATABASES) == expiries(source, DATABASES)
         assert functions(target) == functions(source)
+    finally:
         target.stop()
 
 
 def test_a_large_value_takes_little_memory(new_server: NewServer, runner: Runner) -> None:
     source, target = new_server(), new_server()
+    runner.fresh = True
     size = 100_000_000
     with source.client() as client:
         client.config_set("rdbcompression", "no")

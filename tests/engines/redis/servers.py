@@ -45,7 +45,8 @@ class Server:
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*END_WITH_PARENT, "redis-server", "--port", str(self.port), "--bind", "127.0.0.1",
-                 "--dir", str(self.folder), "--save", "", "--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0",
+                 "--dir", str(self.folder), "--save", "", "--enable-debug-command", "yes",
+                 "--repl-diskless-sync-delay", "0",
                  *(("--requirepass", self.password, "--masterauth", self.password) if self.password else ()),
                  *self.options],
                 stdout=log, stderr=log, cwd="/", **owner,

@@ -247,7 +247,8 @@ def _announced(before: RetentionPlan | None, destinations: Iterable[DestinationP
         known = _shown(before, plan.destination)
         fresh = [due.run for due in plan.delete if due.run not in known]
         if fresh:
-            when = "would go, but for dryRun" if plan.dry_run else "go when the next run is committed"
+            go = "goes" if len(fresh) == 1 else "go"
+            when = "would go, but for dryRun" if plan.dry_run else f"{go} when the next run is committed"
             message = f"destination {plan.destination}: {_count(fresh)} {when}: {_names(fresh)}"
             notices.append(Notice("RetentionDue", message, f"{plan.destination}/{','.join(fresh)}"))
     return tuple(notices)

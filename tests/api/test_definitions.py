@@ -78,7 +78,9 @@ STATUSES: dict[str, dict[str, Any]] = {
         "message": "rack is full.",
         "policyGeneration": 4,
         "retentionPlanTime": NOW,
-        "expiring": [{"destination": "main", "begun": True, "message": "Its deletion has begun."}],
+        "expiring": [
+            {"destination": "main", "begun": True, "gone": False, "message": "Its deletion has begun."}
+        ],
         "destinations": EXAMPLES["policy"]["spec"]["destinations"],
         "targets": [
             {

@@ -68,7 +68,7 @@ def test_what_was_shown_goes_with_the_next_run(
     status = namespace.wait_phase("BackupRun", "one", "Expired")
     assert status["reason"] == "RetentionExpired"
     assert status["copies"] == "0/1"
-    assert status["expiring"] == []
+    assert status["expiring"] == [{"destination": "primary", "begun": False, "gone": True}]
     assert namespace.events("BackupRun", "one")[-1] == "RetentionExpired"
     wait_due(namespace, "two")
     assert namespace.status("BackupPolicy", "chatbot")["recoveryWindow"]["primary"]["copies"] == 2

@@ -411,13 +411,14 @@ def test_a_run_expires_with_its_last_copy() -> None:
     one, told = settled(begun, a=Fate.DELETED, b=Fate.LOCKED)
     assert (one.status.phase, one.status.copies, held(one)) == (RunPhase.SUCCEEDED, "1/2", {"b"})
     assert told == ["CopyDeleted"]
-    assert [each.destination for each in one.status.expiring] == ["b"]
+    assert [(each.destination, each.gone) for each in one.status.expiring] == [("b", False), ("a", True)]
     assert "locked" in (one.status.expiring[0].message or "")
     none, told = settled(one, b=Fate.DELETED)
     assert (none.status.phase, none.status.reason, none.status.copies) == (
         RunPhase.EXPIRED, "RetentionExpired", "0/2",
     )  # fmt: skip
-    assert (told, none.status.expiring, held(none)) == (["RetentionExpired"], (), set())
+    assert (told, held(none)) == (["RetentionExpired"], set())
+    assert all(each.gone and not each.begun for each in none.status.expiring)
     assert settled(none, b=Fate.DELETED) == (none, [])
 
 

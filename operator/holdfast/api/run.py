@@ -186,12 +186,14 @@ class Verification(Lenient):
 
 
 class Expiring(Lenient):
-    """A copy that retention is deleting, or would delete but for what the message says."""
+    """A copy that retention has deleted, is deleting, or would delete but for what the message says."""
 
     destination: DnsLabel
     """The name of the destination."""
     begun: bool = False
     """Whether some of it may be gone; it is not restored from any more."""
+    gone: bool = False
+    """Whether nothing of it is left; it is not missing, and not made anew."""
     message: Message | None = None
     """Why it is still there."""
 
@@ -230,7 +232,7 @@ class BackupRunStatus(Lenient):
     targets: Annotated[tuple[TargetStatus, ...], Field(max_length=20)] = ()
     """What became of each target."""
     expiring: Annotated[tuple[Expiring, ...], Field(max_length=5)] = ()
-    """Copies that the policy's retention has not finished to delete."""
+    """Copies that the policy's retention has deleted, or has to."""
     verification: Verification | None = None
     """The last drill of this run."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()

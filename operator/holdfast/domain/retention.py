@@ -351,8 +351,10 @@ def taken_in(run: BackupRun, fates: Mapping[str, Fate]) -> Step[BackupRunStatus]
         updated(target, artifacts=tuple(a for a in target.artifacts if a.destination not in gone))
         for target in status.targets
     )
-    expiring = tuple(each for each in status.expiring if each.destination not in gone)
-    status = updated(status, targets=targets, expiring=expiring)
+    status = _with_expiring(
+        updated(status, targets=targets),
+        {name: Expiring(destination=name, gone=True) for name in sorted(gone)},
+    )
     left = {a.destination for target in targets for a in target.artifacts}
     whole = held(run.model_copy(update={"status": status}))
     status = updated(status, copies=f"{len(whole)}/{len(status.destinations)}")

@@ -96,19 +96,25 @@ class S3Server:
             config=Config(s3={"addressing_style": "path"}, connect_timeout=5, read_timeout=60),
         )
 
-    def new_bucket(self, name: str | None = None) -> "S3Place":
-        """Make a bucket."""
+    def new_bucket(self, name: str | None = None, *, lock: bool = False) -> "S3Place":
+        """Make a bucket, with versions and object lock where the server has versions."""
         name = name or f"bucket-{secrets.token_hex(4)}"
         client = self.client()
-        client.create_bucket(Bucket=name)
+        client.create_bucket(Bucket=name, **({"ObjectLockEnabledForBucket": True} if lock else {}))
         client.close()
         return S3Place(self, name)
 
 
-def start_s3(folder: Path, port: int | None = None, certificate: tuple[Path, Path] | None = None) -> S3Server:
+def start_s3(
+    folder: Path,
+    port: int | None = None,
+    certificate: tuple[Path, Path] | None = None,
+    *,
+    versions: bool = False,
+) -> S3Server:
     """Start a versitygw that keeps its objects below `folder`; stop it with `stop`.
 
-    With a `certificate` and its key it speaks TLS.
+    With a `certificate` and its key it speaks TLS. With `versions` its buckets may keep them.
     """
     binary = subprocess.run(
         [REPOSITORY / "hack/tool", "versitygw"], check=True, stdout=subprocess.PIPE, text=True
@@ -117,6 +123,9 @@ def start_s3(folder: Path, port: int | None = None, certificate: tuple[Path, Pat
     folder.mkdir(parents=True, exist_ok=True)
     access, secret = "holdfast", "holdfast-test-secret"
     tls = ["--cert", certificate[0], "--key", certificate[1]] if certificate else []
+    old = folder.parent / f"{folder.name}-versions"
+    if versions:
+        old.mkdir(exist_ok=True)
     log = (folder.parent / f"{folder.name}.log").open("ab")
     process = subprocess.Popen(
         [
@@ -128,6 +137,7 @@ def start_s3(folder: Path, port: int | None = None, certificate: tuple[Path, Pat
             "--keep-alive",
             *tls,
             "posix",
+            *(["--versioning-dir", old] if versions else []),
             folder,
         ],
         env={**os.environ, "ROOT_ACCESS_KEY": access, "ROOT_SECRET_KEY": secret},
@@ -192,6 +202,18 @@ class S3Place:
         found = {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
         client.close()
         return found
+
+    def versions(self) -> dict[tuple[str, str], bool]:
+        """Every version by key and ID, and whether it is a delete marker."""
+        client = self.server.client()
+        pages = list(client.get_paginator("list_object_versions").paginate(Bucket=self.bucket))
+        client.close()
+        return {
+            (item["Key"], item["VersionId"]): kind == "DeleteMarkers"
+            for page in pages
+            for kind in ("Versions", "DeleteMarkers")
+            for item in page.get(kind, [])
+        }
 
     def uploads(self) -> list[str]:
         """The keys of unfinished multipart uploads."""

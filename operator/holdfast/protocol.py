@@ -16,7 +16,7 @@ line on standard output. Both sides carry `version`, so that an operator refuses
 
 import zlib
 from base64 import b64decode, b64encode
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, TypeAdapter, field_serializer, field_validator
@@ -74,6 +74,25 @@ class CommittedTarget(Model):
     destinations: tuple[str, ...]
 
 
+class HeldRun(Model):
+    """A run that a destination holds, as the operator knows it."""
+
+    run: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)]
+    recovery_point: AwareDatetime
+    """To the second; tells it from another run of the same name."""
+    verified: bool = False
+
+
+class Expiry(Model):
+    """What the policy's retention has a commit do in one destination."""
+
+    destination: str
+    delete: tuple[HeldRun, ...]
+    """Exactly these, in this order."""
+    keep: tuple[HeldRun, ...]
+    """The newest of those that stay: of all, of those with every target, of the verified."""
+
+
 class CommitTask(Model):
     """Read back what a run's targets stored, then write the run's entry in the catalogue."""
 
@@ -88,6 +107,10 @@ class CommitTask(Model):
     targets: tuple[CommittedTarget, ...]
     failed_targets: tuple[str, ...] = ()
     destinations: tuple[Destination, ...]
+    retention: tuple[Expiry, ...] = ()
+    """What is deleted once the run is committed."""
+    retention_seconds: float | None = None
+    """No deletion is begun later than this after the Job's start, so that the run ends in time."""
 
 
 class StoredRun(Model):
@@ -167,6 +190,21 @@ class BackupResult(Model):
     notes: tuple[Note, ...] = ()
 
 
+class Fate(StrEnum):
+    """What became of a run that a commit was to delete. One letter: a Result tells five hundred."""
+
+    DELETED = "d"
+    """Nothing of it is left in the destination."""
+    LOCKED = "l"
+    """The store holds it locked; it is whole."""
+    REFUSED = "r"
+    """A guard kept it; it is whole."""
+    UNTOUCHED = "u"
+    """Its turn did not come; it is whole."""
+    FAILED = "f"
+    """The destination broke or refused, and some of it may be gone."""
+
+
 class CommitResult(Model):
     """The run's bytes were read back and its catalogue entry written."""
 
@@ -181,6 +219,8 @@ class CommitResult(Model):
     """Those that hold every target of the run and its catalogue entry."""
     missing: dict[str, str] = Field(default_factory=dict)
     aborted_uploads: int = 0
+    retention: dict[str, str] = Field(default_factory=dict)
+    """By destination: the Fate of each run of `CommitTask.retention`, in its order."""
     notes: tuple[Note, ...] = ()
 
 

@@ -48,7 +48,19 @@ STATUSES: dict[str, dict[str, Any]] = {
         "recoveryWindow": {"main": {"first": NOW, "last": LATER, "copies": 3}},
         "storedBytes": {"main": 2**40},
         "missedRuns": 1,
-        "retentionPlan": {"time": NOW, "delete": ["a"], "keep": [{"run": "b", "reasons": ["keepLast"]}]},
+        "retentionPlan": {
+            "time": NOW,
+            "destinations": [
+                {
+                    "destination": "main",
+                    "dryRun": False,
+                    "delete": [{"run": "a", "since": NOW, "message": "It is locked."}],
+                    "deleteOmitted": 2,
+                    "keep": [{"run": "b", "reasons": ["keepLast"]}],
+                    "keepOmitted": 3,
+                }
+            ],
+        },
         "measured": {"rpoSeconds": 60, "rtoSeconds": 30},
         "conditions": [CONDITION],
     },
@@ -65,6 +77,10 @@ STATUSES: dict[str, dict[str, Any]] = {
         "reason": "DestinationFailed",
         "message": "rack is full.",
         "policyGeneration": 4,
+        "retentionPlanTime": NOW,
+        "expiring": [
+            {"destination": "main", "begun": True, "gone": False, "message": "Its deletion has begun."}
+        ],
         "destinations": EXAMPLES["policy"]["spec"]["destinations"],
         "targets": [
             {

@@ -23,6 +23,7 @@ from holdfast.protocol import (
     CommitResult,
     CommitTask,
     FailedResult,
+    Fate,
     LookupResult,
     LookupTask,
     Note,
@@ -106,6 +107,7 @@ def result_for(task: Task) -> str:
             skew_seconds=0,
             size_bytes=2048 * len(task.targets),
             destinations=tuple(destination.name for destination in task.destinations),
+            retention={each.destination: Fate.DELETED * len(each.delete) for each in task.retention},
         )
     elif isinstance(task, LookupTask):
         _, policy, run = task.source.path.split("/")

@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from holdfast.api.policy import MAX_PLANNED
 from holdfast.api.run import Failure, Source
 from holdfast.protocol import (
     MAX_RESULT_BYTES,
     RESULT,
     BackupResult,
+    CommitResult,
     FailedResult,
     FoundTarget,
     LookupResult,
@@ -90,6 +92,19 @@ def test_messages_go_last() -> None:
     short_failure = RESULT.validate_json(fit(failure("\u0001" * 2000, "")))
     assert isinstance(short_failure, FailedResult)
     assert 100 < len(short_failure.failure.message) < 2000
+
+
+def test_the_fates_of_as_many_runs_as_there_may_be_are_never_cut() -> None:
+    names = [f"{number}{'d' * 39}" for number in range(5)]
+    result = CommitResult(
+        verified_bytes=2**50, recovery_point=NOW, skew_seconds=10**6, size_bytes=2**50,
+        destinations=tuple(names), missing={"offsite": "x" * 9000},
+        retention=dict.fromkeys(names, "dlruf" * (MAX_PLANNED // 5)),
+        notes=tuple(Note(reason="RetentionWaits", message="x" * 900, warning=True) for _ in range(25)),
+    )  # fmt: skip
+    short = RESULT.validate_json(fit(result))
+    assert isinstance(short, CommitResult)
+    assert short.retention == result.retention
 
 
 def lookup(*names: str) -> LookupResult:

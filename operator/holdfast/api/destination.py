@@ -86,7 +86,7 @@ _Keep = Annotated[int, Field(ge=0, le=10000)]
 
 
 class Retention(Model):
-    """Which runs are kept; the union of all rules. Without any rule everything is kept."""
+    """Which runs are kept; the union of all rules. Without a number above 0 everything is kept."""
 
     keep_last: _Keep | None = None
     """How many of the newest runs are kept."""
@@ -101,7 +101,7 @@ class Retention(Model):
     keep_yearly: _Keep | None = None
     """For how many years the newest run of each is kept."""
     min_verified: Annotated[int, Field(ge=0, le=1000)] = 1
-    """How many of the newest verified runs are kept whatever the other rules say."""
+    """How many of the newest verified runs are kept whatever the other rules say; one always is."""
     dry_run: bool = False
     """While true the plan is shown in the status, and nothing is deleted."""
 

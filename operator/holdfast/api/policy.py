@@ -13,6 +13,10 @@ from holdfast.api.runner import Runner
 from holdfast.api.schedule import Cron, TimeZone
 from holdfast.api.selector import LabelSelector
 from holdfast.api.target import Target
+from holdfast.api.text import Message
+
+MAX_PLANNED = 100
+"""Runs that each list of a retention plan names, and that one commit deletes in one destination."""
 
 
 def _more_than_zero(field: str) -> tuple[str, str]:
@@ -169,15 +173,41 @@ class KeptRun(Lenient):
     """The rules of the retention that keep it."""
 
 
+class DueRun(Lenient):
+    """A run that is due to go."""
+
+    run: Annotated[str, Field(max_length=63)]
+    """The name of the BackupRun."""
+    since: Time
+    """Since when it is listed here; the commit of a run that started later deletes it."""
+    message: Message | None = None
+    """Why it is still there, where a commit has tried."""
+
+
+class DestinationPlan(Lenient):
+    """What the retention will do next in one destination."""
+
+    destination: DnsLabel
+    """The name of the destination."""
+    dry_run: bool = False
+    """Whether this is shown only, and nothing is deleted."""
+    delete: Annotated[tuple[DueRun, ...], Field(max_length=MAX_PLANNED)] = ()
+    """The runs whose data goes next, oldest first."""
+    delete_omitted: Int64 | None = None
+    """How many more are due to go than are listed; their turn comes when these are gone."""
+    keep: Annotated[tuple[KeptRun, ...], Field(max_length=MAX_PLANNED)] = ()
+    """The runs that are kept, newest first."""
+    keep_omitted: Int64 | None = None
+    """How many more are kept than are listed."""
+
+
 class RetentionPlan(Lenient):
     """What the retention will do next."""
 
     time: Time | None = None
-    """When it was made."""
-    delete: Annotated[tuple[Annotated[str, Field(max_length=63)], ...], Field(max_length=100)] = ()
-    """The runs whose data goes next."""
-    keep: Annotated[tuple[KeptRun, ...], Field(max_length=100)] = ()
-    """The runs that are kept, newest first."""
+    """When it last changed."""
+    destinations: Annotated[tuple[DestinationPlan, ...], Field(max_length=5)] = ()
+    """By destination."""
 
 
 class Measured(Lenient):

@@ -185,6 +185,19 @@ class Verification(Lenient):
     """How long the restore took."""
 
 
+class Expiring(Lenient):
+    """A copy that retention has deleted, is deleting, or would delete but for what the message says."""
+
+    destination: DnsLabel
+    """The name of the destination."""
+    begun: bool = False
+    """Whether some of it may be gone; it is not restored from any more."""
+    gone: bool = False
+    """Whether nothing of it is left; it is not missing, and not made anew."""
+    message: Message | None = None
+    """Why it is still there."""
+
+
 class BackupRunStatus(Lenient):
     """What became of the run."""
 
@@ -212,10 +225,14 @@ class BackupRunStatus(Lenient):
     """Why it is in its phase, for people."""
     policy_generation: Int64 | None = None
     """The generation of the policy that was run."""
+    retention_plan_time: Time | None = None
+    """The time of the policy's retention plan at the run's start; its commit deletes nothing else."""
     destinations: Annotated[tuple[Destination, ...], Field(max_length=5)] = ()
     """Where to, as the policy had it; a restore finds the run by it when the policy is gone."""
     targets: Annotated[tuple[TargetStatus, ...], Field(max_length=20)] = ()
     """What became of each target."""
+    expiring: Annotated[tuple[Expiring, ...], Field(max_length=5)] = ()
+    """Copies that the policy's retention has deleted, or has to."""
     verification: Verification | None = None
     """The last drill of this run."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()

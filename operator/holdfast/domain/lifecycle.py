@@ -65,6 +65,7 @@ def _start(run: BackupRun, policy: BackupPolicy, now: datetime) -> RunStep:
         reason=None,
         message=None,
         policy_generation=policy.metadata.generation,
+        retention_plan_time=policy.status.retention_plan.time if policy.status.retention_plan else None,
         destinations=policy.spec.destinations,
         targets=tuple(
             TargetStatus(name=t.name, engine=t.engine, job=job_name(run.metadata.name, uid, t.name))

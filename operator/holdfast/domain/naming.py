@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import UTC, datetime
+from typing import Any
 
 from holdfast.api.destination import Destination
 
@@ -46,3 +47,12 @@ def artifact_uri(destination: Destination, namespace: str, policy: str, run: str
     assert destination.volume is not None
     volume = destination.volume
     return "/".join(part for part in (f"pvc://{volume.claim_name}", volume.path, path) if part)
+
+
+def place(destination: Destination) -> tuple[Any, ...]:
+    """What tells one place from another, whatever a destination's name and credentials are."""
+    s3, volume = destination.s3, destination.volume
+    if s3 is not None:
+        return "s3", s3.endpoint, s3.bucket, s3.prefix
+    assert volume is not None
+    return "volume", volume.claim_name, volume.path

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 
 from holdfast.api.conditions import Status, find_condition, set_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, RecoveryWindow
-from holdfast.api.run import BackupRun, RunPhase, TargetPhase
+from holdfast.api.run import BackupRun, RunPhase
+from holdfast.domain.retention import STORED, held, next_plan
 from holdfast.domain.schedule import Due, Schedule, ScheduleError, due, schedule_of, scheduled_expression
 from holdfast.domain.step import Notice, Step, updated
 from holdfast.domain.support import policy_not_supported_yet
 
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
-_STORED = (RunPhase.SUCCEEDED, RunPhase.PARTIALLY_SUCCEEDED)
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ def next_status(
     last_slot = slots.newest or status.last_schedule_time
     newest = max(runs, key=_age, default=None)
     coming = state.schedule.next_after(max(now, last_slot or now)) if state.schedule and expression else None
+    plan, plan_notices = next_plan(policy, runs, now)
     changed = updated(
         status,
         observed_generation=policy.metadata.generation,
@@ -88,6 +89,7 @@ def next_status(
         last_successful_time=last_success or status.last_successful_time,
         recovery_window=_windows(policy, runs) or None,
         stored_bytes=_stored_bytes(policy, runs) or None,
+        retention_plan=plan,
         missed_runs=(0 if fresh_success else status.missed_runs) + slots.missed_count,
     )
     ready: Status = "True" if state.ready else "False"
@@ -98,7 +100,7 @@ def next_status(
     fresh, reason, message = _freshness(runs)
     conditions = set_condition(conditions, "BackupFresh", fresh, reason, message, now, generation)
     changed = updated(changed, conditions=conditions)
-    return Step(changed, tuple(_notices(policy, state, slots)))
+    return Step(changed, (*_notices(policy, state, slots), *plan_notices))
 
 
 def _notices(policy: BackupPolicy, state: Readiness, slots: Due) -> list[Notice]:
@@ -122,28 +124,16 @@ def _freshness(runs: Sequence[BackupRun]) -> tuple[Status, str, str]:
         return "Unknown", "NoRunYet", "no run has ended yet"
     last = max(ended, key=_age)
     assert last.status.phase is not None
-    if last.status.phase in _STORED:
+    if last.status.phase in STORED:
         return "True", last.status.phase.value, f"run {last.metadata.name} holds a backup"
     message = f"run {last.metadata.name}: {last.status.message or last.status.phase.value}"
     return "False", last.status.phase.value, message
 
 
-def _held(run: BackupRun) -> set[str]:
-    """The destinations that hold every target of the run that succeeded."""
-    if run.status.phase not in _STORED:
-        return set()
-    held = [
-        {artifact.destination for artifact in target.artifacts}
-        for target in run.status.targets
-        if target.phase is TargetPhase.SUCCEEDED
-    ]
-    return set.intersection(*held) if held else set()
-
-
 def _windows(policy: BackupPolicy, runs: Sequence[BackupRun]) -> dict[str, RecoveryWindow]:
     points: dict[str, list[datetime]] = {each.name: [] for each in policy.spec.destinations}
     for run in runs:
-        for name in _held(run) & points.keys():
+        for name in held(run) & points.keys():
             if run.status.recovery_point is not None:
                 points[name].append(run.status.recovery_point)
     return {
@@ -156,7 +146,7 @@ def _windows(policy: BackupPolicy, runs: Sequence[BackupRun]) -> dict[str, Recov
 def _stored_bytes(policy: BackupPolicy, runs: Sequence[BackupRun]) -> dict[str, int]:
     totals: dict[str, int] = {}
     for run in runs:
-        if run.status.phase not in _STORED:
+        if run.status.phase not in STORED:
             continue
         for target in run.status.targets:
             for artifact in target.artifacts:

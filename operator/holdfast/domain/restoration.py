@@ -16,7 +16,8 @@ from holdfast.api.restore import (
     RestoreTargetStatus,
 )
 from holdfast.api.run import BackupRun, Failure, Progress, RunPhase, TargetPhase
-from holdfast.domain.naming import job_name, run_path
+from holdfast.domain.naming import job_name, place, run_path
+from holdfast.domain.retention import begun
 from holdfast.domain.step import Notice, Step, describe, seconds_between, updated
 from holdfast.domain.targets import JobFacts, advance_targets, cancel, failures, held_up
 from holdfast.domain.workload import Observation, cannot_start
@@ -88,7 +89,12 @@ def stored_run(request: RestoreRequest, run: BackupRun, policy: BackupPolicy | N
     wanted = {target.name for target in request.spec.targets} or _held_targets(run)
     _refuse_unknown(wanted, _held_targets(run), run.metadata.name)
     artifacts = {t.name: {a.destination for a in t.artifacts} for t in run.status.targets}
-    holding = [d for d in run.status.destinations if all(d.name in artifacts[name] for name in wanted)]
+    going = begun(run)
+    holding = [
+        each
+        for each in run.status.destinations
+        if each.name not in going and all(each.name in artifacts[name] for name in wanted)
+    ]
     if not holding:
         raise RefusedError("NoDestination", f"no destination holds all of {', '.join(sorted(wanted))}")
     chosen = next((each for each in holding if each.required), holding[0])
@@ -100,17 +106,9 @@ def _current(recorded: Destination, policy: BackupPolicy | None) -> Destination:
     """The policy's destination of that name if it is the same place: its credentials may be newer."""
     if policy is not None:
         for destination in policy.spec.destinations:
-            if destination.name == recorded.name and _place(destination) == _place(recorded):
+            if destination.name == recorded.name and place(destination) == place(recorded):
                 return destination
     return recorded
-
-
-def _place(destination: Destination) -> tuple[Any, ...]:
-    s3, volume = destination.s3, destination.volume
-    if s3 is not None:
-        return "s3", s3.endpoint, s3.bucket, s3.prefix
-    assert volume is not None
-    return "volume", volume.claim_name, volume.path
 
 
 def location_run(request: RestoreRequest) -> StoredRun:

@@ -17,7 +17,6 @@ def policy_not_supported_yet(spec: BackupPolicySpec) -> list[str]:
         "jitter": spec.jitter,
         "concurrencyPolicy: Queue": spec.concurrency_policy == "Queue",
         "encryption": spec.encryption,
-        "retention": spec.retention,
         "verification": spec.verification,
         "objectives": spec.objectives,
         "hooks": spec.hooks,
@@ -28,9 +27,7 @@ def policy_not_supported_yet(spec: BackupPolicySpec) -> list[str]:
     for destination in spec.destinations:
         at = f"destinations[{destination.name}]"
         paths += _location(at, destination)
-        paths += [
-            f"{at}.{field}" for field in ("quota", "retention") if getattr(destination, field) is not None
-        ]
+        paths += [f"{at}.quota"] if destination.quota is not None else []
     return paths + _targets(spec.targets, lambda engine, section: engine.not_supported_yet(section))
 
 

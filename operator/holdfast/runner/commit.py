@@ -18,6 +18,7 @@ from holdfast.runner.manifest import (
     RunPath,
 )
 from holdfast.runner.progress import Meter
+from holdfast.runner.retention import Retention
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,10 +26,12 @@ _LOG = logging.getLogger(__name__)
 def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
     """Verify every target in every destination, write the entry, clear away what failed attempts left.
 
+    Then delete the runs that retention has handed over; whatever comes of that, the run is committed.
     Raises MismatchError naming destination and object, and what the destinations raise.
     """
     if not task.targets:
         raise TaskError("NothingToCommit", f"run {task.run}: no target succeeded")
+    retention = Retention(task)
     path = RunPath(task.namespace, task.policy, task.run)
     reading = _Reading(task, path, meter)
     copies.each(reading.verify)
@@ -37,6 +40,7 @@ def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
     cleaning = _Cleaning(path)
     for destination in copies.live:
         cleaning.clean(destination)
+    retention.carry_out(entry, copies.live, meter)
     return CommitResult(
         verified_bytes=sum(reading.verified[destination.name] for destination in copies.live),
         recovery_point=entry.recovery_point,
@@ -45,7 +49,8 @@ def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
         destinations=tuple(destination.name for destination in copies.live),
         missing=copies.missing,
         aborted_uploads=cleaning.aborted,
-        notes=tuple(cleaning.notes),
+        retention=retention.fates,
+        notes=(*cleaning.notes, *retention.notes),
     )
 
 

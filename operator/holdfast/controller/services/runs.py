@@ -11,12 +11,13 @@ from holdfast.controller.errors import NotFoundError
 from holdfast.controller.jobs import JobSettings, backup_job, commit_job
 from holdfast.controller.queue import Key
 from holdfast.controller.services.context import Context
+from holdfast.controller.services.retention import Retention
 from holdfast.controller.services.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels, lifecycle
 from holdfast.domain.lifecycle import RunStep
 from holdfast.domain.step import Step, updated
 from holdfast.domain.workload import Observation
-from holdfast.protocol import BackupResult, BackupTask, CommitResult, CommitTask, CommittedTarget
+from holdfast.protocol import BackupResult, BackupTask, CommitResult, CommitTask, CommittedTarget, Expiry
 
 _log = logging.getLogger(__name__)
 _ACTIVE = (RunPhase.RUNNING, RunPhase.COMMITTING)
@@ -28,6 +29,7 @@ class Runs:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._workloads = Workloads(context)
+        self._retention = Retention(context)
         self._admission: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def reconcile(self, key: Key) -> float | None:
@@ -121,8 +123,13 @@ class Runs:
         failure = None
         if seen is None:
             settings = _settings(workload) or JobSettings()
-            manifest = commit_job(run, _commit_task(run), settings, self._context.config)
+            policy = await self._policy(run.metadata.namespace or "", run.spec.policy_ref.name)
+            expiries = await self._retention.hand_over(run, policy)
+            task = _commit_task(run, expiries, self._earliest(None, run, deadline))
+            manifest = commit_job(run, task, settings, self._context.config)
             failure = await self._workloads.ensure(run, manifest)
+        else:
+            await self._retention.take_in(run, seen)
         now = self._context.now()
         if failure is not None:
             step = lifecycle.commit_failed(run, failure, now)
@@ -205,7 +212,7 @@ def _backup_task(run: BackupRun, policy: BackupPolicy | None, target: str) -> Ba
     )
 
 
-def _commit_task(run: BackupRun) -> CommitTask:
+def _commit_task(run: BackupRun, expiries: tuple[Expiry, ...], remaining: float | None) -> CommitTask:
     done = [each for each in run.status.targets if each.phase is TargetPhase.SUCCEEDED]
     return CommitTask(
         namespace=run.metadata.namespace or "",
@@ -225,4 +232,7 @@ def _commit_task(run: BackupRun) -> CommitTask:
         ),
         failed_targets=tuple(t.name for t in run.status.targets if t.phase is not TargetPhase.SUCCEEDED),
         destinations=run.status.destinations,
+        retention=expiries,
+        # Half, because the last deletion that is begun has to end in time too.
+        retention_seconds=None if remaining is None else remaining / 2,
     )

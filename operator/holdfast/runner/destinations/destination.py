@@ -4,12 +4,30 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import ClassVar, Protocol
 
-from holdfast.engines.transfer import MismatchError
+from holdfast.engines.transfer import DestinationError, MismatchError
 from holdfast.runner.parts import Part, Stored
 
 READ_BYTES = 1 << 20
+_UNKNOWN = datetime.min.replace(tzinfo=UTC)
+
+
+class LockedError(DestinationError):
+    """The store refuses to delete an object until its lock has ended."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One stored version of an object; where nothing is versioned, the object."""
+
+    key: str
+    id: str | None = None
+    marker: bool = False
+    """Whether it holds nothing, and only hides the versions before it."""
+    written: datetime = _UNKNOWN
 
 
 class Readable(Protocol):
@@ -81,6 +99,18 @@ class Destination(ABC):
     @abstractmethod
     def abort_uploads(self, prefix: str) -> int:
         """Abort every unfinished upload whose key begins with `prefix`; how many there were."""
+
+    def versions(self, prefix: str) -> Iterator[Version]:
+        """Everything stored under keys that begin with `prefix`, hidden or not, in no order."""
+        return (Version(key) for key in self.list(prefix))
+
+    def erase(self, version: Version) -> None:
+        """Delete one version for good; no error when it is not there. Raises LockedError."""
+        self.delete(version.key)
+
+    def lock(self, version: Version) -> str | None:
+        """Why the store would refuse to erase it, as far as it says so beforehand."""
+        return None
 
     def verify(self, key: str, stored: Stored) -> None:
         """Read back that the object is what was stored. Raises MismatchError, which names it."""

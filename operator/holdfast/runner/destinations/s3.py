@@ -2,10 +2,12 @@
 
 import base64
 import io
+import re
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
@@ -26,7 +28,13 @@ from botocore.exceptions import (
 from holdfast.api.destination import S3
 from holdfast.api.destination import Destination as Specification
 from holdfast.engines.transfer import DestinationError, TaskError
-from holdfast.runner.destinations.destination import Destination, Readable, Upload
+from holdfast.runner.destinations.destination import (
+    Destination,
+    LockedError,
+    Readable,
+    Upload,
+    Version,
+)
 from holdfast.runner.mounts import Mounts
 from holdfast.runner.parts import MAX_PARTS, Part, Stored
 
@@ -41,6 +49,9 @@ _COMPLETE_SECONDS = 900
 (https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html)."""
 _ATTEMPTS = 5
 _RESUMES = 6
+_NO_VERSIONS = {"NotImplemented", "501", "MethodNotAllowed"}
+_LOCKED = re.compile("object lock|WORM", re.IGNORECASE)
+"""What Amazon, versitygw and MinIO say; their code is AccessDenied or InvalidRequest, as of much else."""
 _MISSING = {"404", "NoSuchKey", "NotFound"}
 _REASONS = {
     "NoSuchBucket": "BucketNotFound",
@@ -154,6 +165,51 @@ class S3Destination(Destination):
     def delete(self, key: str) -> None:
         with self.errors(key):
             self.client.delete_object(Bucket=self.bucket, Key=self.name_of(key))
+
+    def versions(self, prefix: str) -> Iterator[Version]:
+        with self.errors(prefix):
+            pages = self.client.get_paginator("list_object_versions").paginate(
+                Bucket=self.bucket, Prefix=self.name_of(prefix)
+            )
+            try:
+                for page in pages:
+                    yield from self._versions_of(page)
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in _NO_VERSIONS:
+                    raise
+                yield from super().versions(prefix)
+
+    def _versions_of(self, page: Any) -> Iterator[Version]:
+        for kind in ("Versions", "DeleteMarkers"):
+            for item in page.get(kind, []):
+                key = item["Key"].removeprefix(self._prefix)
+                yield Version(key, item["VersionId"], kind == "DeleteMarkers", item["LastModified"])
+
+    def erase(self, version: Version) -> None:
+        which: Any = {"VersionId": version.id} if version.id else {}
+        with self.errors(version.key):
+            try:
+                self.client.delete_object(Bucket=self.bucket, Key=self.name_of(version.key), **which)
+            except ClientError as error:
+                message = str(error.response["Error"].get("Message", ""))
+                if _LOCKED.search(message):
+                    what = f"destination {self.name}: {self.uri(version.key)}: {message}"
+                    raise LockedError("ObjectLocked", what) from error
+                raise
+
+    def lock(self, version: Version) -> str | None:
+        if version.marker or version.id in (None, "null"):
+            return None  # only versions can be locked
+        with self.errors(version.key):
+            head = self.client.head_object(
+                Bucket=self.bucket, Key=self.name_of(version.key), VersionId=version.id or ""
+            )
+        if head.get("ObjectLockLegalHoldStatus") == "ON":
+            return "it is under a legal hold"
+        until = head.get("ObjectLockRetainUntilDate")
+        if until is not None and until > datetime.now(UTC):
+            return f"it is locked until {until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        return None
 
     def abort_uploads(self, prefix: str) -> int:
         count = 0

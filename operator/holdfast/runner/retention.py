@@ -1,0 +1,229 @@
+"""Deletes the runs that a commit was handed, and checks in the destination itself that nothing good goes.
+
+A run goes in this order, so that it can be killed between any two deletions:
+
+1. its entry is taken out of the catalogue, which then claims nothing that is not whole. In a versioned bucket
+   that only hides it, by a delete marker;
+2. the versions of the entry are erased. They were written last, so where the bucket locks everything for a
+   time they are free last: when the store refuses, nothing else was touched, and the entry is shown again;
+3. every version of every object in the run's folder, and its unfinished uploads;
+4. the delete markers.
+
+As long as the catalogue has a run's entry, its data is whole. Of a run without one, all that is left is
+deleted: the operator hands it over until a commit has told that it is gone.
+
+WAL that no base backup needs any more belongs at the end of `_Place._delete`: only when a run's last object
+is gone does the catalogue say which base backups are left.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from holdfast.api.base import to_utc_second
+from holdfast.engines.transfer import MismatchError, TransferError
+from holdfast.protocol import CommitTask, Expiry, Fate, HeldRun, Note
+from holdfast.runner.destinations.destination import Destination, LockedError, Version
+from holdfast.runner.manifest import CATALOGUE, CatalogueEntry, RunPath
+from holdfast.runner.progress import Meter
+
+_LOG = logging.getLogger(__name__)
+_MOST_SECONDS = 600
+"""No deletion is begun later than this after the first, so that a backlog does not hold up the next run."""
+_NAMED = 5
+_RESERVED = (CATALOGUE, "wal")
+_TOLD = {
+    Fate.DELETED: ("RetentionDeleted", False),
+    Fate.LOCKED: ("RetentionWaits", True),
+    Fate.REFUSED: ("RetentionRefused", True),
+    Fate.FAILED: ("RetentionFailed", True),
+    Fate.UNTOUCHED: ("RetentionUnfinished", False),
+}
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A run that a destination's catalogue has."""
+
+    run: str
+    recovery_point: datetime
+    whole: bool
+    verified: bool
+
+
+class Retention:
+    """What a commit deletes, and what it has to tell of it. Never fails the commit."""
+
+    def __init__(self, task: CommitTask) -> None:
+        self.fates: dict[str, str] = {}
+        self.notes: list[Note] = []
+        self._task = task
+        self._begun = time.monotonic()
+
+    def carry_out(self, committed: CatalogueEntry, destinations: Sequence[Destination], meter: Meter) -> None:
+        """Delete what is due in each of `destinations`, which all hold the run that was `committed`."""
+        by_name = {destination.name: destination for destination in destinations}
+        until = time.monotonic() + _MOST_SECONDS
+        if self._task.retention_seconds is not None:
+            until = min(until, self._begun + self._task.retention_seconds)
+        for expiry in self._task.retention:
+            if expiry.destination in by_name:
+                place = _Place(self._task, committed, by_name[expiry.destination], meter)
+                fates = place.carry_out(expiry, until)
+                self.fates[expiry.destination] = "".join(fates)
+                self.notes += _notes(expiry, fates, place.whys)
+
+
+def _notes(expiry: Expiry, fates: Sequence[Fate], whys: dict[Fate, str]) -> Iterable[Note]:
+    for fate, (reason, warning) in _TOLD.items():
+        runs = [held.run for held, own in zip(expiry.delete, fates, strict=True) if own is fate]
+        if runs:
+            more = f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else ""
+            why = f": {whys[fate]}" if fate in whys else ""
+            message = f"destination {expiry.destination}: {', '.join(runs[:_NAMED])}{more}{why}"
+            yield Note(reason=reason, message=message, warning=warning)
+
+
+class _Place:
+    """One destination. `whys` says for a fate why the first run met it."""
+
+    def __init__(
+        self, task: CommitTask, committed: CatalogueEntry, destination: Destination, meter: Meter
+    ) -> None:
+        self.whys: dict[Fate, str] = {}
+        self._task = task
+        self._committed = committed
+        self._destination = destination
+        self._meter = meter
+
+    def carry_out(self, expiry: Expiry, until: float) -> list[Fate]:
+        """The fate of each run of `expiry.delete`; once the destination breaks, no other is begun."""
+        try:
+            entries = {held.run: self._entry(held) for held in (*expiry.keep, *expiry.delete)}
+        except TransferError as error:
+            self._why(Fate.FAILED, error.message)
+            return [Fate.FAILED] * len(expiry.delete)
+        stay = self._guarded(expiry, entries)
+        fates: list[Fate] = []
+        for held in expiry.delete:
+            entry = entries[held.run]
+            if Fate.FAILED in fates or time.monotonic() >= until:
+                fates.append(Fate.FAILED if entry is None else Fate.UNTOUCHED)
+            elif (why := self._refusal(held, entry, stay)) is not None:
+                self._why(Fate.REFUSED, why)
+                fates.append(Fate.REFUSED)
+            else:
+                fates.append(self._attempt(held.run))
+        return fates
+
+    def _entry(self, held: HeldRun) -> CatalogueEntry | MismatchError | None:
+        path = self._path(held.run)
+        data = self._destination.read(path.entry)
+        if data is None:
+            return None
+        try:
+            return CatalogueEntry.parse(data, self._destination.uri(path.entry))
+        except MismatchError as error:
+            return error
+
+    def _guarded(
+        self, expiry: Expiry, entries: dict[str, CatalogueEntry | MismatchError | None]
+    ) -> dict[str, str]:
+        """The runs that stay whatever was handed over, and why: told from what the catalogue has of them."""
+        known = [_Known(self._committed.run, self._committed.recovery_point,
+                        not self._committed.failed_targets, verified=False)]  # fmt: skip
+        for held in (*expiry.keep, *expiry.delete):
+            entry = entries[held.run]
+            if isinstance(entry, CatalogueEntry):
+                whole = not entry.failed_targets
+                known.append(_Known(held.run, entry.recovery_point, whole, held.verified))
+        stay: dict[str, str] = {}
+        for why, group in (
+            ("the newest run", known),
+            ("the newest run with every target", [each for each in known if each.whole]),
+            ("the newest verified run", [each for each in known if each.verified]),
+        ):
+            if group:
+                stay.setdefault(max(group, key=lambda each: each.recovery_point).run, why)
+        return stay
+
+    def _refusal(
+        self, held: HeldRun, entry: CatalogueEntry | MismatchError | None, stay: dict[str, str]
+    ) -> str | None:
+        if held.run in _RESERVED or held.run == self._committed.run:
+            return f"{held.run} is not a run that may be deleted"
+        if held.run in stay:
+            return f"{held.run} is {stay[held.run]} that the catalogue has there"
+        if isinstance(entry, MismatchError):
+            return entry.message
+        if entry is not None and to_utc_second(entry.recovery_point) != to_utc_second(held.recovery_point):
+            return (
+                f"the catalogue's {held.run} is of {entry.recovery_point:%Y-%m-%dT%H:%M:%SZ}, "
+                f"not of {held.recovery_point:%Y-%m-%dT%H:%M:%SZ}"
+            )
+        return None
+
+    def _attempt(self, run: str) -> Fate:
+        self._meter.step(f"deleting run {run} in {self._destination.name}")
+        path = self._path(run)
+        try:
+            self._delete(path)
+        except LockedError as error:
+            whole = self._is_shown(path)
+            self._why(Fate.LOCKED if whole else Fate.FAILED, error.message)
+            return Fate.LOCKED if whole else Fate.FAILED
+        except TransferError as error:
+            self._why(Fate.FAILED, error.message)
+            return Fate.FAILED
+        _LOG.info("deleted run %s in %s", run, self._destination.name)
+        return Fate.DELETED
+
+    def _delete(self, path: RunPath) -> None:
+        destination = self._destination
+        entry, data = self._versions(path)
+        for version in (*entry, *data):
+            if (why := destination.lock(version)) is not None:
+                uri = destination.uri(version.key)
+                raise LockedError("ObjectLocked", f"destination {destination.name}: {uri}: {why}")
+        destination.delete(path.entry)
+        try:
+            self._erase(entry, markers=False)
+        except LockedError:
+            # Whatever hid the entry goes, and it claims again what is still whole.
+            self._erase(self._versions(path)[0], markers=True)
+            raise
+        self._erase(data, markers=False)
+        destination.abort_uploads(path.folder)
+        entry, data = self._versions(path)
+        self._erase((*data, *entry), markers=True)
+
+    def _versions(self, path: RunPath) -> tuple[list[Version], list[Version]]:
+        """Those of the entry, and those of the run's folder."""
+        entry = [version for version in self._destination.versions(path.entry) if version.key == path.entry]
+        return entry, list(self._destination.versions(path.folder))
+
+    def _erase(self, versions: Iterable[Version], *, markers: bool) -> None:
+        """The newest first, which is free last of those that are locked for the same time; deep ones first.
+
+        So a volume's folders become empty from below, and go.
+        """
+        chosen = [version for version in versions if version.marker is markers]
+        chosen.sort(key=lambda version: (version.written, version.key.count("/")), reverse=True)
+        for version in chosen:
+            self._destination.erase(version)
+
+    def _is_shown(self, path: RunPath) -> bool:
+        try:
+            return self._destination.read(path.entry) is not None
+        except TransferError as error:
+            _LOG.warning("%s", error.message)
+            return False
+
+    def _path(self, run: str) -> RunPath:
+        return RunPath(self._task.namespace, self._task.policy, run)
+
+    def _why(self, fate: Fate, message: str) -> None:
+        _LOG.warning("retention: %s", message)
+        self.whys.setdefault(fate, message)

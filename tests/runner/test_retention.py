@@ -1,0 +1,323 @@
+"""Deletion on a volume and in real buckets, with and without versions and locks: refused, killed, resumed."""
+
+import dataclasses
+import io
+import random
+import shutil
+import signal
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.faultproxy import FaultProxy, Request, fault_proxy
+from tests.harness import POLICY, S3Place, S3Server, VolumePlace, secrets_token, start_s3, stop
+from tests.runner import engine
+from tests.runner.conftest import SPEC, Jobs
+from tests.runner.engine import configured
+
+from holdfast.protocol import POD_VARIABLE, CommitResult, CommitTask, Expiry, HeldRun, LookupTask
+from holdfast.runner import __main__ as runner
+from holdfast.runner.mounts import Mounts
+from holdfast.runner.progress import Meter
+
+FIRST = datetime(2026, 11, 1, 2, 0, 5, tzinfo=UTC)
+TARGETS = ("one", "two")
+LOCK = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}}
+
+
+@pytest.fixture(scope="module")
+def versioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A versitygw whose buckets keep versions."""
+    server = start_s3(tmp_path_factory.mktemp("versioned") / "objects", versions=True)
+    yield server
+    stop(server.process)
+
+
+class History:
+    """Committed runs `r1`, `r2` … a day apart, of two targets with two artifacts each.
+
+    The runner does its work in this process, which is faster; what is killed is a process of its own.
+    """
+
+    def __init__(self, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.jobs = jobs
+        self.tasks: dict[str, CommitTask] = {}
+        self._monkeypatch = monkeypatch
+        monkeypatch.setattr(runner, "_module", lambda name, part: engine)
+
+    def do(self, task: Any) -> Any:
+        """The Result of a Task that ends well."""
+        self._monkeypatch.setenv(POD_VARIABLE, f"policy-job-{secrets_token()[:5]}")
+        (self.jobs.root / "scratch").mkdir(parents=True, exist_ok=True)
+        return runner._do(task, Mounts(self.jobs.root), Meter(io.StringIO()))
+
+    def point(self, number: int) -> datetime:
+        """The recovery point of a run."""
+        return FIRST + timedelta(days=number)
+
+    def store(self, number: int, *, failed: tuple[str, ...] = ()) -> CommitTask:
+        """Back a run up; the Task of its commit."""
+        self.jobs.run, self.jobs.run_uid = f"r{number}", f"uid-{number}"
+        told = configured(
+            {"name": "data", "bytes": 3000, "seed": number},
+            {"name": "more", "bytes": 10},
+            snapshot=self.point(number).isoformat(),
+        )
+        for name, value in told.items():
+            self._monkeypatch.setenv(name, value)
+        results = {
+            target: ("redis", self.do(self.jobs.backup_task("redis", SPEC, target))) for target in TARGETS
+        }
+        self.tasks[f"r{number}"] = self.jobs.commit_task(results, failed)
+        return self.tasks[f"r{number}"]
+
+    def commit(
+        self,
+        number: int,
+        *due: int,
+        keep: tuple[int, ...] = (),
+        verified: tuple[int, ...] = (),
+        failed: tuple[str, ...] = (),
+    ) -> CommitResult:
+        """Back a run up and commit it, and delete the runs that are due."""
+        return self.do(self.with_due(self.store(number, failed=failed), *due, keep=keep, verified=verified))
+
+    def with_due(
+        self, task: CommitTask, *due: int, keep: tuple[int, ...] = (), verified: tuple[int, ...] = ()
+    ) -> CommitTask:
+        """The Task with something to delete in every destination."""
+
+        def held(number: int) -> HeldRun:
+            return HeldRun(run=f"r{number}", recovery_point=self.point(number), verified=number in verified)
+
+        expiries = tuple(
+            Expiry(destination=each.name, delete=tuple(map(held, due)), keep=tuple(map(held, keep)))
+            for each in task.destinations
+        )
+        return task.model_copy(update={"retention": expiries})
+
+    def is_whole(self, number: int, place: str) -> bool:
+        """Whether a run is in the catalogue and restores."""
+        self.jobs.run = f"r{number}"
+        found = self.do(LookupTask(source=self.jobs.stored_run(place)))
+        restored = [
+            self.do(self.jobs.restore_task("redis", SPEC, target=target, destination=place))
+            for target in TARGETS
+        ]
+        return bool(found.recovery_point == self.point(number) and [r.compared for r in restored] == [2, 2])
+
+
+@pytest.fixture
+def history(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> History:
+    """None yet."""
+    return History(jobs, monkeypatch)
+
+
+def traces(place: S3Place, number: int) -> list[tuple[str, str]]:
+    """What is left of a run, versions and delete markers included."""
+    mine = (f"/r{number}/", f"catalogue/r{number}.json")
+    return [version for version in place.versions() if any(part in f"/{version[0]}" for part in mine)]
+
+
+def claims(place: S3Place, number: int) -> bool:
+    """Whether the catalogue has the run."""
+    return f"default/{POLICY}/catalogue/r{number}.json" in place.keys()  # noqa: SIM118
+
+
+@pytest.mark.parametrize("lock", [False, True], ids=["plain", "versioned"])
+def test_what_is_handed_goes_and_nothing_else(
+    history: History, s3: S3Server, versioned: S3Server, lock: bool
+) -> None:
+    bucket = versioned.new_bucket(lock=True) if lock else s3.new_bucket()
+    history.jobs.places = {"s3": bucket, "nearby": VolumePlace()}
+    for number in (1, 2, 3):
+        history.commit(number)
+    assert traces(bucket, 1)
+    result = history.commit(4, 1, 2, keep=(3,))
+    assert result.retention == {"s3": "dd", "nearby": "dd"}
+    assert sorted(note.message for note in result.notes) == [
+        "destination nearby: r1, r2", "destination s3: r1, r2",
+    ]  # fmt: skip
+    for number in (1, 2):
+        assert traces(bucket, number) == []
+        assert not any(f"r{number}" in path.name for path in history.jobs.volume().rglob("*"))
+    for number in (3, 4):
+        assert history.is_whole(number, "s3")
+        assert history.is_whole(number, "nearby")
+
+
+def test_the_guards_hold_whatever_is_handed(history: History, bucket: S3Place) -> None:
+    history.jobs.places = {"s3": bucket}
+    for number in (1, 2, 3, 4):
+        history.commit(number)
+    # r4 is the newest with every target, which r5 has not, and r2 the newest verified.
+    result = history.commit(5, 1, 2, 4, verified=(1, 2), failed=("three",))
+    assert result.retention == {"s3": "drr"}
+    (refused,) = [note for note in result.notes if note.reason == "RetentionRefused"]
+    assert refused.warning
+    assert "r2, r4: r2 is the newest verified run that the catalogue has" in refused.message
+    assert [number for number in range(1, 6) if claims(bucket, number)] == [2, 3, 4, 5]
+    # A witness that was named but is not in the catalogue is none.
+    task = history.with_due(history.tasks["r5"], 2, 3, keep=(4, 9), verified=(2, 9))
+    assert history.do(task).retention == {"s3": "rd"}
+    # Newer than the run that is committed, of another moment, or not a run at all.
+    history.commit(6)
+    task = history.with_due(history.tasks["r5"], 6)
+    wrong = HeldRun(run="r4", recovery_point=FIRST)
+    own = HeldRun(run="r5", recovery_point=history.point(5))
+    names = [HeldRun(run=name, recovery_point=FIRST) for name in ("catalogue", "wal")]
+    expiry = task.retention[0].model_copy(update={"delete": (*task.retention[0].delete, wrong, own, *names)})
+    before = bucket.keys()
+    assert history.do(task.model_copy(update={"retention": (expiry,)})).retention == {"s3": "rrrrr"}
+    assert bucket.keys() == before
+
+
+def test_a_damaged_entry_is_refused_and_named(history: History, jobs: Jobs) -> None:
+    history.commit(1)
+    entry = jobs.volume() / f"default/{POLICY}/catalogue/r1.json"
+    entry.write_bytes(entry.read_bytes()[:100])
+    result = history.commit(2, 1)
+    assert result.retention == {"nearby": "r"}
+    assert "r1.json is not a catalogueentry" in result.notes[0].message
+    assert (jobs.volume() / f"default/{POLICY}/r1").is_dir()
+
+
+def test_a_bucket_whose_lock_holds_is_waited_for(history: History, versioned: S3Server) -> None:
+    """The bucket locks whatever is in it, and does not say so beforehand."""
+    bucket = versioned.new_bucket(lock=True)
+    history.jobs.places = {"s3": bucket}
+    history.commit(1)
+    client = versioned.client()
+    client.put_object_lock_configuration(Bucket=bucket.bucket, ObjectLockConfiguration=LOCK)
+    before = bucket.versions()
+    result = history.commit(2, 1)
+    assert result.retention == {"s3": "l"}
+    (note,) = result.notes
+    assert (note.reason, note.warning) == ("RetentionWaits", True)
+    assert "object lock" in note.message
+    assert before.items() <= bucket.versions().items()
+    assert not any(bucket.versions().values()), "no delete marker stays"
+    assert history.is_whole(1, "s3")
+    client.put_object_lock_configuration(
+        Bucket=bucket.bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"}
+    )
+    client.close()
+    assert history.commit(3, 1).retention == {"s3": "d"}
+    assert traces(bucket, 1) == []
+
+
+def test_one_object_under_a_legal_hold_keeps_the_whole_run(history: History, versioned: S3Server) -> None:
+    bucket = versioned.new_bucket(lock=True)
+    history.jobs.places = {"s3": bucket}
+    history.commit(1)
+    held = next(key for key in bucket.keys() if "/r1/two/" in key and "more" in key)  # noqa: SIM118
+    client = versioned.client()
+    client.put_object_legal_hold(Bucket=bucket.bucket, Key=held, LegalHold={"Status": "ON"})
+    before = bucket.versions()
+    result = history.commit(2, 1)
+    assert result.retention == {"s3": "l"}
+    assert f"{held}: it is under a legal hold" in result.notes[0].message
+    assert before.items() <= bucket.versions().items()
+    assert history.is_whole(1, "s3")
+    client.put_object_legal_hold(Bucket=bucket.bucket, Key=held, LegalHold={"Status": "OFF"})
+    client.close()
+    assert history.commit(3, 1).retention == {"s3": "d"}
+    assert traces(bucket, 1) == []
+
+
+def test_a_destination_that_breaks_does_not_fail_the_run(history: History, s3: S3Server) -> None:
+    with fault_proxy(s3.port) as proxy:
+        bucket = dataclasses.replace(s3.new_bucket(), endpoint=proxy.endpoint)
+        history.jobs.places = {"s3": bucket}
+        for number in (1, 2, 3):
+            history.commit(number)
+        fault = proxy.add(lambda request: deletes(request) and "/r1/" in request.path,
+                          status=403, code="AccessDenied")  # fmt: skip
+        result = history.commit(4, 1, 2)
+        assert result.retention == {"s3": "fu"}
+        assert {note.reason for note in result.notes} == {"RetentionFailed", "RetentionUnfinished"}
+        assert "AccessDenied" in next(n.message for n in result.notes if n.reason == "RetentionFailed")
+        assert not claims(bucket, 1)
+        assert history.is_whole(2, "s3")
+        proxy.faults.remove(fault)
+        assert history.commit(5, 1, 2).retention == {"s3": "dd"}
+        assert traces(bucket, 1) == traces(bucket, 2) == []
+
+
+def test_no_deletion_begins_once_the_time_is_over(history: History) -> None:
+    history.commit(1)
+    task = history.with_due(history.store(2), 1).model_copy(update={"retention_seconds": 0.0})
+    assert history.do(task).retention == {"nearby": "u"}
+    assert history.is_whole(1, "nearby")
+
+
+def deletes(request: Request) -> bool:
+    """Whether this deletes an object or a version."""
+    return request.method == "DELETE"
+
+
+def kill_at(history: History, task: CommitTask, proxy: FaultProxy, number: int, *, done: bool) -> None:
+    """SIGKILL the commit Job at its deletion `number`, before the server hears of it or after its answer."""
+    count = 0
+    running = history.jobs.start(task)
+
+    def strike(request: Request) -> bool:
+        nonlocal count
+        if deletes(request):
+            count += 1
+        if count >= number and (not done or not deletes(request) or count > number):
+            running.process.send_signal(signal.SIGKILL)
+            return True
+        return False
+
+    fault = proxy.add(strike, status=500)
+    assert running.process.wait(60) == -signal.SIGKILL
+    proxy.faults.remove(fault)
+
+
+@pytest.mark.parametrize("lock", [False, True], ids=["plain", "versioned"])
+def test_killed_between_any_two_deletions(
+    history: History, s3: S3Server, versioned: S3Server, lock: bool
+) -> None:
+    """What the catalogue has is whole at every moment, and the next commit leaves nothing of what was due."""
+    chance = random.Random(f"retention-{lock}")
+    server = versioned if lock else s3
+    with fault_proxy(server.port) as proxy:
+        bucket = dataclasses.replace(server.new_bucket(lock=lock), endpoint=proxy.endpoint)
+        history.jobs.places = {"s3": bucket}
+        history.commit(1)
+        proxy.requests.clear()
+        history.commit(2, 1)
+        needed = len([request for request in proxy.requests if deletes(request)])
+        assert needed > 7, "an entry, two manifests, four artifacts"
+        # Two runs are due each time; every place of the first deletion is met, the others at random.
+        moments = [*range(1, needed + 1), *(chance.randint(needed + 1, 2 * needed - 1) for _ in range(3))]
+        following = 4
+        history.commit(3)
+        for number, moment in enumerate(moments):
+            due = (following - 2, following - 1)
+            objects = bucket.versions()
+            task = history.with_due(history.store(following), *due)
+            kill_at(history, task, proxy, moment, done=bool(number % 2))
+            for each in due:
+                if claims(bucket, each):
+                    mine = {version for version in objects if f"/r{each}/" in version[0]}
+                    assert mine <= bucket.versions().keys(), f"r{each} is claimed and partly gone"
+            assert claims(bucket, following)
+            result = history.commit(following + 1, *due, keep=(following,))
+            assert result.retention == {"s3": "dd"}
+            assert traces(bucket, due[0]) == traces(bucket, due[1]) == []
+            following += 2
+        left = {key.split("/")[2] for key, _ in bucket.versions()}
+        assert left == {"catalogue", f"r{following - 2}", f"r{following - 1}"}
+        assert not any(bucket.versions().values()), "no delete marker stays"
+        assert history.is_whole(following - 1, "s3")
+
+
+def test_a_run_whose_folder_is_gone_already_counts_as_deleted(history: History, jobs: Jobs) -> None:
+    history.commit(1)
+    shutil.rmtree(jobs.volume() / f"default/{POLICY}/r1")
+    Path(jobs.volume() / f"default/{POLICY}/catalogue/r1.json").unlink()
+    assert history.commit(2, 1).retention == {"nearby": "d"}

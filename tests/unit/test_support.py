@@ -46,6 +46,7 @@ def test_everything_that_is_built_is_supported() -> None:
             {"name": "primary", "s3": S3 | {"prefix": "a/b", "storageClass": "GLACIER"}},
             {"name": "nearby", "required": False, "volume": {"claimName": "backups", "path": "a"}},
         ],
+        encryption={"age": {"recipients": [RECIPIENT], "identitySecret": {"name": "identity"}}},
         history={"succeeded": 1, "failed": 1},
         runner={"resources": {"limits": {"cpu": 1}}, "nodeSelector": {"disk": "ssd"}},
         deletionPolicy="Retain",
@@ -58,7 +59,6 @@ def test_everything_that_is_built_is_supported() -> None:
     [
         ({"jitter": "5m"}, ["jitter"]),
         ({"concurrencyPolicy": "Queue"}, ["concurrencyPolicy: Queue"]),
-        ({"encryption": {"age": {"recipients": [RECIPIENT]}}}, ["encryption"]),
         ({"retention": {"keepLast": 3}}, ["retention"]),
         ({"retention": {}}, ["retention"]),
         ({"verification": {"schedule": "@weekly"}}, ["verification"]),
@@ -105,6 +105,7 @@ def test_all_paths_are_named_at_once() -> None:
         {},
         {"source": {"policyRef": {"name": "chatbot", "notAfter": "2026-01-01T00:00:00Z"}}},
         {"source": {"location": {"s3": S3, "path": "ns/chatbot/chatbot-1"}}},
+        {"source": {"location": {"s3": S3, "path": "a/b/c", "identitySecret": {"name": "identity"}}}},
         {"mode": "New", "safetyBackup": False, "cancel": True},
         {
             "targets": [
@@ -131,10 +132,6 @@ def test_restore_fields_that_are_built(fields: dict[str, Any]) -> None:
         ),
         ({"mode": "InPlace", "confirm": "chatbot"}, ["mode: InPlace"]),
         ({"mode": "Sandbox"}, ["mode: Sandbox"]),
-        (
-            {"source": {"location": {"s3": S3, "path": "a/b/c", "identitySecret": {"name": "a"}}}},
-            ["source.location.identitySecret"],
-        ),
         (
             {"targets": [{"name": "db", "postgres": {"volumeClaim": {"claimName": "pgdata"}}}]},
             ["targets[db].postgres.volumeClaim"],

@@ -166,19 +166,17 @@ def _identity_secret(request: RestoreRequest, policy: BackupPolicy | None) -> st
 
 def _check_identity(request: RestoreRequest, plan: Plan) -> None:
     """Raises RefusedError when a target is encrypted and nothing names an identity."""
-    encrypted = {target.name: target.recipients for target in plan.targets if target.recipients}
-    if not encrypted or plan.identity_secret is not None:
+    recipients = dict.fromkeys(each for target in plan.targets for each in target.recipients)
+    if not recipients or plan.identity_secret is not None:
         return
     location = "source.location.identitySecret"
     field = f"encryption.age.identitySecret of the policy, or restore by source.location with {location},"
     if request.spec.source.location is not None:
         field = location
-    recipients = dict.fromkeys(each for recipients in encrypted.values() for each in recipients)
     raise RefusedError(
         "IdentityMissing",
-        f"{', '.join(encrypted)} of run {plan.stored.path.rpartition('/')[2]} is encrypted to "
-        f"{', '.join(recipients)}, and nothing names an identity: set {field} to a Secret whose key identity "
-        "decrypts it",
+        f"run {plan.stored.path.rpartition('/')[2]} is encrypted to {', '.join(recipients)}, and nothing "
+        f"names an identity: set {field} to a Secret whose key identity decrypts it",
     )
 
 

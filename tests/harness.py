@@ -285,6 +285,10 @@ class Runner:
     namespace: str = "default"
     run: str = "policy-202611230200"
     run_uid: str = "11111111-1111-1111-1111-111111111111"
+    recipients: tuple[str, ...] = ()
+    """What backups are encrypted to."""
+    identity: str | None = None
+    """What the Secret that restores mount has as key identity; none: they mount no Secret."""
 
     def destinations(self) -> tuple[Destination, ...]:
         """Every place as a destination, mounted."""
@@ -357,7 +361,7 @@ class Runner:
         """The Task of one target's backup."""
         return BackupTask(
             namespace=self.namespace, policy=POLICY, run=self.run, run_uid=self.run_uid, target=target,
-            engine=engine, spec=dict(spec), destinations=self.destinations(),
+            engine=engine, spec=dict(spec), recipients=self.recipients, destinations=self.destinations(),
         )  # fmt: skip
 
     def run_backup(self, engine: str, spec: Mapping[str, Any], secrets: Secrets | None = None,
@@ -393,11 +397,15 @@ class Runner:
 
     def restore_task(self, engine: str, spec: Mapping[str, Any], override: Mapping[str, Any] | None = None,
                      target: str = "target", destination: str | None = None) -> RestoreTask:  # fmt: skip
-        """The Task of one target's restore."""
+        """The Task of one target's restore, with the Secret for it mounted."""
+        if self.identity is not None:
+            (self.root / "identity").mkdir(parents=True, exist_ok=True)
+            (self.root / "identity/identity").write_text(self.identity)
         return RestoreTask(
             namespace=self.namespace, request="restore", request_uid="22222222-2222-2222-2222-222222222222",
             mode="New", source=self.stored_run(destination), target=target, engine=engine, spec=dict(spec),
             override=None if override is None else dict(override),
+            identity_secret=None if self.identity is None else "backup-identity",
         )  # fmt: skip
 
     def run_restore(self, engine: str, spec: Mapping[str, Any], override: Mapping[str, Any] | None = None,

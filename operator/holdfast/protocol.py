@@ -7,6 +7,7 @@ mounted below `HOLDFAST_ROOT` (default /holdfast):
     destinations/<name>/credentials/  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY
     destinations/<name>/ca/ca.crt
     destinations/<name>/volume/       the volume of a `volume` destination
+    identity/identity                 age identities, one a line; in the pod of a restore alone
     scratch/                          an empty folder that vanishes with the pod
 
 The Result is JSON in the termination message, at most 4096 bytes
@@ -62,6 +63,8 @@ class BackupTask(Model):
     engine: str
     spec: dict[str, Any]
     """The engine's section of the policy's target."""
+    recipients: tuple[str, ...] = ()
+    """age X25519 recipients that what is stored is encrypted to; none: it is not."""
     destinations: tuple[Destination, ...]
 
 
@@ -145,6 +148,8 @@ class RestoreTask(Model):
     """The engine's section of the policy's target, as it was backed up."""
     override: dict[str, Any] | None = None
     """The engine's section of the restore request's target."""
+    identity_secret: str | None = None
+    """The name of the Secret that is mounted as `identity/`; the pod starts even if it does not exist."""
 
 
 Task = Annotated[BackupTask | CommitTask | LookupTask | RestoreTask, Field(discriminator="kind")]
@@ -163,7 +168,7 @@ class StoredArtifact(Model):
     """One stored object of a target, the same bytes in every destination."""
 
     name: str
-    """Its path below the target's folder: `<attempt>/<artifact>.zst`."""
+    """Its path below the target's folder: `<attempt>/<artifact>.zst[.age]`."""
     size_bytes: int
     sha256: str
 
@@ -182,6 +187,8 @@ class BackupResult(Model):
     artifacts: tuple[StoredArtifact, ...]
     artifacts_omitted: int = 0
     """How many did not fit here; the manifest names them all."""
+    encrypted: bool = False
+    """Whether the artifacts are encrypted."""
     manifest_sha256: str
     destinations: tuple[str, ...]
     """Those that hold the backup and its manifest."""
@@ -230,6 +237,8 @@ class FoundTarget(Model):
     name: str
     engine: str
     spec: dict[str, Any]
+    recipients: tuple[str, ...] = ()
+    """Those that it is encrypted to; none: it is not."""
 
 
 _FOUND_TARGETS = TypeAdapter(tuple[FoundTarget, ...])
@@ -284,7 +293,7 @@ class FailedResult(Model):
     exit_code: int
     failure: Failure
     refused: bool = False
-    """Nothing was touched, because the restore's target was not free."""
+    """Nothing was touched: the restore's target was not free, or no identity decrypts the backup."""
     notes: tuple[Note, ...] = ()
 
 

@@ -96,6 +96,7 @@ def result_for(task: Task) -> str:
             plain_bytes=4096,
             size_bytes=2048,
             artifacts=(StoredArtifact(name="pod-1/dump.rdb.zst", size_bytes=2048, sha256=sha),),
+            encrypted=bool(task.recipients),
             manifest_sha256=sha,
             destinations=tuple(destination.name for destination in task.destinations),
             notes=(Note(reason="ReadFromReplica", message="read from redis-1"),),

@@ -1,10 +1,18 @@
 """A Job's memory does not grow with its data."""
 
+import pytest
+from pyrage import x25519
 from tests.harness import S3Place
 from tests.runner.conftest import Jobs
 
 
-def test_two_gigabytes_take_the_memory_of_fifty_megabytes(jobs: Jobs, bucket: S3Place) -> None:
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_two_gigabytes_take_the_memory_of_fifty_megabytes(
+    jobs: Jobs, bucket: S3Place, encrypted: bool
+) -> None:
+    if encrypted:
+        identity = x25519.Identity.generate()
+        jobs.recipients, jobs.identity = (str(identity.to_public()),), str(identity)
     peaks = {}
     jobs.fresh = True
     for name, half in (("small", 25_000_000), ("large", 1_000_000_000)):

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from holdfast.api.destination import Destination
+from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun
 from holdfast.api.runner import Runner
 from holdfast.controller.config import Config, ConfigError
-from holdfast.controller.jobs import JobSettings, backup_job, commit_job, lookup_job
+from holdfast.controller.jobs import JobSettings, backup_job, commit_job, lookup_job, restore_job
 from holdfast.controller.views import job_of
-from holdfast.protocol import BackupTask, CommitTask, LookupTask, StoredRun
+from holdfast.protocol import BackupTask, CommitTask, LookupTask, RestoreTask, StoredRun
 
 RUN = BackupRun.model_validate(
     {
@@ -20,6 +21,14 @@ RUN = BackupRun.model_validate(
         "spec": {"policyRef": {"name": "chatbot"}},
     }
 )
+REQUEST = RestoreRequest.model_validate(
+    {
+        "kind": "RestoreRequest",
+        "metadata": {"name": "back", "namespace": "rag", "uid": "request-uid"},
+        "spec": {"source": {"runRef": {"name": "chatbot-202601010000"}}},
+    }
+)
+RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 BUCKET = Destination.model_validate(
     {
         "name": "bucket",
@@ -74,6 +83,50 @@ def test_commit_pod_has_no_source() -> None:
     pod = pod_of(commit_job(RUN, task, JobSettings(), Config()))
     assert pod["containers"][0]["image"] == "docker.io/holdfast/operator:0.1.0"
     assert not [volume for volume in pod["volumes"] if volume["name"].startswith("source-")]
+
+
+def restore(identity_secret: str | None) -> dict[str, Any]:
+    source = StoredRun(destination=BUCKET, path="rag/chatbot/x")
+    task = RestoreTask(
+        namespace="rag", request="back", request_uid="request-uid", mode="New", source=source, target="kb",
+        engine="postgres", spec=POSTGRES, identity_secret=identity_secret,
+    )  # fmt: skip
+    return pod_of(restore_job(REQUEST, task, JobSettings(), Config()))
+
+
+def test_only_a_restore_of_an_encrypted_target_mounts_the_identity() -> None:
+    pod = restore("backup-identity")
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "identity"]
+    assert volume["secret"] == {
+        "secretName": "backup-identity",
+        "defaultMode": 0o440,
+        "optional": True,
+        "items": [{"key": "identity", "path": "identity"}],
+    }
+    (mount,) = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "identity"]
+    assert (mount["mountPath"], mount["readOnly"]) == ("/holdfast/identity", True)
+    assert not [each for each in restore(None)["volumes"] if each["name"] == "identity"]
+
+
+def test_backup_commit_and_lookup_have_no_identity() -> None:
+    encrypted = BackupTask(
+        **COMMON,
+        target="kb",
+        engine="postgres",
+        spec=POSTGRES,
+        recipients=(RECIPIENT,),
+        destinations=(BUCKET,),
+    )
+    commit = CommitTask(**COMMON, trigger="Manual", targets=(), destinations=(BUCKET,))
+    look_up = LookupTask(source=StoredRun(destination=BUCKET, path="rag/chatbot/x"))
+    jobs = (
+        backup_job(RUN, encrypted, JobSettings(), Config()),
+        commit_job(RUN, commit, JobSettings(), Config()),
+        lookup_job(REQUEST, look_up, JobSettings(), Config()),
+    )
+    assert RECIPIENT in json.dumps(jobs[0])
+    for job in jobs:
+        assert "identity" not in json.dumps(job).lower()
 
 
 def test_what_only_reads_mounts_volumes_read_only() -> None:

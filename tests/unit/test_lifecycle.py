@@ -1,5 +1,6 @@
 """A run's phases as tables: what is seen, and what follows."""
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -49,6 +50,15 @@ def good(*destinations: str) -> Observation:
         destinations=destinations or ("one", "two"),
     )  # fmt: skip
     return Observation(JOB, 1, NOW, NOW + timedelta(seconds=5), result=result)
+
+
+def test_artifacts_say_whether_they_are_encrypted() -> None:
+    for encrypted in (False, True):
+        assert isinstance(good().result, BackupResult)
+        result = good().result.model_copy(update={"encrypted": encrypted})
+        seen = {"a": dataclasses.replace(good(), result=result)}
+        step = lifecycle.advance(running(), seen, {}, {}, START, NOW)
+        assert [artifact.encrypted for artifact in step.status.targets[0].artifacts] == [encrypted] * 2
 
 
 def bad(reason: str = "Broken") -> Observation:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from pyrage import x25519
 
 from holdfast.api.policy import MAX_PLANNED
 from holdfast.api.run import Failure, Source
@@ -107,11 +108,16 @@ def test_the_fates_of_as_many_runs_as_there_may_be_are_never_cut() -> None:
     assert short.retention == result.retention
 
 
-def lookup(*names: str) -> LookupResult:
+def lookup(*names: str, recipients: tuple[str, ...] = ()) -> LookupResult:
     """A run of as many targets, as large as they get in practice."""
     spec = {"credentialsSecret": {"name": "postgres-backup-credentials"}, "databases": ["one", "two"] * 10}
     targets = tuple(
-        FoundTarget(name=f"t{number}", engine="postgres", spec={"service": {"name": name}, **spec})
+        FoundTarget(
+            name=f"t{number}",
+            engine="postgres",
+            spec={"service": {"name": name}, **spec},
+            recipients=recipients,
+        )
         for number, name in enumerate(names)
     )
     return LookupResult(policy="p", run="r", recovery_point=NOW, targets=targets)
@@ -119,6 +125,13 @@ def lookup(*names: str) -> LookupResult:
 
 def test_a_run_of_as_many_targets_as_there_may_be_fits() -> None:
     found = lookup(*(f"{number * 7919:x}.a-rather-long-name-of-a-namespace" for number in range(20)))
+    assert RESULT.validate_json(fit(found)) == found
+
+
+def test_a_run_that_is_encrypted_to_as_many_recipients_as_there_may_be_fits() -> None:
+    recipients = tuple(str(x25519.Identity.generate().to_public()) for _ in range(20))
+    names = (f"{number * 7919:x}.a-rather-long-name-of-a-namespace" for number in range(20))
+    found = lookup(*names, recipients=recipients)
     assert RESULT.validate_json(fit(found)) == found
 
 

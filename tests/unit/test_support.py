@@ -52,6 +52,7 @@ def test_everything_that_is_built_is_supported() -> None:
             },
         ],
         retention={"keepLast": 3, "keepDaily": 30, "minVerified": 2, "dryRun": True},
+        encryption={"age": {"recipients": [RECIPIENT], "identitySecret": {"name": "identity"}}},
         history={"succeeded": 1, "failed": 1},
         runner={"resources": {"limits": {"cpu": 1}}, "nodeSelector": {"disk": "ssd"}},
         deletionPolicy="Retain",
@@ -64,7 +65,6 @@ def test_everything_that_is_built_is_supported() -> None:
     [
         ({"jitter": "5m"}, ["jitter"]),
         ({"concurrencyPolicy": "Queue"}, ["concurrencyPolicy: Queue"]),
-        ({"encryption": {"age": {"recipients": [RECIPIENT]}}}, ["encryption"]),
         ({"verification": {"schedule": "@weekly"}}, ["verification"]),
         ({"objectives": {"rpo": "1h"}}, ["objectives"]),
         ({"hooks": {"before": [{"name": "a", "podSelector": SELECTOR, "command": ["a"]}]}}, ["hooks"]),
@@ -109,6 +109,7 @@ def test_all_paths_are_named_at_once() -> None:
         {},
         {"source": {"policyRef": {"name": "chatbot", "notAfter": "2026-01-01T00:00:00Z"}}},
         {"source": {"location": {"s3": S3, "path": "ns/chatbot/chatbot-1"}}},
+        {"source": {"location": {"s3": S3, "path": "a/b/c", "identitySecret": {"name": "identity"}}}},
         {"mode": "New", "safetyBackup": False, "cancel": True},
         {
             "targets": [
@@ -135,10 +136,6 @@ def test_restore_fields_that_are_built(fields: dict[str, Any]) -> None:
         ),
         ({"mode": "InPlace", "confirm": "chatbot"}, ["mode: InPlace"]),
         ({"mode": "Sandbox"}, ["mode: Sandbox"]),
-        (
-            {"source": {"location": {"s3": S3, "path": "a/b/c", "identitySecret": {"name": "a"}}}},
-            ["source.location.identitySecret"],
-        ),
         (
             {"targets": [{"name": "db", "postgres": {"volumeClaim": {"claimName": "pgdata"}}}]},
             ["targets[db].postgres.volumeClaim"],

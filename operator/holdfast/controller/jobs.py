@@ -151,7 +151,9 @@ def _pod_spec(
     config: Config,
 ) -> dict[str, Any]:
     reads_only = isinstance(task, LookupTask | RestoreTask)
-    volumes, mounts = _volumes(needs.secrets, destinations, runner, reads_only)
+    # No other Job gets it: one that makes or commits a backup cannot read older ones.
+    identity = task.identity_secret if isinstance(task, RestoreTask) else None
+    volumes, mounts = _volumes(needs.secrets, destinations, identity, runner, reads_only)
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -219,7 +221,11 @@ def _image(needs: PodNeeds, config: Config) -> str:
 
 
 def _volumes(
-    secrets: Iterable[SecretMount], destinations: Iterable[Destination], runner: Runner, reads_only: bool
+    secrets: Iterable[SecretMount],
+    destinations: Iterable[Destination],
+    identity: str | None,
+    runner: Runner,
+    reads_only: bool,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Volumes and mounts in the layout that `holdfast.protocol` describes."""
     pod = _Mounts()
@@ -235,6 +241,9 @@ def _volumes(
         if each.s3 is not None and each.s3.ca_secret is not None:
             keys = {"ca.crt": "ca.crt"}
             pod.secret(f"d-{each.name}-ca", each.s3.ca_secret.name, f"{at}/ca", keys)
+    if identity is not None:
+        # Optional: without the Secret the runner refuses, and tells at once which identities would do.
+        pod.secret("identity", identity, "identity", {"identity": "identity"}, optional=True)
     pod.add("scratch", _scratch(runner), "scratch", read_only=False)
     # Libraries write their temporary files to /tmp, which a read-only root file system has not.
     pod.mounts.append({"name": "scratch", "mountPath": "/tmp"})  # noqa: S108
@@ -262,8 +271,12 @@ class _Mounts:
         self.volumes.append({"name": name, **source})
         self.mounts.append({"name": name, "mountPath": f"{DEFAULT_ROOT}/{path}", "readOnly": read_only})
 
-    def secret(self, name: str, secret: str, path: str, keys: dict[str, str]) -> None:
+    def secret(
+        self, name: str, secret: str, path: str, keys: dict[str, str], *, optional: bool = False
+    ) -> None:
         source: dict[str, Any] = {"secretName": secret, "defaultMode": 0o440}
+        if optional:
+            source["optional"] = True
         if keys:
             source["items"] = [{"key": key, "path": file} for key, file in keys.items()]
         self.add(name, {"secret": source}, path, read_only=True)

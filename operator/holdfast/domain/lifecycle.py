@@ -137,6 +137,7 @@ def _artifacts(run: BackupRun, target: str, result: BackupResult) -> tuple[Artif
             ),
             size_bytes=artifact.size_bytes,
             sha256=artifact.sha256,
+            encrypted=result.encrypted,
         )
         for artifact in result.artifacts
         for destination in held

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from holdfast.api.conditions import Status, find_condition, set_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, RecoveryWindow
 from holdfast.api.run import BackupRun, RunPhase
+from holdfast.domain.recipients import wrong_recipients
 from holdfast.domain.retention import STORED, held, next_plan
 from holdfast.domain.schedule import Due, Schedule, ScheduleError, due, schedule_of, scheduled_expression
 from holdfast.domain.step import Notice, Step, updated
@@ -30,6 +31,11 @@ def readiness(policy: BackupPolicy) -> Readiness:
     fields = policy_not_supported_yet(policy.spec)
     if fields:
         return Readiness(False, "NotSupportedYet", f"not supported yet: {', '.join(fields)}")
+    encryption = policy.spec.encryption
+    wrong = wrong_recipients(encryption.age.recipients) if encryption else []
+    if wrong:
+        message = f"{', '.join(wrong)}: wrong checksum; `age-keygen -y` prints the recipient of an identity"
+        return Readiness(False, "RecipientInvalid", message)
     try:
         schedule = schedule_of(policy.spec)
     except ScheduleError as error:

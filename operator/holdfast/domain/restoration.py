@@ -1,7 +1,7 @@
 """How a RestoreRequest finds its run and goes from phase to phase. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -44,6 +44,8 @@ class Plan:
     stored: StoredRun
     recovery_point: datetime
     targets: tuple[FoundTarget, ...]
+    identity_secret: str | None
+    """The Secret whose key identity decrypts it."""
 
 
 def choose_run(request: RestoreRequest, runs: Iterable[BackupRun]) -> BackupRun:
@@ -127,12 +129,14 @@ def plan_from_policy(request: RestoreRequest, run: BackupRun, policy: BackupPoli
     if policy is None or not _unchanged_since(run, policy) or run.status.recovery_point is None:
         return None
     held = _held_targets(run)
+    recipients = policy.spec.encryption.age.recipients if policy.spec.encryption else ()
     targets = tuple(
-        FoundTarget(name=t.name, engine=t.engine, spec=t.engine_spec.to_json())
+        FoundTarget(name=t.name, engine=t.engine, spec=t.engine_spec.to_json(), recipients=recipients)
         for t in policy.spec.targets
         if t.name in held
     )
-    return _restricted(request, Plan(stored_run(request, run, policy), run.status.recovery_point, targets))
+    stored, identity = stored_run(request, run, policy), _identity_secret(request, policy)
+    return _restricted(request, Plan(stored, run.status.recovery_point, targets, identity))
 
 
 def _unchanged_since(run: BackupRun, policy: BackupPolicy) -> bool:
@@ -141,9 +145,37 @@ def _unchanged_since(run: BackupRun, policy: BackupPolicy) -> bool:
     return same_object and policy.metadata.generation == run.status.policy_generation
 
 
-def plan_from_lookup(request: RestoreRequest, stored: StoredRun, found: LookupResult) -> Plan:
+def plan_from_lookup(
+    request: RestoreRequest, stored: StoredRun, found: LookupResult, policy: BackupPolicy | None
+) -> Plan:
     """The plan, by the run's entry in the catalogue. Raises RefusedError."""
-    return _restricted(request, Plan(stored, found.recovery_point, found.targets))
+    identity = _identity_secret(request, policy)
+    return _restricted(request, Plan(stored, found.recovery_point, found.targets, identity))
+
+
+def _identity_secret(request: RestoreRequest, policy: BackupPolicy | None) -> str | None:
+    """The policy's as it is now: an identity can be added after the run."""
+    location = request.spec.source.location
+    if location is not None:
+        return location.identity_secret.name if location.identity_secret else None
+    age = policy.spec.encryption.age if policy is not None and policy.spec.encryption else None
+    return age.identity_secret.name if age and age.identity_secret else None
+
+
+def _check_identity(request: RestoreRequest, plan: Plan) -> None:
+    """Raises RefusedError when a target is encrypted and nothing names an identity."""
+    recipients = dict.fromkeys(each for target in plan.targets for each in target.recipients)
+    if not recipients or plan.identity_secret is not None:
+        return
+    location = "source.location.identitySecret"
+    field = f"encryption.age.identitySecret of the policy, or restore by source.location with {location},"
+    if request.spec.source.location is not None:
+        field = location
+    raise RefusedError(
+        "IdentityMissing",
+        f"run {plan.stored.path.rpartition('/')[2]} is encrypted to {', '.join(recipients)}, and nothing "
+        f"names an identity: set {field} to a Secret whose key identity decrypts it",
+    )
 
 
 def _restricted(request: RestoreRequest, plan: Plan) -> Plan:
@@ -155,7 +187,7 @@ def _restricted(request: RestoreRequest, plan: Plan) -> Plan:
             message = f"target {name} is a backup of {held[name].engine}, not of {target.engine}"
             raise RefusedError("EngineMismatch", message)
     targets = tuple(target for target in plan.targets if not asked or target.name in asked)
-    return Plan(plan.stored, plan.recovery_point, targets)
+    return replace(plan, targets=targets)
 
 
 def _refuse_unknown(wanted: set[str], held: set[str], run: str) -> None:
@@ -178,7 +210,8 @@ def looking_up(request: RestoreRequest) -> RestoreStep:
 
 
 def started(request: RestoreRequest, plan: Plan) -> RestoreStep:
-    """A request whose targets are known; their Jobs come next."""
+    """A request whose targets are known; their Jobs come next. Raises RefusedError."""
+    _check_identity(request, plan)
     uid = request.metadata.uid or ""
     created = request.metadata.creation_timestamp
     status = updated(

@@ -16,7 +16,6 @@ def policy_not_supported_yet(spec: BackupPolicySpec) -> list[str]:
     whole = {
         "jitter": spec.jitter,
         "concurrencyPolicy: Queue": spec.concurrency_policy == "Queue",
-        "encryption": spec.encryption,
         "verification": spec.verification,
         "objectives": spec.objectives,
         "hooks": spec.hooks,
@@ -41,8 +40,6 @@ def restore_not_supported_yet(spec: RestoreRequestSpec) -> list[str]:
         paths.append(f"source.policyRef.select: {policy.select}")
     if location is not None:
         paths += _location("source.location", location)
-        if location.identity_secret is not None:
-            paths.append("source.location.identitySecret")
     return paths + _targets(spec.targets, lambda engine, section: engine.restore_not_supported_yet(section))
 
 

@@ -30,8 +30,16 @@ class TaskError(TransferError):
     exit_code = ExitCode.TASK_WRONG
 
 
-class TargetNotEmptyError(TaskError):
-    """A restore of mode New found something where it would have to write. Nothing was touched."""
+class RestoreRefusedError(TaskError):
+    """A restore cannot begin as it was asked for. Nothing was touched."""
+
+
+class TargetNotEmptyError(RestoreRefusedError):
+    """A restore of mode New found something where it would have to write."""
+
+
+class IdentityError(RestoreRefusedError):
+    """A restore of an encrypted backup has no identity that decrypts it."""
 
 
 class SourceError(TransferError):

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from holdfast.api.destination import Destination as Specification
 from holdfast.api.run import Failure
 from holdfast.engines.registry import ENGINES
-from holdfast.engines.transfer import TargetNotEmptyError, TaskError, TransferError
+from holdfast.engines.transfer import RestoreRefusedError, TaskError, TransferError
 from holdfast.protocol import (
     TASK,
     TASK_VARIABLE,
@@ -73,7 +73,7 @@ def _attempt(meter: Meter) -> AnyResult:
         return _do(TASK.validate_json(os.environ.get(TASK_VARIABLE, "")), Mounts.from_environment(), meter)
     except TransferError as error:
         _LOG.error("%s: %s", error.reason, error.message)
-        refused = isinstance(error, TargetNotEmptyError)
+        refused = isinstance(error, RestoreRefusedError)
         return _failed(error.exit_code, error.reason, error.message, error.log_tail, refused=refused)
     except ValidationError as error:
         _LOG.error("the task is invalid: %s", error)

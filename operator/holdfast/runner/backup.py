@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pyrage.x25519 import Recipient
+
 import holdfast
 from holdfast.engines.transfer import BackupContext, BackupReport, DestinationError, Sink, TaskError
 from holdfast.protocol import POD_VARIABLE, BackupResult, BackupTask, StoredArtifact
 from holdfast.runner.adopt import Found, copy_to, find
+from holdfast.runner.crypto import parse_recipients
 from holdfast.runner.fanout import Copies
-from holdfast.runner.manifest import Manifest, ManifestArtifact, RunPath
+from holdfast.runner.manifest import Encrypted, Manifest, ManifestArtifact, RunPath
 from holdfast.runner.mounts import Mounts
-from holdfast.runner.pipeline import SUFFIX, Pipeline
+from holdfast.runner.pipeline import Pipeline, suffix
 from holdfast.runner.producer import run_producer
 from holdfast.runner.progress import Meter
 
@@ -30,7 +33,7 @@ class StoringContext(BackupContext):
     """Stores what the engine writes in every live destination."""
 
     def __init__(self, spec: Any, namespace: str, mounts: Mounts, folder: str, copies: Copies,
-                 meter: Meter) -> None:  # fmt: skip
+                 recipients: Sequence[Recipient], meter: Meter) -> None:  # fmt: skip
         self.spec = spec
         self.namespace = namespace
         self.progress = meter
@@ -40,6 +43,7 @@ class StoringContext(BackupContext):
         self._mounts = mounts
         self._folder = folder
         self._copies = copies
+        self._recipients = recipients
         self._meter = meter
 
     def secret(self, folder: str) -> Path:
@@ -49,8 +53,8 @@ class StoringContext(BackupContext):
     def store(self, name: str) -> Iterator[Sink]:
         if name in self.artifacts:
             raise ValueError(f"artifact {name} is stored already")
-        key = f"{self.attempt}/{_file_name(name)}{SUFFIX}"
-        pipeline = Pipeline(self._copies, self._folder + key, self._meter)
+        key = f"{self.attempt}/{_file_name(name)}{suffix(self._recipients)}"
+        pipeline = Pipeline(self._copies, self._folder + key, self._meter, self._recipients)
         try:
             yield pipeline
             done = pipeline.finish()
@@ -77,10 +81,12 @@ def back_up(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies,
     Raises what the engine and the destinations raise.
     """
     path = RunPath(task.namespace, task.policy, task.run)
+    recipients = parse_recipients(task.recipients)
     found = find(path.manifest(task.target), task.run_uid, copies)
     if found is None:
-        found = _store(task, spec, mounts, copies, engine, meter)
+        found = _store(task, spec, mounts, copies, recipients, engine, meter)
     else:
+        _check_encryption(found.manifest, task)
         _LOG.info("adopting what attempt %s of this run stored", found.manifest.attempt)
         meter.step("copying what an earlier attempt stored")
         copy_to(found, path.target(task.target), copies, meter)
@@ -88,11 +94,11 @@ def back_up(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies,
     return _result(found, copies)
 
 
-def _store(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies,
+def _store(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies, recipients: Sequence[Recipient],
            engine: Callable[[BackupContext], BackupReport], meter: Meter) -> Found:  # fmt: skip
     folder = RunPath(task.namespace, task.policy, task.run).target(task.target)
     started = datetime.now(UTC)
-    context = StoringContext(spec, task.namespace, mounts, folder, copies, meter)
+    context = StoringContext(spec, task.namespace, mounts, folder, copies, recipients, meter)
     report = engine(context)
     if not context.artifacts:
         raise RuntimeError(f"engine {task.engine} stored no artifact")
@@ -101,9 +107,24 @@ def _store(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies,
         run_uid=task.run_uid, target=task.target, engine=task.engine, attempt=context.attempt,
         spec=task.spec, source=report.source, snapshot_time=report.snapshot_time, started_time=started,
         completed_time=datetime.now(UTC), contents=report.contents, detail=report.detail,
-        notes=report.notes, artifacts=tuple(context.artifacts.values()),
+        notes=report.notes, encrypted=_encrypted(task), artifacts=tuple(context.artifacts.values()),
     )  # fmt: skip
     return Found(manifest, manifest.encode(), frozenset())
+
+
+def _encrypted(task: BackupTask) -> Encrypted | None:
+    return Encrypted(recipients=task.recipients) if task.recipients else None
+
+
+def _check_encryption(manifest: Manifest, task: BackupTask) -> None:
+    """What was stored plain, or to other recipients, is not spread any further."""
+    if manifest.encrypted != _encrypted(task):
+        stored = ", ".join(manifest.encrypted.recipients) if manifest.encrypted else "nobody"
+        raise TaskError(
+            "EncryptionChanged",
+            f"attempt {manifest.attempt} of this run stored target {task.target} encrypted to {stored}, "
+            f"and encryption.age.recipients is now {', '.join(task.recipients) or 'empty'}; make a new run",
+        )
 
 
 def _publish(found: Found, key: str, copies: Copies) -> None:
@@ -130,7 +151,8 @@ def _result(found: Found, copies: Copies) -> BackupResult:
     return BackupResult(
         snapshot_time=manifest.snapshot_time, source=manifest.source, contents=manifest.contents,
         plain_bytes=sum(item.plain_bytes for item in manifest.artifacts), size_bytes=manifest.size_bytes,
-        artifacts=artifacts, manifest_sha256=hashlib.sha256(found.data).hexdigest(),
+        artifacts=artifacts, encrypted=manifest.encrypted is not None,
+        manifest_sha256=hashlib.sha256(found.data).hexdigest(),
         destinations=tuple(destination.name for destination in copies.live), missing=copies.missing,
         notes=manifest.notes,
     )  # fmt: skip

@@ -15,7 +15,15 @@ def look_up(task: LookupTask, destination: Destination) -> LookupResult:
     if data is None:
         raise not_found(path, destination)
     entry = CatalogueEntry.parse(data, destination.uri(path.entry))
-    targets = tuple(FoundTarget(name=item.name, engine=item.engine, spec=item.spec) for item in entry.targets)
+    targets = tuple(
+        FoundTarget(
+            name=item.name,
+            engine=item.engine,
+            spec=item.spec,
+            recipients=item.encrypted.recipients if item.encrypted else (),
+        )
+        for item in entry.targets
+    )
     return LookupResult(
         policy=entry.policy, run=entry.run, recovery_point=entry.recovery_point, targets=targets
     )

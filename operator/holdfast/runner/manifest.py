@@ -2,7 +2,7 @@
 
 Layout, below a destination's prefix:
 
-    <namespace>/<policy>/<run>/<target>/<attempt>/<artifact>.zst
+    <namespace>/<policy>/<run>/<target>/<attempt>/<artifact>.zst[.age]
     <namespace>/<policy>/<run>/<target>/manifest.json      a target's commit point
     <namespace>/<policy>/catalogue/<run>.json              a run's commit point
 """
@@ -85,13 +85,21 @@ class Document(Lenient):
         return self.model_dump_json(by_alias=True, indent=1).encode()
 
 
+class Encrypted(Lenient):
+    """How every artifact of a target is encrypted."""
+
+    format: Literal["age"] = "age"
+    recipients: tuple[str, ...]
+    """Public keys; the identity of any one of them decrypts."""
+
+
 class ManifestArtifact(Lenient):
     """One artifact of a target."""
 
     name: str
     """As the engine calls it: `knowledge_base.dump`."""
     key: str
-    """Below the target's folder: `<attempt>/<artifact>.zst`."""
+    """Below the target's folder: `<attempt>/<artifact>.zst[.age]`."""
     size_bytes: int
     sha256: str
     """Of the stored bytes."""
@@ -128,6 +136,8 @@ class Manifest(Document):
     detail: dict[str, Any]
     """What the engine needs to restore and compare."""
     notes: tuple[Note, ...] = ()
+    encrypted: Encrypted | None = None
+    """None: the artifacts are not encrypted. The manifest itself never is."""
     artifacts: tuple[ManifestArtifact, ...]
 
     @property
@@ -140,7 +150,7 @@ class CatalogueArtifact(Lenient):
     """One stored object of a target."""
 
     name: str
-    """Below the target's folder: `<attempt>/<artifact>.zst`."""
+    """Below the target's folder: `<attempt>/<artifact>.zst[.age]`."""
     size_bytes: int
     sha256: str
 
@@ -155,6 +165,7 @@ class CatalogueTarget(Lenient):
     source: Source
     contents: dict[str, int]
     size_bytes: int
+    encrypted: Encrypted | None = None
     manifest_sha256: str
     artifacts: tuple[CatalogueArtifact, ...]
 

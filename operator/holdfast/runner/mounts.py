@@ -27,6 +27,11 @@ class Mounts:
         """A Secret that the engine asked for."""
         return self.root / "source" / folder
 
+    @property
+    def identity(self) -> Path:
+        """The identities that decrypt a backup; a restore alone has them."""
+        return self.root / "identity" / "identity"
+
     def credentials(self, destination: str) -> Path:
         """The keys of a destination's object store."""
         return self.root / "destinations" / destination / "credentials"

@@ -1,8 +1,8 @@
 """What an artifact's bytes go through: SHA-256, zstd, (encryption), SHA-256, every destination at once.
 
 The caller's thread hashes the plain bytes; one thread compresses (zstd has threads of its own), cuts parts
-and hashes them; each destination has threads that send. Between them are short queues, so the slowest sets
-the pace and memory does not grow with the data.
+and hashes them, while another one encrypts; each destination has threads that send. Between them are short
+queues, so the slowest sets the pace and memory does not grow with the data.
 """
 
 import hashlib
@@ -14,14 +14,16 @@ from queue import Queue
 from typing import Protocol
 
 import zstandard
+from pyrage.x25519 import Recipient
 
 from holdfast.engines.transfer import SourceError
+from holdfast.runner import crypto
 from holdfast.runner.cpu import cpu_limit
 from holdfast.runner.fanout import ABORT_SECONDS, Copies, FanOut, stop_worker
 from holdfast.runner.parts import Stored
 from holdfast.runner.progress import Meter
 
-SUFFIX = ".zst"
+_SUFFIX = ".zst"
 _LEVEL = 3
 _MOST_THREADS = 8
 _JOB_BYTES = 2 << 20
@@ -39,6 +41,9 @@ class Stage(Protocol):
     def finish(self) -> bytes:
         """The rest."""
 
+    def abort(self) -> None:
+        """End what it has running, after neither of the others is called any more."""
+
 
 class Compression:
     """One zstd frame with a checksum, so that `zstd -d` reads and checks it."""
@@ -55,13 +60,18 @@ class Compression:
     def finish(self) -> bytes:
         return self._stream.flush()
 
+    def abort(self) -> None:
+        pass
 
-def stages() -> Sequence[Stage]:
-    """The stages between the plain and the stored bytes, in order.
 
-    This is the one place where encryption joins, after compression; `SUFFIX` then gets `.age` too.
-    """
-    return (Compression(),)
+def stages(recipients: Sequence[Recipient]) -> Sequence[Stage]:
+    """The stages between the plain and the stored bytes, in order; `recipients` are those to encrypt to."""
+    return (Compression(), crypto.Encryption(recipients)) if recipients else (Compression(),)
+
+
+def suffix(recipients: Sequence[Recipient]) -> str:
+    """What the stages add to a file's name."""
+    return _SUFFIX + crypto.SUFFIX if recipients else _SUFFIX
 
 
 @dataclass(frozen=True)
@@ -76,14 +86,14 @@ class Transferred:
 class Pipeline:
     """The Sink of one artifact, at `key` in every live destination. End it by `finish` or `abort`."""
 
-    def __init__(self, copies: Copies, key: str, meter: Meter) -> None:
+    def __init__(self, copies: Copies, key: str, meter: Meter, recipients: Sequence[Recipient]) -> None:
         self._key = key
         self._meter = meter
         self._plain = hashlib.sha256()
         self._plain_bytes = 0
         self._pending = bytearray()
-        self._stages = stages()
         self._out = FanOut(copies, key)
+        self._stages = stages(recipients)
         self._queue: Queue[bytes | None] = Queue(maxsize=_QUEUED_BLOCKS)
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._work, name="compress", daemon=True)
@@ -119,6 +129,8 @@ class Pipeline:
         self._error = self._error or RuntimeError("the pipeline was given up")
         self._out.give_up()
         stop_worker(self._thread, self._queue, time.monotonic() + ABORT_SECONDS)
+        for stage in self._stages:
+            stage.abort()
         self._out.abort()
 
     def _hand_over_pending(self) -> None:

@@ -3,15 +3,17 @@
 import hashlib
 import io
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import zstandard
+from pyrage.x25519 import Identity
 
 from holdfast.engines.transfer import MismatchError, RestoreContext, RestoreReport, TaskError
 from holdfast.protocol import RestoreResult, RestoreTask
+from holdfast.runner.crypto import Decryption, open_identities
 from holdfast.runner.destinations.destination import READ_BYTES, Destination, Readable
 from holdfast.runner.lookup import not_found
 from holdfast.runner.manifest import CatalogueEntry, Manifest, ManifestArtifact, RunPath
@@ -25,7 +27,8 @@ class ReadingContext(RestoreContext):
     """Gives an engine the artifacts of one target."""
 
     def __init__(self, task: RestoreTask, spec: Any, override: Any | None, manifest: Manifest, folder: str,
-                 source: Destination, mounts: Mounts, meter: Meter) -> None:  # fmt: skip
+                 source: Destination, identities: Sequence[Identity], mounts: Mounts,
+                 meter: Meter) -> None:  # fmt: skip
         self.spec = spec
         self.override = override
         self.namespace = task.namespace
@@ -39,6 +42,7 @@ class ReadingContext(RestoreContext):
         self._manifest = manifest
         self._folder = folder
         self._source = source
+        self._identities = identities
         self._mounts = mounts
         self._meter = meter
 
@@ -51,8 +55,9 @@ class ReadingContext(RestoreContext):
         if artifact is None:
             raise ValueError(f"the manifest names no artifact {name}")
         key = self._folder + artifact.key
-        with self._source.open(key) as stored:
-            plain = PlainReader(stored, artifact, self._meter, lambda what: self._source.mismatch(key, what))
+        with self._source.open(key) as stored, closing(PlainReader(
+            stored, artifact, self._identities, self._meter, lambda what: self._source.mismatch(key, what)
+        )) as plain:  # fmt: skip
             yield cast(BinaryIO, io.BufferedReader(plain, READ_BYTES))
             plain.finish()
 
@@ -75,18 +80,24 @@ class _Counted:
 
 
 class PlainReader(io.RawIOBase):
-    """The plain bytes of a stored artifact. Both checksums and sizes are checked at the end."""
+    """The plain bytes of a stored artifact. Both checksums and sizes are checked at the end.
 
-    def __init__(self, stored: Readable, artifact: ManifestArtifact, meter: Meter,
-                 mismatch: Callable[[str], MismatchError]) -> None:  # fmt: skip
+    With `identities` it is encrypted, and they decrypt it.
+    """
+
+    def __init__(self, stored: Readable, artifact: ManifestArtifact, identities: Sequence[Identity],
+                 meter: Meter, mismatch: Callable[[str], MismatchError]) -> None:  # fmt: skip
         self._stored = _Counted(stored, meter)
-        source = cast(BinaryIO, self._stored)
+        self._decryption = Decryption(self._stored, identities, mismatch) if identities else None
+        self._compressed: Readable = self._decryption or self._stored
         self._artifact = artifact
         self._meter = meter
         self._mismatch = mismatch
         self._sha256, self._size = hashlib.sha256(), 0
         # Not all that a block decompresses to at once: a megabyte of zstd may hold gigabytes of zeros.
-        self._frame = zstandard.ZstdDecompressor().stream_reader(source, read_size=READ_BYTES)
+        self._frame = zstandard.ZstdDecompressor().stream_reader(
+            cast(BinaryIO, self._compressed), read_size=READ_BYTES
+        )
         self._checked = False
 
     def readable(self) -> bool:
@@ -110,9 +121,16 @@ class PlainReader(io.RawIOBase):
         while not self._checked:
             self.readinto(rest)
 
+    def close(self) -> None:
+        """Read no more."""
+        if self._decryption is not None:
+            self._decryption.close()
+        super().close()
+
     def _check(self) -> None:
-        while self._stored.read(READ_BYTES):
-            pass  # what follows the frame: its bytes count too
+        for rest in (self._compressed, self._stored):
+            while rest.read(READ_BYTES):
+                pass  # what follows the frame: its bytes count too
         artifact = self._artifact
         for what, found, expected in (
             ("stored bytes", self._stored.size, artifact.size_bytes),
@@ -129,14 +147,16 @@ def restore(task: RestoreTask, spec: Any, override: Any | None, source: Destinat
             engine: Callable[[RestoreContext], RestoreReport], meter: Meter) -> RestoreResult:  # fmt: skip
     """Restore a target and compare it with its manifest.
 
-    Raises MismatchError when an object is not what was stored, or the comparison finds a difference.
+    Raises IdentityError before anything is touched; MismatchError when an object is not what was stored, or
+    the comparison finds a difference.
     """
     path = RunPath.parse(task.source.path)
     manifest = read_manifest(task, path, source)
+    identities = _identities(task, manifest, mounts)
     folder = path.target(task.target)
     for artifact in manifest.artifacts:
         source.verify_size(folder + artifact.key, artifact.size_bytes)
-    context = ReadingContext(task, spec, override, manifest, folder, source, mounts, meter)
+    context = ReadingContext(task, spec, override, manifest, folder, source, identities, mounts, meter)
     began = time.monotonic()
     report = engine(context)
     seconds = time.monotonic() - began
@@ -150,6 +170,12 @@ def restore(task: RestoreTask, spec: Any, override: Any | None, source: Destinat
         contents=report.contents,
         notes=report.notes,
     )
+
+
+def _identities(task: RestoreTask, manifest: Manifest, mounts: Mounts) -> Sequence[Identity]:
+    if manifest.encrypted is None:
+        return ()
+    return open_identities(mounts.identity, manifest.encrypted.recipients, task.identity_secret)
 
 
 def read_manifest(task: RestoreTask, path: RunPath, source: Destination) -> Manifest:

@@ -90,7 +90,7 @@ class Restores:
                 else restoration.looking_up(request)
             )
         elif isinstance(seen.result, LookupResult):
-            step = restoration.started(request, restoration.plan_from_lookup(request, stored, seen.result))
+            step = restoration.started(request, await self._plan_from_lookup(request, seen.result))
         else:
             step = restoration.lookup(request, seen, self._context.config.pod_start_deadline, now)
         await self._write(request, step)
@@ -172,9 +172,15 @@ class Restores:
     async def _plan_again(self, request: RestoreRequest, workload: Workload) -> Plan | None:
         looked_up = workload.observe("Lookup", LookupResult).get("")
         if looked_up is not None and isinstance(looked_up.result, LookupResult):
-            stored = await self._stored(request)
-            return restoration.plan_from_lookup(request, stored, looked_up.result)
+            return await self._plan_from_lookup(request, looked_up.result)
         return await self._plan_without_lookup(request)
+
+    async def _plan_from_lookup(self, request: RestoreRequest, found: LookupResult) -> Plan:
+        stored = await self._stored(request)
+        policy = None
+        if request.spec.source.location is None:
+            _, policy = await self._source_run(request)
+        return restoration.plan_from_lookup(request, stored, found, policy)
 
     async def _cancel(self, request: RestoreRequest) -> float:
         workload = await self._workloads.read(request, labels.RESTORE)
@@ -205,4 +211,5 @@ def _restore_task(request: RestoreRequest, plan: Plan, target: FoundTarget) -> R
         engine=target.engine,
         spec=target.spec,
         override=restoration.overrides(request).get(target.name),
+        identity_secret=plan.identity_secret if target.recipients else None,
     )

@@ -208,6 +208,7 @@ def _backup_task(run: BackupRun, policy: BackupPolicy | None, target: str) -> Ba
         target=target,
         engine=found.engine,
         spec=found.engine_spec.to_json(),
+        recipients=policy.spec.encryption.age.recipients if policy and policy.spec.encryption else (),
         destinations=run.status.destinations,
     )
 

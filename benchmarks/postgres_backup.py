@@ -3,7 +3,8 @@
     .venv/bin/python -m benchmarks.postgres_backup [--scale 200] [--runs 3]
 
 Holdfast's side is the real runner of a Job: it also counts every row in the dump's snapshot, hashes twice and
-stores on an S3 server that shares the machine's cores. The pipe writes nowhere.
+stores on an S3 server that shares the machine's cores; then the same once more, encrypted. The pipe writes
+nowhere.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pyrage import x25519
 from tests.harness import Runner, free_port, start_s3, stop
 
 BINARIES = Path("/usr/lib/postgresql/15/bin")
@@ -49,24 +51,32 @@ def _compare(root: Path, port: int, runs: int) -> None:
     pipe = f"{BINARIES}/pg_dump --format=custom --compress=0 {' '.join(_to(port))} {DATABASE} | zstd -T0 -3"
     print(f"A: {pipe} > /dev/null")
     print("B: python -m holdfast.runner (a Backup task with one S3 destination, as in a Job)")
+    print("C: the same, encrypted to one age recipient")
+    recipient = str(x25519.Identity.generate().to_public())
     s3 = start_s3(root / "objects")
     try:
-        pipes, backups, memory = [], [], []
+        pipes, backups, encrypted, memory = [], [], [], []
         _timed_pipe(pipe)  # warms the page cache for both
         for number in range(runs):
             pipes.append(_timed_pipe(pipe))
-            seconds, peak, stored = _timed_backup(root / f"root-{number}", s3.new_bucket(), port)
-            backups.append(seconds)
-            memory.append(peak)
+            # In turns which of both comes first: the load of a shared machine rises and falls.
+            for recipients in ((), (recipient,)) if number % 2 == 0 else ((recipient,), ()):
+                seconds, peak, stored = _timed_backup(
+                    root / f"root-{number}", s3.new_bucket(), port, recipients
+                )
+                (encrypted if recipients else backups).append(seconds)
+                memory.append(peak)
             print(
-                f"  A {pipes[-1]:5.1f} s   B {seconds:5.1f} s, "
+                f"  A {pipes[-1]:5.1f} s   B {backups[-1]:5.1f} s   C {encrypted[-1]:5.1f} s, "
                 f"{peak / 1e6:.0f} MB memory, {stored / 1e6:.0f} MB stored"
             )
     finally:
         stop(s3.process)
     ratio = statistics.median(backups) / statistics.median(pipes)
     print(f"median A {statistics.median(pipes):.1f} s, B {statistics.median(backups):.1f} s, B/A {ratio:.2f}")
-    print(f"memory of B, its children included (PSS): {max(memory) / 1e6:.0f} MB at most")
+    cost = statistics.median(encrypted) / statistics.median(backups)
+    print(f"median C {statistics.median(encrypted):.1f} s, C/B {cost:.2f}")
+    print(f"memory of B and C, their children included (PSS): {max(memory) / 1e6:.0f} MB at most")
 
 
 def _timed_pipe(pipe: str) -> float:
@@ -75,8 +85,10 @@ def _timed_pipe(pipe: str) -> float:
     return time.monotonic() - start
 
 
-def _timed_backup(root: Path, bucket: object, port: int) -> tuple[float, int, int]:
-    runner = Runner(root, places={"primary": bucket})  # type: ignore[dict-item]
+def _timed_backup(
+    root: Path, bucket: object, port: int, recipients: tuple[str, ...]
+) -> tuple[float, int, int]:
+    runner = Runner(root, places={"primary": bucket}, recipients=recipients)  # type: ignore[dict-item]
     spec = {
         "host": {"name": "127.0.0.1", "port": port},
         "credentialsSecret": {"name": "pg"},

@@ -1,0 +1,101 @@
+"""What encryption costs a backup and a restore, in turns, for streams that compress differently well.
+
+    .venv/bin/python -m benchmarks.encryption [--megabytes 1000] [--runs 4]
+
+The source costs nothing: the stream is made of blocks in memory, so a real dump has more to wait for and
+loses less. The destination is a volume on the local disk.
+"""
+
+import argparse
+import os
+import random
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from pyrage import x25519
+
+from holdfast.api.destination import Destination, Volume
+from holdfast.runner.destinations import connect
+from holdfast.runner.fanout import Copies
+from holdfast.runner.manifest import ManifestArtifact
+from holdfast.runner.mounts import Mounts
+from holdfast.runner.pipeline import Pipeline
+from holdfast.runner.progress import Meter
+from holdfast.runner.restore import PlainReader
+
+BLOCKS = 16
+IDENTITY = x25519.Identity.generate()
+
+
+def blocks(kind: str) -> list[bytes]:
+    """Blocks of a megabyte: rows of a table, words, or noise."""
+    chance = random.Random(1)
+    if kind == "noise":
+        return [chance.randbytes(1 << 20) for _ in range(BLOCKS)]
+    if kind == "words":
+        parts = [chance.randbytes(chance.randint(3, 9)).hex() + " " for _ in range(4000)]
+    else:
+        parts = [
+            f"{number}\tname {number % 97}\ta text that is in every row\t{chance.random():.6f}\n"
+            for number in range(12000)
+        ]
+    return ["".join(chance.choices(parts, k=140_000)).encode()[: 1 << 20] for _ in range(BLOCKS)]
+
+
+def timed(data: list[bytes], megabytes: int, folder: Path, encrypted: bool) -> tuple[float, float, int]:
+    """Seconds of a backup and of a restore, and the stored bytes."""
+    (folder / "destinations/nearby/volume").mkdir(parents=True, exist_ok=True)
+    place = Destination(name="nearby", volume=Volume(claim_name="backups"))
+    destination = connect(place, Mounts(folder))
+    with Path(os.devnull).open("w") as nowhere:
+        meter = Meter(nowhere)
+        begin = time.monotonic()
+        pipeline = Pipeline(Copies([destination]), "data", meter, [IDENTITY.to_public()] if encrypted else [])
+        for number in range(megabytes):
+            pipeline.write(data[number * 7 % BLOCKS])
+        done = pipeline.finish()
+        stored = time.monotonic()
+        artifact = ManifestArtifact(
+            name="data", key="data", size_bytes=done.stored.size, sha256=done.stored.sha256,
+            s3_checksum="", plain_bytes=done.plain_bytes, plain_sha256=done.plain_sha256,
+        )  # fmt: skip
+        identities = [IDENTITY] if encrypted else []
+        with destination.open("data") as stream:
+            reader = PlainReader(
+                stream, artifact, identities, meter, lambda what: destination.mismatch("data", what)
+            )
+            reader.finish()
+            reader.close()
+        restored = time.monotonic()
+    destination.delete("data")
+    return stored - begin, restored - stored, done.stored.size
+
+
+def main() -> None:
+    """Print the medians for each kind of stream."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--megabytes", type=int, default=1000)
+    parser.add_argument("--runs", type=int, default=4)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="holdfast-benchmark-") as folder:
+        for kind in ("rows", "words", "noise"):
+            data = blocks(kind)
+            seen: dict[bool, list[tuple[float, float, int]]] = {False: [], True: []}
+            for number in range(options.runs):
+                for encrypted in (False, True) if number % 2 == 0 else (True, False):
+                    seen[encrypted].append(timed(data, options.megabytes, Path(folder), encrypted))
+            (plain, plain_back), (age, age_back) = (
+                tuple(median(each[place] for each in seen[which]) for place in (0, 1))
+                for which in (False, True)
+            )
+            print(
+                f"{kind}: {options.megabytes} MiB stored as {seen[True][0][2] >> 20} MiB; "
+                f"backup {plain:.2f} s, encrypted {age:.2f} s ({age / plain:.2f}); "
+                f"restore {plain_back:.2f} s, encrypted {age_back:.2f} s ({age_back / plain_back:.2f})"
+            )
+
+
+if __name__ == "__main__":
+    main()

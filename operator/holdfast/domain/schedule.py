@@ -1,9 +1,11 @@
 """Which slots of a policy's schedule are due, and when the next one is. Pure: `now` is passed in."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from functools import lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
@@ -22,6 +24,10 @@ MAX_COUNTED = 10_000
 """Slots that are counted one by one; after a longer downtime at least so many were missed."""
 MAX_MISSED_RUNS = 10
 """Missed slots that become objects; the others are only counted."""
+TIME_ZONE_UNKNOWN = "TimeZoneUnknown"
+_PASSED = "its slot passed while it could not be started"
+_SUPERSEDED = "its slot had not been started when the schedule was changed or the policy suspended"
+_REMEMBERED = 4096
 _WINDOW = timedelta(days=8)
 """Holds the newest slot of every schedule that had more than MAX_COUNTED slots within a lifetime."""
 
@@ -48,18 +54,21 @@ class Due:
     """Slots to be recorded as Missed runs, newest first."""
     missed_count: int = 0
     """All slots that were missed, recorded or not."""
+    why: str = _PASSED
+    """Why they were missed."""
 
 
 class Schedule:
     """A cron expression in a time zone, with Debian cron's rules for daylight saving time.
 
     A slot at a fixed time that falls into a gap comes right after it, one in an overlap comes once
-    (https://github.com/cuu508/cronsim). Raises ScheduleError with reason ScheduleInvalid or ScheduleNeverDue.
+    (https://github.com/cuu508/cronsim). Raises ScheduleError with reason ScheduleInvalid, ScheduleNeverDue or
+    TimeZoneUnknown.
     """
 
     def __init__(self, expression: str, zone: str) -> None:
         self._expression = MACROS.get(expression.lower(), expression)
-        self._zone = ZoneInfo(zone)
+        self._zone = _zone(zone)
         try:
             CronSim(self._expression, datetime(2000, 1, 1, tzinfo=UTC))
         except CronSimError as error:
@@ -69,8 +78,11 @@ class Schedule:
 
     def slots_after(self, moment: datetime) -> Iterator[datetime]:
         """The slots later than `moment`, in UTC; ends when none comes within 50 years."""
-        for slot in CronSim(self._expression, moment.astimezone(self._zone)):
-            yield slot.astimezone(UTC)
+        for local in CronSim(self._expression, moment.astimezone(self._zone)):
+            slot = local.astimezone(UTC)
+            # Asked in the second of two equal hours, cronsim begins with the slots of the first.
+            if slot > moment:
+                yield slot
 
     def next_after(self, moment: datetime) -> datetime | None:
         """The first slot later than `moment`."""
@@ -95,7 +107,10 @@ class Schedule:
 
 def schedule_of(spec: BackupPolicySpec) -> Schedule | None:
     """The policy's schedule, None where it has none. Raises ScheduleError."""
-    return None if spec.schedule is None else Schedule(spec.schedule, spec.time_zone)
+    return None if spec.schedule is None else _schedule(spec.schedule, spec.time_zone)
+
+
+_schedule = lru_cache(maxsize=_REMEMBERED)(Schedule)
 
 
 def scheduled_expression(spec: BackupPolicySpec) -> str | None:
@@ -103,17 +118,27 @@ def scheduled_expression(spec: BackupPolicySpec) -> str | None:
     return None if spec.schedule is None or spec.suspend else f"{spec.schedule} {spec.time_zone}"
 
 
-def due(schedule: Schedule, spec: BackupPolicySpec, since: datetime, now: datetime) -> Due:
-    """What is to be done for the slots in (since, now].
+def put_off(spec: BackupPolicySpec, uid: str) -> timedelta:
+    """How much later than its slot a run starts: at most the jitter, and always the same for one UID."""
+    if spec.jitter is None:
+        return timedelta()
+    digest = hashlib.sha256(uid.encode()).digest()
+    return timedelta(seconds=int.from_bytes(digest[:8]) % (spec.jitter.seconds + 1))
+
+
+def due(
+    schedule: Schedule, spec: BackupPolicySpec, since: datetime, now: datetime, later: timedelta = timedelta()
+) -> Due:
+    """What is to be done for the slots in (since, now], each of which starts `later` than it is named.
 
     Of several slots only the newest can start: on time when it is not older than startingDeadline, else when
     catchUp is Latest. The others are missed.
     """
-    count, slots = schedule.slots_between(since, now)
+    count, slots = schedule.slots_between(since, now - later)
     if not slots:
         return Due()
     newest = slots[-1]
-    late = now - newest > timedelta(seconds=spec.starting_deadline.seconds)
+    late = now - later - newest > timedelta(seconds=spec.starting_deadline.seconds)
     starts = not late or spec.catch_up == "Latest"
     missed = slots[:-1] if starts else slots
     return Due(
@@ -123,6 +148,29 @@ def due(schedule: Schedule, spec: BackupPolicySpec, since: datetime, now: dateti
         missed=tuple(reversed(missed[-MAX_MISSED_RUNS:])),
         missed_count=count - 1 if starts else count,
     )
+
+
+def superseded(expression: str, since: datetime, now: datetime) -> Due:
+    """The slots in (since, now] of a `scheduled_expression` that holds no longer: none of them starts."""
+    try:
+        count, slots = _schedule(*expression.rsplit(" ", 1)).slots_between(since, now)
+    except ScheduleError:
+        return Due()  # its time zone is known no longer, and neither are its slots
+    if not slots:
+        return Due()
+    missed = tuple(reversed(slots[-MAX_MISSED_RUNS:]))
+    return Due(newest=slots[-1], missed=missed, missed_count=count, why=_SUPERSEDED)
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        message = (
+            f"timeZone {name}: the operator has no data of this time zone ({error}); "
+            "use a name that `timedatectl list-timezones` shows, or an operator's image with newer tzdata"
+        )
+        raise ScheduleError(TIME_ZONE_UNKNOWN, message) from error
 
 
 def _explain(expression: str, error: CronSimError) -> ScheduleError:

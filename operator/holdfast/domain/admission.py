@@ -36,6 +36,7 @@ class Situation:
     limit: int
     """How many Jobs may run at once."""
     policies: Mapping[Name, BackupPolicy]
+    """Those that can be run."""
     active: Mapping[Name, tuple[BackupRun, ...]]
     """By policy: the runs under way."""
     pending: Mapping[Name, tuple[BackupRun, ...]]
@@ -52,6 +53,14 @@ class Line:
     """Those that have one."""
     waits: tuple[BackupRun, ...]
     """Those that have not."""
+
+    def without(self, run: BackupRun) -> "Line":
+        """The line once `run` has left it; that it started changes nothing for those behind it."""
+        uid = run.metadata.uid
+        starts, waits = (
+            tuple(each for each in part if each.metadata.uid != uid) for part in (self.starts, self.waits)
+        )
+        return Line(starts, waits)
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,11 @@ def situation(runs: Iterable[BackupRun], policies: Iterable[BackupPolicy], limit
             pending[of].append(run)
     return Situation(
         limit,
-        {(each.metadata.namespace or "", each.metadata.name): each for each in policies},
+        {
+            (each.metadata.namespace or "", each.metadata.name): each
+            for each in policies
+            if not policy_not_supported_yet(each.spec)
+        },
         {of: tuple(found) for of, found in active.items()},
         {of: tuple(sorted(found, key=_order)) for of, found in pending.items()},
         last_start,
@@ -172,8 +185,10 @@ def start_by(run: BackupRun, policy: BackupPolicy) -> datetime | None:
 
 def too_late(run: BackupRun, policy: BackupPolicy, overtaken: bool, now: datetime) -> bool:
     """Whether a run has waited for so long that it is missed; the newest never has with catchUp Latest."""
+    if not overtaken and policy.spec.catch_up == "Latest":
+        return False
     end = start_by(run, policy)
-    return end is not None and now > end and (overtaken or policy.spec.catch_up == "None")
+    return end is not None and now > end
 
 
 def policy_of(run: BackupRun) -> Name:
@@ -189,8 +204,10 @@ def _order(run: BackupRun) -> tuple[bool, datetime, datetime, str]:
 def _overtaken(seen: Situation, run: BackupRun) -> bool:
     of, slot = policy_of(run), run.spec.scheduled_time
     others = (*seen.active.get(of, ()), *seen.pending.get(of, ()))
+    if slot is None or len(others) < 2:
+        return False
     slots = (each.spec.scheduled_time for each in others if is_scheduled(each))
-    return slot is not None and any(other is not None and other > slot for other in slots)
+    return any(other is not None and other > slot for other in slots)
 
 
 def _ready(seen: Situation, of: Name, policy: BackupPolicy, now: datetime) -> list[BackupRun]:
@@ -208,7 +225,7 @@ def _heads(seen: Situation, now: datetime) -> dict[str, list[tuple[BackupRun, in
     heads = defaultdict[str, list[tuple[BackupRun, int]]](list)
     for of in seen.pending:
         policy = seen.policies.get(of)
-        if policy is None or seen.active.get(of) or policy_not_supported_yet(policy.spec):
+        if policy is None or seen.active.get(of):
             continue
         ready = _ready(seen, of, policy, now)
         if ready:
@@ -223,6 +240,8 @@ def _heads(seen: Situation, now: datetime) -> dict[str, list[tuple[BackupRun, in
 def _in_turn(
     seen: Situation, heads: Mapping[str, Sequence[tuple[BackupRun, int]]]
 ) -> Iterable[tuple[BackupRun, int]]:
+    if not heads:
+        return
     held: dict[str, int] = defaultdict(int)
     last: dict[str, datetime] = defaultdict(lambda: _NEVER)
     for (namespace, _), runs in seen.active.items():

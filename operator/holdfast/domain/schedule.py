@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -28,6 +28,8 @@ TIME_ZONE_UNKNOWN = "TimeZoneUnknown"
 _PASSED = "its slot passed while it could not be started"
 _SUPERSEDED = "its slot had not been started when the schedule was changed or the policy suspended"
 _REMEMBERED = 4096
+_DAYS_REMEMBERED = 4
+_DAY = timedelta(days=1)
 _WINDOW = timedelta(days=8)
 """Holds the newest slot of every schedule that had more than MAX_COUNTED slots within a lifetime."""
 
@@ -61,28 +63,71 @@ class Due:
 class Schedule:
     """A cron expression in a time zone, with Debian cron's rules for daylight saving time.
 
-    A slot at a fixed time that falls into a gap comes right after it, one in an overlap comes once
-    (https://github.com/cuu508/cronsim). Raises ScheduleError with reason ScheduleInvalid, ScheduleNeverDue or
-    TimeZoneUnknown.
+    A slot at a fixed time that falls into a gap comes right after it, one in an overlap comes once; one that
+    recurs, with a star for its minute or hour, comes whenever a clock on the wall shows it. Raises
+    ScheduleError with reason ScheduleInvalid, ScheduleNeverDue or TimeZoneUnknown.
     """
 
     def __init__(self, expression: str, zone: str) -> None:
-        self._expression = MACROS.get(expression.lower(), expression)
+        expression = MACROS.get(expression.lower(), expression)
         self._zone = _zone(zone)
         try:
-            CronSim(self._expression, datetime(2000, 1, 1, tzinfo=UTC))
+            # https://github.com/cuu508/cronsim only parses: where clocks move half an hour it loses slots.
+            self._cron = CronSim(expression, datetime(2000, 1, 1, tzinfo=UTC))
         except CronSimError as error:
-            raise _explain(self._expression, error) from error
+            raise _explain(expression, error) from error
+        minute, hour = expression.split()[:2]
+        self._fixed = not minute.startswith("*") and not hour.startswith("*")
+        self._times = [
+            timedelta(hours=hour, minutes=minute)
+            for hour in sorted(self._cron.hours)
+            for minute in sorted(self._cron.minutes)
+        ]
+        self._days: dict[date, list[datetime]] = {}
         if self.next_after(datetime(2000, 1, 1, tzinfo=UTC)) is None:
             raise _never(expression)
 
     def slots_after(self, moment: datetime) -> Iterator[datetime]:
         """The slots later than `moment`, in UTC; ends when none comes within 50 years."""
-        for local in CronSim(self._expression, moment.astimezone(self._zone)):
-            slot = local.astimezone(UTC)
-            # Asked in the second of two equal hours, cronsim begins with the slots of the first.
-            if slot > moment:
-                yield slot
+        day = moment.astimezone(self._zone).date() - _DAY
+        end, last = day.replace(day=1, year=day.year + 50), moment
+        while day < end:
+            if day.month not in self._cron.months:
+                day = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+                continue
+            for slot in self._slots_of(day) if self._cron.match_day(day) else ():
+                if slot > last:
+                    yield slot
+                    last = slot
+            day += _DAY
+
+    def _slots_of(self, day: date) -> list[datetime]:
+        if day not in self._days:
+            if len(self._days) >= _DAYS_REMEMBERED:
+                self._days.clear()
+            self._days[day] = self._slots_on(datetime.combine(day, time()))
+        return self._days[day]
+
+    def _slots_on(self, midnight: datetime) -> list[datetime]:
+        offset = midnight.replace(tzinfo=self._zone).utcoffset()
+        assert offset is not None
+        if offset == (midnight + _DAY).replace(tzinfo=self._zone).utcoffset():
+            start = midnight.replace(tzinfo=UTC) - offset
+            return [start + since for since in self._times]
+        moments = self._once if self._fixed else self._shown
+        return sorted({slot for since in self._times for slot in moments(midnight + since)})
+
+    def _once(self, local: datetime) -> list[datetime]:
+        """The moment of a local time: the first of two, and where there is none the end of the gap."""
+        while not (moments := self._shown(local)):
+            local += timedelta(minutes=1)
+        return moments[:1]
+
+    def _shown(self, local: datetime) -> list[datetime]:
+        """The moments at which clocks show a local time: none, one or two."""
+        moments = [local.replace(tzinfo=self._zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
+        there = {each for each in moments if each.astimezone(self._zone).replace(tzinfo=None) == local}
+        return sorted(there)
 
     def next_after(self, moment: datetime) -> datetime | None:
         """The first slot later than `moment`."""
@@ -120,10 +165,13 @@ def scheduled_expression(spec: BackupPolicySpec) -> str | None:
 
 def put_off(spec: BackupPolicySpec, uid: str) -> timedelta:
     """How much later than its slot a run starts: at most the jitter, and always the same for one UID."""
-    if spec.jitter is None:
-        return timedelta()
+    return timedelta() if spec.jitter is None else _share(spec.jitter.seconds, uid)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _share(jitter: int, uid: str) -> timedelta:
     digest = hashlib.sha256(uid.encode()).digest()
-    return timedelta(seconds=int.from_bytes(digest[:8]) % (spec.jitter.seconds + 1))
+    return timedelta(seconds=int.from_bytes(digest[:8]) % (jitter + 1))
 
 
 def due(

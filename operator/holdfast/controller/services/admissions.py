@@ -11,6 +11,7 @@ from holdfast.controller.services.context import Context
 from holdfast.domain import admission, lifecycle
 from holdfast.domain.admission import Line, Situation, Standing
 from holdfast.domain.lifecycle import RunStep
+from holdfast.domain.support import policy_not_supported_yet
 
 MAX_AGE = 2.0
 """Seconds. A hundred runs that are due at once share the lists that were read for the first of them."""
@@ -46,8 +47,11 @@ class Admissions:
             step = lifecycle.admit(run, policy, standing, now)
             seen, self._seen = self._seen, None  # whether a write that fails was done is not known
             await write(run, step)
-            if seen is not None:
-                self._remember(admission.after(seen[0], run.model_copy(update={"status": step.status})))
+            if step.status.phase is RunPhase.PENDING:
+                self._seen = seen
+            elif seen is not None:
+                later = run.model_copy(update={"status": step.status})
+                self._seen = admission.after(seen[0], later), seen[1].without(run)
         if step.status.phase is not RunPhase.PENDING:
             self._waiting.discard(key)
             return step, 0
@@ -68,24 +72,22 @@ class Admissions:
 
     async def _look(self, run: BackupRun) -> tuple[BackupPolicy | None, Standing]:
         policy = await self._policy(run)
-        if policy is None:
-            return None, Standing()
+        if policy is None or policy_not_supported_yet(policy.spec):
+            return policy, Standing()
         old = self._context.monotonic() - self._read_at > MAX_AGE
         if self._seen is None or old or not _shows(self._seen[0], run, policy):
             await self._read()
         assert self._seen is not None
         seen, line = self._seen
         standing = admission.standing(seen, line, run, self._context.now())
-        return seen.policies.get(admission.policy_of(run)), standing
+        return seen.policies.get(admission.policy_of(run), policy), standing
 
     async def _read(self) -> Line:
         cluster = self._context.cluster
         began = self._context.monotonic()
         runs, policies = await cluster.get_all(BackupRun), await cluster.get_all(BackupPolicy)
         self._read_at = began
-        return self._remember(admission.situation(runs, policies, self._context.config.max_running_jobs))
-
-    def _remember(self, seen: Situation) -> Line:
+        seen = admission.situation(runs, policies, self._context.config.max_running_jobs)
         line = admission.line_up(seen, self._context.now())
         self._seen = seen, line
         return line

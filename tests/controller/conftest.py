@@ -41,7 +41,8 @@ def namespace(control_plane: ApiServer, client: Client) -> Namespace:
 @pytest.fixture(scope="module")
 def operator(control_plane: ApiServer, kubelet: Kubelet) -> Iterator[Operator]:
     """One operator for all tests of a module that leave it alone; it sees all namespaces."""
-    settings = {"POD_START_DEADLINE": "3s", "PROGRESS_INTERVAL": "1s"}
+    # Long enough that what holds a pod up is seen before the run fails by it, on a busy machine too.
+    settings = {"POD_START_DEADLINE": "8s", "PROGRESS_INTERVAL": "1s"}
     with Operator(control_plane.kubeconfig, fresh=True, **settings) as process:
         process.wait_live()
         yield process

@@ -171,9 +171,9 @@ def test_pod_that_cannot_start_fails_the_run(
         status = namespace.status("BackupRun", "now")
         return status.get("reason") == reason and text in status["message"]
 
-    wait_for("the reason to be shown while the run goes on", shown, 10)
+    wait_for("the reason to be shown while the run goes on", shown)
     assert namespace.status("BackupRun", "now")["phase"] in ("Running", "Committing")
-    status = namespace.wait_phase("BackupRun", "now", "Failed", seconds=20)
+    status = namespace.wait_phase("BackupRun", "now", "Failed")
     assert status["reason"] == reason
     assert text in status["message"]
 

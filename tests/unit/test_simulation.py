@@ -309,7 +309,7 @@ class Simulation:
             slot, name = heapq.heappop(self.alarms)
             if self.policies[name].resource.status.next_schedule_time != slot:
                 continue
-            killed = self.dice.random() < 0.0004
+            killed = self.dice.random() < 0.0003
             self.reconcile(name, killed)
             if killed:
                 self.restart()
@@ -357,7 +357,7 @@ def incidents(dice: random.Random) -> Iterator[tuple[str, datetime, datetime, ti
             timedelta(minutes=dice.choice((-300, -61, -7, 45, 200, 300))) if "jump" in kind else timedelta()
         )
         yield kind, moment, moment + lasts, jump
-        moment += lasts + abs(jump) + timedelta(minutes=dice.randrange(10, 2000))
+        moment += lasts + abs(jump) + timedelta(minutes=dice.randrange(10, 3500))
 
 
 def test_every_slot_of_a_month_is_accounted_for_once() -> None:

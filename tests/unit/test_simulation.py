@@ -339,7 +339,8 @@ class Simulation:
         """Users edit while the clock goes as it should; what else they mean nobody could tell afterwards."""
         while self.time < end:
             self.tick()
-            if calm_from is not None and self.time > calm_from and self.dice.random() < 1 / 60:
+            often = 1 / 60 if self.up else 1 / 8
+            if calm_from is not None and self.time > calm_from and self.dice.random() < often:
                 self.edit()
 
 

@@ -10,7 +10,7 @@ from tests.controller.kubelet import Kubelet
 from tests.controller.process import Operator
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def control_plane() -> Iterator[ApiServer]:
     """etcd, kube-apiserver and the controllers that Jobs need, with the three kinds."""
     with ApiServer(controllers=DEFAULT_CONTROLLERS) as server:
@@ -18,14 +18,14 @@ def control_plane() -> Iterator[ApiServer]:
         yield server
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def client(control_plane: ApiServer) -> Iterator[Client]:
     """For the tests."""
     with contextlib.closing(Client(control_plane)) as connected:
         yield connected
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def kubelet(control_plane: ApiServer) -> Iterator[Kubelet]:
     """Pods end well unless a test says otherwise."""
     with contextlib.closing(Client(control_plane)) as own, Kubelet(own) as played:

@@ -70,8 +70,11 @@ class Simulation:
         self.active: dict[Name, tuple[BackupRun, ...]] = {}
         self.pending: dict[Name, tuple[BackupRun, ...]] = {}
         self.last_start: dict[Name, datetime] = {}
+        self.last_turn: dict[str, datetime] = {}
         self.resources: dict[Name, BackupPolicy] = {}
-        self.seen = admission.Situation(LIMIT, self.resources, self.active, self.pending, self.last_start)
+        self.seen = admission.Situation(
+            LIMIT, self.resources, self.active, self.pending, self.last_start, self.last_turn
+        )
         self._line: admission.Line | None = None
         self.queue: list[BackupRun] = []
         self.waited = 0
@@ -233,6 +236,8 @@ class Simulation:
             mine.pop(name, None)
             mine.update(found)
         self.last_start.update(one.last_start)
+        for namespace, start in one.last_turn.items():
+            self.last_turn[namespace] = max(start, self.last_turn.get(namespace, start))
         ended = _terminal(run) and run.status.start_time is not None
         if run.status.phase is None or ended:
             self._line = None
@@ -285,7 +290,7 @@ class Simulation:
         self.queue.clear()
         runs = [run for policy in self.policies.values() for run in policy.runs.values()]
         listed = admission.situation(runs, [each.resource for each in self.policies.values()], LIMIT)
-        assert (listed.active, listed.pending) == (self.active, self.pending)
+        assert (listed.active, listed.pending) == (self.active, self.pending), "a restart changes the line"
         self._end_runs()
         for name in self.policies:
             self.reconcile(name)

@@ -43,6 +43,8 @@ class Situation:
     """By policy: the runs that have not started, in their order."""
     last_start: Mapping[Name, datetime]
     """By policy: when a run of it last started."""
+    last_turn: Mapping[str, datetime]
+    """By namespace: when a run in it last started."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,12 @@ def situation(runs: Iterable[BackupRun], policies: Iterable[BackupPolicy], limit
     """Sort what was listed."""
     active, pending = defaultdict[Name, list[BackupRun]](list), defaultdict[Name, list[BackupRun]](list)
     last_start: dict[Name, datetime] = {}
+    last_turn: dict[str, datetime] = {}
     for run in runs:
         of, start = policy_of(run), run.status.start_time
         if start is not None:
             last_start[of] = max(start, last_start.get(of, start))
+            last_turn[of[0]] = max(start, last_turn.get(of[0], start))
         if run.status.phase in (RunPhase.RUNNING, RunPhase.COMMITTING):
             active[of].append(run)
         elif waits(run):
@@ -123,6 +127,7 @@ def situation(runs: Iterable[BackupRun], policies: Iterable[BackupPolicy], limit
         {of: tuple(found) for of, found in active.items()},
         {of: tuple(sorted(found, key=_order)) for of, found in pending.items()},
         last_start,
+        last_turn,
     )
 
 
@@ -135,10 +140,12 @@ def after(before: Situation, run: BackupRun) -> Situation:
     changed = replace(before, pending={**before.pending, of: left})
     if run.status.phase is not RunPhase.RUNNING:
         return changed
+    start = run.status.start_time or _NEVER
     return replace(
         changed,
         active={**before.active, of: (*before.active.get(of, ()), run)},
-        last_start={**before.last_start, of: run.status.start_time or _NEVER},
+        last_start={**before.last_start, of: start},
+        last_turn={**before.last_turn, of[0]: start},
     )
 
 
@@ -243,13 +250,10 @@ def _in_turn(
     if not heads:
         return
     held: dict[str, int] = defaultdict(int)
-    last: dict[str, datetime] = defaultdict(lambda: _NEVER)
     for (namespace, _), runs in seen.active.items():
         held[namespace] += sum(jobs_at_once(run, seen.limit) for run in runs)
-    for (namespace, _), start in seen.last_start.items():
-        last[namespace] = max(start, last[namespace])
     turns = [
-        (held[namespace], 0, last[namespace], _order(found[0][0]), namespace)
+        (held[namespace], 0, seen.last_turn.get(namespace, _NEVER), _order(found[0][0]), namespace)
         for namespace, found in heads.items()
     ]
     heapq.heapify(turns)

@@ -279,7 +279,7 @@ def test_a_job_killed_in_between_leaves_no_backup(
     running = jobs.begin({"name": "data", "bytes": BIG, "pause": 0.2})
     wait_until(bucket.uploads, "the upload begins")
     os.kill(running.process.pid, number)
-    running.process.wait(30)
+    running.process.wait(120)
     assert bucket.keys() == {}
     assert list(jobs.volume().rglob("data.zst.age")) == []
     if number == signal.SIGTERM:

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import pytest
 import yaml
+from tests.nursery import END_WITH_PARENT
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 60
@@ -177,7 +178,7 @@ class ApiServer:
         with log.open("wb") as output:
             # A session of its own keeps Ctrl-C from them, so that the tests' own clean-up still finds them.
             process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *command],
+                [*END_WITH_PARENT, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

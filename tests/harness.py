@@ -20,7 +20,7 @@ from typing import Any
 import botocore.session
 import pytest
 from botocore.config import Config
-from tests.nursery import Forked, fork
+from tests.nursery import END_WITH_PARENT, Forked, fork
 
 from holdfast.api.destination import S3, Destination, Volume
 from holdfast.protocol import (
@@ -44,8 +44,6 @@ from holdfast.protocol import (
 REPOSITORY = Path(__file__).resolve().parent.parent
 TERMINATION_VARIABLE = "HOLDFAST_TERMINATION_LOG"
 POLICY = "policy"
-END_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
-"""Before a command: a server ends with the tests, however they end."""
 Result = BackupResult | CommitResult | LookupResult | RestoreResult | FailedResult
 Process = subprocess.Popen[Any] | Forked
 Secrets = Mapping[str, Mapping[str, str]]

@@ -30,6 +30,8 @@ _MODULES = (
       for part in ("backup", "restore")),
 )  # fmt: skip
 _PR_SET_PDEATHSIG = 1
+END_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
+"""Before a command: a process ends with the tests, however they end."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def fork(module: str, environment: Mapping[str, str], folder: Path, stdout: Path
 def _process() -> "subprocess.Popen[str]":
     """This process's own nursery; it ends with it, and what it has started with that."""
     return subprocess.Popen(
-        ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "tests.nursery", *_MODULES],
+        [*END_WITH_PARENT, sys.executable, "-m", "tests.nursery", *_MODULES],
         env={**os.environ, "PYTHONPATH": f"{_ROOT / 'operator'}:{_ROOT}"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

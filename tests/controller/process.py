@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.controller.client import wait_for
-from tests.nursery import Forked, fork
+from tests.nursery import END_WITH_PARENT, Forked, fork
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,7 +65,7 @@ class Operator:
             return
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "holdfast.controller"],
+                [*END_WITH_PARENT, sys.executable, "-m", "holdfast.controller"],
                 env=environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 

@@ -34,6 +34,10 @@ class RunPhase(StrEnum):
         return self not in (RunPhase.PENDING, RunPhase.RUNNING, RunPhase.COMMITTING)
 
 
+STORED = (RunPhase.SUCCEEDED, RunPhase.PARTIALLY_SUCCEEDED)
+"""The phases of runs that hold a backup."""
+
+
 class TargetPhase(StrEnum):
     """Where one target of a run or of a restore stands."""
 

@@ -8,6 +8,7 @@ from holdfast.api.conditions import Status, set_condition
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import (
+    STORED,
     Artifact,
     BackupRun,
     BackupRunStatus,
@@ -253,14 +254,11 @@ def cancelled(run: BackupRun, now: datetime) -> RunStep:
     return end(run, status, RunPhase.CANCELLED, "Cancelled", "cancelled by spec.cancel", now)
 
 
-_GOOD = (RunPhase.SUCCEEDED, RunPhase.PARTIALLY_SUCCEEDED)
-
-
 def end(
     run: BackupRun, status: BackupRunStatus, phase: RunPhase, reason: str | None, message: str, now: datetime
 ) -> RunStep:
     """The last status of a run."""
-    complete: Status = "True" if phase in _GOOD else "False"
+    complete: Status = "True" if phase in STORED else "False"
     ended = updated(
         status,
         observed_generation=run.metadata.generation,

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from holdfast.api.conditions import Status, find_condition, set_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, RecoveryWindow
-from holdfast.api.run import BackupRun, RunPhase
+from holdfast.api.run import STORED, BackupRun, RunPhase
 from holdfast.domain.recipients import wrong_recipients
-from holdfast.domain.retention import STORED, held, next_plan
+from holdfast.domain.retention import held, next_plan
 from holdfast.domain.schedule import Due, Schedule, ScheduleError, due, schedule_of, scheduled_expression
 from holdfast.domain.step import Notice, Step, updated
 from holdfast.domain.support import policy_not_supported_yet

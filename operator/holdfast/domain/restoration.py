@@ -15,7 +15,7 @@ from holdfast.api.restore import (
     RestoreRequestStatus,
     RestoreTargetStatus,
 )
-from holdfast.api.run import BackupRun, Failure, Progress, RunPhase, TargetPhase
+from holdfast.api.run import STORED, BackupRun, Failure, Progress, RunPhase, TargetPhase
 from holdfast.domain.naming import job_name, place, run_path
 from holdfast.domain.retention import begun
 from holdfast.domain.step import Notice, Step, describe, seconds_between, updated
@@ -24,7 +24,6 @@ from holdfast.domain.workload import Observation, cannot_start
 from holdfast.protocol import FoundTarget, LookupResult, RestoreResult, StoredRun
 
 RestoreStep = Step[RestoreRequestStatus]
-_STORED = (RunPhase.SUCCEEDED, RunPhase.PARTIALLY_SUCCEEDED)
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
@@ -53,7 +52,7 @@ def choose_run(request: RestoreRequest, runs: Iterable[BackupRun]) -> BackupRun:
     wanted = request.spec.source.policy_ref
     assert wanted is not None
     runs = list(runs)
-    good = [run for run in runs if run.status.phase in _STORED and run.status.recovery_point]
+    good = [run for run in runs if run.status.phase in STORED and run.status.recovery_point]
     in_time = [run for run in good if not wanted.not_after or _point(run) <= wanted.not_after]
     names = {target.name for target in request.spec.targets}
     whole = [run for run in in_time if names <= _held_targets(run) if names or _is_whole(run)]
@@ -85,7 +84,7 @@ def stored_run(request: RestoreRequest, run: BackupRun, policy: BackupPolicy | N
 
     Raises RefusedError.
     """
-    if run.status.phase not in _STORED:
+    if run.status.phase not in STORED:
         phase = run.status.phase or RunPhase.PENDING
         raise RefusedError("RunNotRestorable", f"run {run.metadata.name} is {phase}, it holds no backup")
     wanted = {target.name for target in request.spec.targets} or _held_targets(run)

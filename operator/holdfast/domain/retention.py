@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from pydantic.alias_generators import to_camel
+
 from holdfast.api.conditions import find_condition
 from holdfast.api.destination import Destination, Retention
 from holdfast.api.policy import (
@@ -39,12 +41,11 @@ from holdfast.api.policy import (
     KeptRun,
     RetentionPlan,
 )
-from holdfast.api.run import BackupRun, BackupRunStatus, Expiring, RunPhase, TargetPhase
+from holdfast.api.run import STORED, BackupRun, BackupRunStatus, Expiring, RunPhase, TargetPhase
 from holdfast.domain.naming import place
 from holdfast.domain.step import Notice, Step, updated
 from holdfast.protocol import Expiry, Fate, HeldRun
 
-STORED = (RunPhase.SUCCEEDED, RunPhase.PARTIALLY_SUCCEEDED)
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 _WITNESSES = 5
 _NAMED = 10
@@ -56,13 +57,6 @@ _PERIODS: dict[str, Callable[[datetime], Hashable]] = {
     "keep_weekly": lambda moment: moment.isocalendar()[:2],
     "keep_monthly": lambda moment: (moment.year, moment.month),
     "keep_yearly": lambda moment: moment.year,
-}
-_NAMES = {
-    "keep_hourly": "keepHourly",
-    "keep_daily": "keepDaily",
-    "keep_weekly": "keepWeekly",
-    "keep_monthly": "keepMonthly",
-    "keep_yearly": "keepYearly",
 }
 
 
@@ -139,7 +133,7 @@ def _kept(
         for each in backups:
             assert each.recovery_point is not None
             newest.setdefault(period(each.recovery_point.astimezone(zone)), each)
-        yield _NAMES[field], list(newest.values())[: getattr(retention, field) or 0]
+        yield to_camel(field), list(newest.values())[: getattr(retention, field) or 0]
 
 
 def held(run: BackupRun) -> set[str]:
@@ -179,14 +173,21 @@ def _rules(spec: BackupPolicySpec) -> dict[str, Retention | None]:
     return {each.name: each.retention or spec.retention for each in spec.destinations}
 
 
+def _zone(spec: BackupPolicySpec) -> ZoneInfo | None:
+    """None when it is unknown here."""
+    try:
+        return ZoneInfo(spec.time_zone)
+    except ZoneInfoNotFoundError:
+        return None
+
+
 def next_plan(
     policy: BackupPolicy, runs: Sequence[BackupRun], now: datetime
 ) -> tuple[RetentionPlan | None, tuple[Notice, ...]]:
     """The plan to show, and what of it is new. None where there is no retention and nothing is on its way."""
     rules, before = _rules(policy.spec), policy.status.retention_plan
-    try:
-        zone = ZoneInfo(policy.spec.time_zone)
-    except ZoneInfoNotFoundError:
+    zone = _zone(policy.spec)
+    if zone is None:
         message = f"time zone {policy.spec.time_zone} is unknown here: nothing is deleted until it is known"
         wanted = any(rules.values())
         return None, (Notice("RetentionPaused", message, warning=True),) if wanted else ()
@@ -271,11 +272,8 @@ def expiries(
     Runs `in_use` by a restore wait for a later commit.
     """
     plan, started_with = policy.status.retention_plan, run.status.retention_plan_time
-    if plan is None or started_with is None:
-        return ()
-    try:
-        zone = ZoneInfo(policy.spec.time_zone)
-    except ZoneInfoNotFoundError:
+    zone = _zone(policy.spec)
+    if plan is None or started_with is None or zone is None:
         return ()
     rules = {name: rule for name, rule in _rules(policy.spec).items() if rule is None or not rule.dry_run}
     others = [each for each in runs if each.metadata.name != run.metadata.name]

@@ -16,7 +16,8 @@ from uuid import uuid4
 
 import pytest
 from tests.engines.chroma.memory import Memory
-from tests.harness import END_WITH_PARENT, free_port, stop, wait_until
+from tests.harness import free_port, stop, wait_until
+from tests.nursery import END_WITH_PARENT
 
 
 @dataclass

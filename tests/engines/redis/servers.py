@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from tests.harness import END_WITH_PARENT, free_port, stop, wait_until
+from tests.harness import free_port, stop, wait_until
+from tests.nursery import END_WITH_PARENT
 
 
 @dataclass

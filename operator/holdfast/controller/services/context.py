@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from holdfast.api.run import BackupRun
 from holdfast.controller.cluster import Cluster
 from holdfast.controller.config import Config
 from holdfast.controller.queue import Queue
@@ -22,3 +23,8 @@ class Context:
     scheduler: Scheduler
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
+
+    async def runs_of(self, namespace: str | None, policy: str) -> list[BackupRun]:
+        """The runs of a policy, those of an earlier one of its name too."""
+        runs = await self.cluster.get_all(BackupRun, namespace)
+        return [run for run in runs if run.spec.policy_ref.name == policy]

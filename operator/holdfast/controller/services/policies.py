@@ -42,11 +42,7 @@ class Policies:
         state = decisions.readiness(policy)
         since, slots = decisions.slots_due(policy, state.schedule if state.ready else None, now)
         await self._create_runs(policy, slots)
-        runs = [
-            run
-            for run in await cluster.get_all(BackupRun, key.namespace)
-            if run.spec.policy_ref.name == key.name
-        ]
+        runs = await self._context.runs_of(key.namespace, key.name)
         step = decisions.next_status(policy, state, runs, since, slots, now)
         await self._context.reporter.tell(policy, step.notices)
         if step.status != policy.status:

@@ -63,9 +63,8 @@ class Restores:
             name = source.run_ref.name
         else:
             assert source.policy_ref is not None
-            runs = await self._context.cluster.get_all(BackupRun, request.metadata.namespace)
-            mine = [run for run in runs if run.spec.policy_ref.name == source.policy_ref.name]
-            name = restoration.choose_run(request, mine).metadata.name
+            runs = await self._context.runs_of(request.metadata.namespace, source.policy_ref.name)
+            name = restoration.choose_run(request, runs).metadata.name
         await self._write(request, restoration.resolved(request, name, self._context.now()))
         return 0
 
@@ -76,7 +75,7 @@ class Restores:
             await self._write(request, restoration.started(request, plan))
             return 0
         workload = await self._workloads.read(request, labels.RESTORE)
-        stored = await self._stored(request)
+        stored, policy = await self._stored(request)
         seen = workload.observe("Lookup", LookupResult).get("")
         now = self._context.now()
         if seen is None:
@@ -90,7 +89,9 @@ class Restores:
                 else restoration.looking_up(request)
             )
         elif isinstance(seen.result, LookupResult):
-            step = restoration.started(request, await self._plan_from_lookup(request, seen.result))
+            step = restoration.started(
+                request, restoration.plan_from_lookup(request, stored, seen.result, policy)
+            )
         else:
             step = restoration.lookup(request, seen, self._context.config.pod_start_deadline, now)
         await self._write(request, step)
@@ -102,11 +103,12 @@ class Restores:
         run, policy = await self._source_run(request)
         return restoration.plan_from_policy(request, run, policy)
 
-    async def _stored(self, request: RestoreRequest) -> StoredRun:
+    async def _stored(self, request: RestoreRequest) -> tuple[StoredRun, BackupPolicy | None]:
+        """Where the run is, and its policy; the bucket alone knows of none."""
         if request.spec.source.location is not None:
-            return restoration.location_run(request)
+            return restoration.location_run(request), None
         run, policy = await self._source_run(request)
-        return restoration.stored_run(request, run, policy)
+        return restoration.stored_run(request, run, policy), policy
 
     async def _source_run(self, request: RestoreRequest) -> tuple[BackupRun, BackupPolicy | None]:
         namespace, name = request.metadata.namespace or "", request.status.source or ""
@@ -172,15 +174,9 @@ class Restores:
     async def _plan_again(self, request: RestoreRequest, workload: Workload) -> Plan | None:
         looked_up = workload.observe("Lookup", LookupResult).get("")
         if looked_up is not None and isinstance(looked_up.result, LookupResult):
-            return await self._plan_from_lookup(request, looked_up.result)
+            stored, policy = await self._stored(request)
+            return restoration.plan_from_lookup(request, stored, looked_up.result, policy)
         return await self._plan_without_lookup(request)
-
-    async def _plan_from_lookup(self, request: RestoreRequest, found: LookupResult) -> Plan:
-        stored = await self._stored(request)
-        policy = None
-        if request.spec.source.location is None:
-            _, policy = await self._source_run(request)
-        return restoration.plan_from_lookup(request, stored, found, policy)
 
     async def _cancel(self, request: RestoreRequest) -> float:
         workload = await self._workloads.read(request, labels.RESTORE)

@@ -27,11 +27,7 @@ class Retention:
         if policy is None:
             return ()
         namespace = run.metadata.namespace
-        runs = [
-            each
-            for each in await self._context.cluster.get_all(BackupRun, namespace)
-            if each.spec.policy_ref.name == policy.metadata.name
-        ]
+        runs = await self._context.runs_of(namespace, policy.metadata.name)
         restores = await self._context.cluster.get_all(RestoreRequest, namespace)
         in_use = {
             each.status.source

@@ -185,7 +185,12 @@ def test_cancel_stops_the_pods_first(namespace: Namespace, kubelet: Kubelet) -> 
     namespace.policy(targets=("a", "b"))
     kubelet.behave(namespace.name, "b", Runs())
     namespace.run("now")
-    wait_for("a to be done", lambda: "TargetSucceeded" in namespace.events("BackupRun", "now"))
+
+    def a_is_done() -> bool:
+        targets = namespace.status("BackupRun", "now").get("targets", [])
+        return any(each["name"] == "a" and each["phase"] == "Succeeded" for each in targets)
+
+    wait_for("a to be done", a_is_done)
     namespace.patch("BackupRun", "now", {"spec": {"cancel": True}})
     status = namespace.wait_phase("BackupRun", "now", "Cancelled", seconds=15)
     assert {t["name"]: t["phase"] for t in status["targets"]} == {"a": "Succeeded", "b": "Cancelled"}

@@ -88,7 +88,7 @@ def _timed_pipe(pipe: str) -> float:
 def _timed_backup(
     root: Path, bucket: object, port: int, recipients: tuple[str, ...]
 ) -> tuple[float, int, int]:
-    runner = Runner(root, places={"primary": bucket}, recipients=recipients)  # type: ignore[dict-item]
+    runner = Runner(root, fresh=True, places={"primary": bucket}, recipients=recipients)  # type: ignore[dict-item]
     spec = {
         "host": {"name": "127.0.0.1", "port": port},
         "credentialsSecret": {"name": "pg"},

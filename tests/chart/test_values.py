@@ -51,6 +51,7 @@ def test_the_default_values_are_the_operators_defaults() -> None:
         ("watchNamespaces={rag,web}", "namespaces", ("rag", "web")),
         ("runner.serviceAccountName=backup", "runner_service_account", "backup"),
         ("operator.logLevel=DEBUG", "log_level", "DEBUG"),
+        ("operator.maxRunningJobs=2000000", "max_running_jobs", 2000000),
     ],
 )
 def test_a_value_becomes_a_setting(value: str, setting: str, expected: Any) -> None:
@@ -87,6 +88,7 @@ def test_the_operator_reads_every_variable_that_it_gets() -> None:
         ("operator.resync=60", "/operator/resync"),
         ("operator.resync=1 minute", "/operator/resync"),
         ("operator.logLevel=LOUD", "/operator/logLevel"),
+        ("operator.maxRunningJobs=0", "/operator/maxRunningJobs"),
         ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
         ("image.prefix=docker.io/holdfast/", "/image/prefix"),
         ("watchNamespaces=rag", "/watchNamespaces"),

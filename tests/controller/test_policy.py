@@ -73,6 +73,7 @@ def test_due_slot_starts_a_run(namespace: Namespace) -> None:
     slot, created = run["spec"]["scheduledTime"], run["metadata"]["creationTimestamp"]
     assert slot[:16] == created[:16], "made in the minute that it is for"
     assert int(created[17:19]) <= 3
+    namespace.wait_phase("BackupRun", run["metadata"]["name"], "Running", "Committing", "Succeeded")
     namespace.patch("BackupPolicy", "chatbot", {"spec": {"suspend": True}})
     namespace.wait_phase("BackupRun", run["metadata"]["name"], "Succeeded")
 

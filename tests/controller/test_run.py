@@ -1,5 +1,7 @@
 """A BackupRun from its creation to its last status, by the real operator on a real API server."""
 
+from datetime import UTC, datetime
+
 import pytest
 from tests.controller.client import Namespace, wait_for
 from tests.controller.kubelet import Ends, Evicted, Kubelet, Runs, Unschedulable, Waits, failed
@@ -302,3 +304,17 @@ def test_policy_edited_meanwhile_changes_nothing(namespace: Namespace, kubelet: 
         t for name, t in kubelet.tasks.items() if name.startswith("now-") and t.namespace == namespace.name
     ]
     assert {destination.name for task in tasks for destination in task.destinations} == {"primary"}
+
+
+def test_slot_waits_for_the_run_under_way_when_told(namespace: Namespace, kubelet: Kubelet) -> None:
+    namespace.policy(concurrencyPolicy="Queue", startingDeadline="100d", jitter="1s")
+    first = Runs()
+    kubelet.behave(namespace.name, "sessions", first)
+    namespace.run("first")
+    namespace.wait_phase("BackupRun", "first", "Running")
+    slot = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:00Z}"
+    namespace.run("slot", trigger="Schedule", scheduledTime=slot)
+    status = namespace.wait_phase("BackupRun", "slot", "Pending", "Skipped", "Missed")
+    assert (status["phase"], status["reason"]) == ("Pending", "WaitingForRun")
+    first.until.set()
+    namespace.wait_phase("BackupRun", "slot", "Succeeded")

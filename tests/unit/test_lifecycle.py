@@ -9,6 +9,7 @@ import pytest
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, Failure, RunPhase, Source, TargetPhase
 from holdfast.domain import lifecycle
+from holdfast.domain.admission import Standing
 from holdfast.domain.labels import MISSED
 from holdfast.domain.step import Step
 from holdfast.domain.workload import Complaint, Job, Observation
@@ -39,7 +40,7 @@ def run(trigger: str = "Manual", cancel: bool = False, **annotations: str) -> Ba
 
 def running() -> BackupRun:
     begun = run()
-    return begun.model_copy(update={"status": lifecycle.admit(begun, policy(), None, NOW).status})
+    return begun.model_copy(update={"status": lifecycle.admit(begun, policy(), Standing(), NOW).status})
 
 
 def good(*destinations: str) -> Observation:
@@ -71,31 +72,62 @@ STUCK = Observation(JOB, 1, complaint=Complaint("FailedMount", "no secret x"), w
 STARTING = Observation(JOB, 1, complaint=Complaint("FailedMount", "no secret x"), waiting_since=NOW)
 
 
+FREE = Standing()
+BUSY = Standing(active="other")
+BEHIND = Standing(ahead=("x", "y", "z"))
+FULL = Standing(place=2, waiting=5, limit=3)
+SLOT = {"trigger": "Schedule", "scheduledTime": NOW - timedelta(hours=2)}
+LATE = BackupRun.model_validate(
+    {"metadata": {"name": "r", "namespace": "ns", "uid": "ru"}, "spec": SLOT | {"policyRef": {"name": "p"}}}
+)
+QUEUE = policy(concurrencyPolicy="Queue")
+
+
 @pytest.mark.parametrize(
-    ("subject", "of_policy", "active", "phase", "reason"),
+    ("subject", "of_policy", "standing", "phase", "reason"),
     [
-        (run(), policy(), None, RunPhase.RUNNING, None),
-        (run(), None, None, RunPhase.FAILED, "PolicyNotFound"),
-        (run(), policy(jitter="5m"), None, RunPhase.FAILED, "NotSupportedYet"),
-        (run(cancel=True), policy(), None, RunPhase.CANCELLED, "Cancelled"),
-        (run(), policy(), "other", RunPhase.PENDING, "WaitingForRun"),
-        (run("Schedule"), policy(), "other", RunPhase.SKIPPED, "ConcurrentRun"),
-        (run("CatchUp"), policy(), "other", RunPhase.SKIPPED, "ConcurrentRun"),
-        (run("Schedule", **{MISSED: "too late"}), policy(), None, RunPhase.MISSED, "Missed"),
-        (run("Schedule"), policy(suspend=True), None, RunPhase.RUNNING, None),
+        (run(), policy(), FREE, RunPhase.RUNNING, None),
+        (run(), None, FREE, RunPhase.FAILED, "PolicyNotFound"),
+        (run(), policy(objectives={"rpo": "1h"}), FREE, RunPhase.FAILED, "NotSupportedYet"),
+        (run(cancel=True), policy(), FREE, RunPhase.CANCELLED, "Cancelled"),
+        (run(), policy(), BUSY, RunPhase.PENDING, "WaitingForRun"),
+        (run(), policy(), BEHIND, RunPhase.PENDING, "WaitingForRun"),
+        (run(), policy(), FULL, RunPhase.PENDING, "WaitingForCapacity"),
+        (run("Schedule"), policy(), FULL, RunPhase.PENDING, "WaitingForCapacity"),
+        (run("Schedule"), policy(), BUSY, RunPhase.SKIPPED, "ConcurrentRun"),
+        (run("CatchUp"), policy(), BUSY, RunPhase.SKIPPED, "ConcurrentRun"),
+        (run("Schedule"), policy(), BEHIND, RunPhase.SKIPPED, "ConcurrentRun"),
+        (run("Schedule"), QUEUE, BUSY, RunPhase.PENDING, "WaitingForRun"),
+        (run("Schedule"), QUEUE, BEHIND, RunPhase.SKIPPED, "QueueFull"),
+        (run("Schedule"), QUEUE, FREE, RunPhase.RUNNING, None),
+        (LATE, policy(), FREE, RunPhase.RUNNING, None),
+        (LATE, policy(), Standing(overtaken=True), RunPhase.MISSED, "StartingDeadlineExceeded"),
+        (LATE, policy(catchUp="None"), FREE, RunPhase.MISSED, "StartingDeadlineExceeded"),
+        (LATE, policy(catchUp="None", startingDeadline="3h"), FREE, RunPhase.RUNNING, None),
+        (run("Schedule", **{MISSED: "too late"}), policy(), FREE, RunPhase.MISSED, "Missed"),
+        (run("Schedule"), policy(suspend=True), FREE, RunPhase.SKIPPED, "Suspended"),
+        (run(), policy(suspend=True), FREE, RunPhase.RUNNING, None),
     ],
-    ids=["starts", "no policy", "unsupported", "cancelled", "waits", "skip", "skip too", "missed", "paused"],
 )  # fmt: skip
 def test_admission(
     subject: BackupRun,
     of_policy: BackupPolicy | None,
-    active: str | None,
+    standing: Standing,
     phase: RunPhase,
     reason: str | None,
 ) -> None:
-    step = lifecycle.admit(subject, of_policy, active, NOW)
+    step = lifecycle.admit(subject, of_policy, standing, NOW)
     assert (step.status.phase, step.status.reason) == (phase, reason)
     assert (step.status.completion_time is not None) is phase.terminal
+
+
+def test_run_that_waits_says_at_which_place_and_is_told_once() -> None:
+    first = lifecycle.admit(run(), policy(), FULL, NOW)
+    assert first.status.message == (
+        "waits for a free place, as number 2 of 5: at most 3 Jobs of backups run at once"
+    )
+    later = lifecycle.admit(run(), policy(), Standing(place=1, waiting=4, limit=3), NOW)
+    assert {(n.reason, n.subject) for n in (*first.notices, *later.notices)} == {("WaitingForCapacity", "")}
 
 
 def test_admission_writes_down_what_the_policy_said() -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.calendar import Calendar
 
 from holdfast.api.policy import BackupPolicySpec
-from holdfast.domain.schedule import MAX_COUNTED, MAX_MISSED_RUNS, Schedule, ScheduleError, due
+from holdfast.domain.schedule import MAX_COUNTED, MAX_MISSED_RUNS, Schedule, ScheduleError, due, put_off
 
 
 def at(text: str) -> datetime:
@@ -120,3 +121,50 @@ def test_no_slot_is_lost_or_doubled_however_often_one_looks(
     piecewise = [s for a, b in pairwise(moments) for s in schedule.slots_between(a, b)[1]]
     assert piecewise == schedule.slots_between(moments[0], moments[-1])[1]
     assert len(set(piecewise)) == len(piecewise)
+
+
+def test_asked_in_the_second_of_two_equal_hours_a_slot_of_the_first_is_over() -> None:
+    nightly = Schedule("30 2 * * *", "Europe/Berlin")
+    assert nightly.next_after(at("2026-10-25T01:10")) == at("2026-10-26T01:30")
+
+
+SPRING = Calendar(at("2026-03-01T00:00"), at("2026-04-10T00:00"))
+AUTUMN = Calendar(at("2026-09-20T00:00"), at("2026-11-05T00:00"))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    calendar=st.sampled_from([SPRING, AUTUMN]),
+    # Lord Howe's clocks move by half an hour, Cairo's and Beirut's at midnight.
+    zone=st.sampled_from(
+        ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Cairo", "America/Santiago",
+         "Asia/Beirut"]
+    ),
+    minute=st.sampled_from(["0", "30", "7", "*/15", "*/40", "10-40/15"]),
+    hour=st.sampled_from(["*", "*/4", "*/5", "0", "1", "2", "3", "1-3", "23"]),
+    day=st.sampled_from(["* * *", "* * *", "1,8,29 * *", "* * 7", "* * 0-3", "5 * 6"]),
+)  # fmt: skip
+def test_the_slots_are_those_that_a_plain_calendar_finds(
+    calendar: Calendar, zone: str, minute: str, hour: str, day: str
+) -> None:
+    expression = f"{minute} {hour} {day}"
+    wanted = calendar.slots(expression, zone)
+    after = calendar.start - timedelta(minutes=1)
+    _, found = Schedule(expression, zone).slots_between(after, calendar.end - timedelta(minutes=1))
+    assert found == wanted
+
+
+def test_jitter_is_the_same_for_one_policy_and_spread_over_many() -> None:
+    spread = [put_off(spec(jitter="5m"), f"uid-{n}") for n in range(300)]
+    assert spread == [put_off(spec(jitter="5m"), f"uid-{n}") for n in range(300)]
+    assert min(spread) < timedelta(seconds=10)
+    assert timedelta(seconds=290) < max(spread) <= timedelta(minutes=5)
+    assert put_off(spec(), "uid") == put_off(spec(jitter="0s"), "uid") == timedelta()
+
+
+def test_jitter_moves_the_start_and_not_the_slot() -> None:
+    daily = Schedule("0 2 * * *", "UTC")
+    later, since = timedelta(minutes=4), at("2026-01-01T12:00")
+    assert due(daily, spec(), since, at("2026-01-02T02:03"), later).newest is None
+    found = due(daily, spec(startingDeadline="1m"), since, at("2026-01-02T02:05"), later)
+    assert (found.newest, found.starts, found.catches_up) == (at("2026-01-02T02:00"), True, False)

@@ -116,15 +116,15 @@ class BackupPolicySpec(Model):
     time_zone: TimeZone = "UTC"
     """The IANA name of the time zone of the schedules."""
     jitter: Duration | None = None
-    """The start is put off by up to this, such as `5m`, always the same for one policy."""
+    """The start is put off by up to this, such as `5m`: always by the same for one policy, by its UID."""
     suspend: bool = False
     """While true no scheduled run starts; runs made by hand do."""
     concurrency_policy: Literal["Forbid", "Queue"] = "Forbid"
-    """What becomes of a slot that is due while a run is going: Forbid skips it, Queue lets it wait."""
+    """What becomes of a slot that is due while a run is going: Forbid skips it, Queue lets up to 3 wait."""
     catch_up: Literal["None", "Latest"] = "Latest"
     """After downtime: Latest starts the newest missed slot, None no slot; the others become Missed runs."""
     starting_deadline: Duration = Duration("1h")
-    """How late a slot still starts as planned, such as `1h`; of later ones catchUp decides."""
+    """How late a slot still starts as planned, such as `1h`; catchUp decides of later ones and long waits."""
     active_deadline: Duration = Duration("6h")
     """How long a run may take, such as `6h`, before it is failed."""
     retries: Annotated[int, Field(ge=0, le=10)] = 2
@@ -225,9 +225,9 @@ class BackupPolicyStatus(Lenient):
     observed_generation: Int64 | None = None
     """The generation of the spec that this status speaks of."""
     next_schedule_time: Time | None = None
-    """When the next run starts."""
+    """When the next run starts: its slot, put off by the policy's share of the jitter."""
     last_schedule_time: Time | None = None
-    """The slot of the last run that was scheduled."""
+    """The newest slot that was dealt with: it became a run, whenever that started, or was missed."""
     scheduled: Annotated[str, Field(max_length=400)] | None = None
     """The schedule and time zone that the slots were taken from; none while nothing is scheduled."""
     scheduled_since: Time | None = None

@@ -31,6 +31,8 @@ class Config:
     """IMAGE_PULL_POLICY of all Jobs."""
     namespaces: tuple[str, ...] = ()
     """WATCH_NAMESPACES, separated by commas; none are all."""
+    max_running_jobs: int = 20
+    """MAX_RUNNING_JOBS: how many Jobs of backups run at once in all namespaces; restores are not counted."""
     pod_start_deadline: timedelta = timedelta(minutes=2)
     """POD_START_DEADLINE: how long a pod may be unable to start, with a known reason."""
     resync: timedelta = timedelta(minutes=1)
@@ -62,6 +64,7 @@ class Config:
             namespaces=tuple(
                 name.strip() for name in read.text("WATCH_NAMESPACES", "").split(",") if name.strip()
             ),
+            max_running_jobs=read.number("MAX_RUNNING_JOBS", cls.max_running_jobs, least=1),
             pod_start_deadline=read.duration("POD_START_DEADLINE", cls.pod_start_deadline),
             resync=read.duration("RESYNC", cls.resync),
             progress_interval=read.duration("PROGRESS_INTERVAL", cls.progress_interval),
@@ -80,10 +83,10 @@ class _Reader:
     def text(self, name: str, default: str) -> str:
         return self.environment.get(f"HOLDFAST_{name}") or default
 
-    def number(self, name: str, default: int) -> int:
+    def number(self, name: str, default: int, least: int = 0) -> int:
         value = self.text(name, str(default))
-        if not value.isdecimal():
-            raise ConfigError(f"HOLDFAST_{name}={value!r} must be a number")
+        if not value.isdecimal() or int(value) < least:
+            raise ConfigError(f"HOLDFAST_{name}={value!r} must be a number, at least {least}")
         return int(value)
 
     def duration(self, name: str, default: timedelta) -> timedelta:

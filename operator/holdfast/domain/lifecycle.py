@@ -19,6 +19,7 @@ from holdfast.api.run import (
     TargetStatus,
 )
 from holdfast.api.text import human_bytes, human_seconds
+from holdfast.domain.admission import MAX_QUEUED, Standing, is_scheduled, too_late
 from holdfast.domain.labels import MISSED
 from holdfast.domain.naming import artifact_uri, job_name
 from holdfast.domain.step import Notice, Step, describe, seconds_between, updated
@@ -32,8 +33,8 @@ MAX_ARTIFACTS = 200
 RunStep = Step[BackupRunStatus]
 
 
-def admit(run: BackupRun, policy: BackupPolicy | None, active: str | None, now: datetime) -> RunStep:
-    """Whether a Pending run starts. `active` is the name of a run of the same policy that is under way."""
+def admit(run: BackupRun, policy: BackupPolicy | None, standing: Standing, now: datetime) -> RunStep:
+    """Whether a Pending run starts."""
     missed = run.metadata.annotations.get(MISSED)
     name = run.spec.policy_ref.name
     if missed is not None:
@@ -47,14 +48,46 @@ def admit(run: BackupRun, policy: BackupPolicy | None, active: str | None, now: 
     if fields:
         message = f"policy {name} asks for what is not supported yet: {', '.join(fields)}"
         return end(run, run.status, RunPhase.FAILED, "NotSupportedYet", message, now)
-    if active is None:
-        return _start(run, policy, now)
-    if run.spec.trigger in ("Schedule", "CatchUp"):
-        message = f"run {active} of the same policy was still under way"
+    dropped = _drop(run, policy, standing, now) if is_scheduled(run) else None
+    return dropped or _wait(run, standing) or _start(run, policy, now)
+
+
+def _drop(run: BackupRun, policy: BackupPolicy, standing: Standing, now: datetime) -> RunStep | None:
+    """The end of a scheduled run that does not start at all."""
+    spec = policy.spec
+    if spec.suspend:
+        message = f"policy {policy.metadata.name} was suspended before it started"
+        return end(run, run.status, RunPhase.SKIPPED, "Suspended", message, now)
+    if too_late(run, policy, standing.overtaken, now):
+        why = "a later slot is due" if standing.overtaken else "catchUp is None"
+        message = f"it had not started when startingDeadline ({spec.starting_deadline}) was over, and {why}"
+        return end(run, run.status, RunPhase.MISSED, "StartingDeadlineExceeded", message, now)
+    if spec.concurrency_policy == "Forbid" and (standing.active or standing.ahead):
+        message = f"run {standing.active} of the same policy was still under way"
+        if not standing.active:
+            message = f"run {standing.ahead[0]} of the same policy still waited to start"
         return end(run, run.status, RunPhase.SKIPPED, "ConcurrentRun", message, now)
-    message = f"waits for run {active} of the same policy to end"
-    status = updated(run.status, phase=RunPhase.PENDING, reason="WaitingForRun", message=message)
-    return Step(status, (Notice("WaitingForRun", message, active),))
+    if len(standing.ahead) >= MAX_QUEUED:
+        message = f"{len(standing.ahead)} runs of the same policy wait already: {', '.join(standing.ahead)}"
+        return end(run, run.status, RunPhase.SKIPPED, "QueueFull", message, now)
+    return None
+
+
+def _wait(run: BackupRun, standing: Standing) -> RunStep | None:
+    """A run that starts later."""
+    before = standing.active or next(iter(standing.ahead), "")
+    if before:
+        reason, message = "WaitingForRun", f"waits for run {before} of the same policy to end"
+    elif standing.place:
+        reason = "WaitingForCapacity"
+        message = (
+            f"waits for a free place, as number {standing.place} of {standing.waiting}: "
+            f"at most {standing.limit} Jobs of backups run at once"
+        )
+    else:
+        return None
+    status = updated(run.status, phase=RunPhase.PENDING, reason=reason, message=message)
+    return Step(status, (Notice(reason, message),))
 
 
 def _start(run: BackupRun, policy: BackupPolicy, now: datetime) -> RunStep:

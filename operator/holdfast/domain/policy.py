@@ -9,7 +9,17 @@ from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, RecoveryWindow
 from holdfast.api.run import STORED, BackupRun, RunPhase
 from holdfast.domain.recipients import wrong_recipients
 from holdfast.domain.retention import held, next_plan
-from holdfast.domain.schedule import Due, Schedule, ScheduleError, due, schedule_of, scheduled_expression
+from holdfast.domain.schedule import (
+    TIME_ZONE_UNKNOWN,
+    Due,
+    Schedule,
+    ScheduleError,
+    due,
+    put_off,
+    schedule_of,
+    scheduled_expression,
+    superseded,
+)
 from holdfast.domain.step import Notice, Step, updated
 from holdfast.domain.support import policy_not_supported_yet
 
@@ -47,21 +57,40 @@ def readiness(policy: BackupPolicy) -> Readiness:
     return Readiness(True, "Scheduled", "runs are made by the schedule", schedule)
 
 
-def slots_due(policy: BackupPolicy, schedule: Schedule | None, now: datetime) -> tuple[datetime, Due]:
+def slots_due(policy: BackupPolicy, state: Readiness, now: datetime) -> tuple[datetime, Due]:
     """The moment from which on slots count, and what is due since.
 
     Slots from before the policy's creation, or the last change of its schedule or its resumption, never are.
+    Those of the schedule before a change that had not been started by then are missed.
     """
-    status = policy.status
-    expression = scheduled_expression(policy.spec)
-    if expression is None or schedule is None:
-        return now, Due()
-    first_seen = status.observed_generation is None
-    if status.scheduled != expression and not first_seen:
-        return now, Due()
+    status, plan = policy.status, _plan(policy, state)
     since = status.scheduled_since or policy.metadata.creation_timestamp or now
     handled = max(since, status.last_schedule_time or since)
-    return since, due(schedule, policy.spec, handled, now)
+    if status.scheduled is not None and status.scheduled != plan:
+        return now, superseded(status.scheduled, handled, now)
+    first_seen = status.observed_generation is None
+    if plan is None or (status.scheduled is None and not first_seen):
+        return now, Due()
+    if state.schedule is None:
+        return since, Due()
+    later = put_off(policy.spec, policy.metadata.uid or "")
+    return since, due(state.schedule, policy.spec, handled, now, later)
+
+
+def _plan(policy: BackupPolicy, state: Readiness) -> str | None:
+    """What slots are taken from; kept while only the operator lacks what it takes to tell them."""
+    kept = state.ready or state.reason == TIME_ZONE_UNKNOWN
+    return scheduled_expression(policy.spec) if kept else None
+
+
+def _next_start(
+    policy: BackupPolicy, state: Readiness, since: datetime, last_slot: datetime | None, now: datetime
+) -> datetime | None:
+    if state.schedule is None or _plan(policy, state) is None:
+        return None
+    later = put_off(policy.spec, policy.metadata.uid or "")
+    slot = state.schedule.next_after(max(now - later, since, last_slot or since))
+    return None if slot is None else slot + later
 
 
 def next_status(
@@ -73,8 +102,7 @@ def next_status(
     now: datetime,
 ) -> Step[BackupPolicyStatus]:
     """The status after the due slots became runs."""
-    status, spec = policy.status, policy.spec
-    expression = scheduled_expression(spec) if state.ready else None
+    status, plan = policy.status, _plan(policy, state)
     succeeded = [run for run in runs if run.status.phase is RunPhase.SUCCEEDED and run.status.completion_time]
     last_success = max(
         (r.status.completion_time for r in succeeded if r.status.completion_time), default=None
@@ -82,20 +110,19 @@ def next_status(
     fresh_success = last_success is not None and last_success != status.last_successful_time
     last_slot = slots.newest or status.last_schedule_time
     newest = max(runs, key=_age, default=None)
-    coming = state.schedule.next_after(max(now, last_slot or now)) if state.schedule and expression else None
-    plan, plan_notices = next_plan(policy, runs, now)
+    retention_plan, plan_notices = next_plan(policy, runs, now)
     changed = updated(
         status,
         observed_generation=policy.metadata.generation,
-        next_schedule_time=coming,
+        next_schedule_time=_next_start(policy, state, since, last_slot, now),
         last_schedule_time=last_slot,
-        scheduled=expression,
-        scheduled_since=since if expression else None,
+        scheduled=plan,
+        scheduled_since=since if plan else None,
         last_run=newest.metadata.name if newest else status.last_run,
         last_successful_time=last_success or status.last_successful_time,
         recovery_window=_windows(policy, runs) or None,
         stored_bytes=_stored_bytes(policy, runs) or None,
-        retention_plan=plan,
+        retention_plan=retention_plan,
         missed_runs=(0 if fresh_success else status.missed_runs) + slots.missed_count,
     )
     ready: Status = "True" if state.ready else "False"

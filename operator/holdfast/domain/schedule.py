@@ -1,9 +1,11 @@
 """Which slots of a policy's schedule are due, and when the next one is. Pure: `now` is passed in."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
@@ -22,6 +24,12 @@ MAX_COUNTED = 10_000
 """Slots that are counted one by one; after a longer downtime at least so many were missed."""
 MAX_MISSED_RUNS = 10
 """Missed slots that become objects; the others are only counted."""
+TIME_ZONE_UNKNOWN = "TimeZoneUnknown"
+_PASSED = "its slot passed while it could not be started"
+_SUPERSEDED = "its slot had not been started when the schedule was changed or the policy suspended"
+_REMEMBERED = 4096
+_DAYS_REMEMBERED = 4
+_DAY = timedelta(days=1)
 _WINDOW = timedelta(days=8)
 """Holds the newest slot of every schedule that had more than MAX_COUNTED slots within a lifetime."""
 
@@ -48,29 +56,78 @@ class Due:
     """Slots to be recorded as Missed runs, newest first."""
     missed_count: int = 0
     """All slots that were missed, recorded or not."""
+    why: str = _PASSED
+    """Why they were missed."""
 
 
 class Schedule:
     """A cron expression in a time zone, with Debian cron's rules for daylight saving time.
 
-    A slot at a fixed time that falls into a gap comes right after it, one in an overlap comes once
-    (https://github.com/cuu508/cronsim). Raises ScheduleError with reason ScheduleInvalid or ScheduleNeverDue.
+    A slot at a fixed time that falls into a gap comes right after it, one in an overlap comes once; one that
+    recurs, with a star for its minute or hour, comes whenever a clock on the wall shows it. Raises
+    ScheduleError with reason ScheduleInvalid, ScheduleNeverDue or TimeZoneUnknown.
     """
 
     def __init__(self, expression: str, zone: str) -> None:
-        self._expression = MACROS.get(expression.lower(), expression)
-        self._zone = ZoneInfo(zone)
+        expression = MACROS.get(expression.lower(), expression)
+        self._zone = _zone(zone)
         try:
-            CronSim(self._expression, datetime(2000, 1, 1, tzinfo=UTC))
+            # https://github.com/cuu508/cronsim only parses: where clocks move half an hour it loses slots.
+            self._cron = CronSim(expression, datetime(2000, 1, 1, tzinfo=UTC))
         except CronSimError as error:
-            raise _explain(self._expression, error) from error
+            raise _explain(expression, error) from error
+        minute, hour = expression.split()[:2]
+        self._fixed = not minute.startswith("*") and not hour.startswith("*")
+        self._times = [
+            timedelta(hours=hour, minutes=minute)
+            for hour in sorted(self._cron.hours)
+            for minute in sorted(self._cron.minutes)
+        ]
+        self._days: dict[date, list[datetime]] = {}
         if self.next_after(datetime(2000, 1, 1, tzinfo=UTC)) is None:
             raise _never(expression)
 
     def slots_after(self, moment: datetime) -> Iterator[datetime]:
         """The slots later than `moment`, in UTC; ends when none comes within 50 years."""
-        for slot in CronSim(self._expression, moment.astimezone(self._zone)):
-            yield slot.astimezone(UTC)
+        day = moment.astimezone(self._zone).date() - _DAY
+        end, last = day.replace(day=1, year=day.year + 50), moment
+        while day < end:
+            if day.month not in self._cron.months:
+                day = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+                continue
+            for slot in self._slots_of(day) if self._cron.match_day(day) else ():
+                if slot > last:
+                    yield slot
+                    last = slot
+            day += _DAY
+
+    def _slots_of(self, day: date) -> list[datetime]:
+        if day not in self._days:
+            if len(self._days) >= _DAYS_REMEMBERED:
+                self._days.clear()
+            self._days[day] = self._slots_on(datetime.combine(day, time()))
+        return self._days[day]
+
+    def _slots_on(self, midnight: datetime) -> list[datetime]:
+        offset = midnight.replace(tzinfo=self._zone).utcoffset()
+        assert offset is not None
+        if offset == (midnight + _DAY).replace(tzinfo=self._zone).utcoffset():
+            start = midnight.replace(tzinfo=UTC) - offset
+            return [start + since for since in self._times]
+        moments = self._once if self._fixed else self._shown
+        return sorted({slot for since in self._times for slot in moments(midnight + since)})
+
+    def _once(self, local: datetime) -> list[datetime]:
+        """The moment of a local time: the first of two, and where there is none the end of the gap."""
+        while not (moments := self._shown(local)):
+            local += timedelta(minutes=1)
+        return moments[:1]
+
+    def _shown(self, local: datetime) -> list[datetime]:
+        """The moments at which clocks show a local time: none, one or two."""
+        moments = [local.replace(tzinfo=self._zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
+        there = {each for each in moments if each.astimezone(self._zone).replace(tzinfo=None) == local}
+        return sorted(there)
 
     def next_after(self, moment: datetime) -> datetime | None:
         """The first slot later than `moment`."""
@@ -95,7 +152,10 @@ class Schedule:
 
 def schedule_of(spec: BackupPolicySpec) -> Schedule | None:
     """The policy's schedule, None where it has none. Raises ScheduleError."""
-    return None if spec.schedule is None else Schedule(spec.schedule, spec.time_zone)
+    return None if spec.schedule is None else _schedule(spec.schedule, spec.time_zone)
+
+
+_schedule = lru_cache(maxsize=_REMEMBERED)(Schedule)
 
 
 def scheduled_expression(spec: BackupPolicySpec) -> str | None:
@@ -103,17 +163,30 @@ def scheduled_expression(spec: BackupPolicySpec) -> str | None:
     return None if spec.schedule is None or spec.suspend else f"{spec.schedule} {spec.time_zone}"
 
 
-def due(schedule: Schedule, spec: BackupPolicySpec, since: datetime, now: datetime) -> Due:
-    """What is to be done for the slots in (since, now].
+def put_off(spec: BackupPolicySpec, uid: str) -> timedelta:
+    """How much later than its slot a run starts: at most the jitter, and always the same for one UID."""
+    return timedelta() if spec.jitter is None else _share(spec.jitter.seconds, uid)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _share(jitter: int, uid: str) -> timedelta:
+    digest = hashlib.sha256(uid.encode()).digest()
+    return timedelta(seconds=int.from_bytes(digest[:8]) % (jitter + 1))
+
+
+def due(
+    schedule: Schedule, spec: BackupPolicySpec, since: datetime, now: datetime, later: timedelta = timedelta()
+) -> Due:
+    """What is to be done for the slots in (since, now], each of which starts `later` than it is named.
 
     Of several slots only the newest can start: on time when it is not older than startingDeadline, else when
     catchUp is Latest. The others are missed.
     """
-    count, slots = schedule.slots_between(since, now)
+    count, slots = schedule.slots_between(since, now - later)
     if not slots:
         return Due()
     newest = slots[-1]
-    late = now - newest > timedelta(seconds=spec.starting_deadline.seconds)
+    late = now - later - newest > timedelta(seconds=spec.starting_deadline.seconds)
     starts = not late or spec.catch_up == "Latest"
     missed = slots[:-1] if starts else slots
     return Due(
@@ -123,6 +196,29 @@ def due(schedule: Schedule, spec: BackupPolicySpec, since: datetime, now: dateti
         missed=tuple(reversed(missed[-MAX_MISSED_RUNS:])),
         missed_count=count - 1 if starts else count,
     )
+
+
+def superseded(expression: str, since: datetime, now: datetime) -> Due:
+    """The slots in (since, now] of a `scheduled_expression` that holds no longer: none of them starts."""
+    try:
+        count, slots = _schedule(*expression.rsplit(" ", 1)).slots_between(since, now)
+    except ScheduleError:
+        return Due()  # its time zone is known no longer, and neither are its slots
+    if not slots:
+        return Due()
+    missed = tuple(reversed(slots[-MAX_MISSED_RUNS:]))
+    return Due(newest=slots[-1], missed=missed, missed_count=count, why=_SUPERSEDED)
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        message = (
+            f"timeZone {name}: the operator has no data of this time zone ({error}); "
+            "use a name that `timedatectl list-timezones` shows, or an operator's image with newer tzdata"
+        )
+        raise ScheduleError(TIME_ZONE_UNKNOWN, message) from error
 
 
 def _explain(expression: str, error: CronSimError) -> ScheduleError:

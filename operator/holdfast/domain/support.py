@@ -14,8 +14,6 @@ from holdfast.engines.registry import ENGINES
 def policy_not_supported_yet(spec: BackupPolicySpec) -> list[str]:
     """The paths below a policy's spec of what is not supported yet, with the value where others are."""
     whole = {
-        "jitter": spec.jitter,
-        "concurrencyPolicy: Queue": spec.concurrency_policy == "Queue",
         "verification": spec.verification,
         "objectives": spec.objectives,
         "hooks": spec.hooks,

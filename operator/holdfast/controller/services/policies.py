@@ -14,6 +14,7 @@ from holdfast.controller.queue import Key
 from holdfast.controller.services.context import Context
 from holdfast.domain import labels
 from holdfast.domain import policy as decisions
+from holdfast.domain.admission import waits
 from holdfast.domain.history import beyond_history
 from holdfast.domain.naming import run_name
 from holdfast.domain.schedule import Due
@@ -40,7 +41,7 @@ class Policies:
             return None
         now = self._context.now()
         state = decisions.readiness(policy)
-        since, slots = decisions.slots_due(policy, state.schedule if state.ready else None, now)
+        since, slots = decisions.slots_due(policy, state, now)
         await self._create_runs(policy, slots)
         runs = await self._context.runs_of(key.namespace, key.name)
         step = decisions.next_status(policy, state, runs, since, slots, now)
@@ -48,13 +49,15 @@ class Policies:
         if step.status != policy.status:
             await cluster.write_status(policy, step.status)
         self._context.scheduler.set(key, step.status.next_schedule_time)
+        for run in runs:
+            if waits(run):  # another one may have ended, or the policy have been changed
+                self._context.queue.add(Key(BackupRun.plural, key.namespace, run.metadata.name))
         await self._prune(policy, runs)
         return None
 
     async def _create_runs(self, policy: BackupPolicy, slots: Due) -> None:
         for slot in slots.missed:
-            why = "its slot passed while it could not be started"
-            await self._create_run(policy, slot, "Schedule", {labels.MISSED: why})
+            await self._create_run(policy, slot, "Schedule", {labels.MISSED: slots.why})
         if slots.newest is not None and slots.starts:
             await self._create_run(policy, slots.newest, "CatchUp" if slots.catches_up else "Schedule", {})
 

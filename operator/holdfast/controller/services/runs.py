@@ -1,8 +1,6 @@
 """Reconcile a BackupRun: from its policy to Jobs, from their Results to its status."""
 
-import asyncio
 import logging
-from collections import defaultdict
 from datetime import timedelta
 
 from holdfast.api.policy import BackupPolicy
@@ -10,17 +8,17 @@ from holdfast.api.run import BackupRun, Failure, RunPhase, TargetPhase
 from holdfast.controller.errors import NotFoundError
 from holdfast.controller.jobs import JobSettings, backup_job, commit_job
 from holdfast.controller.queue import Key
+from holdfast.controller.services.admissions import Admissions
 from holdfast.controller.services.context import Context
 from holdfast.controller.services.retention import Retention
 from holdfast.controller.services.workloads import POLL_SECONDS, Workload, Workloads
-from holdfast.domain import labels, lifecycle
+from holdfast.domain import admission, labels, lifecycle
 from holdfast.domain.lifecycle import RunStep
 from holdfast.domain.step import Step, updated
 from holdfast.domain.workload import Observation
 from holdfast.protocol import BackupResult, BackupTask, CommitResult, CommitTask, CommittedTarget, Expiry
 
 _log = logging.getLogger(__name__)
-_ACTIVE = (RunPhase.RUNNING, RunPhase.COMMITTING)
 
 
 class Runs:
@@ -30,13 +28,14 @@ class Runs:
         self._context = context
         self._workloads = Workloads(context)
         self._retention = Retention(context)
-        self._admission: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._admissions = Admissions(context)
 
     async def reconcile(self, key: Key) -> float | None:
         """Take the run one step on; returns when to look at it again at the latest."""
         try:
             run = await self._context.cluster.get(BackupRun, key.namespace, key.name)
         except NotFoundError:
+            await self._admissions.place_freed(gone=key)
             return None
         if run.metadata.deletion_timestamp is not None:
             return None
@@ -59,24 +58,12 @@ class Runs:
         return await self._commit(run, workload, deadline)
 
     async def _admit(self, run: BackupRun) -> float | None:
-        namespace, policy_name = run.metadata.namespace or "", run.spec.policy_ref.name
-        # One at a time for each policy: of two runs that look for each other, one has to see the other.
-        async with self._admission[namespace, policy_name]:
-            policy = await self._policy(namespace, policy_name)
-            runs = await self._context.cluster.get_all(BackupRun, namespace)
-            active = next(
-                (
-                    each.metadata.name
-                    for each in runs
-                    if each.status.phase in _ACTIVE
-                    and each.spec.policy_ref.name == policy_name
-                    and each.metadata.uid != run.metadata.uid
-                ),
-                None,
-            )
-            step = lifecycle.admit(run, policy, active, self._context.now())
-            await self._write(run, step)
-        return 0 if step.status.phase is RunPhase.RUNNING or _terminal(step) else None
+        step, pause = await self._admissions.admit(run, self._save)
+        if _terminal(step):
+            self._wake_policy(run)
+            if run.status.phase is RunPhase.PENDING:  # it may have stood in front of others
+                await self._admissions.place_freed(gone=_key(run))
+        return pause
 
     async def _policy(self, namespace: str, name: str) -> BackupPolicy | None:
         try:
@@ -98,10 +85,12 @@ class Runs:
         return self._earliest(self._workloads.pause(step.status.targets, seen), run, deadline)
 
     async def _create_targets(self, run: BackupRun, seen: dict[str, Observation]) -> dict[str, Failure]:
-        """Create the Jobs that are not there yet; returns why those that cannot be are not."""
+        """Create the Jobs that are not there yet, as far as the limit goes; returns why some cannot be."""
         waiting = [
             t.name for t in run.status.targets if t.phase is TargetPhase.PENDING and t.name not in seen
         ]
+        going = sum(not each.finished for each in seen.values())
+        waiting = waiting[: max(0, self._context.config.max_running_jobs - going)]
         if not waiting:
             return {}
         policy = await self._policy(run.metadata.namespace or "", run.spec.policy_ref.name)
@@ -157,23 +146,31 @@ class Runs:
         return remaining if pause is None else min(pause, remaining)
 
     async def _write(self, run: BackupRun, step: RunStep) -> None:
+        await self._save(run, step)
+        if _terminal(step):
+            self._wake_policy(run)
+        limit = self._context.config.max_running_jobs
+        later = run.model_copy(update={"status": step.status})
+        if admission.jobs_at_once(later, limit) < admission.jobs_at_once(run, limit):
+            await self._admissions.place_freed()
+
+    async def _save(self, run: BackupRun, step: RunStep) -> None:
         """Tell first, write then: a step that is cut short in between is repeated and told no second time."""
         await self._context.reporter.tell(run, step.notices)
         if step.status != run.status:
             status = updated(step.status, observed_generation=run.metadata.generation)
             await self._context.cluster.write_status(run, status)
             _log.info("run %s/%s: %s", run.metadata.namespace, run.metadata.name, status.phase)
-        if _terminal(step):
-            await self._wake_others(run)
 
-    async def _wake_others(self, run: BackupRun) -> None:
-        """Runs that waited for this one to end, and the policy, whose status says how it ended."""
-        namespace, policy = run.metadata.namespace or "", run.spec.policy_ref.name
-        self._context.queue.add(Key(BackupPolicy.plural, namespace, policy))
-        for each in await self._context.cluster.get_all(BackupRun, namespace):
-            waits = each.status.phase in (None, RunPhase.PENDING)
-            if waits and each.spec.policy_ref.name == policy:
-                self._context.queue.add(Key(BackupRun.plural, namespace, each.metadata.name))
+    def _wake_policy(self, run: BackupRun) -> None:
+        """Its status says how the run ended, and it wakes the runs that waited for that."""
+        self._context.queue.add(
+            Key(BackupPolicy.plural, run.metadata.namespace or "", run.spec.policy_ref.name)
+        )
+
+
+def _key(run: BackupRun) -> Key:
+    return Key(BackupRun.plural, run.metadata.namespace or "", run.metadata.name)
 
 
 def _terminal(step: RunStep) -> bool:

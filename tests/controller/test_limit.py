@@ -1,0 +1,92 @@
+"""A limit on the Jobs that run at once, by the real operator on a real API server."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from tests.apiserver import ApiServer
+from tests.controller.client import Client, Namespace, wait_for
+from tests.controller.kubelet import Kubelet, Runs
+from tests.controller.process import Nursery, Operator
+
+LIMIT = 2
+POLICIES = [f"p{number}" for number in range(5)]
+
+
+class Counter:
+    """How many Jobs of a namespace's backups ran at once, at most, as their watcher sees it."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace = namespace
+        self.most = 0
+
+    def look(self) -> bool:
+        """Take in what is there now; whether all runs have ended."""
+        jobs = [job for job in self._namespace.items("Job") if not job["status"].get("conditions")]
+        self.most = max(self.most, len(jobs))
+        phases = [run.get("status", {}).get("phase") for run in self._namespace.items("BackupRun")]
+        assert not {"Failed", "Skipped", "Missed", "Cancelled"} & set(phases)
+        return set(phases) == {"Succeeded"}
+
+
+@pytest.fixture
+def limited(
+    control_plane: ApiServer, client: Client, operators: Nursery, kubelet: Kubelet
+) -> Iterator[tuple[Namespace, Operator]]:
+    """A namespace, and an operator for it that resyncs too seldom to help."""
+    namespace = Namespace(client, control_plane.create_namespace("limit"))
+    settings = {"MAX_RUNNING_JOBS": str(LIMIT), "RESYNC": "1h", "WATCH_NAMESPACES": namespace.name}
+    with Operator(control_plane.kubeconfig, operators, **settings) as operator:
+        operator.wait_live()
+        yield namespace, operator
+
+
+def _hold(kubelet: Kubelet, namespace: Namespace, targets: int) -> threading.Event:
+    """Pods that run until the event is set."""
+    release = threading.Event()
+    kubelet.behave(namespace.name, "sessions", *[Runs(release)] * targets)
+    return release
+
+
+def _waiting(namespace: Namespace) -> list[str]:
+    runs = namespace.items("BackupRun")
+    return [
+        run["metadata"]["name"] for run in runs if run.get("status", {}).get("reason") == "WaitingForCapacity"
+    ]
+
+
+def test_limit_holds_and_places_that_become_free_are_taken(
+    limited: tuple[Namespace, Operator], kubelet: Kubelet
+) -> None:
+    namespace, operator = limited
+    release = _hold(kubelet, namespace, LIMIT)
+    for name in POLICIES:
+        namespace.policy(name)
+        namespace.run(f"run-{name}", name)
+    counter = Counter(namespace)
+    wait_for("the others to wait", lambda: counter.look() or len(_waiting(namespace)) == 3)
+    messages = [namespace.status("BackupRun", name)["message"] for name in _waiting(namespace)]
+    assert all("of backups run at once" in message for message in messages)
+    assert any("as number 1 of" in message for message in messages)
+    waiting = _waiting(namespace)
+    operator.kill()
+    operator.start()
+    operator.wait_live()
+    assert _waiting(namespace) == waiting, "a restart lets nobody start"
+    release.set()
+    wait_for("all to succeed", counter.look, 90)
+    assert counter.most == LIMIT
+    for name in waiting:
+        assert namespace.events("BackupRun", name).count("WaitingForCapacity") == 1
+
+
+def test_run_of_many_targets_keeps_to_the_limit(
+    limited: tuple[Namespace, Operator], kubelet: Kubelet
+) -> None:
+    namespace, _ = limited
+    namespace.policy(targets=tuple(f"t{number}" for number in range(5)))
+    namespace.run("now")
+    counter = Counter(namespace)
+    wait_for("it to succeed", counter.look, 90)
+    assert 1 <= counter.most <= LIMIT
+    assert namespace.status("BackupRun", "now")["targetsSucceeded"] == "5/5"

@@ -152,8 +152,8 @@ class RestoreTask(Model):
     """The name of the Secret that is mounted as `identity/`; the pod starts even if it does not exist."""
 
 
-Task = Annotated[BackupTask | CommitTask | LookupTask | RestoreTask, Field(discriminator="kind")]
-TASK: TypeAdapter[BackupTask | CommitTask | LookupTask | RestoreTask] = TypeAdapter(Task)
+AnyTask = BackupTask | CommitTask | LookupTask | RestoreTask
+TASK: TypeAdapter[AnyTask] = TypeAdapter(Annotated[AnyTask, Field(discriminator="kind")])
 
 
 class Note(Model):
@@ -297,12 +297,8 @@ class FailedResult(Model):
     notes: tuple[Note, ...] = ()
 
 
-Result = Annotated[
-    BackupResult | CommitResult | LookupResult | RestoreResult | FailedResult, Field(discriminator="kind")
-]
-RESULT: TypeAdapter[BackupResult | CommitResult | LookupResult | RestoreResult | FailedResult] = TypeAdapter(
-    Result
-)
+AnyResult = BackupResult | CommitResult | LookupResult | RestoreResult | FailedResult
+RESULT: TypeAdapter[AnyResult] = TypeAdapter(Annotated[AnyResult, Field(discriminator="kind")])
 
 
 class ProgressLine(Model):

@@ -18,6 +18,7 @@ from holdfast.api.run import Failure, Source
 from holdfast.protocol import (
     TASK,
     TASK_VARIABLE,
+    AnyTask,
     BackupResult,
     BackupTask,
     CommitResult,
@@ -32,7 +33,6 @@ from holdfast.protocol import (
     StoredArtifact,
 )
 
-Task = BackupTask | CommitTask | LookupTask | RestoreTask
 SNAPSHOT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -85,7 +85,7 @@ def failed(exit_code: int, reason: str, message: str, refused: bool = False) -> 
     return Ends(exit_code, result.model_dump_json(by_alias=True), "Error")
 
 
-def result_for(task: Task) -> str:
+def result_for(task: AnyTask) -> str:
     """The Result of a runner that did what `task` asks for."""
     sha = hashlib.sha256(task.model_dump_json().encode()).hexdigest()
     if isinstance(task, BackupTask):
@@ -138,7 +138,7 @@ class Kubelet:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.error: BaseException | None = None
-        self.tasks: dict[str, Task] = {}
+        self.tasks: dict[str, AnyTask] = {}
         """By pod name, of every pod that was started."""
 
     def __enter__(self) -> "Kubelet":

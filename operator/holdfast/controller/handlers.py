@@ -48,11 +48,13 @@ def _job_seen(add: Callable[[Key], None]) -> Any:
 
 
 def owner_key(namespace: str, job_labels: Mapping[str, str]) -> Key | None:
-    """The run or restore that a Job belongs to, by its labels."""
+    """What a Job belongs to, by its labels: those of a run have its policy's too."""
     if labels.RUN in job_labels:
         return Key(BackupRun.plural, namespace, job_labels[labels.RUN])
     if labels.RESTORE in job_labels:
         return Key(RestoreRequest.plural, namespace, job_labels[labels.RESTORE])
+    if labels.POLICY in job_labels:
+        return Key(BackupPolicy.plural, namespace, job_labels[labels.POLICY])
     return None
 
 

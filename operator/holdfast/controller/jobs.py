@@ -20,6 +20,7 @@ from holdfast.protocol import (
     DEFAULT_ROOT,
     POD_VARIABLE,
     TASK_VARIABLE,
+    AnyTask,
     BackupTask,
     CommitTask,
     ExitCode,
@@ -82,7 +83,7 @@ def restore_job(owner: Resource, task: RestoreTask, settings: JobSettings, confi
 def _job(
     owner: Resource,
     part: str,
-    task: BackupTask | CommitTask | LookupTask | RestoreTask,
+    task: AnyTask,
     own_labels: dict[str, str],
     needs: PodNeeds,
     destinations: tuple[Destination, ...],
@@ -90,11 +91,10 @@ def _job(
     config: Config,
 ) -> dict[str, Any]:
     metadata = owner.metadata
-    owner_label = labels.RUN if isinstance(task, BackupTask | CommitTask) else labels.RESTORE
     all_labels = {
         labels.MANAGED_BY: "holdfast",
         labels.COMPONENT: task.kind,
-        owner_label: metadata.name,
+        labels.OF_OWNER[type(owner).singular]: metadata.name,
         **own_labels,
     }
     return {
@@ -144,7 +144,7 @@ def _failure_rules() -> list[dict[str, Any]]:
 
 
 def _pod_spec(
-    task: BackupTask | CommitTask | LookupTask | RestoreTask,
+    task: AnyTask,
     needs: PodNeeds,
     destinations: tuple[Destination, ...],
     runner: Runner,
@@ -177,7 +177,7 @@ def _pod_spec(
 
 
 def _container(
-    task: BackupTask | CommitTask | LookupTask | RestoreTask,
+    task: AnyTask,
     image: str,
     mounts: list[dict[str, Any]],
     runner: Runner,

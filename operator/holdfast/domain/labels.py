@@ -3,6 +3,8 @@
 POLICY = "holdfast.dev/policy"
 RUN = "holdfast.dev/run"
 RESTORE = "holdfast.dev/restore"
+OF_OWNER = {"backuppolicy": POLICY, "backuprun": RUN, "restorerequest": RESTORE}
+"""By the singular of a kind: the label of its Jobs that names the object."""
 TARGET = "holdfast.dev/target"
 COMPONENT = "holdfast.dev/component"
 """Backup, Commit, Lookup or Restore: the kind of the Job's task."""

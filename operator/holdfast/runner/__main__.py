@@ -18,6 +18,7 @@ from holdfast.engines.transfer import RestoreRefusedError, TaskError, TransferEr
 from holdfast.protocol import (
     TASK,
     TASK_VARIABLE,
+    AnyResult,
     BackupTask,
     CommitTask,
     ExitCode,
@@ -33,7 +34,7 @@ from holdfast.runner.fanout import Copies
 from holdfast.runner.lookup import look_up
 from holdfast.runner.memory import bound_allocator
 from holdfast.runner.mounts import Mounts
-from holdfast.runner.outcome import AnyResult, fit
+from holdfast.runner.outcome import fit
 from holdfast.runner.progress import Meter
 from holdfast.runner.restore import restore
 

@@ -6,14 +6,13 @@ from typing import Any
 
 from holdfast.protocol import (
     MAX_RESULT_BYTES,
+    AnyResult,
     BackupResult,
     CommitResult,
     FailedResult,
     LookupResult,
-    RestoreResult,
 )
 
-AnyResult = BackupResult | CommitResult | LookupResult | RestoreResult | FailedResult
 _MOST_MESSAGE = 300
 
 

@@ -1,10 +1,10 @@
 """A PostgreSQL backup to S3 beside the plainest pipe there is, in turns, on the same server and machine.
 
-    .venv/bin/python -m benchmarks.postgres_backup [--scale 200] [--runs 3]
+    .venv/bin/python -m benchmarks.postgres_backup [--data pgbench|text] [--gigabytes 3] [--runs 3]
 
 Holdfast's side is the real runner of a Job: it also counts every row in the dump's snapshot, hashes twice and
-stores on an S3 server that shares the machine's cores; then the same once more, encrypted. The pipe writes
-nowhere.
+stores on an S3 server that shares the machine's cores; then the same encrypted, and then into a second bucket
+too. The pipe writes nowhere. pgbench's rows compress to nearly nothing; those of words do as prose does.
 """
 
 import argparse
@@ -17,20 +17,48 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyrage import x25519
-from tests.harness import Runner, free_port, start_s3, stop
+from tests.harness import Runner, S3Place, free_port, start_s3, stop
 
 BINARIES = Path("/usr/lib/postgresql/15/bin")
 DATABASE = "bench"
 PASSWORD = "benchmark"
 
+_PGBENCH_BYTES = 15.7e6
+"""Of a database by pgbench, for each unit of its scale."""
+_WORDS = """
+    CREATE TABLE documents (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text NOT NULL);
+    WITH words AS MATERIALIZED
+        (SELECT array_agg(substr(md5(i::text), 1, 3 + i % 7)) AS list FROM generate_series(1, 2000) i)
+    INSERT INTO documents (body)
+        SELECT (SELECT string_agg(list[1 + floor(random() * 2000)::int + 0 * n], ' ')
+                FROM generate_series(1, 120 + 0 * g) n)
+        FROM words, generate_series(1, 115000) g
+"""
+_WORDS_BYTES = 100e6
+"""Of `documents`. Repeated after as many bytes, which no compression in use here looks back."""
+_AGAIN = "INSERT INTO documents (body) SELECT body FROM documents WHERE id <= 115000"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to run the backup."""
+
+    letter: str
+    title: str
+    recipients: tuple[str, ...] = ()
+    places: tuple[str, ...] = ("primary",)
+    seconds: list[float] = field(default_factory=list)
+
 
 def main() -> None:
-    """Print a row for each run and the ratio of the medians."""
+    """Print a row for each run and the ratios of the medians."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scale", type=int, default=200, help="pgbench's scale; 200 is 3 GB")
+    parser.add_argument("--data", choices=("pgbench", "text"), default="pgbench")
+    parser.add_argument("--gigabytes", type=float, default=3.14)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="holdfast-benchmark-") as folder:
@@ -38,45 +66,57 @@ def main() -> None:
         root.chmod(0o755)
         with _server(root) as port:
             _psql(port, "postgres", f"CREATE DATABASE {DATABASE}")
-            _as_postgres(
-                "pgbench", *_to(port), "--initialize", "--quiet", f"--scale={options.scale}", DATABASE
-            )
+            _fill(port, options.data, options.gigabytes * 1e9)
             _psql(port, DATABASE, "VACUUM ANALYZE")
             size = _psql(port, DATABASE, f"SELECT pg_database_size('{DATABASE}')")
-            print(f"database: {int(size) / 1e9:.2f} GB; pgbench scale {options.scale}")
+            print(f"database: {int(size) / 1e9:.2f} GB of {options.data}")
             _compare(root, port, options.runs)
+
+
+def _fill(port: int, data: str, size: float) -> None:
+    if data == "pgbench":
+        scale = round(size / _PGBENCH_BYTES)
+        _as_postgres("pgbench", *_to(port), "--initialize", "--quiet", f"--scale={scale}", DATABASE)
+        return
+    _psql(port, DATABASE, _WORDS)
+    for _ in range(round(size / _WORDS_BYTES) - 1):
+        _psql(port, DATABASE, _AGAIN)
 
 
 def _compare(root: Path, port: int, runs: int) -> None:
     pipe = f"{BINARIES}/pg_dump --format=custom --compress=0 {' '.join(_to(port))} {DATABASE} | zstd -T0 -3"
+    recipient = (str(x25519.Identity.generate().to_public()),)
+    plain = Variant("B", "python -m holdfast.runner (a Backup task with one S3 destination, as in a Job)")
+    others = [
+        Variant("C", "the same, encrypted to one age recipient", recipient),
+        Variant("D", "the same, encrypted, to two S3 destinations", recipient, ("primary", "offsite")),
+    ]
     print(f"A: {pipe} > /dev/null")
-    print("B: python -m holdfast.runner (a Backup task with one S3 destination, as in a Job)")
-    print("C: the same, encrypted to one age recipient")
-    recipient = str(x25519.Identity.generate().to_public())
+    for variant in (plain, *others):
+        print(f"{variant.letter}: {variant.title}")
     s3 = start_s3(root / "objects")
     try:
-        pipes, backups, encrypted, memory = [], [], [], []
-        _timed_pipe(pipe)  # warms the page cache for both
+        pipes, memory = [], []
+        _timed_pipe(pipe)  # warms the page cache for all
         for number in range(runs):
             pipes.append(_timed_pipe(pipe))
-            # In turns which of both comes first: the load of a shared machine rises and falls.
-            for recipients in ((), (recipient,)) if number % 2 == 0 else ((recipient,), ()):
-                seconds, peak, stored = _timed_backup(
-                    root / f"root-{number}", s3.new_bucket(), port, recipients
-                )
-                (encrypted if recipients else backups).append(seconds)
+            variants = [plain, *others]
+            # In turns which comes first: the load of a shared machine rises and falls.
+            for variant in variants[number % 3 :] + variants[: number % 3]:
+                places = {name: s3.new_bucket() for name in variant.places}
+                seconds, peak, stored = _timed_backup(root / f"root-{number}", places, port, variant)
+                variant.seconds.append(seconds)
                 memory.append(peak)
-            print(
-                f"  A {pipes[-1]:5.1f} s   B {backups[-1]:5.1f} s   C {encrypted[-1]:5.1f} s, "
-                f"{peak / 1e6:.0f} MB memory, {stored / 1e6:.0f} MB stored"
-            )
+            times = "   ".join(f"{each.letter} {each.seconds[-1]:5.1f} s" for each in variants)
+            print(f"  A {pipes[-1]:5.1f} s   {times}   {stored / 1e6:.0f} MB stored", flush=True)
     finally:
         stop(s3.process)
-    ratio = statistics.median(backups) / statistics.median(pipes)
-    print(f"median A {statistics.median(pipes):.1f} s, B {statistics.median(backups):.1f} s, B/A {ratio:.2f}")
-    cost = statistics.median(encrypted) / statistics.median(backups)
-    print(f"median C {statistics.median(encrypted):.1f} s, C/B {cost:.2f}")
-    print(f"memory of B and C, their children included (PSS): {max(memory) / 1e6:.0f} MB at most")
+    pipe_seconds, middle = statistics.median(pipes), statistics.median(plain.seconds)
+    print(f"median A {pipe_seconds:.1f} s, B {middle:.1f} s, B/A {middle / pipe_seconds:.2f}")
+    for each in others:
+        own = statistics.median(each.seconds)
+        print(f"median {each.letter} {own:.1f} s, {each.letter}/B {own / middle:.2f}")
+    print(f"memory of each runner, its children included (PSS): {max(memory) / 1e6:.0f} MB at most")
 
 
 def _timed_pipe(pipe: str) -> float:
@@ -86,9 +126,9 @@ def _timed_pipe(pipe: str) -> float:
 
 
 def _timed_backup(
-    root: Path, bucket: object, port: int, recipients: tuple[str, ...]
+    root: Path, places: dict[str, S3Place], port: int, variant: Variant
 ) -> tuple[float, int, int]:
-    runner = Runner(root, fresh=True, places={"primary": bucket}, recipients=recipients)  # type: ignore[dict-item]
+    runner = Runner(root, fresh=True, places=places, recipients=variant.recipients)  # type: ignore[arg-type]
     spec = {
         "host": {"name": "127.0.0.1", "port": port},
         "credentialsSecret": {"name": "pg"},

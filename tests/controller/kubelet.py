@@ -162,7 +162,7 @@ class Kubelet:
             raise self.error
 
     def behave(self, namespace: str, part: str, *attempts: Behaviour) -> None:
-        """How the attempts at a target (or `Commit`, `Lookup`, `Verify`) go; those after the last one succeed."""
+        """How the attempts at a target (or `Commit`, `Lookup`, `Verify`) go; those after the last succeed."""
         self._behaviours[namespace, part].extend(attempts)
 
     def _run(self) -> None:

@@ -28,23 +28,21 @@ from holdfast.protocol import (
     RESULT,
     ROOT_VARIABLE,
     TASK_VARIABLE,
+    AnyResult,
     BackupResult,
     BackupTask,
-    CommitResult,
     CommitTask,
     CommittedTarget,
-    FailedResult,
-    LookupResult,
     LookupTask,
-    RestoreResult,
     RestoreTask,
     StoredRun,
+    VerifyTask,
 )
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TERMINATION_VARIABLE = "HOLDFAST_TERMINATION_LOG"
 POLICY = "policy"
-Result = BackupResult | CommitResult | LookupResult | RestoreResult | FailedResult
+Result = AnyResult
 Process = subprocess.Popen[Any] | Forked
 Secrets = Mapping[str, Mapping[str, str]]
 
@@ -370,15 +368,17 @@ class Runner:
     def commit_task(self, results: Mapping[str, tuple[str, BackupResult]],
                     failed: Sequence[str] = ()) -> CommitTask:  # fmt: skip
         """The Task of the commit of targets: by name, their engine and Result."""
-        targets = tuple(
-            CommittedTarget(name=name, engine=engine, manifest_sha256=result.manifest_sha256,
-                            destinations=result.destinations)
-            for name, (engine, result) in results.items()
-        )  # fmt: skip
         return CommitTask(
             namespace=self.namespace, policy=POLICY, run=self.run, run_uid=self.run_uid, trigger="Manual",
-            scheduled_time=datetime(2026, 11, 23, 2, tzinfo=UTC), targets=targets,
+            scheduled_time=datetime(2026, 11, 23, 2, tzinfo=UTC), targets=_committed(results),
             failed_targets=tuple(failed), destinations=self.destinations(),
+        )  # fmt: skip
+
+    def verify_task(self, results: Mapping[str, tuple[str, BackupResult]]) -> VerifyTask:
+        """The Task of the verification of targets: by name, their engine and Result."""
+        return VerifyTask(
+            namespace=self.namespace, policy=POLICY, run=self.run, targets=_committed(results),
+            destinations=self.destinations(),
         )  # fmt: skip
 
     def run_commit(self, results: Mapping[str, tuple[str, BackupResult]], failed: Sequence[str] = (),
@@ -412,6 +412,14 @@ class Runner:
         """Restore one target. `secrets` replace the files of a backup that ran before on this root."""
         task = self.restore_task(engine, spec, override, target, destination)
         return self.finish(task, secrets=secrets, **options)
+
+
+def _committed(results: Mapping[str, tuple[str, BackupResult]]) -> tuple[CommittedTarget, ...]:
+    return tuple(
+        CommittedTarget(name=name, engine=engine, manifest_sha256=result.manifest_sha256,
+                        destinations=result.destinations)
+        for name, (engine, result) in results.items()
+    )  # fmt: skip
 
 
 def secrets_token() -> str:

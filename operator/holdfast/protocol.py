@@ -152,7 +152,20 @@ class RestoreTask(Model):
     """The name of the Secret that is mounted as `identity/`; the pod starts even if it does not exist."""
 
 
-AnyTask = BackupTask | CommitTask | LookupTask | RestoreTask
+class VerifyTask(Model):
+    """Read a stored run back from every destination that holds it."""
+
+    version: Literal[1] = VERSION
+    kind: Literal["Verify"] = "Verify"
+    namespace: str
+    policy: str
+    run: str
+    targets: tuple[CommittedTarget, ...]
+    destinations: tuple[Destination, ...]
+    """Each holds every one of the targets, and the run's entry in the catalogue."""
+
+
+AnyTask = BackupTask | CommitTask | LookupTask | RestoreTask | VerifyTask
 TASK: TypeAdapter[AnyTask] = TypeAdapter(Annotated[AnyTask, Field(discriminator="kind")])
 
 
@@ -285,6 +298,23 @@ class RestoreResult(Model):
     notes: tuple[Note, ...] = ()
 
 
+class VerifiedCopy(Model):
+    """A copy of a run whose every byte is what was stored."""
+
+    destination: str
+    objects: int
+    bytes_read: int
+    seconds: float
+
+
+class VerifyResult(Model):
+    """Every copy of a run is what was stored."""
+
+    version: Literal[1] = VERSION
+    kind: Literal["Verify"] = "Verify"
+    copies: tuple[VerifiedCopy, ...]
+
+
 class FailedResult(Model):
     """Why a runner ended with another exit code than 0."""
 
@@ -297,7 +327,7 @@ class FailedResult(Model):
     notes: tuple[Note, ...] = ()
 
 
-AnyResult = BackupResult | CommitResult | LookupResult | RestoreResult | FailedResult
+AnyResult = BackupResult | CommitResult | LookupResult | RestoreResult | VerifyResult | FailedResult
 RESULT: TypeAdapter[AnyResult] = TypeAdapter(Annotated[AnyResult, Field(discriminator="kind")])
 
 

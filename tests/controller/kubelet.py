@@ -31,6 +31,9 @@ from holdfast.protocol import (
     RestoreResult,
     RestoreTask,
     StoredArtifact,
+    VerifiedCopy,
+    VerifyResult,
+    VerifyTask,
 )
 
 SNAPSHOT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -117,6 +120,13 @@ def result_for(task: AnyTask) -> str:
         result = LookupResult.model_validate(
             {"policy": policy, "run": run, "recovery_point": SNAPSHOT, "targets": targets}
         )
+    elif isinstance(task, VerifyTask):
+        result = VerifyResult(
+            copies=tuple(
+                VerifiedCopy(destination=each.name, objects=3, bytes_read=4096, seconds=1.5)
+                for each in task.destinations
+            )
+        )
     else:
         result = RestoreResult(
             snapshot_time=SNAPSHOT,
@@ -152,7 +162,7 @@ class Kubelet:
             raise self.error
 
     def behave(self, namespace: str, part: str, *attempts: Behaviour) -> None:
-        """How the attempts at a target (or at `Commit`, `Lookup`) go; those after the last one succeed."""
+        """How the attempts at a target (or `Commit`, `Lookup`, `Verify`) go; those after the last succeed."""
         self._behaviours[namespace, part].extend(attempts)
 
     def _run(self) -> None:

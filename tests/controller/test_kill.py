@@ -27,7 +27,9 @@ def identity(request: Request) -> str:
     status = body.get("status") or {}
     targets = "".join(f" {t['name']}={t['phase']}" for t in status.get("targets", []))
     name = body.get("metadata", {}).get("name", "")
-    return f"{request.method} {request.path} {name} {status.get('phase', '')}{targets}"
+    verified = (status.get("verification") or {}).get("phase", ""), status.get("lastVerifiedTime", "")
+    handled = " ".join((*verified, status.get("verificationHandled", "")))
+    return f"{request.method} {request.path} {name} {status.get('phase', '')}{targets} {handled}"
 
 
 @dataclass

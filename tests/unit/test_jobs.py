@@ -10,9 +10,9 @@ from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun
 from holdfast.api.runner import Runner
 from holdfast.controller.config import Config, ConfigError
-from holdfast.controller.jobs import JobSettings, backup_job, commit_job, lookup_job, restore_job
+from holdfast.controller.jobs import JobSettings, backup_job, commit_job, lookup_job, restore_job, verify_job
 from holdfast.controller.views import job_of
-from holdfast.protocol import BackupTask, CommitTask, LookupTask, RestoreTask, StoredRun
+from holdfast.protocol import BackupTask, CommitTask, LookupTask, RestoreTask, StoredRun, VerifyTask
 
 RUN = BackupRun.model_validate(
     {
@@ -47,6 +47,9 @@ COMMON: dict[str, Any] = {
     "run": "chatbot-202601010000",
     "run_uid": "run-uid",
 }
+
+
+VERIFY = VerifyTask(namespace="rag", policy="chatbot", run="x", targets=(), destinations=(BUCKET, CLAIM))
 
 
 def backup(**settings: Any) -> dict[str, Any]:
@@ -108,7 +111,7 @@ def test_only_a_restore_of_an_encrypted_target_mounts_the_identity() -> None:
     assert not [each for each in restore(None)["volumes"] if each["name"] == "identity"]
 
 
-def test_backup_commit_and_lookup_have_no_identity() -> None:
+def test_backup_commit_lookup_and_verify_have_no_identity() -> None:
     encrypted = BackupTask(
         **COMMON,
         target="kb",
@@ -123,6 +126,7 @@ def test_backup_commit_and_lookup_have_no_identity() -> None:
         backup_job(RUN, encrypted, JobSettings(), Config()),
         commit_job(RUN, commit, JobSettings(), Config()),
         lookup_job(REQUEST, look_up, JobSettings(), Config()),
+        verify_job(RUN, "verify.1", VERIFY, JobSettings(), Config()),
     )
     assert RECIPIENT in json.dumps(jobs[0])
     for job in jobs:
@@ -131,9 +135,17 @@ def test_backup_commit_and_lookup_have_no_identity() -> None:
 
 def test_what_only_reads_mounts_volumes_read_only() -> None:
     task = LookupTask(source=StoredRun(destination=CLAIM, path="rag/chatbot/x"))
-    pod = pod_of(lookup_job(RUN, task, JobSettings(), Config()))
-    (claim,) = [v["persistentVolumeClaim"] for v in pod["volumes"] if v["name"] == "d-claim"]
-    assert claim["readOnly"]
+    look_up = lookup_job(RUN, task, JobSettings(), Config())
+    for job in (look_up, verify_job(RUN, "verify.1", VERIFY, JobSettings(), Config())):
+        (claim,) = [v["persistentVolumeClaim"] for v in pod_of(job)["volumes"] if v["name"] == "d-claim"]
+        assert claim["readOnly"]
+
+
+def test_each_verification_has_a_job_of_its_own() -> None:
+    first, second = (verify_job(RUN, part, VERIFY, JobSettings(), Config()) for part in ("a.1", "a.2"))
+    assert first["metadata"]["name"] != second["metadata"]["name"]
+    assert first["metadata"]["labels"]["holdfast.dev/component"] == "Verify"
+    assert pod_of(first)["containers"][0]["image"] == "docker.io/holdfast/operator:0.1.0"
 
 
 def test_failure_policy_and_limits() -> None:

@@ -54,6 +54,7 @@ def test_everything_that_is_built_is_supported() -> None:
         ],
         retention={"keepLast": 3, "keepDaily": 30, "minVerified": 2, "dryRun": True},
         encryption={"age": {"recipients": [RECIPIENT], "identitySecret": {"name": "identity"}}},
+        verification={"schedule": "@weekly", "mode": "Checksum"},
         history={"succeeded": 1, "failed": 1},
         runner={"resources": {"limits": {"cpu": 1}}, "nodeSelector": {"disk": "ssd"}},
         deletionPolicy="Retain",
@@ -64,7 +65,7 @@ def test_everything_that_is_built_is_supported() -> None:
 @pytest.mark.parametrize(
     ("fields", "paths"),
     [
-        ({"verification": {"schedule": "@weekly"}}, ["verification"]),
+        ({"verification": {"schedule": "@weekly"}}, ["verification.mode: Restore"]),
         ({"objectives": {"rpo": "1h"}}, ["objectives"]),
         ({"hooks": {"before": [{"name": "a", "podSelector": SELECTOR, "command": ["a"]}]}}, ["hooks"]),
         ({"notifications": [{"name": "a", "slack": {"webhookSecret": {"name": "a"}}}]}, ["notifications"]),

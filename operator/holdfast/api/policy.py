@@ -237,7 +237,13 @@ class BackupPolicyStatus(Lenient):
     last_successful_time: Time | None = None
     """When the last run that succeeded ended."""
     last_verified_time: Time | None = None
-    """When a run was last proved to be restorable."""
+    """When a run was last proved: to be restorable, or with mode Checksum to be what was stored."""
+    next_verification_time: Time | None = None
+    """When the newest run is proved next: the slot of verification.schedule, put off as runs are."""
+    verification_scheduled: Annotated[str, Field(max_length=400)] | None = None
+    """The schedule and time zone that the slots of the verification were taken from."""
+    verification_handled: Time | None = None
+    """Slots of the verification up to this moment were dealt with, or passed before it was scheduled."""
     recovery_window: Annotated[dict[str, RecoveryWindow], Field(max_length=20)] | None = None
     """By destination: the span of time that it can restore to."""
     stored_bytes: Annotated[dict[str, Int64], Field(max_length=20)] | None = None

@@ -176,13 +176,37 @@ class TargetStatus(Lenient):
     """What did not stop the backup but should be known."""
 
 
-class Verification(Lenient):
-    """The last drill of this run."""
+class VerificationPhase(StrEnum):
+    """Where the verification of a run stands."""
 
-    phase: ShortText
-    """How it ended."""
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether it has ended."""
+        return self not in (VerificationPhase.PENDING, VerificationPhase.RUNNING)
+
+
+class Verification(Lenient):
+    """The last proof of what this run has stored, or the one that is under way."""
+
+    phase: VerificationPhase
+    """Where it stands."""
+    mode: Literal["Restore", "Checksum"] | None = None
+    """Whether it is a drill, or reads the stored bytes back."""
+    slot: Time | None = None
+    """The slot of the policy's verification.schedule that it is for; none was asked for by hand."""
+    requested: ShortText | None = None
+    """The value of the annotation holdfast.dev/verify that was dealt with last."""
     time: Time | None = None
     """When it ended."""
+    reason: ShortText | None = None
+    """Why it is in its phase, as one CamelCase word."""
+    message: Message | None = None
+    """Why it is in its phase, for people."""
     restore_request: ShortText | None = None
     """The name of the drill's RestoreRequest."""
     restore_seconds: Int64 | None = None
@@ -238,7 +262,7 @@ class BackupRunStatus(Lenient):
     expiring: Annotated[tuple[Expiring, ...], Field(max_length=5)] = ()
     """Copies that the policy's retention has deleted, or has to."""
     verification: Verification | None = None
-    """The last drill of this run."""
+    """The last proof of what this run has stored, or the one that is under way."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
     """Complete and Verified."""
 

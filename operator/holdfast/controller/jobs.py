@@ -26,6 +26,7 @@ from holdfast.protocol import (
     ExitCode,
     LookupTask,
     RestoreTask,
+    VerifyTask,
 )
 
 _USER = 65532
@@ -78,6 +79,14 @@ def restore_job(owner: Resource, task: RestoreTask, settings: JobSettings, confi
     needs = engine.restore_pod(spec, override)
     part = {labels.TARGET: task.target}
     return _job(owner, task.target, task, part, needs, (task.source.destination,), settings, config)
+
+
+def verify_job(
+    owner: Resource, part: str, task: VerifyTask, settings: JobSettings, config: Config
+) -> dict[str, Any]:
+    """The Job that reads a stored run back; `part` tells it from the run's other verifications."""
+    own_labels = {labels.POLICY: task.policy}
+    return _job(owner, part, task, own_labels, _OPERATOR, task.destinations, settings, config)
 
 
 def _job(
@@ -150,7 +159,7 @@ def _pod_spec(
     runner: Runner,
     config: Config,
 ) -> dict[str, Any]:
-    reads_only = isinstance(task, LookupTask | RestoreTask)
+    reads_only = isinstance(task, LookupTask | RestoreTask | VerifyTask)
     # No other Job gets it: one that makes or commits a backup cannot read older ones.
     identity = task.identity_secret if isinstance(task, RestoreTask) else None
     volumes, mounts = _volumes(needs.secrets, destinations, identity, runner, reads_only)

@@ -1,4 +1,4 @@
-"""One loop that hands a policy to the queue when its next slot comes."""
+"""One loop that hands a policy to the queue when its next slot comes, of a backup or a verification."""
 
 import asyncio
 from collections.abc import Callable

@@ -19,6 +19,7 @@ from holdfast.domain.schedule import (
     schedule_of,
     scheduled_expression,
     superseded,
+    verification_schedule_of,
 )
 from holdfast.domain.step import Notice, Step, updated
 from holdfast.domain.support import policy_not_supported_yet
@@ -48,6 +49,7 @@ def readiness(policy: BackupPolicy) -> Readiness:
         return Readiness(False, "RecipientInvalid", message)
     try:
         schedule = schedule_of(policy.spec)
+        verification_schedule_of(policy.spec)
     except ScheduleError as error:
         return Readiness(False, error.reason, error.message)
     if schedule is None:

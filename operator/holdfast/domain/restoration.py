@@ -100,10 +100,10 @@ def stored_run(request: RestoreRequest, run: BackupRun, policy: BackupPolicy | N
         raise RefusedError("NoDestination", f"no destination holds all of {', '.join(sorted(wanted))}")
     chosen = next((each for each in holding if each.required), holding[0])
     path = run_path(run.metadata.namespace or "", run.spec.policy_ref.name, run.metadata.name)
-    return StoredRun(destination=_current(chosen, policy), path=path)
+    return StoredRun(destination=current(chosen, policy), path=path)
 
 
-def _current(recorded: Destination, policy: BackupPolicy | None) -> Destination:
+def current(recorded: Destination, policy: BackupPolicy | None) -> Destination:
     """The policy's destination of that name if it is the same place: its credentials may be newer."""
     if policy is not None:
         for destination in policy.spec.destinations:

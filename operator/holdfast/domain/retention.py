@@ -269,7 +269,7 @@ def expiries(
 ) -> tuple[Expiry, ...]:
     """What the commit of `run` is to delete: due now, and in the plan that was shown when it started.
 
-    Runs `in_use` by a restore wait for a later commit.
+    Runs `in_use` by a restore or verification wait for a later commit.
     """
     plan, started_with = policy.status.retention_plan, run.status.retention_plan_time
     zone = _zone(policy.spec)

@@ -155,6 +155,18 @@ def schedule_of(spec: BackupPolicySpec) -> Schedule | None:
     return None if spec.schedule is None else _schedule(spec.schedule, spec.time_zone)
 
 
+def verification_schedule_of(spec: BackupPolicySpec) -> Schedule | None:
+    """The schedule of the policy's verification, None where it has none. Raises ScheduleError."""
+    if spec.verification is None:
+        return None
+    try:
+        return _schedule(spec.verification.schedule, spec.time_zone)
+    except ScheduleError as error:
+        if error.reason == TIME_ZONE_UNKNOWN:
+            raise
+        raise ScheduleError(error.reason, f"verification.{error.message}") from error
+
+
 _schedule = lru_cache(maxsize=_REMEMBERED)(Schedule)
 
 

@@ -14,7 +14,7 @@ from holdfast.engines.registry import ENGINES
 def policy_not_supported_yet(spec: BackupPolicySpec) -> list[str]:
     """The paths below a policy's spec of what is not supported yet, with the value where others are."""
     whole = {
-        "verification": spec.verification,
+        "verification.mode: Restore": spec.verification is not None and spec.verification.mode == "Restore",
         "objectives": spec.objectives,
         "hooks": spec.hooks,
         "notifications": spec.notifications,

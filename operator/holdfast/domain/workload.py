@@ -15,9 +15,10 @@ from holdfast.protocol import (
     LookupResult,
     Note,
     RestoreResult,
+    VerifyResult,
 )
 
-GoodResult = BackupResult | CommitResult | LookupResult | RestoreResult
+GoodResult = BackupResult | CommitResult | LookupResult | RestoreResult | VerifyResult
 
 _NORMAL_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
 
@@ -134,7 +135,7 @@ def observe(
     if job.finished == "Complete":
         result = next((_result(pod) for pod in mine if pod.phase == "Succeeded"), None)
         if isinstance(result, expected):
-            notes = () if isinstance(result, LookupResult) else result.notes
+            notes = () if isinstance(result, LookupResult | VerifyResult) else result.notes
             failure = _last_failure(mine)[0]
             return Observation(job, attempts, started, ended, result=result, failure=failure, notes=notes)
         return Observation(job, attempts, started, ended, failed=True, failure=_lost(job, result))

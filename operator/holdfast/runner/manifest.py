@@ -7,6 +7,8 @@ Layout, below a destination's prefix:
     <namespace>/<policy>/catalogue/<run>.json              a run's commit point
 """
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -20,6 +22,8 @@ from holdfast.runner.parts import Stored
 
 MANIFEST = "manifest.json"
 CATALOGUE = "catalogue"
+_BLANK = "0" * 64
+"""What stands for a document's own SHA-256 while that is computed."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,10 @@ class CatalogueTarget(Lenient):
 
 
 class CatalogueEntry(Document):
-    """What a run holds. A function of its manifests, so that writing it again gives the same bytes."""
+    """What a run holds. A function of its manifests, so that writing it again gives the same bytes.
+
+    Nothing else in a destination has its checksum, so it has its own.
+    """
 
     tool_version: str
     namespace: str
@@ -188,8 +195,46 @@ class CatalogueEntry(Document):
     size_bytes: int
     targets: tuple[CatalogueTarget, ...]
     failed_targets: tuple[str, ...]
+    sha256: str | None = None
+    """Of the stored bytes with 64 zeros in its own place; the last field. Entries of before 0.2 have none."""
+
+    @classmethod
+    def parse(cls, data: bytes, uri: str) -> Self:
+        """Read it. Raises MismatchError (`DocumentInvalid`, `ChecksumMismatch`), which names it."""
+        entry = super().parse(data, uri)
+        why = _unsealed(data) if entry.sha256 is None else _broken_seal(data, entry.sha256)
+        if why is not None:
+            raise MismatchError("ChecksumMismatch", f"{uri} is not what was stored: {why}")
+        return entry
+
+    def encode(self) -> bytes:
+        blank = self.model_copy(update={"sha256": _BLANK}).model_dump_json(by_alias=True, indent=1)
+        head, tail = _around(blank.encode(), _BLANK)
+        return head + _seal(head, tail).encode() + tail
 
     def same_backup(self, other: "CatalogueEntry") -> bool:
         """Whether both say the same of the run, whichever version of Holdfast wrote them."""
-        update = {"tool_version": self.tool_version}
+        update = {"tool_version": self.tool_version, "sha256": self.sha256}
         return self == other.model_copy(update=update)
+
+
+def _around(data: bytes, sha256: str) -> tuple[bytes, bytes]:
+    """What stands before and after the document's own SHA-256."""
+    head, _, tail = data.rpartition(sha256.encode())
+    return head, tail
+
+
+def _seal(head: bytes, tail: bytes) -> str:
+    return hashlib.sha256(head + _BLANK.encode() + tail).hexdigest()
+
+
+def _broken_seal(data: bytes, sha256: str) -> str | None:
+    found = _seal(*_around(data, sha256))
+    return None if found == sha256 else f"its SHA-256 is {found}, and it says {sha256}"
+
+
+def _unsealed(data: bytes) -> str | None:
+    """Why an entry without a SHA-256 is none of an older version, which had no field that is unknown here."""
+    known = {field.alias for field in CatalogueEntry.model_fields.values()}
+    unknown = sorted(json.loads(data).keys() - known)
+    return f"it has no sha256, but {', '.join(unknown)}" if unknown else None

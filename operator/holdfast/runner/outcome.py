@@ -11,6 +11,7 @@ from holdfast.protocol import (
     CommitResult,
     FailedResult,
     LookupResult,
+    VerifyResult,
 )
 
 _MOST_MESSAGE = 300
@@ -62,7 +63,7 @@ def _artifacts(result: AnyResult, limit: int) -> AnyResult:
 
 
 def _notes(result: AnyResult, limit: int) -> AnyResult:
-    if isinstance(result, LookupResult):
+    if isinstance(result, LookupResult | VerifyResult):
         return result
     notes = result.notes
     return _most(len(notes), lambda keep: result.model_copy(update={"notes": notes[:keep]}), limit)

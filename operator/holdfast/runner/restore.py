@@ -11,7 +11,14 @@ from typing import Any, BinaryIO, cast
 import zstandard
 from pyrage.x25519 import Identity
 
-from holdfast.engines.transfer import MismatchError, RestoreContext, RestoreReport, TaskError
+from holdfast.engines.transfer import (
+    MismatchError,
+    RestoreContext,
+    RestoreReport,
+    SourceError,
+    TaskError,
+    TransferError,
+)
 from holdfast.protocol import RestoreResult, RestoreTask
 from holdfast.runner.crypto import Decryption, open_identities
 from holdfast.runner.destinations.destination import READ_BYTES, Destination, Readable
@@ -58,7 +65,13 @@ class ReadingContext(RestoreContext):
         with self._source.open(key) as stored, closing(PlainReader(
             stored, artifact, self._identities, self._meter, lambda what: self._source.mismatch(key, what)
         )) as plain:  # fmt: skip
-            yield cast(BinaryIO, io.BufferedReader(plain, READ_BYTES))
+            try:
+                yield cast(BinaryIO, io.BufferedReader(plain, READ_BYTES))
+            except Exception as error:
+                if not isinstance(error, TransferError) or isinstance(error, SourceError):
+                    # It may have broken on bytes that are not those that were stored: then that is told.
+                    plain.finish()
+                raise
             plain.finish()
 
 

@@ -12,6 +12,7 @@ from holdfast.api.run import BackupRun, BackupRunSpec, PolicyRef
 from holdfast.controller.errors import AlreadyExistsError, NotFoundError
 from holdfast.controller.queue import Key
 from holdfast.controller.services.context import Context
+from holdfast.controller.services.verification import begin_due
 from holdfast.domain import labels
 from holdfast.domain import policy as decisions
 from holdfast.domain.admission import waits
@@ -45,10 +46,12 @@ class Policies:
         await self._create_runs(policy, slots)
         runs = await self._context.runs_of(key.namespace, key.name)
         step = decisions.next_status(policy, state, runs, since, slots, now)
+        status = await begin_due(self._context, policy, step.status, state, runs)
         await self._context.reporter.tell(policy, step.notices)
-        if step.status != policy.status:
-            await cluster.write_status(policy, step.status)
-        self._context.scheduler.set(key, step.status.next_schedule_time)
+        if status != policy.status:
+            await cluster.write_status(policy, status)
+        coming = (status.next_schedule_time, status.next_verification_time)
+        self._context.scheduler.set(key, min(filter(None, coming), default=None))
         for run in runs:
             if waits(run):  # another one may have ended, or the policy have been changed
                 self._context.queue.add(Key(BackupRun.plural, key.namespace, run.metadata.name))

@@ -10,6 +10,7 @@ from holdfast.api.run import BackupRun
 from holdfast.controller.errors import NotFoundError
 from holdfast.controller.services.context import Context
 from holdfast.domain import retention as decisions
+from holdfast.domain.verification import active
 from holdfast.domain.workload import Observation
 from holdfast.protocol import TASK, CommitResult, CommitTask, Expiry, Fate
 
@@ -34,6 +35,7 @@ class Retention:
             for each in restores
             if each.status.source and not (each.status.phase and each.status.phase.terminal)
         }
+        in_use |= {each.metadata.name for each in runs if active(each)}
         found = decisions.expiries(policy, run, runs, in_use)
         await self._mark(runs, found)
         return found

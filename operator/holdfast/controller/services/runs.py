@@ -11,6 +11,7 @@ from holdfast.controller.queue import Key
 from holdfast.controller.services.admissions import Admissions
 from holdfast.controller.services.context import Context
 from holdfast.controller.services.retention import Retention
+from holdfast.controller.services.verification import Verifications
 from holdfast.controller.services.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import admission, labels, lifecycle
 from holdfast.domain.lifecycle import RunStep
@@ -29,6 +30,7 @@ class Runs:
         self._workloads = Workloads(context)
         self._retention = Retention(context)
         self._admissions = Admissions(context)
+        self._verifications = Verifications(context, self._workloads)
 
     async def reconcile(self, key: Key) -> float | None:
         """Take the run one step on; returns when to look at it again at the latest."""
@@ -41,8 +43,10 @@ class Runs:
             return None
         phase = run.status.phase or RunPhase.PENDING
         if phase.terminal:
-            await self._workloads.settle(run, labels.RUN)
-            return None
+            pause = await self._verifications.reconcile(run)
+            if pause is None:
+                await self._workloads.settle(run, labels.RUN)
+            return pause
         if phase is RunPhase.PENDING:
             return await self._admit(run)
         workload = await self._workloads.read(run, labels.RUN)

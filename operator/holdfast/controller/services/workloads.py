@@ -104,6 +104,10 @@ class Workloads:
             if len(self._settled) > _REMEMBERED:
                 self._settled.popitem(last=False)
 
+    def unsettle(self, owner: Resource) -> None:
+        """After the owner's end: it has Jobs anew."""
+        self._settled.pop(owner.metadata.uid or "", None)
+
     async def stop(self, jobs: Iterable[Job]) -> None:
         """Delete Jobs and their pods."""
         for job in jobs:

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -113,12 +113,17 @@ class Destination(ABC):
         return None
 
     def verify(self, key: str, stored: Stored) -> None:
-        """Read back that the object is what was stored. Raises MismatchError, which names it."""
+        """Find out that the object is what was stored. Raises MismatchError, which names it."""
+        self.read_back(key, stored)
+
+    def read_back(self, key: str, stored: Stored, count: Callable[[int], None] = lambda size: None) -> None:
+        """The same by reading every byte; `count` is told how many as they come."""
         self.verify_size(key, stored.size)
         digest = hashlib.sha256()
         with self.open(key) as stream:
             while block := stream.read(READ_BYTES):
                 digest.update(block)
+                count(len(block))
         if digest.hexdigest() != stored.sha256:
             raise self.mismatch(key, f"its SHA-256 is {digest.hexdigest()}, not {stored.sha256}")
 

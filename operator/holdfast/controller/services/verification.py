@@ -1,0 +1,109 @@
+"""Have stored runs verified: mark the run that is due, make its Job, take in what became of it."""
+
+import logging
+from collections.abc import Sequence
+
+from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
+from holdfast.api.run import BackupRun, BackupRunStatus, Failure
+from holdfast.controller.errors import NotFoundError
+from holdfast.controller.jobs import JobSettings, verify_job
+from holdfast.controller.queue import Key
+from holdfast.controller.services.context import Context
+from holdfast.controller.services.workloads import POLL_SECONDS, Workload, Workloads
+from holdfast.domain import labels
+from holdfast.domain import verification as decisions
+from holdfast.domain.naming import job_name
+from holdfast.domain.policy import Readiness
+from holdfast.domain.step import Step
+from holdfast.domain.workload import Observation, observe
+from holdfast.protocol import VerifyResult
+
+_log = logging.getLogger(__name__)
+
+
+async def begin_due(
+    context: Context,
+    policy: BackupPolicy,
+    status: BackupPolicyStatus,
+    state: Readiness,
+    runs: Sequence[BackupRun],
+) -> BackupPolicyStatus:
+    """Mark the run that is due; returns the policy's status that follows, which is to be written next."""
+    decision = decisions.decide(policy, status, state, runs, context.now())
+    if decision.run is not None:
+        await context.cluster.write_status(decision.run, decision.marked)
+        context.queue.add(_key(decision.run))
+    return decision.status
+
+
+class Verifications:
+    """Takes marked runs to a verdict; the Job's name is the same each time."""
+
+    def __init__(self, context: Context, workloads: Workloads) -> None:
+        self._context = context
+        self._workloads = workloads
+
+    async def reconcile(self, run: BackupRun) -> float | None:
+        """Take the verification of an ended run one step on; None when none is under way."""
+        if not decisions.active(run):
+            asked = decisions.requested(run)
+            if asked is None:
+                return None
+            await self._write(run, Step(decisions.marked(run, requested=asked)))
+            return 0
+        self._workloads.unsettle(run)
+        workload = await self._workloads.read(run, labels.RUN)
+        name = job_name(run.metadata.name, run.metadata.uid or "", decisions.job_part(run))
+        seen = _observe(workload, name)
+        now = self._context.now()
+        if seen is not None:
+            step = decisions.advance(run, seen, self._context.config.pod_start_deadline, now)
+        else:
+            failure = await self._create(run)
+            step = Step(run.status) if failure is None else decisions.failed(run, failure, now)
+        await self._write(run, step)
+        if not decisions.active(run.model_copy(update={"status": step.status})):
+            self._context.queue.add(_policy_key(run))
+            return 0
+        if seen is not None and seen.running_pod:
+            return self._context.config.resync.total_seconds()  # its end is told by a watch
+        return POLL_SECONDS
+
+    async def _create(self, run: BackupRun) -> Failure | None:
+        """Create the Job; returns why it cannot be had."""
+        policy = await self._policy(run)
+        task = decisions.task(run, policy)
+        if task is None:
+            return Failure(reason="NothingStored", message="no destination holds all of the run any more")
+        settings = JobSettings() if policy is None else JobSettings.of(policy.spec)
+        manifest = verify_job(run, decisions.job_part(run), task, settings, self._context.config)
+        return await self._workloads.ensure(run, manifest)
+
+    async def _policy(self, run: BackupRun) -> BackupPolicy | None:
+        try:
+            key = _policy_key(run)
+            return await self._context.cluster.get(BackupPolicy, key.namespace, key.name)
+        except NotFoundError:
+            return None
+
+    async def _write(self, run: BackupRun, step: Step[BackupRunStatus]) -> None:
+        """Tell first, write then: a step that is cut short in between is repeated and told no second time."""
+        await self._context.reporter.tell(run, step.notices)
+        if step.status != run.status:
+            await self._context.cluster.write_status(run, step.status)
+            verification = step.status.verification
+            phase = verification.phase if verification else None
+            _log.info("run %s/%s: verification %s", run.metadata.namespace, run.metadata.name, phase)
+
+
+def _observe(workload: Workload, name: str) -> Observation | None:
+    job = next((job for job in workload.jobs if job.name == name and not job.deleting), None)
+    return None if job is None else observe(job, workload.pods, VerifyResult, workload.complaints)
+
+
+def _key(run: BackupRun) -> Key:
+    return Key(BackupRun.plural, run.metadata.namespace or "", run.metadata.name)
+
+
+def _policy_key(run: BackupRun) -> Key:
+    return Key(BackupPolicy.plural, run.metadata.namespace or "", run.spec.policy_ref.name)

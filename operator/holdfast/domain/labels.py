@@ -7,10 +7,12 @@ OF_OWNER = {"backuppolicy": POLICY, "backuprun": RUN, "restorerequest": RESTORE}
 """By the singular of a kind: the label of its Jobs that names the object."""
 TARGET = "holdfast.dev/target"
 COMPONENT = "holdfast.dev/component"
-"""Backup, Commit, Lookup or Restore: the kind of the Job's task."""
+"""Backup, Commit, Lookup, Restore or Survey: the kind of the Job's task."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
 
 SETTINGS = "holdfast.dev/settings"
 """On a Job: the JobSettings that it was made with."""
 MISSED = "holdfast.dev/missed"
 """On a run that the scheduler made for a slot that was missed: why. Such a run never starts."""
+IMPORTED = "holdfast.dev/imported"
+"""On a run that a catalogue brought back: the UID that it had when it was run. Such a run never starts."""

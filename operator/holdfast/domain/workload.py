@@ -15,9 +15,10 @@ from holdfast.protocol import (
     LookupResult,
     Note,
     RestoreResult,
+    SurveyResult,
 )
 
-GoodResult = BackupResult | CommitResult | LookupResult | RestoreResult
+GoodResult = BackupResult | CommitResult | LookupResult | RestoreResult | SurveyResult
 
 _NORMAL_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
 

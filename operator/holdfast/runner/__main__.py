@@ -25,6 +25,7 @@ from holdfast.protocol import (
     FailedResult,
     LookupTask,
     RestoreTask,
+    SurveyTask,
 )
 from holdfast.runner.backup import back_up
 from holdfast.runner.commit import commit
@@ -37,6 +38,7 @@ from holdfast.runner.mounts import Mounts
 from holdfast.runner.outcome import fit
 from holdfast.runner.progress import Meter
 from holdfast.runner.restore import restore
+from holdfast.runner.survey import survey
 
 TERMINATION_VARIABLE = "HOLDFAST_TERMINATION_LOG"
 _TERMINATION_LOG = "/dev/termination-log"
@@ -103,6 +105,8 @@ def _do(task: Any, mounts: Mounts, meter: Meter) -> AnyResult:
             engine = _module(task.engine, "restore").restore
             source = connect(task.source.destination, mounts)
             return restore(task, spec, override, source, mounts, engine, meter)
+        case SurveyTask():
+            return survey(task, mounts, meter)
         case _:
             raise AssertionError(task)
 

@@ -12,6 +12,7 @@ from holdfast.api.run import BackupRun, BackupRunSpec, PolicyRef
 from holdfast.controller.errors import AlreadyExistsError, NotFoundError
 from holdfast.controller.queue import Key
 from holdfast.controller.services.context import Context
+from holdfast.controller.services.surveys import Surveys
 from holdfast.domain import labels
 from holdfast.domain import policy as decisions
 from holdfast.domain.admission import waits
@@ -27,17 +28,18 @@ class Policies:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._surveys = Surveys(context)
 
     async def reconcile(self, key: Key) -> float | None:
         """Take the policy one step on; the scheduler brings it back at its next slot."""
         cluster = self._context.cluster
         try:
-            policy = await cluster.get(BackupPolicy, key.namespace, key.name)
+            policy: BackupPolicy | None = await cluster.get(BackupPolicy, key.namespace, key.name)
         except NotFoundError:
+            policy = None
+        if policy is None or policy.metadata.deletion_timestamp is not None:
             self._context.scheduler.set(key, None)
-            return None
-        if policy.metadata.deletion_timestamp is not None:
-            self._context.scheduler.set(key, None)
+            self._surveys.forget(key)
             return None
         now = self._context.now()
         state = decisions.readiness(policy)
@@ -46,14 +48,15 @@ class Policies:
         runs = await self._context.runs_of(key.namespace, key.name)
         step = decisions.next_status(policy, state, runs, since, slots, now)
         await self._context.reporter.tell(policy, step.notices)
-        if step.status != policy.status:
+        written = step.status != policy.status
+        if written:
             await cluster.write_status(policy, step.status)
         self._context.scheduler.set(key, step.status.next_schedule_time)
         for run in runs:
             if waits(run):  # another one may have ended, or the policy have been changed
                 self._context.queue.add(Key(BackupRun.plural, key.namespace, run.metadata.name))
         await self._prune(policy, runs)
-        return None
+        return await self._surveys.reconcile(key, None if written else policy)
 
     async def _create_runs(self, policy: BackupPolicy, slots: Due) -> None:
         for slot in slots.missed:

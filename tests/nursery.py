@@ -25,7 +25,10 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 _MODULES = (
     *("holdfast.controller.operator", "boto3", "botocore.config"),
-    *(f"holdfast.runner.{name}" for name in ("backup", "commit", "lookup", "memory", "restore", "verify")),
+    *(
+        f"holdfast.runner.{name}"
+        for name in ("backup", "commit", "lookup", "memory", "restore", "survey", "verify")
+    ),
     *(f"holdfast.engines.{name}.{part}" for name in ("chroma", "postgres", "redis")
       for part in ("backup", "restore")),
 )  # fmt: skip

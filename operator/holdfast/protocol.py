@@ -22,9 +22,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, TypeAdapter, field_serializer, field_validator
 
-from holdfast.api.base import Model
+from holdfast.api.base import DnsLabel, Model
 from holdfast.api.destination import Destination
-from holdfast.api.run import Failure, Source
+from holdfast.api.run import Contents, Failure, RunTrigger, ShortText, Source
 
 VERSION: Literal[1] = 1
 TASK_VARIABLE = "HOLDFAST_TASK"
@@ -165,7 +165,21 @@ class VerifyTask(Model):
     """Each holds every one of the targets, and the run's entry in the catalogue."""
 
 
-AnyTask = BackupTask | CommitTask | LookupTask | RestoreTask | VerifyTask
+class SurveyTask(Model):
+    """Probe a policy's destinations, and read one page of what their catalogues have of it."""
+
+    version: Literal[1] = VERSION
+    kind: Literal["Survey"] = "Survey"
+    namespace: str
+    policy: str
+    destinations: tuple[Destination, ...]
+    after: str = ""
+    """Only runs whose names come after this one. The destinations are probed with the first page, of ""."""
+    most: int = 1000
+    """Of so many runs at most; fewer when what is told of them grows long."""
+
+
+AnyTask = BackupTask | CommitTask | LookupTask | RestoreTask | SurveyTask | VerifyTask
 TASK: TypeAdapter[AnyTask] = TypeAdapter(Annotated[AnyTask, Field(discriminator="kind")])
 
 
@@ -315,6 +329,73 @@ class VerifyResult(Model):
     copies: tuple[VerifiedCopy, ...]
 
 
+class SurveyResult(Model):
+    """A page of the catalogue was read. What it has is in the log, a line for each run and each damage."""
+
+    version: Literal[1] = VERSION
+    kind: Literal["Survey"] = "Survey"
+    listed: tuple[str, ...]
+    """The destinations whose catalogues were listed completely."""
+    failures: dict[str, Failure] = Field(default_factory=dict)
+    """By destination: why it could not be written to, read from or deleted from."""
+    last: str = ""
+    """The name of the last run of the page when there may be more after it."""
+    lines: int
+    sha256: str
+    """Of these lines, each with a line feed at its end: a log that was cut off or rotated has others."""
+    notes: tuple[Note, ...] = ()
+
+
+class SurveyedTarget(Model):
+    """A target of a run, by its entry in the catalogue."""
+
+    name: DnsLabel
+    engine: ShortText
+    snapshot_time: AwareDatetime
+    source: Source
+    contents: Contents
+    encrypted: bool = False
+    manifest_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    artifacts: tuple[StoredArtifact, ...]
+
+
+class SurveyedRun(Model):
+    """A run, by its entry in the catalogue."""
+
+    kind: Literal["SurveyedRun"] = "SurveyedRun"
+    run: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)]
+    run_uid: ShortText
+    trigger: RunTrigger
+    scheduled_time: AwareDatetime | None = None
+    started_time: AwareDatetime
+    completed_time: AwareDatetime
+    recovery_point: AwareDatetime
+    skew_seconds: Annotated[int, Field(ge=0)]
+    size_bytes: Annotated[int, Field(ge=0)]
+    targets: Annotated[tuple[SurveyedTarget, ...], Field(min_length=1, max_length=20)]
+    failed_targets: tuple[DnsLabel, ...] = ()
+    destinations: tuple[str, ...]
+    """Those whose catalogue has it."""
+
+
+class SurveyedDamage(Model):
+    """Something in a catalogue that is no sound entry."""
+
+    kind: Literal["SurveyedDamage"] = "SurveyedDamage"
+    run: str
+    """The run that it would be of, by its name."""
+    destination: str
+    uri: str
+    message: str
+
+
+SURVEY_LINE_START = b'{"kind":"Surveyed'
+"""How the lines of a survey's log begin that tell of runs, and no others."""
+SURVEY_LINE: TypeAdapter[SurveyedRun | SurveyedDamage] = TypeAdapter(
+    Annotated[SurveyedRun | SurveyedDamage, Field(discriminator="kind")]
+)
+
+
 class FailedResult(Model):
     """Why a runner ended with another exit code than 0."""
 
@@ -327,7 +408,9 @@ class FailedResult(Model):
     notes: tuple[Note, ...] = ()
 
 
-AnyResult = BackupResult | CommitResult | LookupResult | RestoreResult | VerifyResult | FailedResult
+AnyResult = (
+    BackupResult | CommitResult | LookupResult | RestoreResult | SurveyResult | VerifyResult | FailedResult
+)
 RESULT: TypeAdapter[AnyResult] = TypeAdapter(Annotated[AnyResult, Field(discriminator="kind")])
 
 

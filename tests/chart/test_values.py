@@ -65,6 +65,7 @@ def test_a_value_becomes_a_setting(value: str, setting: str, expected: Any) -> N
         ("resync", "resync"),
         ("progressInterval", "progress_interval"),
         ("jobTTL", "job_ttl"),
+        ("surveyInterval", "survey_interval"),
         ("apiTimeout", "api_timeout"),
     ],
 )

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 from tests.apiserver import ApiServer, ApiServerError
 
+from holdfast.domain.labels import COMPONENT
+
 T = TypeVar("T")
 
 HOLDFAST = "/apis/holdfast.dev/v1alpha1"
@@ -103,9 +105,14 @@ class Namespace:
         return body if status == 200 else {}
 
     def items(self, kind: str) -> list[dict[str, Any]]:
-        """All objects of a kind."""
+        """All objects of a kind; no Jobs and pods of surveys, which come and go beside everything else."""
         found: list[dict[str, Any]] = self._client.must("GET", self._path(kind))["items"]
-        return found
+        return [each for each in found if each["metadata"].get("labels", {}).get(COMPONENT) != "Survey"]
+
+    def surveys(self) -> list[dict[str, Any]]:
+        """The Jobs of surveys."""
+        found = self._client.must("GET", self._path("Job"))["items"]
+        return [each for each in found if each["metadata"]["labels"].get(COMPONENT) == "Survey"]
 
     def status(self, kind: str, name: str) -> dict[str, Any]:
         """An object's status."""

@@ -8,11 +8,14 @@ from the Task in the pod's own environment. That real pods behave so is shown by
 import hashlib
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from tests.controller.bucket import SNAPSHOT, Catalogues
 from tests.controller.client import Client
+from tests.controller.logs import LogServer
 
 from holdfast.api.run import Failure, Source
 from holdfast.protocol import (
@@ -31,12 +34,11 @@ from holdfast.protocol import (
     RestoreResult,
     RestoreTask,
     StoredArtifact,
+    SurveyTask,
     VerifiedCopy,
     VerifyResult,
     VerifyTask,
 )
-
-SNAPSHOT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -150,19 +152,31 @@ class Kubelet:
         self.error: BaseException | None = None
         self.tasks: dict[str, AnyTask] = {}
         """By pod name, of every pod that was started."""
+        self.catalogues = Catalogues()
+        self.damage: Callable[[bytes], bytes] = bytes
+        """What becomes of the log of a survey."""
+        self._logs = LogServer()
+        self._node = f"played-{self._logs.port}"
 
     def __enter__(self) -> "Kubelet":
+        self._logs.__enter__()
+        status = {
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": self._logs.port}},
+        }
+        self._client.must("POST", "/api/v1/nodes", {"metadata": {"name": self._node}, "status": status})
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+        self._logs.__exit__()
         if self.error is not None:
             raise self.error
 
     def behave(self, namespace: str, part: str, *attempts: Behaviour) -> None:
-        """How the attempts at a target (or `Commit`, `Lookup`, `Verify`) go; those after the last succeed."""
+        """How tries of a target (or `Commit`, `Lookup`, `Survey`, `Verify`) go; those after them succeed."""
         self._behaviours[namespace, part].extend(attempts)
 
     def _run(self) -> None:
@@ -187,9 +201,18 @@ class Kubelet:
         behaviour = self._taken[uid]
         if isinstance(behaviour, Ends) or (isinstance(behaviour, Runs) and behaviour.until.is_set()):
             ending = behaviour if isinstance(behaviour, Ends) else Ends()
-            message = result_for(self.tasks[metadata["name"]]) if ending.message is None else ending.message
+            message = self._result(metadata["name"]) if ending.message is None else ending.message
             phase = "Succeeded" if ending.exit_code == 0 else "Failed"
             self._status(pod, phase, _terminated(ending.exit_code, message, ending.reason))
+
+    def _result(self, pod: str) -> str:
+        task = self.tasks[pod]
+        if isinstance(task, CommitTask):
+            self.catalogues.commit(task)
+        if isinstance(task, SurveyTask):
+            result, self._logs.logs[pod] = self.catalogues.survey(task, self.damage)
+            return result.model_dump_json(by_alias=True, exclude_none=True)
+        return result_for(task)
 
     def _start(self, pod: dict[str, Any]) -> Behaviour:
         container = pod["spec"]["containers"][0]
@@ -210,7 +233,7 @@ class Kubelet:
             return behaviour
         binding = {
             "metadata": {"name": pod["metadata"]["name"]},
-            "target": {"kind": "Node", "name": "played"},
+            "target": {"kind": "Node", "name": self._node},
         }
         if self._client.request("POST", f"{_path(pod)}/binding", binding)[0] >= 300:
             # It has been deleted since it was listed; a pod that stays away otherwise fails its test.

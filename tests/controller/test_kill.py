@@ -67,7 +67,7 @@ class Watcher:
 
     def look(self) -> None:
         """Take in what is there now."""
-        path = f"/apis/batch/v1/namespaces/{self._namespace}/jobs"
+        path = f"/apis/batch/v1/namespaces/{self._namespace}/jobs?labelSelector=holdfast.dev/run"
         for job in self._client.must("GET", path)["items"]:
             self.jobs[job["metadata"]["uid"]] = job["metadata"]["name"]
         path = f"/apis/holdfast.dev/v1alpha1/namespaces/{self._namespace}/backupruns"

@@ -6,13 +6,31 @@ from typing import Any
 import pytest
 
 from holdfast.api.destination import Destination
+from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun
 from holdfast.api.runner import Runner
 from holdfast.controller.config import Config, ConfigError
-from holdfast.controller.jobs import JobSettings, backup_job, commit_job, lookup_job, restore_job, verify_job
+from holdfast.controller.handlers import owner_key
+from holdfast.controller.jobs import (
+    JobSettings,
+    backup_job,
+    commit_job,
+    lookup_job,
+    restore_job,
+    survey_job,
+    verify_job,
+)
 from holdfast.controller.views import job_of
-from holdfast.protocol import BackupTask, CommitTask, LookupTask, RestoreTask, StoredRun, VerifyTask
+from holdfast.protocol import (
+    BackupTask,
+    CommitTask,
+    LookupTask,
+    RestoreTask,
+    StoredRun,
+    SurveyTask,
+    VerifyTask,
+)
 
 RUN = BackupRun.model_validate(
     {
@@ -146,6 +164,43 @@ def test_each_verification_has_a_job_of_its_own() -> None:
     assert first["metadata"]["name"] != second["metadata"]["name"]
     assert first["metadata"]["labels"]["holdfast.dev/component"] == "Verify"
     assert pod_of(first)["containers"][0]["image"] == "docker.io/holdfast/operator:0.1.0"
+
+
+def test_a_survey_belongs_to_its_policy_and_mounts_every_destination() -> None:
+    policy = BackupPolicy.model_validate(
+        {
+            "metadata": {"name": "chatbot", "namespace": "rag", "uid": "policy-uid"},
+            "spec": {
+                "targets": [{"name": "kb", "redis": {"service": {"name": "redis", "port": 6379}}}],
+                "destinations": [BUCKET.to_json(), CLAIM.to_json()],
+                "runner": {"serviceAccountName": "irsa"},
+            },
+        }
+    )
+    task = SurveyTask(namespace="rag", policy="chatbot", destinations=policy.spec.destinations)
+    jobs = [
+        survey_job(policy, task, number, policy.spec.runner or Runner(), Config()) for number in (1, 2, 2)
+    ]
+    assert jobs[0]["metadata"]["name"] != jobs[1]["metadata"]["name"] == jobs[2]["metadata"]["name"]
+    metadata = jobs[0]["metadata"]
+    assert (
+        metadata["ownerReferences"][0] | {"kind": "BackupPolicy", "uid": "policy-uid"}
+        == (metadata["ownerReferences"][0])
+    )
+    key = owner_key("rag", metadata["labels"])
+    assert key is not None
+    assert (key.kind, key.name) == ("backuppolicies", "chatbot")
+    assert jobs[0]["spec"]["ttlSecondsAfterFinished"] == 3600
+    pod = pod_of(jobs[0])
+    assert pod["containers"][0]["image"] == Config().operator_image
+    assert pod["serviceAccountName"] == "irsa"
+    mounts = {mount["mountPath"]: mount["readOnly"] for mount in pod["containers"][0]["volumeMounts"][:-1]}
+    assert mounts == {
+        "/holdfast/destinations/bucket/ca": True,
+        "/holdfast/destinations/bucket/credentials": True,
+        "/holdfast/destinations/claim/volume": False,
+        "/holdfast/scratch": False,
+    }
 
 
 def test_failure_policy_and_limits() -> None:

@@ -23,6 +23,7 @@ from holdfast.protocol import (
     LookupResult,
     Note,
     StoredArtifact,
+    SurveyResult,
 )
 from holdfast.runner.outcome import encode, fit
 
@@ -163,3 +164,17 @@ def test_targets_that_cannot_be_unpacked_are_no_result(targets: str) -> None:
     packed = {**json.loads(fit(lookup("a"))), "targets": targets}
     with pytest.raises(ValidationError, match="targets"):
         RESULT.validate_python(packed)
+
+
+def test_why_five_destinations_fail_fits() -> None:
+    failures = {
+        f"{number}{'x' * 39}": Failure(reason="DestinationUnreachable", message="é" * 500)
+        for number in range(5)
+    }
+    result = SurveyResult(listed=(), failures=failures, last="r" * 1024, lines=0, sha256="a" * 64)
+    data = fit(result)
+    assert len(data) <= MAX_RESULT_BYTES
+    found = RESULT.validate_json(data)
+    assert isinstance(found, SurveyResult)
+    assert all(len(failure.message) > 150 for failure in found.failures.values())
+    assert found.failures.keys() == failures.keys()

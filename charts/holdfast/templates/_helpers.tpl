@@ -38,7 +38,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [holdfast.dev]
   resources: [backuppolicies, backupruns, restorerequests]
   verbs: [get, list, watch]
-# The runs that a schedule makes, and those that the history's limits remove.
+# The runs that a schedule makes and a catalogue brings back, and those that the history's limits remove.
 - apiGroups: [holdfast.dev]
   resources: [backupruns]
   verbs: [create, delete]
@@ -47,7 +47,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   verbs: [update]
 # For a Job's ownerReference with blockOwnerDeletion, where OwnerReferencesPermissionEnforcement is on.
 - apiGroups: [holdfast.dev]
-  resources: [backupruns/finalizers, restorerequests/finalizers]
+  resources: [backuppolicies/finalizers, backupruns/finalizers, restorerequests/finalizers]
   verbs: [update]
 - apiGroups: [batch]
   resources: [jobs]
@@ -55,7 +55,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]
-# The progress of a running Job.
+# The progress of a running Job, and what a survey tells of a catalogue.
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]

@@ -219,6 +219,74 @@ class Measured(Lenient):
     """Seconds that the last restore or drill took."""
 
 
+class CatalogueProblem(Lenient):
+    """An entry of a catalogue that no run could be brought back from."""
+
+    uri: Annotated[str, Field(max_length=2048)]
+    """The entry."""
+    message: Message
+    """What is wrong."""
+
+
+class UnreachableDestination(Lenient):
+    """A destination that the last survey could not use."""
+
+    destination: DnsLabel
+    """The name of the destination."""
+    reason: Annotated[str, Field(max_length=253)]
+    """Why, as one CamelCase word."""
+    message: Message = ""
+    """Why, for people."""
+
+
+class Survey(Lenient):
+    """A survey that is under way."""
+
+    places: Annotated[str, Field(max_length=64)]
+    """Tells whether the destinations have changed since it began."""
+    start_time: Time
+    """When it began."""
+    page_time: Time
+    """When its page was asked for; what was committed after that is not known to be in it."""
+    after: Annotated[str, Field(max_length=1024)] = ""
+    """The last run of the pages that were read."""
+    runs: Int64 = 0
+    """How many runs were found."""
+    damaged: Int64 = 0
+    """How many entries are damaged."""
+    imported: Int64 = 0
+    """How many runs were brought back."""
+    problems: Annotated[tuple[CatalogueProblem, ...], Field(max_length=10)] = ()
+    """The first of the entries that no run could be brought back from."""
+    unreachable: Annotated[tuple[UnreachableDestination, ...], Field(max_length=5)] = ()
+    """Destinations that it could not use."""
+
+
+class Catalogue(Lenient):
+    """What the destinations hold of the policy, as its last survey found them."""
+
+    time: Time | None = None
+    """When the last survey that ended began."""
+    next_survey_time: Time | None = None
+    """When the next one is due."""
+    runs: Int64 | None = None
+    """How many runs the destinations hold."""
+    damaged: Int64 = 0
+    """How many entries are damaged."""
+    problems: Annotated[tuple[CatalogueProblem, ...], Field(max_length=10)] = ()
+    """The first of the entries that no run could be brought back from."""
+    unreachable: Annotated[tuple[UnreachableDestination, ...], Field(max_length=5)] = ()
+    """Destinations that the last survey could not use."""
+    places: Annotated[str, Field(max_length=64)] | None = None
+    """Tells whether the destinations have changed since the last survey."""
+    failures: Int64 = 0
+    """How many surveys in a row have failed or missed a destination."""
+    job: Int64 = 0
+    """The number of the last survey Job."""
+    survey: Survey | None = None
+    """The survey that is under way."""
+
+
 class BackupPolicyStatus(Lenient):
     """What the operator has done and seen of the policy."""
 
@@ -254,6 +322,8 @@ class BackupPolicyStatus(Lenient):
     """What the retention will do next."""
     measured: Measured | None = None
     """The recovery point and recovery time as measured."""
+    catalogue: Catalogue | None = None
+    """What the destinations hold of the policy."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
     """Ready, DestinationsReachable, BackupFresh, RecoveryVerified, ObjectivesMet and WALArchiving."""
 

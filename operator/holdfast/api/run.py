@@ -12,6 +12,7 @@ from holdfast.api.meta import AGE, Column, Lenient, Resource, condition_column
 from holdfast.api.text import LogTail, Message, Warnings, human_bytes, human_seconds
 
 ShortText = Annotated[str, Field(max_length=253)]
+RunTrigger = Literal["Schedule", "CatchUp", "Manual", "Safety"]
 
 
 class RunPhase(StrEnum):
@@ -75,7 +76,7 @@ class BackupRunSpec(Model):
     """The policy whose targets are backed up."""
     scheduled_time: Time | None = None
     """The slot of the schedule that the run is for."""
-    trigger: Literal["Schedule", "CatchUp", "Manual", "Safety"] = "Manual"
+    trigger: RunTrigger = "Manual"
     """What made the run: its slot, a missed slot, a person, or a restore that replaces data."""
     cancel: bool = False
     """Set to true to stop the run; it cannot be taken back."""

@@ -4,7 +4,7 @@ What it may do, all that the operator's role has to grant (watches are kopf's):
 
 - holdfast.dev backuppolicies, restorerequests: get, list, watch; backupruns: also create, delete
 - holdfast.dev */status of the three kinds: update
-- holdfast.dev backupruns/finalizers, restorerequests/finalizers: update (for blockOwnerDeletion)
+- holdfast.dev */finalizers of the three kinds: update (for blockOwnerDeletion)
 - batch jobs: get, list, watch, create, delete, patch
 - core pods: list; pods/log: get; events: list, create
 - apiextensions customresourcedefinitions and core namespaces: list, watch (by kopf, cluster-wide)
@@ -96,13 +96,12 @@ class Cluster:
             return await self._items(_path(kind, namespace))
         return [item for each in self._namespaces for item in await self._items(_path(kind, each))]
 
-    async def create(self, resource: Resource) -> None:
-        """Create one of the three kinds; its status is not written."""
+    async def create(self, resource: R) -> R:
+        """Create one of the three kinds; its status is not written. The object as it is then."""
         metadata = resource.metadata.to_json()
         body = resource.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"status"})
-        await self._send(
-            "POST", _path(type(resource), resource.metadata.namespace), body | {"metadata": metadata}
-        )
+        path = _path(type(resource), resource.metadata.namespace)
+        return type(resource).from_object(await self._send("POST", path, body | {"metadata": metadata}))
 
     async def write_status(self, resource: R, status: Any) -> None:
         """Replace the status. Raises ConflictError if the object has changed since it was read."""
@@ -166,6 +165,11 @@ class Cluster:
         """The last lines of a pod's log."""
         path = f"/api/v1/namespaces/{namespace}/pods/{quote(pod)}/log?tailLines={lines}&limitBytes=65536"
         return (await self._request("GET", path, None, "application/json")).decode(errors="replace")
+
+    async def log(self, namespace: str, pod: str, most_bytes: int) -> bytes:
+        """A pod's whole log, up to so many bytes."""
+        path = f"/api/v1/namespaces/{namespace}/pods/{quote(pod)}/log?limitBytes={most_bytes}"
+        return await self._request("GET", path, None, "application/json")
 
     async def complaint(self, namespace: str, uid: str) -> Complaint | None:
         """The newest warning among the events of an object."""

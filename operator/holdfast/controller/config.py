@@ -26,7 +26,7 @@ class Config:
     image_tag: str = __version__
     """IMAGE_TAG: the version of all images."""
     operator_image: str = f"docker.io/holdfast/operator:{__version__}"
-    """OPERATOR_IMAGE: the image of commit, lookup and verify Jobs."""
+    """OPERATOR_IMAGE: the image of commit, lookup, survey and verify Jobs."""
     image_pull_policy: str = "IfNotPresent"
     """IMAGE_PULL_POLICY of all Jobs."""
     namespaces: tuple[str, ...] = ()
@@ -41,6 +41,8 @@ class Config:
     """PROGRESS_INTERVAL: how often the progress of a Job is read."""
     job_ttl: timedelta = timedelta(hours=1)
     """JOB_TTL: how long the Jobs of an ended run or restore are kept."""
+    survey_interval: timedelta = timedelta(hours=6)
+    """SURVEY_INTERVAL: about how often a policy's destinations are probed and their catalogues read."""
     runner_service_account: str | None = None
     """RUNNER_SERVICE_ACCOUNT of Jobs whose policy names none."""
     liveness_port: int = 8080
@@ -69,6 +71,7 @@ class Config:
             resync=read.duration("RESYNC", cls.resync),
             progress_interval=read.duration("PROGRESS_INTERVAL", cls.progress_interval),
             job_ttl=read.duration("JOB_TTL", cls.job_ttl),
+            survey_interval=read.duration("SURVEY_INTERVAL", cls.survey_interval),
             runner_service_account=read.text("RUNNER_SERVICE_ACCOUNT", "") or None,
             liveness_port=read.number("LIVENESS_PORT", cls.liveness_port),
             api_timeout=read.duration("API_TIMEOUT", cls.api_timeout),

@@ -26,6 +26,7 @@ from holdfast.protocol import (
     ExitCode,
     LookupTask,
     RestoreTask,
+    SurveyTask,
     VerifyTask,
 )
 
@@ -69,6 +70,24 @@ def commit_job(owner: Resource, task: CommitTask, settings: JobSettings, config:
 def lookup_job(owner: Resource, task: LookupTask, settings: JobSettings, config: Config) -> dict[str, Any]:
     """The Job that reads a run's entry in the catalogue."""
     return _job(owner, "lookup.", task, {}, _OPERATOR, (task.source.destination,), settings, config)
+
+
+_SURVEY_SECONDS = 900
+
+
+def survey_job(
+    owner: Resource, task: SurveyTask, number: int, runner: Runner, config: Config
+) -> dict[str, Any]:
+    """The Job that probes a policy's destinations and reads a page of their catalogues; its `number`th."""
+    settings = JobSettings(runner=runner, retries=1, active_deadline_seconds=_SURVEY_SECONDS)
+    job = _job(owner, survey_part(number), task, {}, _OPERATOR, task.destinations, settings, config)
+    job["spec"]["ttlSecondsAfterFinished"] = int(config.job_ttl.total_seconds())
+    return job
+
+
+def survey_part(number: int) -> str:
+    """What `job_name` makes the Job's name from."""
+    return f"survey.{number}"
 
 
 def restore_job(owner: Resource, task: RestoreTask, settings: JobSettings, config: Config) -> dict[str, Any]:

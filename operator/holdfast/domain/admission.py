@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, RunPhase
-from holdfast.domain.labels import MISSED
+from holdfast.domain.labels import IMPORTED, MISSED
 from holdfast.domain.schedule import put_off
 from holdfast.domain.support import policy_not_supported_yet
 
@@ -91,7 +91,7 @@ def is_scheduled(run: BackupRun) -> bool:
 def waits(run: BackupRun) -> bool:
     """Whether a run has not started and is meant to."""
     pending = run.status.phase in (None, RunPhase.PENDING) and run.metadata.deletion_timestamp is None
-    return pending and not run.spec.cancel and MISSED not in run.metadata.annotations
+    return pending and not run.spec.cancel and not run.metadata.annotations.keys() & {IMPORTED, MISSED}
 
 
 def jobs_at_once(run: BackupRun, limit: int) -> int:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from holdfast.api.policy import History
 from holdfast.api.run import BackupRun, RunPhase
+from holdfast.domain.labels import IMPORTED
 
 _WITHOUT_DATA = {
     RunPhase.FAILED: "failed",
@@ -27,9 +28,12 @@ def beyond_history(runs: Iterable[BackupRun], history: History) -> list[BackupRu
     return [
         run
         for limit, group in by_limit.items()
-        for run in sorted(group, key=_age, reverse=True)[getattr(history, limit) :]
+        for run in sorted(group, key=age, reverse=True)[getattr(history, limit) :]
     ]
 
 
-def _age(run: BackupRun) -> tuple[datetime, str]:
+def age(run: BackupRun) -> tuple[datetime, str]:
+    """Sorts the oldest first; one that a catalogue has brought back is as old as what it holds."""
+    if IMPORTED in run.metadata.annotations and run.status.start_time is not None:
+        return run.status.start_time, run.metadata.name
     return run.metadata.creation_timestamp or _EARLIEST, run.metadata.name

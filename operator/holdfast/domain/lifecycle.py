@@ -144,7 +144,7 @@ def _succeed(
         source=result.source,
         contents=result.contents,
         manifest_sha256=result.manifest_sha256,
-        artifacts=_artifacts(run, target.name, result),
+        artifacts=artifacts(run, target.name, result),
         failure=None,
         warnings=(*target.warnings, *missing),
     )
@@ -157,7 +157,8 @@ def _succeed(
     return status, Notice("TargetSucceeded", message, target.name)
 
 
-def _artifacts(run: BackupRun, target: str, result: BackupResult) -> tuple[Artifact, ...]:
+def artifacts(run: BackupRun, target: str, result: BackupResult) -> tuple[Artifact, ...]:
+    """What a target has stored, by the destinations that its Result names."""
     held = [each for each in run.status.destinations if each.name in result.destinations]
     found = tuple(
         Artifact(

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from holdfast.api.conditions import Status, find_condition, set_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, RecoveryWindow
 from holdfast.api.run import STORED, BackupRun, RunPhase
+from holdfast.domain.history import age
 from holdfast.domain.recipients import wrong_recipients
 from holdfast.domain.retention import held, next_plan
 from holdfast.domain.schedule import (
@@ -23,8 +24,6 @@ from holdfast.domain.schedule import (
 )
 from holdfast.domain.step import Notice, Step, updated
 from holdfast.domain.support import policy_not_supported_yet
-
-_EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def next_status(
     )
     fresh_success = last_success is not None and last_success != status.last_successful_time
     last_slot = slots.newest or status.last_schedule_time
-    newest = max(runs, key=_age, default=None)
+    newest = max(runs, key=age, default=None)
     retention_plan, plan_notices = next_plan(policy, runs, now)
     changed = updated(
         status,
@@ -157,7 +156,7 @@ def _freshness(runs: Sequence[BackupRun]) -> tuple[Status, str, str]:
     ended = [r for r in runs if r.status.phase not in without and r.status.phase and r.status.phase.terminal]
     if not ended:
         return "Unknown", "NoRunYet", "no run has ended yet"
-    last = max(ended, key=_age)
+    last = max(ended, key=age)
     assert last.status.phase is not None
     if last.status.phase in STORED:
         return "True", last.status.phase.value, f"run {last.metadata.name} holds a backup"
@@ -187,7 +186,3 @@ def _stored_bytes(policy: BackupPolicy, runs: Sequence[BackupRun]) -> dict[str, 
             for artifact in target.artifacts:
                 totals[artifact.destination] = totals.get(artifact.destination, 0) + artifact.size_bytes
     return {each.name: totals[each.name] for each in policy.spec.destinations if each.name in totals}
-
-
-def _age(run: BackupRun) -> tuple[datetime, str]:
-    return run.metadata.creation_timestamp or _EARLIEST, run.metadata.name

@@ -15,10 +15,11 @@ from holdfast.protocol import (
     LookupResult,
     Note,
     RestoreResult,
+    SurveyResult,
     VerifyResult,
 )
 
-GoodResult = BackupResult | CommitResult | LookupResult | RestoreResult | VerifyResult
+GoodResult = BackupResult | CommitResult | LookupResult | RestoreResult | SurveyResult | VerifyResult
 
 _NORMAL_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
 

@@ -25,6 +25,7 @@ from holdfast.protocol import (
     FailedResult,
     LookupTask,
     RestoreTask,
+    SurveyTask,
     VerifyTask,
 )
 from holdfast.runner.backup import back_up
@@ -38,6 +39,7 @@ from holdfast.runner.mounts import Mounts
 from holdfast.runner.outcome import fit
 from holdfast.runner.progress import Meter
 from holdfast.runner.restore import restore
+from holdfast.runner.survey import survey
 from holdfast.runner.verify import verify
 
 TERMINATION_VARIABLE = "HOLDFAST_TERMINATION_LOG"
@@ -107,6 +109,8 @@ def _do(task: Any, mounts: Mounts, meter: Meter) -> AnyResult:
             return restore(task, spec, override, source, mounts, engine, meter)
         case VerifyTask():
             return verify(task, lambda destination: connect(destination, mounts), meter)
+        case SurveyTask():
+            return survey(task, mounts, meter)
         case _:
             raise AssertionError(task)
 

@@ -16,8 +16,10 @@ from pyrage.x25519 import Recipient
 import holdfast
 from holdfast.engines.transfer import BackupContext, BackupReport, DestinationError, Sink, TaskError
 from holdfast.protocol import POD_VARIABLE, BackupResult, BackupTask, StoredArtifact
+from holdfast.runner import probe
 from holdfast.runner.adopt import Found, copy_to, find
 from holdfast.runner.crypto import parse_recipients
+from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.fanout import Copies
 from holdfast.runner.manifest import Encrypted, Manifest, ManifestArtifact, RunPath
 from holdfast.runner.mounts import Mounts
@@ -82,6 +84,7 @@ def back_up(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies,
     """
     path = RunPath(task.namespace, task.policy, task.run)
     recipients = parse_recipients(task.recipients)
+    copies.each(lambda destination: _probe(destination, f"{task.namespace}/{task.policy}/"))
     found = find(path.manifest(task.target), task.run_uid, copies)
     if found is None:
         found = _store(task, spec, mounts, copies, recipients, engine, meter)
@@ -92,6 +95,16 @@ def back_up(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies,
         copy_to(found, path.target(task.target), copies, meter)
     _publish(found, path.manifest(task.target), copies)
     return _result(found, copies)
+
+
+def _probe(destination: Destination, folder: str) -> None:
+    """Raises DestinationError before the source is touched, should the destination take or give nothing."""
+    key = probe.write_and_read(destination, folder)
+    try:
+        probe.delete(destination, key)
+    except DestinationError as error:
+        # A backup deletes nothing: it may be that nobody but the bucket's owner can. A survey reports it.
+        _LOG.warning("the probe stays: %s", error.message)
 
 
 def _store(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies, recipients: Sequence[Recipient],

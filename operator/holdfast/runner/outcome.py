@@ -11,6 +11,7 @@ from holdfast.protocol import (
     CommitResult,
     FailedResult,
     LookupResult,
+    SurveyResult,
     VerifyResult,
 )
 
@@ -76,7 +77,17 @@ def _messages(result: AnyResult, limit: int) -> AnyResult:
     if isinstance(result, BackupResult | CommitResult):
         missing = {name: message[:_MOST_MESSAGE] for name, message in result.missing.items()}
         return result.model_copy(update={"missing": missing})
+    if isinstance(result, SurveyResult):
+        return _most(_MOST_MESSAGE, lambda keep: _failures(result, keep), limit)
     return result
+
+
+def _failures(result: SurveyResult, keep: int) -> SurveyResult:
+    failures = {
+        name: failure.model_copy(update={"message": failure.message[:keep]})
+        for name, failure in result.failures.items()
+    }
+    return result.model_copy(update={"failures": failures})
 
 
 def _failure(result: FailedResult, **update: Any) -> FailedResult:

@@ -12,6 +12,7 @@ from holdfast.api.run import BackupRun, BackupRunSpec, PolicyRef
 from holdfast.controller.errors import AlreadyExistsError, NotFoundError
 from holdfast.controller.queue import Key
 from holdfast.controller.services.context import Context
+from holdfast.controller.services.surveys import Surveys
 from holdfast.controller.services.verification import begin_due
 from holdfast.domain import labels
 from holdfast.domain import policy as decisions
@@ -28,17 +29,18 @@ class Policies:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._surveys = Surveys(context)
 
     async def reconcile(self, key: Key) -> float | None:
         """Take the policy one step on; the scheduler brings it back at its next slot."""
         cluster = self._context.cluster
         try:
-            policy = await cluster.get(BackupPolicy, key.namespace, key.name)
+            policy: BackupPolicy | None = await cluster.get(BackupPolicy, key.namespace, key.name)
         except NotFoundError:
+            policy = None
+        if policy is None or policy.metadata.deletion_timestamp is not None:
             self._context.scheduler.set(key, None)
-            return None
-        if policy.metadata.deletion_timestamp is not None:
-            self._context.scheduler.set(key, None)
+            self._surveys.forget(key)
             return None
         now = self._context.now()
         state = decisions.readiness(policy)
@@ -48,7 +50,8 @@ class Policies:
         step = decisions.next_status(policy, state, runs, since, slots, now)
         status = await begin_due(self._context, policy, step.status, state, runs)
         await self._context.reporter.tell(policy, step.notices)
-        if status != policy.status:
+        written = status != policy.status
+        if written:
             await cluster.write_status(policy, status)
         coming = (status.next_schedule_time, status.next_verification_time)
         self._context.scheduler.set(key, min(filter(None, coming), default=None))
@@ -56,7 +59,7 @@ class Policies:
             if waits(run):  # another one may have ended, or the policy have been changed
                 self._context.queue.add(Key(BackupRun.plural, key.namespace, run.metadata.name))
         await self._prune(policy, runs)
-        return None
+        return await self._surveys.reconcile(key, None if written else policy)
 
     async def _create_runs(self, policy: BackupPolicy, slots: Due) -> None:
         for slot in slots.missed:

@@ -48,7 +48,8 @@ class Runs:
                 await self._workloads.settle(run, labels.RUN)
             return pause
         if phase is RunPhase.PENDING:
-            return await self._admit(run)
+            # What a catalogue brings back has run elsewhere: the survey that made it writes how it ended.
+            return None if labels.IMPORTED in run.metadata.annotations else await self._admit(run)
         workload = await self._workloads.read(run, labels.RUN)
         if run.spec.cancel and not _commit_done(workload):
             return await self._cancel(run, workload)

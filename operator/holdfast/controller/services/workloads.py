@@ -12,6 +12,7 @@ from holdfast.api.restore import RestoreTargetStatus
 from holdfast.api.run import Failure, Progress, TargetStatus
 from holdfast.controller.errors import AlreadyExistsError, ApiError, ForbiddenError, InvalidError
 from holdfast.controller.services.context import Context
+from holdfast.domain import labels
 from holdfast.domain.workload import Complaint, GoodResult, Job, Observation, Pod, observe, to_be_explained
 from holdfast.protocol import ProgressLine
 
@@ -56,12 +57,16 @@ class Workloads:
         self._progress_read: dict[str, float] = {}
         self._settled: OrderedDict[str, None] = OrderedDict()
 
-    async def read(self, owner: Resource, label: str) -> Workload:
-        """The owner's Jobs, then their pods: of a Job that has ended, the pods' last status is there too."""
+    async def read(self, owner: Resource, label: str, component: str | None = None) -> Workload:
+        """The owner's Jobs, then their pods: of a Job that has ended, the pods' last status is there too.
+
+        With `component`, those of this kind of Task alone.
+        """
         metadata, cluster = owner.metadata, self._context.cluster
         namespace = metadata.namespace or ""
-        jobs = await self._jobs(owner, label)
-        pods = tuple(await cluster.pods(namespace, {label: metadata.name}))
+        selector = {label: metadata.name} | ({} if component is None else {labels.COMPONENT: component})
+        jobs = await self._jobs(owner, selector)
+        pods = tuple(await cluster.pods(namespace, selector))
         complaints: dict[str, Complaint] = {}
         for uid in to_be_explained(jobs, pods):
             complaint = await cluster.complaint(namespace, uid)
@@ -69,9 +74,9 @@ class Workloads:
                 complaints[uid] = complaint
         return Workload(jobs, pods, complaints)
 
-    async def _jobs(self, owner: Resource, label: str) -> tuple[Job, ...]:
+    async def _jobs(self, owner: Resource, selector: dict[str, str]) -> tuple[Job, ...]:
         metadata = owner.metadata
-        jobs = await self._context.cluster.jobs(metadata.namespace or "", {label: metadata.name})
+        jobs = await self._context.cluster.jobs(metadata.namespace or "", selector)
         return tuple(job for job in jobs if job.owner_uid == metadata.uid)
 
     async def ensure(self, owner: Resource, manifest: dict[str, Any]) -> Failure | None:
@@ -94,7 +99,7 @@ class Workloads:
         if uid in self._settled:
             return
         ttl = int(self._context.config.job_ttl.total_seconds())
-        jobs = [job for job in await self._jobs(owner, label) if not job.deleting]
+        jobs = [job for job in await self._jobs(owner, {label: owner.metadata.name}) if not job.deleting]
         await self.stop(job for job in jobs if not job.finished)
         for job in jobs:
             if job.finished and not job.expires:

@@ -22,6 +22,8 @@ _REASONS = {
     errno.EPERM: "AccessDenied",
     errno.EROFS: "AccessDenied",
 }
+_RUN_DEPTH = 4
+"""Slashes in the key of what is in a target's folder."""
 
 
 class VolumeDestination(Destination):
@@ -89,16 +91,19 @@ class VolumeDestination(Destination):
     def list(self, prefix: str) -> Iterator[str]:
         top = self.path(prefix) if prefix.endswith("/") else self.path(prefix).parent
         root = self._mount / self._prefix
-        for folder, _, files in os.walk(top):
-            for name in files:
-                key = str(Path(folder, name).relative_to(root))
-                if key.startswith(prefix):
-                    yield key
+        with self.errors(prefix):
+            for folder, _, files in os.walk(top, onerror=_unless_absent):
+                for name in files:
+                    key = str(Path(folder, name).relative_to(root))
+                    if key.startswith(prefix):
+                        yield key
 
     def delete(self, key: str) -> None:
         with self.errors(key):
             path = self.path(key)
             path.unlink(missing_ok=True)
+            if key.count("/") < _RUN_DEPTH:
+                return
             with suppress(OSError):
                 # An attempt's folder and its target's; those above are shared with other Jobs.
                 path.parent.rmdir()
@@ -179,6 +184,12 @@ class _FileUpload(Upload):
             self._file.close()
             self._temporary.unlink(missing_ok=True)
         self._destination.delete(self._key)
+
+
+def _unless_absent(error: OSError) -> None:
+    """What os.walk would pass over: a folder that cannot be read is not an empty one."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _temporary(path: Path) -> Path:

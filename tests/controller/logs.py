@@ -1,0 +1,70 @@
+"""Serves the logs of played pods as a node's kubelet does: the real API server fetches them from here."""
+
+import ssl
+import subprocess
+import tempfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Self
+from urllib.parse import parse_qs, urlsplit
+
+
+class LogServer:
+    """`GET /containerLogs/<namespace>/<pod>/<container>` with the log that `logs` has by the pod's name."""
+
+    def __init__(self) -> None:
+        self.logs: dict[str, bytes] = {}
+        self._folder = tempfile.TemporaryDirectory(prefix="holdfast-kubelet-")
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self.logs))
+        self._server.socket = self._context().wrap_socket(self._server.socket, server_side=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    @property
+    def port(self) -> int:
+        """Where it listens on loopback."""
+        return int(self._server.server_address[1])
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+        self._folder.cleanup()
+
+    def _context(self) -> ssl.SSLContext:
+        """TLS by a certificate of its own, which the API server does not check unless told to."""
+        key, certificate = (Path(self._folder.name) / name for name in ("key", "crt"))
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1",
+             "-days", "1", "-keyout", key, "-out", certificate],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        return context
+
+
+def _handler(logs: dict[str, bytes]) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            url = urlsplit(self.path)
+            log = logs.get(url.path.split("/")[3])
+            if log is None:
+                self.send_error(404)
+                return
+            limit = parse_qs(url.query).get("limitBytes")
+            data = log[: int(limit[0])] if limit else log
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    return Handler

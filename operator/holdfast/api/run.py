@@ -190,7 +190,7 @@ class Verification(Lenient):
 
 
 class Expiring(Lenient):
-    """A copy that retention has deleted, is deleting, or would delete but for what the message says."""
+    """A copy that was deleted, is being deleted, or would be but for what the message says."""
 
     destination: DnsLabel
     """The name of the destination."""
@@ -236,7 +236,7 @@ class BackupRunStatus(Lenient):
     targets: Annotated[tuple[TargetStatus, ...], Field(max_length=20)] = ()
     """What became of each target."""
     expiring: Annotated[tuple[Expiring, ...], Field(max_length=5)] = ()
-    """Copies that the policy's retention has deleted, or has to."""
+    """Copies that retention has deleted or has to, and where a failed run's leftovers were cleared away."""
     verification: Verification | None = None
     """The last drill of this run."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()

@@ -72,7 +72,7 @@ class Runs:
 
 @dataclass(frozen=True)
 class Lingers:
-    """The container runs on after the pod was deleted, as on a node that is not reached, until `until` is set."""
+    """The container runs on after the pod is deleted, as on a node out of reach, until `until` is set."""
 
     until: threading.Event = field(default_factory=threading.Event)
 

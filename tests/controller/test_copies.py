@@ -1,4 +1,4 @@
-"""A missing copy from its run to the commit that heals it, and leftovers of failed runs, by the real operator."""
+"""A missing copy until a later commit heals it, and leftovers of failed runs, by the real operator."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Missing copies made from good ones, and leftovers cleared away: killed, refused, damaged, cut off by time."""
+"""Missing copies made from good ones, and leftovers cleared away: killed, refused, damaged, out of time."""
 
 import dataclasses
 import random

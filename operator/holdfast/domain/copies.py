@@ -9,6 +9,7 @@ clears them away, and `expiring` remembers it: `gone`, or why something stays. S
 missing that retention would not keep.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,7 +32,7 @@ from holdfast.domain.lifecycle import COPY_MISSING, MAX_ARTIFACTS, succeeded
 from holdfast.domain.naming import artifact_uri, place
 from holdfast.domain.retention import Backup, backup_of, decide, held
 from holdfast.domain.step import Notice, Step, updated
-from holdfast.protocol import Cure, Fate, Gap
+from holdfast.protocol import CommitResult, CommitTask, Cure, Fate, Gap
 
 MAX_GAPS = 20
 """Runs that one commit is handed to heal; there is a next one."""
@@ -163,6 +164,21 @@ def leftovers(
         found.append((each, (missing(each) & _same_places(each, places)) - wanted - settled))
     found = [(each, names) for each, names in found if names and each.metadata.name != run.metadata.name]
     return sorted(found, key=lambda pair: _age(pair[0]))
+
+
+def told(
+    task: CommitTask, result: CommitResult
+) -> tuple[dict[str, dict[str, Fate]], dict[str, dict[str, Cure]]]:
+    """By run and destination: what became of the leftovers and of the gaps that a commit was handed."""
+    fates: defaultdict[str, dict[str, Fate]] = defaultdict(dict)
+    for left in task.leftovers:
+        for run, letter in zip(left.runs, result.leftovers.get(left.destination, ""), strict=False):
+            fates[run][left.destination] = Fate(letter)
+    cures: defaultdict[str, dict[str, Cure]] = defaultdict(dict)
+    lacking = [(gap.run, name) for gap in task.gaps for name in gap.lacking]
+    for (run, destination), letter in zip(lacking, result.healing, strict=False):
+        cures[run][destination] = Cure(letter)
+    return fates, cures
 
 
 def healed(run: BackupRun, cures: Mapping[str, Cure], now: datetime) -> Step[BackupRunStatus]:

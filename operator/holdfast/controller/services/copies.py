@@ -14,7 +14,7 @@ from holdfast.domain import copies as decisions
 from holdfast.domain import labels
 from holdfast.domain.step import Step
 from holdfast.domain.workload import Observation
-from holdfast.protocol import TASK, CommitResult, CommitTask, Cure, Fate, Gap, Leftovers
+from holdfast.protocol import TASK, CommitResult, CommitTask, Gap, Leftovers
 
 _log = logging.getLogger(__name__)
 
@@ -55,14 +55,7 @@ class Copies:
             return
         task = TASK.validate_json(seen.job.task)
         assert isinstance(task, CommitTask)
-        fates: defaultdict[str, dict[str, Fate]] = defaultdict(dict)
-        for left in task.leftovers:
-            for name, letter in zip(left.runs, result.leftovers.get(left.destination, ""), strict=False):
-                fates[name][left.destination] = Fate(letter)
-        cures: defaultdict[str, dict[str, Cure]] = defaultdict(dict)
-        lacking = [(gap.run, name) for gap in task.gaps for name in gap.lacking]
-        for (name, destination), letter in zip(lacking, result.healing, strict=False):
-            cures[name][destination] = Cure(letter)
+        fates, cures = decisions.told(task, result)
         namespace, now = run.metadata.namespace or "", self._context.now()
         for name, cleared in fates.items():
             await self._write(namespace, name, partial(decisions.cleared, fates=cleared))

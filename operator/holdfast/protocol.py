@@ -105,7 +105,7 @@ class Gap(Model):
     run: RunName
     scheduled_time: AwareDatetime | None = None
     trigger: str
-    manifests: dict[str, str]
+    manifests: Annotated[dict[str, str], Field(min_length=1)]
     """By target that succeeded: the SHA-256 of its manifest."""
     failed_targets: tuple[str, ...] = ()
     sources: tuple[str, ...]
@@ -114,10 +114,12 @@ class Gap(Model):
 
 
 class Leftovers(Model):
-    """Ended runs that a destination holds no backup of, but perhaps what they began to store."""
+    """Ended runs of which a destination may have objects or uploads that nothing leads to."""
 
     destination: str
     runs: tuple[RunName, ...]
+    held: bool
+    """Whether it holds them, so that no more may go than that; else all goes that the catalogue has not."""
 
 
 class CommitTask(Model):
@@ -271,8 +273,10 @@ class CommitResult(Model):
     aborted_uploads: int = 0
     retention: dict[str, str] = Field(default_factory=dict)
     """By destination: the Fate of each run of `CommitTask.retention`, in its order."""
-    leftovers: dict[str, str] = Field(default_factory=dict)
-    """By destination: the Fate of each run of `CommitTask.leftovers`, in its order."""
+    leftovers: str = ""
+    """The Fate of the leftovers of each run of `CommitTask.leftovers`, in its order."""
+    untidy: tuple[str, ...] = ()
+    """Those where leftovers of the run itself could not be cleared away."""
     healing: str = ""
     """The Cure of each copy that `CommitTask.gaps` says is lacking, in its order."""
     notes: tuple[Note, ...] = ()

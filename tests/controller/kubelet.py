@@ -121,7 +121,7 @@ def result_for(task: AnyTask) -> str:
                 if all(each.name in target.destinations for target in task.targets)
             ),
             healing="".join(Cure.HEALED for gap in task.gaps for _ in gap.lacking),
-            leftovers={each.destination: Fate.DELETED * len(each.runs) for each in task.leftovers},
+            leftovers="".join(Fate.DELETED * len(each.runs) for each in task.leftovers),
             retention={each.destination: Fate.DELETED * len(each.delete) for each in task.retention},
         )
     elif isinstance(task, LookupTask):

@@ -117,12 +117,11 @@ def test_what_failed_runs_left_is_cleared_away_once(namespace: Namespace, kubele
     kubelet.behave(namespace.name, "sessions", failed(4, "AccessDenied", "destination primary: 403"))
     namespace.run("one")
     namespace.wait_phase("BackupRun", "one", "Failed")
-    letters = {"primary": Fate.FAILED.value, "offsite": Fate.DELETED.value}
-    kubelet.behave(namespace.name, "Commit", told(leftovers=letters))
+    kubelet.behave(namespace.name, "Commit", told(leftovers=Fate.DELETED + Fate.FAILED))
     namespace.run("two")
     namespace.wait_phase("BackupRun", "two", "Succeeded")
-    handed = {each.destination: each.runs for each in commit_task(kubelet, namespace, "two").leftovers}
-    assert handed == {"primary": ("one",), "offsite": ("one",)}
+    handed = [(each.destination, each.runs) for each in commit_task(kubelet, namespace, "two").leftovers]
+    assert handed == [("offsite", ("one",)), ("primary", ("one",))]
     expiring = namespace.status("BackupRun", "one")["expiring"]
     assert expiring == [{"destination": "offsite", "begun": False, "gone": True}]
     namespace.run("x")

@@ -48,7 +48,7 @@ class Pair:
         task = self.history.store(number)
         gaps = tuple(gap(self.history.tasks[f"r{each}"]) for each in missing)
         left = tuple(
-            Leftovers(destination=each.name, runs=tuple(f"r{number}" for number in leftovers))
+            Leftovers(destination=each.name, runs=tuple(f"r{each}" for each in leftovers), held=False)
             for each in task.destinations
             if leftovers
         )
@@ -407,7 +407,7 @@ def test_what_failed_runs_left_is_cleared_away(history: History, s3: S3Server, t
         assert content(pair.lacking, number)
     whole = content(bucket, 3)
     result = pair.commit(4, leftovers=(1, 2, 9))
-    assert result.leftovers == {"good": "ddd", "lacking": "ddd"}
+    assert result.leftovers == "dddddd"
     assert result.notes == ()
     assert bucket.uploads() == []
     for number in (1, 2):
@@ -427,18 +427,18 @@ def test_what_the_catalogue_claims_stays(history: History, s3: S3Server) -> None
     client.put_object(Bucket=bucket.bucket, Key=stray, Body=b"an attempt that was killed")
     client.close()
     result = pair.commit(2, leftovers=(1,))
-    assert result.leftovers == {"good": "r", "lacking": "d"}
+    assert result.leftovers == "rd"
     assert content(bucket, 1) == whole
     assert history.is_whole(1, "good")
     entry = folder(bucket) / f"default/{POLICY}/catalogue/r1.json"
     entry.write_bytes(b"{}")
     result = pair.commit(3, leftovers=(1,))
-    assert result.leftovers == {"good": "r", "lacking": "d"}
+    assert result.leftovers == "rd"
     assert content(bucket, 1).keys() == whole.keys()
-    reserved = Leftovers(destination="good", runs=("r4", "wal", "catalogue"))
+    reserved = Leftovers(destination="good", runs=("r4", "wal", "catalogue"), held=False)
     own = pair.task(4).model_copy(update={"leftovers": (reserved,)})
     before = content(bucket)
-    assert history.do(own).leftovers == {"good": "rrr"}
+    assert history.do(own).leftovers == "rrr"
     assert before.items() <= content(bucket).items()
 
 
@@ -452,6 +452,31 @@ def test_a_failed_target_of_a_run_that_is_committed_leaves_nothing(history: Hist
     assert {key.split("/")[3] for key in content(bucket, 1) if "/r1/" in key} == {"one"}
 
 
+def test_a_run_that_cannot_be_cleaned_is_cleaned_by_the_next_commit(history: History, s3: S3Server) -> None:
+    with fault_proxy(s3.port) as proxy:
+        bucket = dataclasses.replace(s3.new_bucket(), endpoint=proxy.endpoint)
+        pair = Pair(history, bucket, s3.new_bucket())
+        history.jobs.places = {"good": pair.good, "lacking": pair.lacking}
+        begin(pair, 1, bucket)
+        task = history.store(1)
+        fault = proxy.add(lambda request: request.method == "DELETE", status=403)
+        result = history.do(task)
+        assert result.untidy == ("good",)
+        proxy.faults.remove(fault)
+        assert bucket.uploads()
+        left = Leftovers(destination="good", runs=("r1",), held=True)
+        assert history.do(history.store(2).model_copy(update={"leftovers": (left,)})).leftovers == "d"
+        assert bucket.uploads() == []
+        assert content(bucket, 1) == content(pair.lacking, 1)
+        entry = f"default/{POLICY}/catalogue/r1.json"
+        (folder(bucket) / entry).rename(folder(bucket) / "kept.json")
+        before = content(bucket, 1)
+        result = history.do(history.store(3).model_copy(update={"leftovers": (left,)}))
+        assert result.leftovers == "r", "what the operator takes for a backup is never deleted"
+        assert f"{entry} is not what was stored: it is not there" in result.notes[0].message
+        assert content(bucket, 1) == before
+
+
 def test_leftovers_in_versioned_and_locked_buckets(history: History, versioned: S3Server) -> None:
     bucket = versioned.new_bucket(lock=True)
     history.jobs.places = {"good": bucket}
@@ -459,15 +484,15 @@ def test_leftovers_in_versioned_and_locked_buckets(history: History, versioned: 
     held = next(key for key in bucket.keys() if "/r1/two/" in key)  # noqa: SIM118
     client = versioned.client()
     client.put_object_legal_hold(Bucket=bucket.bucket, Key=held, LegalHold={"Status": "ON"})
-    left = (Leftovers(destination="good", runs=("r1",)),)
+    left = (Leftovers(destination="good", runs=("r1",), held=False),)
     before = bucket.versions()
     result = history.do(history.store(2).model_copy(update={"leftovers": left}))
-    assert result.leftovers == {"good": "l"}
+    assert result.leftovers == "l"
     assert (result.notes[0].reason, result.notes[0].warning) == ("CleanupFailed", True)
     assert before.items() <= bucket.versions().items()
     client.put_object_legal_hold(Bucket=bucket.bucket, Key=held, LegalHold={"Status": "OFF"})
     client.close()
-    assert history.do(history.store(3).model_copy(update={"leftovers": left})).leftovers == {"good": "d"}
+    assert history.do(history.store(3).model_copy(update={"leftovers": left})).leftovers == "d"
     assert not any("/r1/" in key or "r1.json" in key for key, _ in bucket.versions())
 
 
@@ -477,15 +502,15 @@ def test_a_destination_that_breaks_while_it_is_cleared_fails_no_run(history: His
         history.jobs.places = {"good": bucket}
         history.store(1)
         history.store(2)
-        left = (Leftovers(destination="good", runs=("r1", "r2")),)
+        left = (Leftovers(destination="good", runs=("r1", "r2"), held=False),)
         fault = proxy.add(lambda request: request.method == "DELETE" and "/r1/" in request.path, status=403)
         task = history.store(3).model_copy(update={"leftovers": left})
-        assert history.do(task).leftovers == {"good": "fd"}
+        assert history.do(task).leftovers == "fd"
         proxy.faults.remove(fault)
         silent = proxy.add(lambda request: "catalogue/r1.json" in request.path, status=403)
-        assert history.do(task).leftovers == {"good": "fu"}
+        assert history.do(task).leftovers == "fu"
         proxy.faults.remove(silent)
-        assert history.do(task).leftovers == {"good": "dd"}
+        assert history.do(task).leftovers == "dd"
         over = task.model_copy(update={"retention_seconds": 0.0})
-        assert history.do(over).leftovers == {"good": "uu"}
+        assert history.do(over).leftovers == "uu"
         assert {key.split("/")[2] for key in bucket.keys()} == {"r3", "catalogue"}  # noqa: SIM118

@@ -42,7 +42,6 @@ from holdfast.protocol import (
     CommitResult,
     ExitCode,
     FailedResult,
-    Leftovers,
     RestoreResult,
 )
 from holdfast.runner import __main__ as runner
@@ -206,14 +205,11 @@ class Operator:
 
     def _commit_task(self, run: BackupRun) -> Any:
         runs = list(self.runs.values())
-        left: dict[str, list[str]] = {}
-        for each, names in copies.leftovers(self.policy, run, runs)[: copies.MAX_LEFTOVERS]:
-            for name in names:
-                left.setdefault(name, []).append(each.metadata.name)
+        left = copies.leftovers(self.policy, run, runs)[: copies.MAX_LEFTOVERS]
         return _commit_task(run, (), 60).model_copy(
             update={
                 "gaps": copies.gaps(self.policy, run, runs),
-                "leftovers": tuple(Leftovers(destination=n, runs=tuple(found)) for n, found in left.items()),
+                "leftovers": copies.handed(left),
             }
         )
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.api.policy import BackupPolicy, History
@@ -13,6 +13,7 @@ from holdfast.domain.copies import (
     MAX_GAPS,
     cleared,
     gaps,
+    handed,
     healed,
     leftovers,
     missing,
@@ -28,6 +29,7 @@ A = {"name": "a", "s3": {"bucket": "backups", "prefix": "prod"}}
 B = {"name": "b", "required": False, "s3": {"bucket": "offsite"}}
 C = {"name": "c", "required": False, "volume": {"claimName": "nearby", "path": "x"}}
 PLACES = (A, B, C)
+LAST = {"retention": {"keepLast": 2}}
 NAMES = st.sampled_from("abc")
 Places = tuple[dict[str, Any], ...]
 
@@ -175,12 +177,13 @@ def test_a_destination_that_moved_since_the_run_started_is_not_healed() -> None:
 
 def test_what_retention_would_not_keep_there_is_not_made_but_cleared_away() -> None:
     """Two are kept: the run that is being committed is one, and those that are missing count as well."""
-    of = policy(A, B | {"retention": {"keepLast": 2}}, C)
+    of = policy(A, B | LAST, C)
     runs = [run(1, "ac"), run(2, "ac"), run(3, "ac")]
     assert wanted(gaps(of, committing(), runs)) == {"r03": "b"}
     assert cleared_away(of, committing(), runs) == {"r01": "b", "r02": "b"}
     after = cleared(runs[0], {"b": Fate.DELETED}).status
     assert missing(runs[0].model_copy(update={"status": after})) == set()
+    assert cleared_away(policy(A, C, **LAST), committing(), runs) == {}, "b is not the policy's any more"
     dry = policy(A, B | {"retention": {"keepLast": 2, "dryRun": True}}, C)
     assert len(gaps(dry, committing(), runs)) == 3
     assert cleared_away(dry, committing(), runs) == {}
@@ -246,6 +249,7 @@ def test_a_run_that_expired_meanwhile_is_left_alone() -> None:
     assert healed(gone, {"b": Cure.HEALED}, NOW).status == gone.status
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sets(NAMES), st.dictionaries(NAMES, st.booleans())), max_size=6))
 def test_healing_comes_to_an_end_and_never_takes_from_what_is_going(runs: list[Any]) -> None:
     """Whatever is held and expiring where: what is healed is not handed over again, and sources are whole."""
@@ -266,7 +270,7 @@ def test_healing_comes_to_an_end_and_never_takes_from_what_is_going(runs: list[A
         by_name[gap.run] = subject.model_copy(update={"status": status})
         assert set(gap.lacking) <= held(by_name[gap.run])
     assert gaps(policy(), committing(), list(by_name.values())) == ()
-    # Nothing that may be restored from, or may be made, is cleared away.
+    # Nothing that may be restored from, or may be made, is deleted.
     for each, names in leftovers(policy(), committing(), history):
         assert not names & held(each)
         assert not names & set(wanted(found).get(each.metadata.name, ""))
@@ -304,6 +308,18 @@ def test_what_was_cleared_away_is_remembered() -> None:
     assert uncleared(later, later.status.destinations) == {"c"}
     status = cleared(later, {"c": Fate.DELETED}).status
     assert cleared_away(policy(), committing(), [later.model_copy(update={"status": status})]) == {}
+
+
+def test_a_run_that_is_held_is_only_tidied() -> None:
+    subject = run(3, "abc", leftovers=["a", "b"])
+    assert cleared_away(policy(), committing(), [subject]) == {"r03": "ab"}
+    assert [left.held for left in handed(leftovers(policy(), committing(), [subject, failed(1)]))] == [
+        False, False, False, True, True,
+    ]  # fmt: skip
+    status = cleared(subject, {"a": Fate.DELETED, "b": Fate.FAILED}).status
+    assert (status.leftovers, status.expiring) == (("b",), ())
+    gone = run(3, "bc", leftovers=["a"], expiring=[{"destination": "a", "gone": True}])
+    assert cleared_away(policy(), committing(), [gone]) == {}
 
 
 @pytest.mark.parametrize("fate", [Fate.LOCKED, Fate.UNTOUCHED, Fate.FAILED])

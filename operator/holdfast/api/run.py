@@ -237,6 +237,8 @@ class BackupRunStatus(Lenient):
     """What became of each target."""
     expiring: Annotated[tuple[Expiring, ...], Field(max_length=5)] = ()
     """Copies that retention has deleted or has to, and where a failed run's leftovers were cleared away."""
+    leftovers: Annotated[tuple[DnsLabel, ...], Field(max_length=5)] = ()
+    """Destinations that hold the run, and where what failed attempts left is still to be cleared away."""
     verification: Verification | None = None
     """The last drill of this run."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()

@@ -32,7 +32,7 @@ from holdfast.domain.lifecycle import COPY_MISSING, MAX_ARTIFACTS, succeeded
 from holdfast.domain.naming import artifact_uri, place
 from holdfast.domain.retention import Backup, backup_of, decide, held
 from holdfast.domain.step import Notice, Step, updated
-from holdfast.protocol import CommitResult, CommitTask, Cure, Fate, Gap
+from holdfast.protocol import CommitResult, CommitTask, Cure, Fate, Gap, Leftovers
 
 MAX_GAPS = 20
 """Runs that one commit is handed to heal; there is a next one."""
@@ -54,7 +54,7 @@ def missing(run: BackupRun) -> set[str]:
 def gaps(policy: BackupPolicy, run: BackupRun, runs: Sequence[BackupRun]) -> tuple[Gap, ...]:
     """What the commit of `run` is to heal, the newest run first."""
     found = []
-    for each, wanted in _wanted(policy, run, runs):
+    for each, _, wanted in _lacking(policy, run, runs):
         sources = _same_places(each, run.status.destinations) & held(each)
         manifests = {
             target.name: target.manifest_sha256
@@ -79,10 +79,10 @@ def _gap(run: BackupRun, manifests: Mapping[str, str | None], sources: set[str],
     )
 
 
-def _wanted(
+def _lacking(
     policy: BackupPolicy, run: BackupRun, runs: Iterable[BackupRun]
-) -> list[tuple[BackupRun, set[str]]]:
-    """Runs that lack a copy, the newest first, and where retention would keep it."""
+) -> list[tuple[BackupRun, set[str], set[str]]]:
+    """Runs that lack a copy, the newest first; where they do, and where retention would keep it."""
     zone = _zone(policy)
     if zone is None:
         return []
@@ -107,8 +107,9 @@ def _wanted(
     lacking = [each for each in others if absent[each.metadata.name]]
     lacking.sort(key=_age, reverse=True)
     return [
-        (each, {name for name in absent[each.metadata.name] if (each.metadata.name, name) in kept})
+        (each, names, {name for name in names if (each.metadata.name, name) in kept})
         for each in lacking
+        for names in (absent[each.metadata.name],)
     ]
 
 
@@ -159,9 +160,9 @@ def leftovers(
     """
     places = run.status.destinations
     found = [(each, uncleared(each, places)) for each in runs]
-    for each, wanted in _wanted(policy, run, runs):
-        settled = {expiring.destination for expiring in each.status.expiring}
-        found.append((each, (missing(each) & _same_places(each, places)) - wanted - settled))
+    for each, names, wanted in _lacking(policy, run, runs):
+        found.append((each, names - wanted - {expiring.destination for expiring in each.status.expiring}))
+    found += [(each, set(each.status.leftovers) & held(each) & _same_places(each, places)) for each in runs]
     found = [(each, names) for each, names in found if names and each.metadata.name != run.metadata.name]
     return sorted(found, key=lambda pair: _age(pair[0]))
 
@@ -171,9 +172,9 @@ def told(
 ) -> tuple[dict[str, dict[str, Fate]], dict[str, dict[str, Cure]]]:
     """By run and destination: what became of the leftovers and of the gaps that a commit was handed."""
     fates: defaultdict[str, dict[str, Fate]] = defaultdict(dict)
-    for left in task.leftovers:
-        for run, letter in zip(left.runs, result.leftovers.get(left.destination, ""), strict=False):
-            fates[run][left.destination] = Fate(letter)
+    left = [(run, each.destination) for each in task.leftovers for run in each.runs]
+    for (run, destination), letter in zip(left, result.leftovers, strict=False):
+        fates[run][destination] = Fate(letter)
     cures: defaultdict[str, dict[str, Cure]] = defaultdict(dict)
     lacking = [(gap.run, name) for gap in task.gaps for name in gap.lacking]
     for (run, destination), letter in zip(lacking, result.healing, strict=False):
@@ -247,12 +248,30 @@ def _uri(run: BackupRun, destination: Destination, path: str) -> str:
 
 def cleared(run: BackupRun, fates: Mapping[str, Fate]) -> Step[BackupRunStatus]:
     """What a run's status remembers once a commit has told, by destination, what became of its leftovers."""
+    done = [name for name, fate in fates.items() if fate in (Fate.DELETED, Fate.REFUSED)]
     settled = {
         name: Expiring(destination=name, gone=True)
-        if fate is Fate.DELETED
+        if fates[name] is Fate.DELETED
         else Expiring(destination=name, message=_CLAIMED)
-        for name, fate in fates.items()
-        if fate in (Fate.DELETED, Fate.REFUSED)
+        for name in done
+        if name not in held(run)
     }
     others = [each for each in run.status.expiring if each.destination not in settled]
-    return Step(updated(run.status, expiring=(*others, *settled.values())) if settled else run.status)
+    return Step(
+        updated(
+            run.status,
+            expiring=(*others, *settled.values()),
+            leftovers=tuple(name for name in run.status.leftovers if name not in done),
+        )
+    )
+
+
+def handed(found: Iterable[tuple[BackupRun, set[str]]]) -> tuple[Leftovers, ...]:
+    """Leftovers as a Job is handed them."""
+    groups: defaultdict[tuple[str, bool], list[str]] = defaultdict(list)
+    for run, destinations in found:
+        for name in sorted(destinations):
+            groups[name, name in held(run)].append(run.metadata.name)
+    return tuple(
+        Leftovers(destination=name, runs=tuple(runs), held=there) for (name, there), runs in groups.items()
+    )

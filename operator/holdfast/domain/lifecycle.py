@@ -236,6 +236,7 @@ def _committed(run: BackupRun, result: CommitResult, now: datetime) -> RunStep:
         size_bytes=result.size_bytes,
         copies=f"{len(result.destinations)}/{len(destinations)}",
         targets=tuple(_found(target, result) for target in run.status.targets),
+        leftovers=result.untidy,
     )
     told = Notice(
         "Committed",

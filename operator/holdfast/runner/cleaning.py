@@ -21,6 +21,8 @@ class Cleaning:
 
     def __post_init__(self) -> None:
         self.aborted = 0
+        self.failed: list[str] = []
+        """The destinations where it could not."""
         self.notes: list[Note] = []
 
     def clean(self, destination: Destination) -> None:
@@ -29,6 +31,7 @@ class Cleaning:
             self.remove(destination)
         except TransferError as error:
             _LOG.warning("leftovers stay: %s", error.message)
+            self.failed.append(destination.name)
             self.notes.append(Note(reason="CleanupFailed", message=error.message, warning=True))
 
     def remove(self, destination: Destination) -> None:

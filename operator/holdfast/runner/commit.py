@@ -50,6 +50,7 @@ def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
         aborted_uploads=cleaning.aborted,
         retention=retention.fates,
         leftovers=clearing.fates,
+        untidy=tuple(cleaning.failed),
         healing=healing.cures,
         notes=(*cleaning.notes, *retention.notes, *clearing.notes, *healing.notes),
     )

@@ -146,12 +146,11 @@ class Healing:
             for artifact in manifest.artifacts:
                 self._copy(artifact, path.target(manifest.target) + artifact.key, good.source, lacking, until)
             _publish(data, manifest, path.manifest(manifest.target), lacking)
+        # Before the entry: once it is there, nobody looks at the run's folder again.
+        Cleaning(path, good.entry).remove(lacking)
         lacking.create(path.entry, good.entry_data)
         if not _check_entry(good, lacking):
             raise DestinationError("CatalogueConflict", f"{lacking.uri(path.entry)} is not what was written")
-        cleaning = Cleaning(path, good.entry)
-        cleaning.clean(lacking)
-        self.notes += cleaning.notes
 
     def _copy(
         self,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from holdfast.engines.transfer import MismatchError, TransferError
-from holdfast.protocol import CommitTask, Fate, Note
+from holdfast.protocol import CommitTask, Fate, Leftovers, Note
 from holdfast.runner.cleaning import Cleaning
 from holdfast.runner.destinations.destination import Destination, LockedError
 from holdfast.runner.erasure import erase_run
@@ -26,23 +26,23 @@ class Clearing:
     """What a commit clears away, and what it has to tell of it. Never fails the commit."""
 
     def __init__(self, task: CommitTask, meter: Meter) -> None:
-        self.fates: dict[str, str] = {}
+        self.fates = ""
         self.notes: list[Note] = []
         self._task = task
         self._meter = meter
+        self._silent: set[str] = set()
+        """Destinations that do not even answer; nothing more is tried there."""
 
     def carry_out(self, destinations: Sequence[Destination], until: float) -> None:
         """Clear away what was handed over, and begin nothing once `time.monotonic()` is `until`."""
         until = min(until, time.monotonic() + _MOST_SECONDS)
         by_name = {destination.name: destination for destination in destinations}
         for each in self._task.leftovers:
-            if each.destination in by_name:
-                self.fates[each.destination] = "".join(self._of(by_name[each.destination], each.runs, until))
+            self.fates += "".join(self._of(each, by_name.get(each.destination), until))
 
-    def _of(self, destination: Destination, runs: Iterable[str], until: float) -> Iterable[Fate]:
-        answers = True
-        for run in runs:
-            if not answers or time.monotonic() >= until:
+    def _of(self, left: Leftovers, destination: Destination | None, until: float) -> Iterable[Fate]:
+        for run in left.runs:
+            if destination is None or destination.name in self._silent or time.monotonic() >= until:
                 yield Fate.UNTOUCHED
                 continue
             self._meter.step(f"clearing away what run {run} left in {destination.name}")
@@ -50,20 +50,22 @@ class Clearing:
             try:
                 entry = destination.read(path.entry)
             except TransferError as error:
-                answers = False
+                self._silent.add(destination.name)
                 yield self._stays(run, Fate.FAILED, error)
                 continue
-            yield self._attempt(destination, path, entry)
+            yield self._attempt(destination, path, entry, held=left.held)
 
-    def _attempt(self, destination: Destination, path: RunPath, entry: bytes | None) -> Fate:
+    def _attempt(self, destination: Destination, path: RunPath, entry: bytes | None, *, held: bool) -> Fate:
         if path.run in _RESERVED or path.run == self._task.run:
             return Fate.REFUSED
         try:
-            if entry is None:
-                _clear(destination, path)
-                return Fate.DELETED
-            Cleaning(path, CatalogueEntry.parse(entry, destination.uri(path.entry))).remove(destination)
-            return Fate.REFUSED
+            if entry is not None:
+                Cleaning(path, CatalogueEntry.parse(entry, destination.uri(path.entry))).remove(destination)
+                return Fate.DELETED if held else Fate.REFUSED
+            if held:
+                raise destination.mismatch(path.entry, "it is not there")
+            _clear(destination, path)
+            return Fate.DELETED
         except LockedError as error:
             return self._stays(path.run, Fate.LOCKED, error)
         except MismatchError as error:

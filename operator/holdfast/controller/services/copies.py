@@ -1,7 +1,6 @@
 """Hand the commit of a run what earlier runs lack or left behind, and take in what became of it."""
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 
@@ -33,15 +32,11 @@ class Copies:
         if policy is None:
             return (), ()
         runs = await self._context.runs_of(run.metadata.namespace, policy.metadata.name)
-        by_destination: defaultdict[str, list[str]] = defaultdict(list)
-        count = 0
+        left: list[tuple[BackupRun, set[str]]] = []
         for each, destinations in decisions.leftovers(policy, run, runs):
-            if count < decisions.MAX_LEFTOVERS and await self._is_still(each):
-                count += 1
-                for name in destinations:
-                    by_destination[name].append(each.metadata.name)
-        left = tuple(Leftovers(destination=n, runs=tuple(found)) for n, found in by_destination.items())
-        return decisions.gaps(policy, run, runs), left
+            if len(left) < decisions.MAX_LEFTOVERS and await self._is_still(each):
+                left.append((each, destinations))
+        return decisions.gaps(policy, run, runs), decisions.handed(left)
 
     async def _is_still(self, run: BackupRun) -> bool:
         """Whether nothing can write what belongs to the run any more."""

@@ -77,10 +77,13 @@ class CommittedTarget(Model):
     destinations: tuple[str, ...]
 
 
+RunName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)]
+
+
 class HeldRun(Model):
     """A run that a destination holds, as the operator knows it."""
 
-    run: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)]
+    run: RunName
     recovery_point: AwareDatetime
     """To the second; tells it from another run of the same name."""
     verified: bool = False
@@ -94,6 +97,29 @@ class Expiry(Model):
     """Exactly these, in this order."""
     keep: tuple[HeldRun, ...]
     """The newest of those that stay: of all, of those with every target, of the verified."""
+
+
+class Gap(Model):
+    """An earlier run that destinations lack, and what its good copies are held against."""
+
+    run: RunName
+    scheduled_time: AwareDatetime | None = None
+    trigger: str
+    manifests: Annotated[dict[str, str], Field(min_length=1)]
+    """By target that succeeded: the SHA-256 of its manifest."""
+    failed_targets: tuple[str, ...] = ()
+    sources: tuple[str, ...]
+    """The destinations that hold it whole."""
+    lacking: tuple[str, ...]
+
+
+class Leftovers(Model):
+    """Ended runs of which a destination may have objects or uploads that nothing leads to."""
+
+    destination: str
+    runs: tuple[RunName, ...]
+    held: bool
+    """Whether it holds them, so that no more may go than that; else all goes that the catalogue has not."""
 
 
 class CommitTask(Model):
@@ -114,6 +140,10 @@ class CommitTask(Model):
     """What is deleted once the run is committed."""
     retention_seconds: float | None = None
     """No deletion is begun later than this after the Job's start, so that the run ends in time."""
+    leftovers: tuple[Leftovers, ...] = ()
+    """What is cleared away once the run is committed; like `gaps` within `retention_seconds`."""
+    gaps: tuple[Gap, ...] = ()
+    """What is healed once the run is committed."""
 
 
 class StoredRun(Model):
@@ -239,6 +269,21 @@ class Fate(StrEnum):
     """The destination broke or refused, and some of it may be gone."""
 
 
+class Cure(StrEnum):
+    """What became of a copy that a commit was to heal. One letter, as `Fate`."""
+
+    HEALED = "h"
+    """The destination holds the whole run, read back, and the catalogue there has it."""
+    DAMAGED = "d"
+    """No copy is what the run stored; none was spread."""
+    REFUSED = "r"
+    """The destination has something else in its place."""
+    UNTOUCHED = "u"
+    """Its turn did not come, or the time was over."""
+    FAILED = "f"
+    """A destination broke or refused."""
+
+
 class CommitResult(Model):
     """The run's bytes were read back and its catalogue entry written."""
 
@@ -255,6 +300,12 @@ class CommitResult(Model):
     aborted_uploads: int = 0
     retention: dict[str, str] = Field(default_factory=dict)
     """By destination: the Fate of each run of `CommitTask.retention`, in its order."""
+    leftovers: str = ""
+    """The Fate of the leftovers of each run of `CommitTask.leftovers`, in its order."""
+    untidy: tuple[str, ...] = ()
+    """Those where leftovers of the run itself could not be cleared away."""
+    healing: str = ""
+    """The Cure of each copy that `CommitTask.gaps` says is lacking, in its order."""
     notes: tuple[Note, ...] = ()
 
 

@@ -26,6 +26,7 @@ from holdfast.protocol import (
     BackupTask,
     CommitResult,
     CommitTask,
+    Cure,
     FailedResult,
     Fate,
     LookupResult,
@@ -75,11 +76,18 @@ class Runs:
 
 
 @dataclass(frozen=True)
+class Lingers:
+    """The container runs on after the pod is deleted, as on a node out of reach, until `until` is set."""
+
+    until: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True)
 class Evicted:
     """The node is drained: nobody's failure."""
 
 
-Behaviour = Ends | Waits | Runs | Unschedulable | Evicted
+Behaviour = Ends | Waits | Runs | Lingers | Unschedulable | Evicted
 
 
 def failed(exit_code: int, reason: str, message: str, refused: bool = False) -> Ends:
@@ -112,7 +120,13 @@ def result_for(task: AnyTask) -> str:
             recovery_point=SNAPSHOT,
             skew_seconds=0,
             size_bytes=2048 * len(task.targets),
-            destinations=tuple(destination.name for destination in task.destinations),
+            destinations=tuple(
+                each.name
+                for each in task.destinations
+                if all(each.name in target.destinations for target in task.targets)
+            ),
+            healing="".join(Cure.HEALED for gap in task.gaps for _ in gap.lacking),
+            leftovers="".join(Fate.DELETED * len(each.runs) for each in task.leftovers),
             retention={each.destination: Fate.DELETED * len(each.delete) for each in task.retention},
         )
     elif isinstance(task, LookupTask):
@@ -189,6 +203,9 @@ class Kubelet:
 
     def _look_at(self, pod: dict[str, Any]) -> None:
         metadata, uid = pod["metadata"], pod["metadata"]["uid"]
+        behaviour = self._taken.get(uid)
+        if isinstance(behaviour, Lingers) and not behaviour.until.is_set():
+            return
         if "deletionTimestamp" in metadata:
             if pod["status"].get("phase") not in ("Succeeded", "Failed"):
                 self._status(pod, "Failed", _terminated(137, "", "Error"))

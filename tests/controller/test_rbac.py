@@ -82,7 +82,9 @@ def _use_everything(namespace: Namespace, kubelet: Kubelet) -> None:
     namespace.wait_phase("RestoreRequest", "back", "Succeeded")
     kubelet.behave(namespace.name, "sessions", Waits("", "no such secret", event="FailedMount"))
     namespace.run("stuck")
-    wait_for("it to fail and to be deleted as history", lambda: not namespace.get("BackupRun", "stuck"))
+    namespace.wait_phase("BackupRun", "stuck", "Failed")
+    namespace.run("next")
+    wait_for("it to be cleared away and deleted as history", lambda: not namespace.get("BackupRun", "stuck"))
 
 
 def _target(namespace: Namespace, run: str) -> str | None:

@@ -1,11 +1,11 @@
 """Jobs with the tests' own engine, on a volume, on S3, or both."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.harness import Result, Runner, Running
+from tests.harness import Result, Runner, Running, S3Server, start_s3, stop
 from tests.runner.engine import configured
 
 SPEC = {"host": {"name": "test", "port": 1}}
@@ -48,3 +48,11 @@ class Jobs(Runner):
 def jobs(tmp_path: Path) -> Jobs:
     """Jobs on a temporary root, with the volume destination `nearby`."""
     return Jobs(tmp_path / "root")
+
+
+@pytest.fixture(scope="module")
+def versioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A versitygw whose buckets keep versions."""
+    server = start_s3(tmp_path_factory.mktemp("versioned") / "objects", versions=True)
+    yield server
+    stop(server.process)

@@ -225,6 +225,16 @@ def test_commit_decides(
     assert (status.phase, status.reason, status.copies) == (phase, reason, copies)
 
 
+def test_what_the_commit_did_not_find_is_named_no_more() -> None:
+    """The targets were stored in both, but the commit read them back from one of them only."""
+    seen = committed("one", two="its SHA-256 is another")
+    assert isinstance(seen.result, CommitResult)
+    seen = dataclasses.replace(seen, result=seen.result.model_copy(update={"untidy": ("one",)}))
+    status = lifecycle.commit(committing(good(), good("one")), seen, START, NOW).status
+    assert [[each.destination for each in t.artifacts] for t in status.targets] == [["one"], ["one"]]
+    assert status.leftovers == ("one",)
+
+
 def test_nothing_but_a_commit_makes_a_run_succeed() -> None:
     """No step before the commit's Result leads to Succeeded, whatever the targets say."""
     steps: list[Step[Any]] = [

@@ -13,6 +13,7 @@ from pyrage import x25519
 
 from holdfast.api.policy import MAX_PLANNED
 from holdfast.api.run import Failure, Source
+from holdfast.domain.copies import MAX_GAPS, MAX_LEFTOVERS
 from holdfast.protocol import (
     MAX_RESULT_BYTES,
     RESULT,
@@ -102,11 +103,15 @@ def test_the_fates_of_as_many_runs_as_there_may_be_are_never_cut() -> None:
         verified_bytes=2**50, recovery_point=NOW, skew_seconds=10**6, size_bytes=2**50,
         destinations=tuple(names), missing={"offsite": "x" * 9000},
         retention=dict.fromkeys(names, "dlruf" * (MAX_PLANNED // 5)),
+        leftovers="dlruf" * MAX_LEFTOVERS, healing="hdru" * MAX_GAPS, untidy=tuple(names),
         notes=tuple(Note(reason="RetentionWaits", message="x" * 900, warning=True) for _ in range(25)),
     )  # fmt: skip
     short = RESULT.validate_json(fit(result))
     assert isinstance(short, CommitResult)
     assert short.retention == result.retention
+    assert (short.leftovers, short.healing, short.untidy) == (
+        result.leftovers, result.healing, result.untidy,
+    )  # fmt: skip
 
 
 def lookup(*names: str, recipients: tuple[str, ...] = ()) -> LookupResult:

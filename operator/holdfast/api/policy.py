@@ -91,7 +91,7 @@ class Hooks(Model):
 
 
 class History(Model):
-    """How many BackupRun objects are kept beyond those whose data is kept."""
+    """How many BackupRun objects are kept beyond those whose data is kept or is still to be cleared away."""
 
     succeeded: Annotated[int, Field(ge=0, le=1000)] = 30
     """Runs that succeeded, wholly or partially."""

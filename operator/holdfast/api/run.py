@@ -215,7 +215,7 @@ class Verification(Lenient):
 
 
 class Expiring(Lenient):
-    """A copy that retention has deleted, is deleting, or would delete but for what the message says."""
+    """A copy that was deleted, is being deleted, or would be but for what the message says."""
 
     destination: DnsLabel
     """The name of the destination."""
@@ -261,7 +261,9 @@ class BackupRunStatus(Lenient):
     targets: Annotated[tuple[TargetStatus, ...], Field(max_length=20)] = ()
     """What became of each target."""
     expiring: Annotated[tuple[Expiring, ...], Field(max_length=5)] = ()
-    """Copies that the policy's retention has deleted, or has to."""
+    """Copies that retention has deleted or has to, and where a failed run's leftovers were cleared away."""
+    leftovers: Annotated[tuple[DnsLabel, ...], Field(max_length=5)] = ()
+    """Destinations that hold the run, and where what failed attempts left is still to be cleared away."""
     verification: Verification | None = None
     """The last proof of what this run has stored, or the one that is under way."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()

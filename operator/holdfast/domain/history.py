@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from holdfast.api.destination import Destination
 from holdfast.api.policy import History
 from holdfast.api.run import BackupRun, RunPhase
+from holdfast.domain.copies import uncleared
 from holdfast.domain.labels import IMPORTED
 
 _WITHOUT_DATA = {
@@ -16,20 +18,31 @@ _WITHOUT_DATA = {
 }
 """Runs that succeeded are not here: their data is kept, and so is the object that leads to it."""
 
+_MOST_WAITING = 50
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
-def beyond_history(runs: Iterable[BackupRun], history: History) -> list[BackupRun]:
-    """The oldest ended runs without data, beyond those that the history keeps."""
+def beyond_history(
+    runs: Iterable[BackupRun], history: History, destinations: Iterable[Destination] = ()
+) -> list[BackupRun]:
+    """The oldest ended runs without data, beyond those that the history keeps.
+
+    Runs that may have left something in `destinations` stay until a commit has cleared it away, but for the
+    oldest of very many: no other run knows where to look.
+    """
     by_limit: dict[str, list[BackupRun]] = {"failed": [], "succeeded": []}
     for run in runs:
         if run.status.phase in _WITHOUT_DATA:
             by_limit[_WITHOUT_DATA[run.status.phase]].append(run)
-    return [
+    places = tuple(destinations)
+    beyond = [
         run
         for limit, group in by_limit.items()
         for run in sorted(group, key=age, reverse=True)[getattr(history, limit) :]
     ]
+    waiting = [run for run in beyond if uncleared(run, places)]
+    stays = {run.metadata.name for run in sorted(waiting, key=age, reverse=True)[:_MOST_WAITING]}
+    return [run for run in beyond if run.metadata.name not in stays]
 
 
 def age(run: BackupRun) -> tuple[datetime, str]:

@@ -29,6 +29,7 @@ from holdfast.domain.workload import Observation, cannot_start
 from holdfast.protocol import BackupResult, CommitResult
 
 MAX_ARTIFACTS = 200
+COPY_MISSING = "CopyMissing"
 
 RunStep = Step[BackupRunStatus]
 
@@ -228,13 +229,15 @@ def _committed(run: BackupRun, result: CommitResult, now: datetime) -> RunStep:
     lost = [d.name for d in destinations if d.required and d.name not in result.destinations]
     if lost:
         message = f"the commit did not find the run in {', '.join(lost)}, which is required"
-        return end(run, run.status, RunPhase.FAILED, "CopyMissing", message, now)
+        return end(run, run.status, RunPhase.FAILED, COPY_MISSING, message, now)
     status = updated(
         run.status,
         recovery_point=result.recovery_point,
         skew_seconds=result.skew_seconds,
         size_bytes=result.size_bytes,
         copies=f"{len(result.destinations)}/{len(destinations)}",
+        targets=tuple(_found(target, result) for target in run.status.targets),
+        leftovers=result.untidy,
     )
     told = Notice(
         "Committed",
@@ -244,6 +247,12 @@ def _committed(run: BackupRun, result: CommitResult, now: datetime) -> RunStep:
     phase, reason, message = _outcome(status, destinations, result)
     step = end(run, status, phase, reason, message, now)
     return Step(step.status, (told, *step.notices))
+
+
+def _found(target: TargetStatus, result: CommitResult) -> TargetStatus:
+    """The target without the artifacts that were stored where the commit did not find the run."""
+    found = (each for each in target.artifacts if each.destination in result.destinations)
+    return updated(target, artifacts=tuple(found))
 
 
 def _outcome(
@@ -257,9 +266,13 @@ def _outcome(
         whys = "; ".join(
             f"{name}: {result.missing.get(name, 'a target is missing there')}" for name in missing
         )
-        return RunPhase.PARTIALLY_SUCCEEDED, "CopyMissing", f"not in every destination: {whys}"
-    size = human_bytes(result.size_bytes)
-    return RunPhase.SUCCEEDED, None, f"{len(status.targets)} targets, {size} in {status.copies} destinations"
+        return RunPhase.PARTIALLY_SUCCEEDED, COPY_MISSING, f"not in every destination: {whys}"
+    return RunPhase.SUCCEEDED, None, succeeded(status)
+
+
+def succeeded(status: BackupRunStatus) -> str:
+    """What a run says that lacks nothing."""
+    return f"{len(status.targets)} targets, {status.size} in {status.copies} destinations"
 
 
 def overdue(run: BackupRun, active_deadline: timedelta, now: datetime) -> RunStep | None:

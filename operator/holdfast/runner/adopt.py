@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from holdfast.engines.transfer import DestinationError, TaskError
-from holdfast.runner.destinations.destination import READ_BYTES, Destination
+from holdfast.runner.copying import copy
+from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.fanout import Copies, FanOut
-from holdfast.runner.manifest import Manifest, ManifestArtifact
+from holdfast.runner.manifest import Manifest
 from holdfast.runner.progress import Meter
 
 
@@ -58,21 +59,7 @@ def copy_to(found: Found, folder: str, copies: Copies, meter: Meter) -> None:
         key = folder + artifact.key
         lacking = [item for item in copies.live if item.name not in found.holders]
         if lacking:
-            _copy(artifact, holder, key, FanOut(copies, key, lacking), meter)
-
-
-def _copy(artifact: ManifestArtifact, holder: Destination, key: str, out: FanOut, meter: Meter) -> None:
-    try:
-        with holder.open(key) as stream:
-            while block := stream.read(READ_BYTES):
-                meter.add(stored=len(block))
-                out.write(block)
-        copied = out.finish()
-        if (copied.size, copied.sha256) != (artifact.size_bytes, artifact.sha256):
-            raise holder.mismatch(key, f"it has {copied.size} bytes with SHA-256 {copied.sha256}")
-    except BaseException:
-        out.abort()
-        raise
+            copy(artifact, holder, key, FanOut(copies, key, lacking), meter)
 
 
 def _check_run(manifest: Manifest, run_uid: str, destination: Destination, key: str) -> None:

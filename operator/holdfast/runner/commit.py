@@ -1,46 +1,45 @@
 """Commits a run: reads back what its targets stored, then writes the run's entry in the catalogue."""
 
-import hashlib
-import logging
-from dataclasses import dataclass
+import math
+import time
 
-import holdfast
-from holdfast.engines.transfer import DestinationError, MismatchError, TaskError, TransferError
-from holdfast.protocol import CommitResult, CommitTask, CommittedTarget, Note
+from holdfast.engines.transfer import DestinationError, TaskError
+from holdfast.protocol import CommitResult, CommitTask, CommittedTarget
+from holdfast.runner.cleaning import Cleaning
 from holdfast.runner.destinations.destination import Destination
+from holdfast.runner.entry import entry_of, read_manifest
 from holdfast.runner.fanout import Copies
-from holdfast.runner.manifest import (
-    MANIFEST,
-    CatalogueArtifact,
-    CatalogueEntry,
-    CatalogueTarget,
-    Manifest,
-    RunPath,
-)
+from holdfast.runner.healing import Healing
+from holdfast.runner.leftovers import Clearing
+from holdfast.runner.manifest import CatalogueEntry, Manifest, RunPath
 from holdfast.runner.progress import Meter
 from holdfast.runner.retention import Retention
-
-_LOG = logging.getLogger(__name__)
 
 
 def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
     """Verify every target in every destination, write the entry, clear away what failed attempts left.
 
-    Then delete the runs that retention has handed over; whatever comes of that, the run is committed.
+    Then do for earlier runs what the operator has handed over: delete what retention no longer keeps, clear
+    away what failed ones left, heal copies. Whatever comes of that, the run is committed.
     Raises MismatchError naming destination and object, and what the destinations raise.
     """
     if not task.targets:
         raise TaskError("NothingToCommit", f"run {task.run}: no target succeeded")
     retention = Retention(task)
+    connected, until = tuple(copies.live), _until(task)
     path = RunPath(task.namespace, task.policy, task.run)
     reading = _Reading(task, path, meter)
     copies.each(reading.verify)
-    entry = _entry(task, [reading.manifests[target.name] for target in task.targets])
+    entry = entry_of(task, [reading.manifests[target.name] for target in task.targets])
     copies.each(lambda destination: _write(entry, path.entry, destination))
-    cleaning = _Cleaning(path)
+    cleaning = Cleaning(path, entry)
     for destination in copies.live:
         cleaning.clean(destination)
     retention.carry_out(entry, copies.live, meter)
+    # Also where this run is not: that a target missed a destination does not mean that it is down now.
+    clearing, healing = Clearing(task, meter), Healing(task, meter)
+    clearing.carry_out(connected, until)
+    healing.carry_out(connected, until)
     return CommitResult(
         verified_bytes=sum(reading.verified[destination.name] for destination in copies.live),
         recovery_point=entry.recovery_point,
@@ -50,8 +49,16 @@ def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
         missing=copies.missing,
         aborted_uploads=cleaning.aborted,
         retention=retention.fates,
-        notes=(*cleaning.notes, *retention.notes),
+        leftovers=clearing.fates,
+        untidy=tuple(cleaning.failed),
+        healing=healing.cures,
+        notes=(*cleaning.notes, *retention.notes, *clearing.notes, *healing.notes),
     )
+
+
+def _until(task: CommitTask) -> float:
+    """By `time.monotonic()`: when what is done for earlier runs has to end."""
+    return math.inf if task.retention_seconds is None else time.monotonic() + task.retention_seconds
 
 
 class _Reading:
@@ -77,57 +84,12 @@ class _Reading:
 
     def _verify_target(self, destination: Destination, target: CommittedTarget) -> None:
         key = self._path.manifest(target.name)
-        data = destination.read(key)
-        if data is None:
-            raise destination.mismatch(key, "it is not there")
-        found = hashlib.sha256(data).hexdigest()
-        if found != target.manifest_sha256:
-            raise destination.mismatch(key, f"its SHA-256 is {found}, not {target.manifest_sha256}")
-        manifest = Manifest.parse(data, destination.uri(key))
+        manifest, _ = read_manifest(destination, key, target.manifest_sha256)
         for artifact in manifest.artifacts:
             destination.verify(self._path.target(target.name) + artifact.key, artifact.stored)
             self._meter.add(stored=artifact.size_bytes)
             self.verified[destination.name] += artifact.size_bytes
         self.manifests[target.name] = manifest
-
-
-def _entry(task: CommitTask, manifests: list[Manifest]) -> CatalogueEntry:
-    sha256 = {target.name: target.manifest_sha256 for target in task.targets}
-    snapshots = [manifest.snapshot_time for manifest in manifests]
-    return CatalogueEntry(
-        tool_version=holdfast.__version__,
-        namespace=task.namespace,
-        policy=task.policy,
-        run=task.run,
-        run_uid=task.run_uid,
-        trigger=task.trigger,
-        scheduled_time=task.scheduled_time,
-        started_time=min(manifest.started_time for manifest in manifests),
-        completed_time=max(manifest.completed_time for manifest in manifests),
-        recovery_point=min(snapshots),
-        skew_seconds=int((max(snapshots) - min(snapshots)).total_seconds()),
-        size_bytes=sum(manifest.size_bytes for manifest in manifests),
-        targets=tuple(_entry_target(manifest, sha256[manifest.target]) for manifest in manifests),
-        failed_targets=task.failed_targets,
-    )
-
-
-def _entry_target(manifest: Manifest, manifest_sha256: str) -> CatalogueTarget:
-    return CatalogueTarget(
-        name=manifest.target,
-        engine=manifest.engine,
-        spec=manifest.spec,
-        snapshot_time=manifest.snapshot_time,
-        source=manifest.source,
-        contents=manifest.contents,
-        size_bytes=manifest.size_bytes,
-        encrypted=manifest.encrypted,
-        manifest_sha256=manifest_sha256,
-        artifacts=tuple(
-            CatalogueArtifact(name=item.key, size_bytes=item.size_bytes, sha256=item.sha256)
-            for item in manifest.artifacts
-        ),
-    )
 
 
 def _write(entry: CatalogueEntry, key: str, destination: Destination) -> None:
@@ -146,47 +108,3 @@ def _write(entry: CatalogueEntry, key: str, destination: Destination) -> None:
         )
     if not there.same_backup(entry):
         raise destination.mismatch(key, "an earlier commit of this run wrote other targets or checksums")
-
-
-@dataclass
-class _Cleaning:
-    """Removes what failed attempts of this run left; that it cannot does not fail the run."""
-
-    path: RunPath
-
-    def __post_init__(self) -> None:
-        self.aborted = 0
-        self.notes: list[Note] = []
-
-    def clean(self, destination: Destination) -> None:
-        """Remove what no manifest of the run names, in one destination."""
-        try:
-            self._clean(destination)
-        except TransferError as error:
-            _LOG.warning("leftovers stay: %s", error.message)
-            self.notes.append(Note(reason="CleanupFailed", message=error.message, warning=True))
-
-    def _clean(self, destination: Destination) -> None:
-        self.aborted += destination.abort_uploads(self.path.folder)
-        by_target: dict[str, set[str]] = {}
-        for key in destination.list(self.path.folder):
-            target = key.removeprefix(self.path.folder).split("/", 1)[0]
-            by_target.setdefault(target, set()).add(key)
-        leftovers = list(destination.list(f"{self.path.catalogue}.{self.path.run}.json."))
-        for target, keys in by_target.items():
-            leftovers += sorted(keys - self._named(destination, target))
-        for key in leftovers:
-            _LOG.info("removing %s, which no manifest names", destination.uri(key))
-            destination.delete(key)
-
-    def _named(self, destination: Destination, target: str) -> set[str]:
-        """What a target's manifest names, whoever wrote it: the data of another run is not ours to delete."""
-        key = self.path.target(target) + MANIFEST
-        data = destination.read(key)
-        if data is None:
-            return set()
-        try:
-            manifest = Manifest.parse(data, destination.uri(key))
-        except MismatchError as error:
-            raise DestinationError(error.reason, error.message) from error
-        return {key} | {self.path.target(target) + artifact.key for artifact in manifest.artifacts}

@@ -75,6 +75,11 @@ class FanOut:
         for part in self._cutter.add(data):
             self._put(part)
 
+    @property
+    def written(self) -> tuple[int, str]:
+        """Bytes taken so far, and their SHA-256."""
+        return self._cutter.added
+
     def finish(self) -> Stored:
         """Complete the object everywhere. Raises DestinationError when a required destination failed."""
         self._put(self._cutter.finish())

@@ -57,6 +57,11 @@ class RunPath:
         """The key of the run's entry in the catalogue."""
         return f"{self.catalogue}{self.run}.json"
 
+    @property
+    def unfinished_entries(self) -> str:
+        """What the temporary files of writers of the entry that were killed begin with, on a volume."""
+        return f"{self.catalogue}.{self.run}.json."
+
     def target(self, target: str) -> str:
         """A target's folder, with a slash at its end."""
         return f"{self.folder}{target}/"

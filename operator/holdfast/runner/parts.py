@@ -58,6 +58,11 @@ class PartCutter:
         self._whole = hashlib.sha256()
         self._digests: list[bytes] = []
 
+    @property
+    def added(self) -> tuple[int, str]:
+        """Bytes taken so far, and their SHA-256."""
+        return self._size, self._whole.hexdigest()
+
     def add(self, data: bytes) -> list[Part]:
         """Take `data`; the parts that became complete."""
         self._whole.update(data)

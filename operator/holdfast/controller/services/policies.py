@@ -90,7 +90,7 @@ class Policies:
             _log.info("run %s/%s was there", metadata.namespace, run.metadata.name)
 
     async def _prune(self, policy: BackupPolicy, runs: list[BackupRun]) -> None:
-        for run in beyond_history(runs, policy.spec.history):
+        for run in beyond_history(runs, policy.spec.history, policy.spec.destinations):
             try:
                 await self._context.cluster.delete(run)
             except NotFoundError:

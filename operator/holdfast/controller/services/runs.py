@@ -10,6 +10,7 @@ from holdfast.controller.jobs import JobSettings, backup_job, commit_job
 from holdfast.controller.queue import Key
 from holdfast.controller.services.admissions import Admissions
 from holdfast.controller.services.context import Context
+from holdfast.controller.services.copies import Copies
 from holdfast.controller.services.retention import Retention
 from holdfast.controller.services.verification import Verifications
 from holdfast.controller.services.workloads import POLL_SECONDS, Workload, Workloads
@@ -29,6 +30,7 @@ class Runs:
         self._context = context
         self._workloads = Workloads(context)
         self._retention = Retention(context)
+        self._copies = Copies(context, self._workloads)
         self._admissions = Admissions(context)
         self._verifications = Verifications(context, self._workloads)
 
@@ -119,11 +121,14 @@ class Runs:
             settings = _settings(workload) or JobSettings()
             policy = await self._policy(run.metadata.namespace or "", run.spec.policy_ref.name)
             expiries = await self._retention.hand_over(run, policy)
+            gaps, leftovers = await self._copies.hand_over(run, policy)
             task = _commit_task(run, expiries, self._earliest(None, run, deadline))
+            task = task.model_copy(update={"gaps": gaps, "leftovers": leftovers})
             manifest = commit_job(run, task, settings, self._context.config)
             failure = await self._workloads.ensure(run, manifest)
         else:
             await self._retention.take_in(run, seen)
+            await self._copies.take_in(run, seen)
         now = self._context.now()
         if failure is not None:
             step = lifecycle.commit_failed(run, failure, now)

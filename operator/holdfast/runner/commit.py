@@ -2,12 +2,13 @@
 
 import hashlib
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import holdfast
 from holdfast.engines.transfer import DestinationError, MismatchError, TaskError, TransferError
 from holdfast.protocol import CommitResult, CommitTask, CommittedTarget, Note
-from holdfast.runner.destinations.destination import Destination
+from holdfast.runner.destinations.destination import Destination, LockedError, Version
 from holdfast.runner.fanout import Copies
 from holdfast.runner.manifest import (
     MANIFEST,
@@ -33,6 +34,7 @@ def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
         raise TaskError("NothingToCommit", f"run {task.run}: no target succeeded")
     retention = Retention(task)
     path = RunPath(task.namespace, task.policy, task.run)
+    everyone = tuple(copies.live)
     reading = _Reading(task, path, meter)
     copies.each(reading.verify)
     entry = _entry(task, [reading.manifests[target.name] for target in task.targets])
@@ -40,7 +42,7 @@ def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
     cleaning = _Cleaning(path)
     for destination in copies.live:
         cleaning.clean(destination)
-    retention.carry_out(entry, copies.live, meter)
+    retention.carry_out(entry, copies.live, _without_run(task, everyone), meter)
     return CommitResult(
         verified_bytes=sum(reading.verified[destination.name] for destination in copies.live),
         recovery_point=entry.recovery_point,
@@ -52,6 +54,11 @@ def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
         retention=retention.fates,
         notes=(*cleaning.notes, *retention.notes),
     )
+
+
+def _without_run(task: CommitTask, destinations: Iterable[Destination]) -> list[Destination]:
+    """Those that the run was not written to: what is due goes there too, or a full one stays full."""
+    return [each for each in destinations if any(each.name not in t.destinations for t in task.targets)]
 
 
 class _Reading:
@@ -84,8 +91,11 @@ class _Reading:
         if found != target.manifest_sha256:
             raise destination.mismatch(key, f"its SHA-256 is {found}, not {target.manifest_sha256}")
         manifest = Manifest.parse(data, destination.uri(key))
+        until = manifest.retain_until.get(destination.name)
+        destination.verify_lock(key, until)
         for artifact in manifest.artifacts:
             destination.verify(self._path.target(target.name) + artifact.key, artifact.stored)
+            destination.verify_lock(self._path.target(target.name) + artifact.key, until)
             self._meter.add(stored=artifact.size_bytes)
             self.verified[destination.name] += artifact.size_bytes
         self.manifests[target.name] = manifest
@@ -122,6 +132,7 @@ def _entry_target(manifest: Manifest, manifest_sha256: str) -> CatalogueTarget:
         contents=manifest.contents,
         size_bytes=manifest.size_bytes,
         encrypted=manifest.encrypted,
+        retain_until=manifest.retain_until,
         manifest_sha256=manifest_sha256,
         artifacts=tuple(
             CatalogueArtifact(name=item.key, size_bytes=item.size_bytes, sha256=item.sha256)
@@ -132,8 +143,14 @@ def _entry_target(manifest: Manifest, manifest_sha256: str) -> CatalogueTarget:
 
 def _write(entry: CatalogueEntry, key: str, destination: Destination) -> None:
     """Write the entry; one that an earlier attempt of this commit wrote is as good."""
-    if destination.create(key, entry.encode()):
-        return
+    if not destination.create(key, entry.encode()):
+        _check_same(entry, key, destination)
+    # As long as the data: retention takes the entry out first.
+    locks = [found for target in entry.targets if (found := target.retain_until.get(destination.name))]
+    destination.verify_lock(key, max(locks, default=None))
+
+
+def _check_same(entry: CatalogueEntry, key: str, destination: Destination) -> None:
     data = destination.read(key)
     if data is None:
         raise DestinationError("CatalogueConflict", f"{destination.uri(key)} vanished while it was read")
@@ -168,16 +185,33 @@ class _Cleaning:
 
     def _clean(self, destination: Destination) -> None:
         self.aborted += destination.abort_uploads(self.path.folder)
-        by_target: dict[str, set[str]] = {}
-        for key in destination.list(self.path.folder):
-            target = key.removeprefix(self.path.folder).split("/", 1)[0]
-            by_target.setdefault(target, set()).add(key)
-        leftovers = list(destination.list(f"{self.path.catalogue}.{self.path.run}.json."))
-        for target, keys in by_target.items():
-            leftovers += sorted(keys - self._named(destination, target))
-        for key in leftovers:
-            _LOG.info("removing %s, which no manifest names", destination.uri(key))
-            destination.delete(key)
+        by_target: dict[str, list[Version]] = {}
+        for version in destination.versions(self.path.folder):
+            target = version.key.removeprefix(self.path.folder).split("/", 1)[0]
+            by_target.setdefault(target, []).append(version)
+        leftovers = list(destination.versions(f"{self.path.catalogue}.{self.path.run}.json."))
+        for target, versions in by_target.items():
+            named = self._named(destination, target)
+            leftovers += [version for version in versions if version.key not in named]
+        self._remove(destination, leftovers)
+
+    def _remove(self, destination: Destination, leftovers: list[Version]) -> None:
+        """Delete markers go last, and stay where they hide what is locked."""
+        locked: dict[str, str] = {}
+        for version in sorted(leftovers, key=lambda version: (version.marker, version.key)):
+            if version.marker and version.key in locked:
+                continue
+            _LOG.info("removing %s, which no manifest names", destination.uri(version.key))
+            try:
+                destination.erase(version)
+            except LockedError as error:
+                locked[version.key] = error.message
+        if locked:
+            message = (
+                f"destination {destination.name}: {len(locked)} objects of failed attempts are locked; "
+                f"they go with the run: {next(iter(locked.values()))}"
+            )
+            self.notes.append(Note(reason="LeftoversLocked", message=message))
 
     def _named(self, destination: Destination, target: str) -> set[str]:
         """What a target's manifest names, whoever wrote it: the data of another run is not ours to delete."""

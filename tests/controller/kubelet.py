@@ -34,6 +34,8 @@ from holdfast.protocol import (
 )
 
 SNAPSHOT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+LOCKED = datetime(2036, 1, 2, 3, 4, 5, tzinfo=UTC)
+"""Until when what is stored is locked, where a destination asks for it."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def result_for(task: AnyTask) -> str:
             encrypted=bool(task.recipients),
             manifest_sha256=sha,
             destinations=tuple(destination.name for destination in task.destinations),
+            retain_until={each.name: LOCKED for each in task.destinations if each.s3 and each.s3.object_lock},
             notes=(Note(reason="ReadFromReplica", message="read from redis-1"),),
         )
     elif isinstance(task, CommitTask):
@@ -107,7 +110,11 @@ def result_for(task: AnyTask) -> str:
             recovery_point=SNAPSHOT,
             skew_seconds=0,
             size_bytes=2048 * len(task.targets),
-            destinations=tuple(destination.name for destination in task.destinations),
+            destinations=tuple(
+                each.name
+                for each in task.destinations
+                if all(each.name in target.destinations for target in task.targets)
+            ),
             retention={each.destination: Fate.DELETED * len(each.delete) for each in task.retention},
         )
     elif isinstance(task, LookupTask):

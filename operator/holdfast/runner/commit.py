@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import holdfast
 from holdfast.engines.transfer import DestinationError, MismatchError, TaskError, TransferError
 from holdfast.protocol import CommitResult, CommitTask, CommittedTarget, Note
-from holdfast.runner.destinations.destination import Destination, LockedError, Version
+from holdfast.runner.destinations.destination import Destination, LockedError
 from holdfast.runner.fanout import Copies
 from holdfast.runner.manifest import (
     MANIFEST,
@@ -185,31 +185,18 @@ class _Cleaning:
 
     def _clean(self, destination: Destination) -> None:
         self.aborted += destination.abort_uploads(self.path.folder)
-        by_target: dict[str, list[Version]] = {}
-        for version in destination.versions(self.path.folder):
-            target = version.key.removeprefix(self.path.folder).split("/", 1)[0]
-            by_target.setdefault(target, []).append(version)
-        leftovers = list(destination.versions(f"{self.path.catalogue}.{self.path.run}.json."))
-        for target, versions in by_target.items():
-            named = self._named(destination, target)
-            leftovers += [version for version in versions if version.key not in named]
-        self._remove(destination, leftovers)
-
-    def _remove(self, destination: Destination, leftovers: list[Version]) -> None:
-        """Delete markers go last, and stay where they hide what is locked."""
-        locked: dict[str, str] = {}
-        for version in sorted(leftovers, key=lambda version: (version.marker, version.key)):
-            if version.marker and version.key in locked:
-                continue
-            _LOG.info("removing %s, which no manifest names", destination.uri(version.key))
-            try:
-                destination.erase(version)
-            except LockedError as error:
-                locked[version.key] = error.message
+        by_target: dict[str, set[str]] = {}
+        for key in destination.list(self.path.folder):
+            target = key.removeprefix(self.path.folder).split("/", 1)[0]
+            by_target.setdefault(target, set()).add(key)
+        leftovers = list(destination.list(f"{self.path.catalogue}.{self.path.run}.json."))
+        for target, keys in by_target.items():
+            leftovers += sorted(keys - self._named(destination, target))
+        locked = [why for key in leftovers if (why := _remove(key, destination)) is not None]
         if locked:
             message = (
-                f"destination {destination.name}: {len(locked)} objects of failed attempts are locked; "
-                f"they go with the run: {next(iter(locked.values()))}"
+                f"destination {destination.name}: {len(locked)} objects of failed attempts are locked and go "
+                f"with their run: {locked[0]}"
             )
             self.notes.append(Note(reason="LeftoversLocked", message=message))
 
@@ -224,3 +211,15 @@ class _Cleaning:
         except MismatchError as error:
             raise DestinationError(error.reason, error.message) from error
         return {key} | {self.path.target(target) + artifact.key for artifact in manifest.artifacts}
+
+
+def _remove(key: str, destination: Destination) -> str | None:
+    """Delete every version of what no manifest names; why it stays as it is when it is locked."""
+    _LOG.info("removing %s, which no manifest names", destination.uri(key))
+    versions = [version for version in destination.versions(key) if version.key == key]
+    try:
+        for version in sorted(versions, key=lambda version: version.marker):
+            destination.erase(version)
+    except LockedError as error:
+        return error.message
+    return None

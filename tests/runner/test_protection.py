@@ -194,35 +194,37 @@ def test_what_a_failed_attempt_left_unlocked_goes_with_all_its_versions(
     assert not any(place.versions().values())
 
 
-def due(jobs: Jobs, task: Any, run: str, destination: str = "s3") -> Any:
-    """The commit with a run to delete."""
-    held = HeldRun(run=run, recovery_point=datetime(2026, 11, 23, 2, 0, 5, tzinfo=UTC))
-    return task.model_copy(update={"retention": (Expiry(destination=destination, delete=(held,), keep=()),)})
+def point(run: str) -> datetime:
+    """The recovery point of run `r0`, `r1` …"""
+    return datetime(2026, 11, 1, 2, 0, 5, tzinfo=UTC) + int(run[1:]) * DAY
 
 
-def commit_deleting(
-    jobs: Jobs, run: str, victim: str, destination: str = "s3", **artifact: Any
-) -> CommitResult:
-    """Make another run, newer than the victim, whose commit is handed the victim."""
+def store(jobs: Jobs, run: str, **artifact: Any) -> BackupResult:
+    """Back a run up."""
     jobs.run, jobs.run_uid = run, f"uid-{run}"
-    snapshot = f"2026-11-{23 + int(run[1:]):02}T02:00:05+00:00"
-    result = stored(jobs.back_up({"name": "data", "bytes": 10} | artifact, snapshot=snapshot))
-    task = due(jobs, jobs.commit_task({"target": ("redis", result)}), victim, destination)
-    return committed(jobs.finish(task))
+    return stored(jobs.back_up({"name": "data", "bytes": 10} | artifact, snapshot=point(run).isoformat()))
+
+
+def commit_deleting(jobs: Jobs, run: str, victim: str, place: str = "s3", **artifact: Any) -> CommitResult:
+    """Make another run, whose commit is handed the victim."""
+    result = store(jobs, run, **artifact)
+    held = HeldRun(run=victim, recovery_point=point(victim))
+    task = jobs.commit_task({"target": ("redis", result)})
+    due = (Expiry(destination=place, delete=(held,), keep=()),)
+    return committed(jobs.finish(task.model_copy(update={"retention": due})))
 
 
 def test_retention_waits_for_the_lock_and_then_deletes(jobs: Jobs, versioned: S3Server) -> None:
     place = dataclasses.replace(versioned.new_bucket(lock=True), settings=FREE_TO_LIFT)
     jobs.places = {"s3": place}
-    jobs.run, jobs.run_uid = "r0", "uid-r0"
-    committed(jobs.commit(stored(jobs.back_up({"name": "data", "bytes": 10}))))
+    committed(jobs.commit(store(jobs, "r0")))
     before = place.versions()
     outcome = commit_deleting(jobs, "r1", "r0")
     assert outcome.retention == {"s3": "l"}
     assert "it is locked until 20" in outcome.notes[0].message
     assert before.items() <= place.versions().items()
     client = versioned.client()
-    soon = datetime.now(UTC) + timedelta(seconds=2)
+    soon = datetime.now(UTC) + timedelta(seconds=6)
     for key, version in before:
         client.put_object_retention(
             Bucket=place.bucket, Key=key, VersionId=version, BypassGovernanceRetention=True,
@@ -386,16 +388,14 @@ def test_retention_frees_a_full_destination_that_the_run_is_not_in(
     """Else an optional one that is full would stay full: no run gets there, and none deletes there."""
     jobs.places = {"s3": bucket, "small": VolumePlace(small)}
     jobs.optional = ("small",)
-    for number in (0, 1):
-        jobs.run, jobs.run_uid = f"r{number}", f"uid-r{number}"
-        snapshot = f"2026-11-{23 + number}T02:00:05+00:00"
-        result = stored(jobs.back_up({"name": "data", "bytes": 5_000_000}, snapshot=snapshot))
-        assert committed(jobs.commit(result)).destinations == ("s3", "small")
+    for run in ("r0", "r1"):
+        assert committed(jobs.commit(store(jobs, run, bytes=5_000_000))).destinations == ("s3", "small")
     outcome = commit_deleting(jobs, "r2", "r0", "small", bytes=BIG)
     assert outcome.destinations == ("s3",)
     assert outcome.retention == {"small": "d"}
-    folder = small / f"default/{POLICY}"
-    assert sorted(path.name for path in folder.iterdir()) == ["catalogue", "r1", "r2"]
-    assert sorted(path.name for path in (folder / "catalogue").iterdir()) == ["r1.json"]
-    # The last that is there stays, though the run that was committed is newer.
-    assert commit_deleting(jobs, "r3", "r1", "small", bytes=BIG).retention == {"small": "r"}
+    files = [path for path in small.rglob("*") if path.is_file()]
+    assert sorted(path.name for path in files) == ["data.zst", "manifest.json", "r1.json"]
+    # The last that is there stays, though the run that is committed is newer.
+    last = commit_deleting(jobs, "r3", "r1", "small", bytes=BIG)
+    assert last.retention == {"small": "r"}
+    assert "r1 is the newest run that the catalogue has there" in last.notes[0].message

@@ -17,11 +17,12 @@ _BLOCK = 64 << 10
 
 @dataclass(frozen=True)
 class Request:
-    """The first line of a request."""
+    """The first line of a request, and its headers by their names in small letters."""
 
     method: str
     path: str
     query: dict[str, list[str]]
+    headers: dict[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def part(self) -> int | None:
@@ -51,6 +52,8 @@ class Fault:
     """Close the connection after so many bytes of the answer's body; the server has done its part."""
     bytes_per_second: int | None = None
     """Pass the request's body on so slowly."""
+    rewrite_answer: Callable[[bytes], bytes] | None = None
+    """Pass the answer's first line and headers on as this makes them."""
     seen: int = 0
 
 
@@ -108,7 +111,8 @@ class _Handler(socketserver.BaseRequestHandler):
     def _pass_on(self, server: _Server, client: socket.socket, head: bytes, body: bytes) -> None:
         method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
         parts = urlsplit(target)
-        request = Request(method, parts.path, parse_qs(parts.query, keep_blank_values=True))
+        query = parse_qs(parts.query, keep_blank_values=True)
+        request = Request(method, parts.path, query, _headers(head))
         fault = server.proxy.fault_of(request) or Fault(lambda _: True)
         if fault.status is not None:
             _refuse(client, fault, method)
@@ -141,6 +145,11 @@ def _read_head(client: socket.socket) -> tuple[bytes, bytes]:
     return head + b"\r\n\r\n", body
 
 
+def _headers(head: bytes) -> dict[str, str]:
+    lines = (line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:] if line)
+    return {name.lower(): value.strip() for name, _, value in lines}
+
+
 def _length(head: bytes) -> int:
     found = re.search(rb"(?im)^content-length: *(\d+)", head)
     return int(found[1]) if found else 0
@@ -166,7 +175,7 @@ def _refuse(client: socket.socket, fault: Fault, method: str) -> None:
 
 def _answer(upstream: socket.socket, client: socket.socket, fault: Fault) -> None:
     head, body = _read_head(upstream)
-    client.sendall(head)
+    client.sendall(fault.rewrite_answer(head) if fault.rewrite_answer else head)
     left = fault.cut_answer_after
     while body:
         if left is not None:

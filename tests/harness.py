@@ -173,12 +173,14 @@ class S3Place:
     endpoint: str | None = None
     trusted: bool = True
     """Whether the destination names the CA of a server that speaks TLS."""
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """More of the destination's s3 section, such as storageClass."""
 
     def destination(self, name: str, *, required: bool = True, prefix: str | None = None) -> Destination:
         """The bucket as a destination."""
         ca_secret = {"name": "s3-ca"} if self.server.ca and self.trusted else None
         s3 = S3(bucket=self.bucket, endpoint=self.endpoint or self.server.endpoint, prefix=prefix,
-                credentials_secret={"name": "s3"}, ca_secret=ca_secret)  # fmt: skip
+                credentials_secret={"name": "s3"}, ca_secret=ca_secret, **self.settings)  # fmt: skip
         return Destination(name=name, required=required, s3=s3)
 
     def mount(self, folder: Path) -> None:

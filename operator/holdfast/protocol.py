@@ -249,6 +249,8 @@ class BackupResult(Model):
     manifest_sha256: str
     destinations: tuple[str, ...]
     """Those that hold the backup and its manifest."""
+    retain_until: dict[str, AwareDatetime] = Field(default_factory=dict)
+    """By destination that locks objects: until when these are locked, as the bucket says too."""
     missing: dict[str, str] = Field(default_factory=dict)
     """Optional destinations that failed, and why."""
     notes: tuple[Note, ...] = ()

@@ -113,6 +113,7 @@ CASES = [
     *at("destinations/main/s3/storageClass", [ABSENT, "STANDARD_IA"], ["standard"]),
     *at("destinations/main/s3/objectLock/mode", ["Governance", "Compliance"], ["GOVERNANCE"], "Unsupported"),
     *at("destinations/main/s3/objectLock/retain", ["30d"], ["30", "30 days"], DURATION),
+    *at("destinations/main/s3/objectLock/retain", ["1s", "0d1h"], ["0s", "0d0h"], "longer than zero"),
     *at("destinations/main/quota/size", ["500Gi", "1.5T", 1000], ["500GB", "-1Gi", "Gi"]),
     *at("destinations/main/quota/warnAtPercent", [1, 100, ABSENT], [0, 101], "should be"),
     *at("destinations/main/required", [ABSENT, False], ["no"], "must be of type boolean"),

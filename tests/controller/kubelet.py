@@ -41,6 +41,9 @@ from holdfast.protocol import (
     VerifyTask,
 )
 
+LOCKED = datetime(2036, 1, 2, 3, 4, 5, tzinfo=UTC)
+"""Until when what is stored is locked, where a destination asks for it."""
+
 
 @dataclass(frozen=True)
 class Ends:
@@ -112,6 +115,7 @@ def result_for(task: AnyTask) -> str:
             encrypted=bool(task.recipients),
             manifest_sha256=sha,
             destinations=tuple(destination.name for destination in task.destinations),
+            retain_until={each.name: LOCKED for each in task.destinations if each.s3 and each.s3.object_lock},
             notes=(Note(reason="ReadFromReplica", message="read from redis-1"),),
         )
     elif isinstance(task, CommitTask):

@@ -22,6 +22,7 @@ from holdfast.domain.retention import (
     held,
     marked,
     next_plan,
+    stored_bytes,
     taken_in,
 )
 from holdfast.protocol import Expiry, Fate
@@ -254,6 +255,7 @@ def test_the_plan_names_what_goes_and_why_the_rest_stays() -> None:
                 "destination": "a",
                 "dryRun": False,
                 "delete": [{"run": "r01", "since": "2026-11-23T02:00:00Z"}],
+                "deleteBytes": 1,
                 "keep": [
                     {"run": "r03", "reasons": ["keepLast", "newest"]},
                     {"run": "r02", "reasons": ["keepLast"]},
@@ -266,6 +268,7 @@ def test_the_plan_names_what_goes_and_why_the_rest_stays() -> None:
                     {"run": "r01", "since": "2026-11-23T02:00:00Z"},
                     {"run": "r02", "since": "2026-11-23T02:00:00Z"},
                 ],
+                "deleteBytes": 2,
                 "keep": [{"run": "r03", "reasons": ["keepLast", "newest"]}],
             },
         ],
@@ -274,6 +277,32 @@ def test_the_plan_names_what_goes_and_why_the_rest_stays() -> None:
         "destination a: 1 run goes when the next run is committed: r01",
         "destination b: 2 runs would go, but for dryRun: r01, r02",
     ]
+
+
+def test_bytes_that_the_next_commit_frees_are_those_that_nothing_holds() -> None:
+    runs = [run(d, sizeBytes=10 * d) for d in (1, 2, 3, 4)]
+    plan, _ = next_plan(policy(retention={"keepLast": 1}), runs, NOW)
+    assert plan is not None
+    assert [each.delete_bytes for each in plan.destinations] == [60, 60]
+    locked = taken_in(runs[2], {"a": Fate.LOCKED, "b": Fate.UNTOUCHED}).status
+    refused = taken_in(runs[1], {"a": Fate.REFUSED}).status
+    tried = [
+        each.model_copy(update={"status": status}) for each, status in ((runs[1], refused), (runs[2], locked))
+    ]
+    later = [runs[0], *tried, runs[3]]
+    plan, _ = next_plan(policy(plan, retention={"keepLast": 1}), later, NOW)
+    assert plan is not None
+    assert [each.delete_bytes for each in plan.destinations] == [10, 60]
+
+
+def test_stored_bytes_count_what_the_list_of_artifacts_leaves_out() -> None:
+    assert stored_bytes(run(1)) == {"a": 1, "b": 1}
+    assert stored_bytes(run(1, sizeBytes=900)) == {"a": 900, "b": 900}
+    assert stored_bytes(run(1, phase="Failed")) == {}
+    two = [{"name": n, "engine": "redis", "phase": "Succeeded", "artifacts": [
+        {"destination": d, "uri": "s3://x", "sizeBytes": 1, "sha256": SHA} for d in places]}
+        for n, places in (("t", "ab"), ("u", "a"))]  # fmt: skip
+    assert stored_bytes(run(1, sizeBytes=900, targets=two)) == {"a": 900, "b": 1}
 
 
 def test_a_plan_that_did_not_change_is_told_once_and_keeps_its_moments() -> None:

@@ -11,6 +11,7 @@ from holdfast.domain.support import policy_not_supported_yet, restore_not_suppor
 SERVICE = {"service": {"name": "server", "port": 1}}
 POSTGRES = SERVICE | {"credentialsSecret": {"name": "pg"}}
 S3 = {"bucket": "backups"}
+LOCK = {"mode": "Compliance", "retain": "1d"}
 SELECTOR = {"matchLabels": {"app": "chatbot"}}
 RECIPIENT = "age1" + "q" * 58
 
@@ -44,7 +45,11 @@ def test_everything_that_is_built_is_supported() -> None:
             {"name": "cache", "redis": SERVICE | {"preferReplica": False}},
         ],
         destinations=[
-            {"name": "primary", "s3": S3 | {"prefix": "a/b", "storageClass": "GLACIER"}},
+            {
+                "name": "primary",
+                "s3": S3 | {"prefix": "a/b", "storageClass": "GLACIER", "objectLock": LOCK},
+                "quota": {"size": "1Gi"},
+            },
             {
                 "name": "nearby",
                 "required": False,
@@ -80,18 +85,6 @@ def test_everything_that_is_built_is_supported() -> None:
         ),
         ({"targets": [{"name": "up", "files": {"claimName": "a"}}]}, ["targets[up].files"]),
         ({"targets": [{"name": "conf", "objects": {}}]}, ["targets[conf].objects"]),
-        (
-            {
-                "destinations": [
-                    {"name": "a", "s3": S3 | {"objectLock": {"mode": "Compliance", "retain": "1d"}}}
-                ]
-            },
-            ["destinations[a].s3.objectLock"],
-        ),
-        (
-            {"destinations": [{"name": "a", "s3": S3, "quota": {"size": "1Gi"}, "retention": {}}]},
-            ["destinations[a].quota"],
-        ),
     ],
 )
 def test_policy_fields_that_are_not_built_are_named(fields: dict[str, Any], paths: list[str]) -> None:
@@ -108,7 +101,7 @@ def test_all_paths_are_named_at_once() -> None:
     [
         {},
         {"source": {"policyRef": {"name": "chatbot", "notAfter": "2026-01-01T00:00:00Z"}}},
-        {"source": {"location": {"s3": S3, "path": "ns/chatbot/chatbot-1"}}},
+        {"source": {"location": {"s3": S3 | {"objectLock": LOCK}, "path": "ns/chatbot/chatbot-1"}}},
         {"source": {"location": {"s3": S3, "path": "a/b/c", "identitySecret": {"name": "identity"}}}},
         {"mode": "New", "safetyBackup": False, "cancel": True},
         {

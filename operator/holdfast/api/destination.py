@@ -6,6 +6,9 @@ from pydantic import Field
 
 from holdfast.api.base import DnsLabel, Duration, Model, ObjectName, Quantity, SecretRef
 
+ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
+"""Storage classes whose objects have to be thawed, for hours, before they can be read."""
+
 Path = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*$", min_length=1, max_length=512),
@@ -15,10 +18,14 @@ Path = Annotated[
 class ObjectLock(Model):
     """WORM protection: stored objects cannot be changed or deleted for a time."""
 
+    rules: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("self.retain.matches('[1-9]')", "retain must be longer than zero"),
+    )
+
     mode: Literal["Governance", "Compliance"]
     """Governance can be lifted by whoever has the right to, Compliance by nobody."""
     retain: Duration
-    """For how long after it was stored an object cannot be deleted, such as `30d`."""
+    """For how long after the attempt that stores it began an object cannot be deleted, such as `30d`."""
 
 
 def _no_dots(field: str) -> tuple[str, str]:
@@ -46,9 +53,9 @@ class S3(Model):
     ca_secret: SecretRef | None = None
     """The Secret whose key ca.crt is the CA of the endpoint's certificate."""
     storage_class: Annotated[str, Field(pattern=r"^[A-Z0-9_]+$", max_length=64)] | None = None
-    """The storage class of the objects, such as STANDARD_IA."""
+    """The storage class of the artifacts, such as STANDARD_IA; GLACIER and DEEP_ARCHIVE have to be thawed."""
     object_lock: ObjectLock | None = None
-    """Protection of the objects from deletion; the bucket must have object lock enabled."""
+    """Protection from deletion; the bucket must have object lock enabled. Without effect on a restore."""
 
 
 class Volume(Model):
@@ -74,10 +81,10 @@ class Location(Model):
 
 
 class Quota(Model):
-    """How much a destination may hold before a warning and before runs are refused."""
+    """How much a policy may store in a destination before a warning, and before nothing is added."""
 
     size: Quantity
-    """Bytes that may be stored, such as `500Gi`."""
+    """Bytes from which on no run is written there, such as `500Gi`."""
     warn_at_percent: Annotated[int, Field(ge=1, le=100)] = 80
     """Percent of the size from which on there is a warning."""
 

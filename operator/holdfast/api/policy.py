@@ -195,6 +195,8 @@ class DestinationPlan(Lenient):
     """The runs whose data goes next, oldest first."""
     delete_omitted: Int64 | None = None
     """How many more are due to go than are listed; their turn comes when these are gone."""
+    delete_bytes: Int64 = 0
+    """The bytes of those listed, without those that are locked or that a commit refused to delete."""
     keep: Annotated[tuple[KeptRun, ...], Field(max_length=MAX_PLANNED)] = ()
     """The runs that are kept, newest first."""
     keep_omitted: Int64 | None = None
@@ -315,7 +317,7 @@ class BackupPolicyStatus(Lenient):
     recovery_window: Annotated[dict[str, RecoveryWindow], Field(max_length=20)] | None = None
     """By destination: the span of time that it can restore to."""
     stored_bytes: Annotated[dict[str, Int64], Field(max_length=20)] | None = None
-    """By destination: the bytes that are stored there."""
+    """By destination: the bytes of the policy's runs that are stored there, which its quota limits."""
     missed_runs: Int64 = 0
     """How many slots were missed since the last success."""
     retention_plan: RetentionPlan | None = None
@@ -325,7 +327,7 @@ class BackupPolicyStatus(Lenient):
     catalogue: Catalogue | None = None
     """What the destinations hold of the policy."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
-    """Ready, DestinationsReachable, BackupFresh, RecoveryVerified, ObjectivesMet and WALArchiving."""
+    """Ready, DestinationsReachable, WithinQuota, BackupFresh, RecoveryVerified and so on."""
 
 
 class BackupPolicy(Resource):

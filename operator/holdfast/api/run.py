@@ -124,7 +124,7 @@ class Artifact(Lenient):
     encrypted: bool = False
     """Whether the stored bytes are encrypted by Holdfast."""
     retain_until: Time | None = None
-    """Until when the object store refuses to delete it."""
+    """Until when, at least, the object store refuses to delete it, as it says itself."""
 
 
 class Failure(Lenient):
@@ -258,6 +258,8 @@ class BackupRunStatus(Lenient):
     """The time of the policy's retention plan at the run's start; its commit deletes nothing else."""
     destinations: Annotated[tuple[Destination, ...], Field(max_length=5)] = ()
     """Where to, as the policy had it; a restore finds the run by it when the policy is gone."""
+    over_quota: Annotated[dict[str, Message], Field(max_length=5)] | None = None
+    """By destination that the run is not written to, as its quota was used up at the start: the sizes."""
     targets: Annotated[tuple[TargetStatus, ...], Field(max_length=20)] = ()
     """What became of each target."""
     expiring: Annotated[tuple[Expiring, ...], Field(max_length=5)] = ()

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from holdfast.api.base import Model
-from holdfast.api.destination import Destination
+from holdfast.api.destination import ARCHIVES, Destination
 from holdfast.api.meta import API_VERSION, Resource
 from holdfast.api.policy import BackupPolicySpec
 from holdfast.api.runner import Runner
@@ -34,6 +34,10 @@ _USER = 65532
 _OPERATOR = PodNeeds("operator")
 _RESOURCES: dict[str, Any] = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
 """No limit of CPUs: a backup that is throttled holds its snapshot open for longer."""
+
+
+_THAW_SECONDS = 48 * 3600
+"""What a restore from an archive class may take longer: as long as the slowest of them thaws."""
 
 
 class JobSettings(Model):
@@ -97,6 +101,10 @@ def restore_job(owner: Resource, task: RestoreTask, settings: JobSettings, confi
     override = None if task.override is None else engine.restore_spec.model_validate(task.override)
     needs = engine.restore_pod(spec, override)
     part = {labels.TARGET: task.target}
+    s3 = task.source.destination.s3
+    if s3 is not None and s3.storage_class in ARCHIVES:
+        longer = settings.active_deadline_seconds + _THAW_SECONDS
+        settings = settings.model_copy(update={"active_deadline_seconds": longer})
     return _job(owner, task.target, task, part, needs, (task.source.destination,), settings, config)
 
 

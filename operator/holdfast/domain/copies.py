@@ -86,8 +86,8 @@ def _lacking(
     zone = _zone(policy)
     if zone is None:
         return []
-    # A destination that was moved since the run started is another place.
-    same = _same_places(run, policy.spec.destinations)
+    # A destination that was moved since the run started is another place, and one that is full takes nothing.
+    same = _same_places(run, policy.spec.destinations) - (run.status.over_quota or {}).keys()
     places = [each for each in policy.spec.destinations if each.name in same]
     names = {each.name for each in places}
     others = [each for each in runs if each.metadata.name != run.metadata.name]

@@ -19,6 +19,7 @@ from holdfast.api.run import (
     TargetStatus,
 )
 from holdfast.api.text import human_bytes, human_seconds
+from holdfast.domain import quota
 from holdfast.domain.admission import MAX_QUEUED, Standing, is_scheduled, too_late
 from holdfast.domain.labels import MISSED
 from holdfast.domain.naming import artifact_uri, job_name
@@ -93,6 +94,10 @@ def _wait(run: BackupRun, standing: Standing) -> RunStep | None:
 
 def _start(run: BackupRun, policy: BackupPolicy, now: datetime) -> RunStep:
     uid = run.metadata.uid or ""
+    full = quota.used_up(policy)
+    refusal = quota.refusal(policy.spec.destinations, full)
+    if refusal is not None:
+        return end(run, run.status, RunPhase.FAILED, "QuotaExceeded", refusal, now)
     status = updated(
         run.status,
         phase=RunPhase.RUNNING,
@@ -102,14 +107,17 @@ def _start(run: BackupRun, policy: BackupPolicy, now: datetime) -> RunStep:
         policy_generation=policy.metadata.generation,
         retention_plan_time=policy.status.retention_plan.time if policy.status.retention_plan else None,
         destinations=policy.spec.destinations,
+        over_quota=full or None,
         targets=tuple(
             TargetStatus(name=t.name, engine=t.engine, job=job_name(run.metadata.name, uid, t.name))
             for t in policy.spec.targets
         ),
     )
     names = ", ".join(target.name for target in policy.spec.targets)
-    places = ", ".join(destination.name for destination in policy.spec.destinations)
-    return Step(status, (Notice("Started", f"backing up {names} to {places}"),))
+    places = ", ".join(each.name for each in policy.spec.destinations if each.name not in full)
+    notices = [Notice("Started", f"backing up {names} to {places}")]
+    notices += [Notice("QuotaExceeded", why, name, warning=True) for name, why in full.items()]
+    return Step(status, tuple(notices))
 
 
 def advance(
@@ -174,6 +182,7 @@ def artifacts(run: BackupRun, target: str, result: BackupResult) -> tuple[Artifa
             size_bytes=artifact.size_bytes,
             sha256=artifact.sha256,
             encrypted=result.encrypted,
+            retain_until=result.retain_until.get(destination.name),
         )
         for artifact in result.artifacts
         for destination in held
@@ -263,9 +272,8 @@ def _outcome(
         return RunPhase.PARTIALLY_SUCCEEDED, reason, message
     missing = [d.name for d in destinations if d.name not in result.destinations]
     if missing:
-        whys = "; ".join(
-            f"{name}: {result.missing.get(name, 'a target is missing there')}" for name in missing
-        )
+        known = result.missing | (status.over_quota or {})
+        whys = "; ".join(f"{name}: {known.get(name, 'a target is missing there')}" for name in missing)
         return RunPhase.PARTIALLY_SUCCEEDED, COPY_MISSING, f"not in every destination: {whys}"
     return RunPhase.SUCCEEDED, None, succeeded(status)
 

@@ -1,5 +1,6 @@
 """What a policy's status says, told from its spec and its runs. Pure."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,9 +8,10 @@ from datetime import datetime
 from holdfast.api.conditions import Status, find_condition, set_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, RecoveryWindow
 from holdfast.api.run import STORED, BackupRun, RunPhase
+from holdfast.domain import quota
 from holdfast.domain.history import age
 from holdfast.domain.recipients import wrong_recipients
-from holdfast.domain.retention import held, next_plan
+from holdfast.domain.retention import held, next_plan, stored_bytes
 from holdfast.domain.schedule import (
     TIME_ZONE_UNKNOWN,
     Due,
@@ -133,8 +135,9 @@ def next_status(
     )
     fresh, reason, message = _freshness(runs)
     conditions = set_condition(conditions, "BackupFresh", fresh, reason, message, now, generation)
+    conditions, quota_notices = quota.judged(policy, changed, conditions, now)
     changed = updated(changed, conditions=conditions)
-    return Step(changed, (*_notices(policy, state, slots), *plan_notices))
+    return Step(changed, (*_notices(policy, state, slots), *plan_notices, *quota_notices))
 
 
 def _notices(policy: BackupPolicy, state: Readiness, slots: Due) -> list[Notice]:
@@ -178,11 +181,7 @@ def _windows(policy: BackupPolicy, runs: Sequence[BackupRun]) -> dict[str, Recov
 
 
 def _stored_bytes(policy: BackupPolicy, runs: Sequence[BackupRun]) -> dict[str, int]:
-    totals: dict[str, int] = {}
+    totals: Counter[str] = Counter()
     for run in runs:
-        if run.status.phase not in STORED:
-            continue
-        for target in run.status.targets:
-            for artifact in target.artifacts:
-                totals[artifact.destination] = totals.get(artifact.destination, 0) + artifact.size_bytes
+        totals.update(stored_bytes(run))
     return {each.name: totals[each.name] for each in policy.spec.destinations if each.name in totals}

@@ -148,6 +148,19 @@ def held(run: BackupRun) -> set[str]:
     return (set.intersection(*copies) if copies else set()) - begun(run)
 
 
+def stored_bytes(run: BackupRun) -> dict[str, int]:
+    """By destination: the bytes that it holds of the run's artifacts."""
+    if run.status.phase not in STORED:
+        return {}
+    totals: dict[str, int] = {}
+    for target in run.status.targets:
+        for artifact in target.artifacts:
+            totals[artifact.destination] = totals.get(artifact.destination, 0) + artifact.size_bytes
+    # Of many artifacts the status lists some only.
+    size = run.status.size_bytes
+    return totals if size is None else totals | dict.fromkeys(held(run), size)
+
+
 def begun(run: BackupRun) -> set[str]:
     """The destinations where its data may be partly gone."""
     return {each.destination for each in run.status.expiring if each.begun}
@@ -197,8 +210,9 @@ def next_plan(
     messages = {
         (each.destination, run.metadata.name): each.message for run in runs for each in run.status.expiring
     }
+    sizes = {run.metadata.name: stored_bytes(run) for run in runs}
     destinations = tuple(
-        _destination_plan(name, rules[name], found, _shown(before, name), messages, moment)
+        _destination_plan(name, rules[name], found, _shown(before, name), messages, sizes, moment)
         for name, found in verdicts.items()
         if rules[name] is not None or any(not verdict.reasons for verdict in found)
     )
@@ -223,6 +237,7 @@ def _destination_plan(
     verdicts: list[Verdict],
     shown: Mapping[str, DueRun],
     messages: Mapping[tuple[str, str], str | None],
+    sizes: Mapping[str, Mapping[str, int]],
     moment: datetime,
 ) -> DestinationPlan:
     due = [verdict.backup.run for verdict in reversed(verdicts) if not verdict.reasons]
@@ -237,6 +252,9 @@ def _destination_plan(
             for run in due[:MAX_PLANNED]
         ),
         delete_omitted=len(due[MAX_PLANNED:]) or None,
+        delete_bytes=sum(
+            sizes[run].get(name, 0) for run in due[:MAX_PLANNED] if messages.get((name, run)) not in _STUCK
+        ),
         keep=tuple(KeptRun(run=each.backup.run, reasons=each.reasons) for each in kept[:MAX_PLANNED]),
         keep_omitted=len(kept[MAX_PLANNED:]) or None,
     )
@@ -328,6 +346,10 @@ _WAITS = {
     Fate.REFUSED: "the commit refused to delete it; an event of that run says why",
     Fate.UNTOUCHED: "the commit did not come to it; a later one will",
 }
+
+
+_STUCK = (_WAITS[Fate.LOCKED], _WAITS[Fate.REFUSED])
+"""What is said of copies that the next commit will hardly delete either."""
 
 
 def taken_in(run: BackupRun, fates: Mapping[str, Fate]) -> Step[BackupRunStatus]:

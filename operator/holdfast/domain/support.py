@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 
 from holdfast.api.base import Model
-from holdfast.api.destination import Location
 from holdfast.api.policy import BackupPolicySpec
 from holdfast.api.restore import RestoreRequestSpec
 from holdfast.api.target import RestoreTarget, Target
@@ -21,10 +20,6 @@ def policy_not_supported_yet(spec: BackupPolicySpec) -> list[str]:
         "deletionPolicy: Delete": spec.deletion_policy == "Delete",
     }
     paths = [path for path, value in whole.items() if _is_set(value)]
-    for destination in spec.destinations:
-        at = f"destinations[{destination.name}]"
-        paths += _location(at, destination)
-        paths += [f"{at}.quota"] if destination.quota is not None else []
     return paths + _targets(spec.targets, lambda engine, section: engine.not_supported_yet(section))
 
 
@@ -33,22 +28,15 @@ def restore_not_supported_yet(spec: RestoreRequestSpec) -> list[str]:
     paths = [] if spec.point_in_time is None else ["pointInTime"]
     if spec.mode != "New":
         paths.append(f"mode: {spec.mode}")
-    policy, location = spec.source.policy_ref, spec.source.location
+    policy = spec.source.policy_ref
     if policy is not None and policy.select != "Latest":
         paths.append(f"source.policyRef.select: {policy.select}")
-    if location is not None:
-        paths += _location("source.location", location)
     return paths + _targets(spec.targets, lambda engine, section: engine.restore_not_supported_yet(section))
 
 
 def _is_set(value: object) -> bool:
     # A model that is there counts, even an empty one; an empty list and False do not.
     return isinstance(value, Model) or bool(value)
-
-
-def _location(at: str, location: Location) -> list[str]:
-    has_lock = location.s3 is not None and location.s3.object_lock is not None
-    return [f"{at}.s3.objectLock"] if has_lock else []
 
 
 def _targets(

@@ -54,6 +54,12 @@ class DestinationError(TransferError):
     exit_code = ExitCode.DESTINATION_FAILED
 
 
+class DestinationWrongError(DestinationError):
+    """A destination cannot give what the policy asks of it; another attempt would end the same."""
+
+    exit_code = ExitCode.TASK_WRONG
+
+
 class MismatchError(TransferError):
     """Data is not what its checksum or its manifest says."""
 

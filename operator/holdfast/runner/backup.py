@@ -84,6 +84,7 @@ def back_up(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies,
     """
     path = RunPath(task.namespace, task.policy, task.run)
     recipients = parse_recipients(task.recipients)
+    copies.each(lambda destination: destination.check())
     copies.each(lambda destination: _probe(destination, f"{task.namespace}/{task.policy}/"))
     found = find(path.manifest(task.target), task.run_uid, copies)
     if found is None:
@@ -121,6 +122,7 @@ def _store(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies, recipien
         spec=task.spec, source=report.source, snapshot_time=report.snapshot_time, started_time=started,
         completed_time=datetime.now(UTC), contents=report.contents, detail=report.detail,
         notes=report.notes, encrypted=_encrypted(task), artifacts=tuple(context.artifacts.values()),
+        retain_until={each.name: each.retain_until for each in copies.live if each.retain_until},
     )  # fmt: skip
     return Found(manifest, manifest.encode(), frozenset())
 
@@ -143,14 +145,14 @@ def _check_encryption(manifest: Manifest, task: BackupTask) -> None:
 def _publish(found: Found, key: str, copies: Copies) -> None:
     """Write the manifest where it is not yet."""
 
-    def write(destination: Any) -> None:
-        if destination.name in found.holders or destination.create(key, found.data):
-            return
-        if destination.read(key) != found.data:
+    def write(destination: Destination) -> None:
+        there = destination.name in found.holders or destination.create(key, found.data)
+        if not there and destination.read(key) != found.data:
             raise DestinationError(
                 "ManifestConflict",
                 f"destination {destination.name}: another attempt wrote {destination.uri(key)} meanwhile",
             )
+        destination.verify_lock(key, found.manifest.retain_until.get(destination.name))
 
     copies.each(write)
 
@@ -167,6 +169,9 @@ def _result(found: Found, copies: Copies) -> BackupResult:
         artifacts=artifacts, encrypted=manifest.encrypted is not None,
         manifest_sha256=hashlib.sha256(found.data).hexdigest(),
         destinations=tuple(destination.name for destination in copies.live), missing=copies.missing,
+        # Of what an earlier attempt stored in some of them, the moment that it asked for.
+        retain_until={each.name: manifest.retain_until.get(each.name, each.retain_until)
+                      for each in copies.live if each.retain_until},
         notes=manifest.notes,
     )  # fmt: skip
 

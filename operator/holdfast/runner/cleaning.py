@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from holdfast.engines.transfer import DestinationError, MismatchError, TransferError
 from holdfast.protocol import Note
-from holdfast.runner.destinations.destination import Destination
+from holdfast.runner.destinations.destination import Destination, LockedError
 from holdfast.runner.manifest import MANIFEST, CatalogueEntry, Manifest, RunPath
 
 _LOG = logging.getLogger(__name__)
@@ -44,9 +44,13 @@ class Cleaning:
         leftovers = list(destination.list(self.path.unfinished_entries))
         for target, keys in by_target.items():
             leftovers += sorted(keys - self._named(destination, target))
-        for key in leftovers:
-            _LOG.info("removing %s, which nothing leads to", destination.uri(key))
-            destination.delete(key)
+        locked = [why for key in leftovers if (why := _remove(key, destination)) is not None]
+        if locked:
+            message = (
+                f"destination {destination.name}: {len(locked)} objects of failed attempts are locked and go "
+                f"with their run: {locked[0]}"
+            )
+            self.notes.append(Note(reason="LeftoversLocked", message=message))
 
     def _named(self, destination: Destination, target: str) -> set[str]:
         """What a target's manifest names, also that of another run: its data is not ours to delete.
@@ -66,3 +70,15 @@ class Cleaning:
         if manifest.run_uid == self.entry.run_uid and target not in stored:
             return set()
         return {key} | {self.path.target(target) + artifact.key for artifact in manifest.artifacts}
+
+
+def _remove(key: str, destination: Destination) -> str | None:
+    """Delete every version of what nothing leads to; why it stays as it is when it is locked."""
+    _LOG.info("removing %s, which nothing leads to", destination.uri(key))
+    versions = [version for version in destination.versions(key) if version.key == key]
+    try:
+        for version in sorted(versions, key=lambda version: version.marker):
+            destination.erase(version)
+    except LockedError as error:
+        return error.message
+    return None

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterable
 
 from holdfast.engines.transfer import DestinationError, TaskError
 from holdfast.protocol import CommitResult, CommitTask, CommittedTarget
@@ -35,7 +36,7 @@ def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
     cleaning = Cleaning(path, entry)
     for destination in copies.live:
         cleaning.clean(destination)
-    retention.carry_out(entry, copies.live, meter)
+    retention.carry_out(entry, copies.live, _without_run(task, connected), meter)
     # Also where this run is not: that a target missed a destination does not mean that it is down now.
     clearing, healing = Clearing(task, meter), Healing(task, meter)
     clearing.carry_out(connected, until)
@@ -59,6 +60,11 @@ def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
 def _until(task: CommitTask) -> float:
     """By `time.monotonic()`: when what is done for earlier runs has to end."""
     return math.inf if task.retention_seconds is None else time.monotonic() + task.retention_seconds
+
+
+def _without_run(task: CommitTask, destinations: Iterable[Destination]) -> list[Destination]:
+    """Those that the run was not written to: what is due goes there too, or a full one stays full."""
+    return [each for each in destinations if any(each.name not in t.destinations for t in task.targets)]
 
 
 class _Reading:
@@ -85,8 +91,11 @@ class _Reading:
     def _verify_target(self, destination: Destination, target: CommittedTarget) -> None:
         key = self._path.manifest(target.name)
         manifest, _ = read_manifest(destination, key, target.manifest_sha256)
+        until = manifest.retain_until.get(destination.name)
+        destination.verify_lock(key, until)
         for artifact in manifest.artifacts:
             destination.verify(self._path.target(target.name) + artifact.key, artifact.stored)
+            destination.verify_lock(self._path.target(target.name) + artifact.key, until)
             self._meter.add(stored=artifact.size_bytes)
             self.verified[destination.name] += artifact.size_bytes
         self.manifests[target.name] = manifest
@@ -94,8 +103,14 @@ class _Reading:
 
 def _write(entry: CatalogueEntry, key: str, destination: Destination) -> None:
     """Write the entry; one that an earlier attempt of this commit wrote is as good."""
-    if destination.create(key, entry.encode()):
-        return
+    if not destination.create(key, entry.encode()):
+        _check_same(entry, key, destination)
+    # As long as the data: retention takes the entry out first.
+    locks = [found for target in entry.targets if (found := target.retain_until.get(destination.name))]
+    destination.verify_lock(key, max(locks, default=None))
+
+
+def _check_same(entry: CatalogueEntry, key: str, destination: Destination) -> None:
     data = destination.read(key)
     if data is None:
         raise DestinationError("CatalogueConflict", f"{destination.uri(key)} vanished while it was read")

@@ -51,6 +51,7 @@ def _entry_target(manifest: Manifest, manifest_sha256: str) -> CatalogueTarget:
         contents=manifest.contents,
         size_bytes=manifest.size_bytes,
         encrypted=manifest.encrypted,
+        retain_until=manifest.retain_until,
         manifest_sha256=manifest_sha256,
         artifacts=tuple(
             CatalogueArtifact(name=item.key, size_bytes=item.size_bytes, sha256=item.sha256)

@@ -166,6 +166,7 @@ class Healing:
         copy(artifact, source, key, FanOut(Copies([lacking]), key), self._meter, until)
         try:
             lacking.verify(key, artifact.stored)
+            lacking.verify_lock(key, None)
         except MismatchError as error:
             raise DestinationError(error.reason, error.message) from error
 

@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from pydantic import AwareDatetime, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from holdfast.api.meta import Lenient
 from holdfast.api.run import Source
@@ -147,6 +147,8 @@ class Manifest(Document):
     notes: tuple[Note, ...] = ()
     encrypted: Encrypted | None = None
     """None: the artifacts are not encrypted. The manifest itself never is."""
+    retain_until: dict[str, AwareDatetime] = Field(default_factory=dict)
+    """By destination that locks objects: until when, at least, these are locked there."""
     artifacts: tuple[ManifestArtifact, ...]
 
     @property
@@ -175,6 +177,8 @@ class CatalogueTarget(Lenient):
     contents: dict[str, int]
     size_bytes: int
     encrypted: Encrypted | None = None
+    retain_until: dict[str, AwareDatetime] = Field(default_factory=dict)
+    """By destination that locks objects: until when, at least, these are locked there."""
     manifest_sha256: str
     artifacts: tuple[CatalogueArtifact, ...]
 

@@ -26,6 +26,7 @@ from holdfast.runner.lookup import not_found
 from holdfast.runner.manifest import CatalogueEntry, Manifest, ManifestArtifact, RunPath
 from holdfast.runner.mounts import Mounts
 from holdfast.runner.progress import Meter
+from holdfast.runner.thaw import thaw
 
 _MOST_DETAILS = 20
 
@@ -164,11 +165,13 @@ def restore(task: RestoreTask, spec: Any, override: Any | None, source: Destinat
     the comparison finds a difference.
     """
     path = RunPath.parse(task.source.path)
+    thawed = thaw(source, (path.entry, path.manifest(task.target)), meter)
     manifest = read_manifest(task, path, source)
     identities = _identities(task, manifest, mounts)
     folder = path.target(task.target)
     for artifact in manifest.artifacts:
         source.verify_size(folder + artifact.key, artifact.size_bytes)
+    thawed += thaw(source, [folder + artifact.key for artifact in manifest.artifacts], meter)
     context = ReadingContext(task, spec, override, manifest, folder, source, identities, mounts, meter)
     began = time.monotonic()
     report = engine(context)
@@ -181,7 +184,7 @@ def restore(task: RestoreTask, spec: Any, override: Any | None, source: Destinat
         address=report.address,
         compared=report.compared,
         contents=report.contents,
-        notes=report.notes,
+        notes=(*thawed, *report.notes),
     )
 
 

@@ -54,15 +54,24 @@ class Retention:
         self._task = task
         self._begun = time.monotonic()
 
-    def carry_out(self, committed: CatalogueEntry, destinations: Sequence[Destination], meter: Meter) -> None:
-        """Delete what is due in each of `destinations`, which all hold the run that was `committed`."""
-        by_name = {destination.name: destination for destination in destinations}
+    def carry_out(
+        self,
+        committed: CatalogueEntry,
+        holding: Sequence[Destination],
+        lacking: Sequence[Destination],
+        meter: Meter,
+    ) -> None:
+        """Delete what is due in those that hold the run that was `committed`, and in those that lack it."""
+        by_name = {each.name: (each, None) for each in lacking} | {
+            each.name: (each, committed) for each in holding
+        }
         until = time.monotonic() + _MOST_SECONDS
         if self._task.retention_seconds is not None:
             until = min(until, self._begun + self._task.retention_seconds)
         for expiry in self._task.retention:
             if expiry.destination in by_name:
-                place = _Place(self._task, committed, by_name[expiry.destination], meter)
+                destination, newest = by_name[expiry.destination]
+                place = _Place(self._task, newest, destination, meter)
                 fates = place.carry_out(expiry, until)
                 self.fates[expiry.destination] = "".join(fates)
                 self.notes += _notes(expiry, fates, place.whys)
@@ -79,10 +88,13 @@ def _notes(expiry: Expiry, fates: Sequence[Fate], whys: dict[Fate, str]) -> Iter
 
 
 class _Place:
-    """One destination. `whys` says for a fate why the first run met it."""
+    """One destination; `committed` is the run of the commit, None where it is not there.
+
+    `whys` says for a fate why the first run met it.
+    """
 
     def __init__(
-        self, task: CommitTask, committed: CatalogueEntry, destination: Destination, meter: Meter
+        self, task: CommitTask, committed: CatalogueEntry | None, destination: Destination, meter: Meter
     ) -> None:
         self.whys: dict[Fate, str] = {}
         self._task = task
@@ -124,8 +136,10 @@ class _Place:
         self, expiry: Expiry, entries: dict[str, CatalogueEntry | MismatchError | None]
     ) -> dict[str, str]:
         """The runs that stay whatever was handed over, and why: told from what the catalogue has of them."""
-        known = [_Known(self._committed.run, self._committed.recovery_point,
-                        not self._committed.failed_targets, verified=False)]  # fmt: skip
+        known = []
+        if self._committed is not None:
+            whole = not self._committed.failed_targets
+            known.append(_Known(self._committed.run, self._committed.recovery_point, whole, verified=False))
         for held in (*expiry.keep, *expiry.delete):
             entry = entries[held.run]
             if isinstance(entry, CatalogueEntry):
@@ -144,7 +158,7 @@ class _Place:
     def _refusal(
         self, held: HeldRun, entry: CatalogueEntry | MismatchError | None, stay: dict[str, str]
     ) -> str | None:
-        if held.run in _RESERVED or held.run == self._committed.run:
+        if held.run in _RESERVED or held.run == self._task.run:
             return f"{held.run} is not a run that may be deleted"
         if held.run in stay:
             return f"{held.run} is {stay[held.run]} that the catalogue has there"

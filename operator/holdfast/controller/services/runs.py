@@ -216,7 +216,9 @@ def _backup_task(run: BackupRun, policy: BackupPolicy | None, target: str) -> Ba
         engine=found.engine,
         spec=found.engine_spec.to_json(),
         recipients=policy.spec.encryption.age.recipients if policy and policy.spec.encryption else (),
-        destinations=run.status.destinations,
+        destinations=tuple(
+            each for each in run.status.destinations if each.name not in (run.status.over_quota or {})
+        ),
     )
 
 

@@ -30,6 +30,15 @@ class Version:
     written: datetime = _UNKNOWN
 
 
+@dataclass(frozen=True)
+class Archived:
+    """An object of a storage class that has to be thawed before it can be read, and is not."""
+
+    storage_class: str
+    thawing: bool
+    """Whether that was asked for already."""
+
+
 class Readable(Protocol):
     """The stored bytes of an object."""
 
@@ -58,11 +67,17 @@ class Destination(ABC):
 
     workers: ClassVar[int] = 1
     """How many parts of one object it takes at once."""
+    retain_until: datetime | None = None
+    """Until when everything is locked that is written by this process; None: nothing is."""
 
     def __init__(self, name: str, prefix: str | None, *, required: bool) -> None:
         self.name = name
         self.required = required
         self._prefix = f"{prefix}/" if prefix else ""
+
+    def check(self) -> None:
+        """See that what the policy asks of it can be had here. Raises DestinationWrongError."""
+        return
 
     @abstractmethod
     def uri(self, key: str) -> str:
@@ -111,6 +126,21 @@ class Destination(ABC):
     def lock(self, version: Version) -> str | None:
         """Why the store would refuse to erase it, as far as it says so beforehand."""
         return None
+
+    def verify_lock(self, key: str, until: datetime | None) -> None:
+        """Read back that the object is locked as the policy asks, and until `until` at least.
+
+        None: until some time to come. Raises DestinationWrongError, and MismatchError when it is not there.
+        """
+        return
+
+    def archived(self, key: str) -> Archived | None:
+        """How the object stands in an archive; None when it can be read at once, or is not there."""
+        return None
+
+    def thaw(self, key: str) -> None:
+        """Have an archived object made readable; no error when that is under way."""
+        raise NotImplementedError
 
     def verify(self, key: str, stored: Stored) -> None:
         """Find out that the object is what was stored. Raises MismatchError, which names it."""

@@ -1,6 +1,7 @@
 """An S3-compatible object store as a destination, by botocore."""
 
 import base64
+import hashlib
 import io
 import re
 import threading
@@ -25,16 +26,19 @@ from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
 
-from holdfast.api.destination import S3
+from holdfast.api.destination import ARCHIVES, S3
 from holdfast.api.destination import Destination as Specification
-from holdfast.engines.transfer import DestinationError, TaskError
+from holdfast.engines.transfer import DestinationError, DestinationWrongError, TaskError, TransferError
+from holdfast.runner.destinations.archive import archived, thaw_request
 from holdfast.runner.destinations.destination import (
+    Archived,
     Destination,
     LockedError,
     Readable,
     Upload,
     Version,
 )
+from holdfast.runner.destinations.objectlock import NO_LOCK, Lock
 from holdfast.runner.mounts import Mounts
 from holdfast.runner.parts import MAX_PARTS, Part, Stored
 
@@ -69,13 +73,17 @@ _REASONS = {
     "QuotaExceeded": "DestinationFull",
     "InsufficientStorage": "DestinationFull",
     "XMinioStorageFull": "DestinationFull",
+    "XMinioAdminBucketQuotaExceeded": "DestinationFull",
     "InvalidStorageClass": "StorageClassInvalid",
+    "InvalidObjectState": "ObjectArchived",
     "BadDigest": "ChecksumRefused",
     "XAmzContentChecksumMismatch": "ChecksumRefused",
     "SlowDown": "DestinationThrottled",
     "Throttling": "DestinationThrottled",
     "ServiceUnavailable": "DestinationThrottled",
 }
+_FINAL = {"StorageClassInvalid", "ObjectArchived"}
+"""Reasons that another attempt would meet again."""
 
 
 class S3Destination(Destination):
@@ -86,7 +94,13 @@ class S3Destination(Destination):
     def __init__(self, specification: Specification, s3: S3, mounts: Mounts) -> None:
         super().__init__(specification.name, s3.prefix, required=specification.required)
         self.bucket = s3.bucket
-        self.storage: Any = {"StorageClass": s3.storage_class} if s3.storage_class else {}
+        self._lock = Lock(s3.object_lock, datetime.now(UTC)) if s3.object_lock else None
+        self.retain_until = self._lock.until if self._lock else None
+        lock: Any = self._lock.fields if self._lock else {}
+        storage: Any = {"StorageClass": s3.storage_class} if s3.storage_class else {}
+        self.artifact_fields: Any = storage | lock
+        # Manifests and entries are read by every commit and restore: an archive is no place for them.
+        self._document_fields: Any = lock if s3.storage_class in ARCHIVES else storage | lock
         self._s3 = s3
         self._endpoint = s3.endpoint or f"Amazon's endpoint of {s3.region}"
         self._session = botocore.session.get_session()
@@ -108,6 +122,24 @@ class S3Destination(Destination):
         """For clearing away after an error, when the store may be gone."""
         return self._client(_CONNECT_SECONDS, 1)
 
+    def check(self) -> None:
+        if self._lock is None:
+            return
+        with self.errors(""):
+            try:
+                answer = self.client.get_object_lock_configuration(Bucket=self.bucket)
+                enabled = answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled"
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in NO_LOCK:
+                    raise
+                enabled = False
+        if not enabled:
+            raise DestinationWrongError(
+                "ObjectLockMissing",
+                f"destination {self.name}: bucket {self.bucket} has no object lock, which objectLock asks "
+                "for: name a bucket that was made with object lock enabled, or take objectLock away",
+            )
+
     def uri(self, key: str) -> str:
         return f"s3://{self.bucket}/{self._prefix}{key}"
 
@@ -122,7 +154,13 @@ class S3Destination(Destination):
         with self.errors(key):
             try:
                 self.client.put_object(
-                    Bucket=self.bucket, Key=self.name_of(key), Body=data, IfNoneMatch="*", **self.storage
+                    Bucket=self.bucket,
+                    Key=self.name_of(key),
+                    Body=data,
+                    IfNoneMatch="*",
+                    # Asked for by S3 of everything that is locked.
+                    ChecksumSHA256=base64.b64encode(hashlib.sha256(data).digest()).decode(),
+                    **self._document_fields,
                 )
             except ClientError as error:
                 # 409 is a race with another writer (documented for conditional writes): one is there then.
@@ -186,10 +224,14 @@ class S3Destination(Destination):
                 yield Version(key, item["VersionId"], kind == "DeleteMarkers", item["LastModified"])
 
     def erase(self, version: Version) -> None:
+        self.erase_by(self.client, version)
+
+    def erase_by(self, client: "S3Client", version: Version) -> None:
+        """`erase`, by another client than the usual one."""
         which: Any = {"VersionId": version.id} if version.id else {}
         with self.errors(version.key):
             try:
-                self.client.delete_object(Bucket=self.bucket, Key=self.name_of(version.key), **which)
+                client.delete_object(Bucket=self.bucket, Key=self.name_of(version.key), **which)
             except ClientError as error:
                 message = str(error.response["Error"].get("Message", ""))
                 if _LOCKED.search(message):
@@ -231,7 +273,43 @@ class S3Destination(Destination):
         if head is None or head["ContentLength"] != stored.size:
             self.verify_size(key, stored.size)
         elif head.get("ChecksumSHA256") != stored.s3_checksum:
+            if archived(head) is not None:
+                raise self._unreadable(key, head.get("ChecksumSHA256"), stored)
             super().verify(key, stored)
+
+    def _unreadable(self, key: str, found: str | None, stored: Stored) -> TransferError:
+        if found is not None:
+            return self.mismatch(key, f"its checksum is {found}, not {stored.s3_checksum}")
+        what = "the store keeps no SHA-256 of it, and its storage class does not let it be read back"
+        return DestinationWrongError(
+            "ChecksumMissing", f"destination {self.name}: {self.uri(key)}: {what}: use another storageClass"
+        )
+
+    def verify_lock(self, key: str, until: datetime | None) -> None:
+        if self._lock is None:
+            return
+        head = self._head(key)
+        if head is None:
+            raise self.mismatch(key, "it is not there")
+        lack = self._lock.lack(head, until or datetime.now(UTC))
+        if lack is not None:
+            raise DestinationWrongError(
+                "ObjectLockNotApplied", f"destination {self.name}: {self.uri(key)}: {lack}"
+            )
+
+    def archived(self, key: str) -> Archived | None:
+        head = self._head(key)
+        return None if head is None else archived(head)
+
+    def thaw(self, key: str) -> None:
+        with self.errors(key):
+            try:
+                self.client.restore_object(
+                    Bucket=self.bucket, Key=self.name_of(key), RestoreRequest=thaw_request(self._head(key))
+                )
+            except ClientError as error:
+                if error.response["Error"]["Code"] != "RestoreAlreadyInProgress":
+                    raise
 
     @contextmanager
     def errors(self, key: str) -> Iterator[None]:
@@ -255,7 +333,8 @@ class S3Destination(Destination):
 
     def error(self, reason: str, key: str, what: str) -> DestinationError:
         """An error about an object."""
-        return DestinationError(reason, f"destination {self.name}: {self.uri(key)}: {what}")
+        kind = DestinationWrongError if reason in _FINAL else DestinationError
+        return kind(reason, f"destination {self.name}: {self.uri(key)}: {what}")
 
     def _head(self, key: str) -> Any:
         with self.errors(key):
@@ -315,6 +394,8 @@ class _S3Upload(Upload):
         self._upload_id: str | None = None
         self._parts: list[CompletedPartTypeDef] = []
         self._visible = False
+        self._version: str | None = None
+        """Where versions are kept: its own, once it is visible."""
 
     def put(self, part: Part) -> None:
         checksum = base64.b64encode(part.sha256).decode()
@@ -322,9 +403,13 @@ class _S3Upload(Upload):
         with destination.errors(self._key):
             if part.number == 1 and part.last:
                 self._visible = True
-                destination.client.put_object(
-                    **self._where, Body=io.BytesIO(part.data), ChecksumSHA256=checksum, **destination.storage
+                whole = destination.client.put_object(
+                    **self._where,
+                    Body=io.BytesIO(part.data),
+                    ChecksumSHA256=checksum,
+                    **destination.artifact_fields,
                 )
+                self._version = whole.get("VersionId")
                 return
             if part.number > MAX_PARTS:
                 raise destination.error("StreamTooLarge", self._key, f"it needs over {MAX_PARTS} parts")
@@ -342,15 +427,19 @@ class _S3Upload(Upload):
                 )
 
     def complete(self) -> None:
-        if self._upload_id is None:
-            return
+        if self._upload_id is not None:
+            self._complete(self._upload_id)
+        self._destination.verify_lock(self._key, self._destination.retain_until)
+
+    def _complete(self, upload_id: str) -> None:
         self._visible = True
         parts = sorted(self._parts, key=lambda part: part["PartNumber"])
         with self._destination.errors(self._key):
             try:
-                self._destination.patient.complete_multipart_upload(
-                    **self._where, UploadId=self._upload_id, MultipartUpload={"Parts": parts}
+                whole = self._destination.patient.complete_multipart_upload(
+                    **self._where, UploadId=upload_id, MultipartUpload={"Parts": parts}
                 )
+                self._version = whole.get("VersionId")
             except ClientError as error:
                 # When the answer to the first attempt was lost, the next one finds the upload completed.
                 again = error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
@@ -364,13 +453,13 @@ class _S3Upload(Upload):
             if self._upload_id is not None:
                 self._destination.brief.abort_multipart_upload(**self._where, UploadId=self._upload_id)
             if self._visible:
-                self._destination.brief.delete_object(**self._where)
+                self._destination.erase_by(self._destination.brief, Version(self._key, self._version))
 
     def _begin(self) -> str:
         with self._lock:
             if self._upload_id is None:
                 answer = self._destination.client.create_multipart_upload(
-                    **self._where, ChecksumAlgorithm="SHA256", **self._destination.storage
+                    **self._where, ChecksumAlgorithm="SHA256", **self._destination.artifact_fields
                 )
                 self._upload_id = answer["UploadId"]
             return self._upload_id

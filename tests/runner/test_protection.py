@@ -255,7 +255,11 @@ def classes(proxy: FaultProxy) -> dict[str, str | None]:
     return {
         each.path.rsplit("/", 1)[1]: each.headers.get("x-amz-storage-class")
         for each in proxy.requests
-        if (each.method == "PUT" and each.part is None) or (each.method == "POST" and "uploads" in each.query)
+        if (
+            (each.method == "PUT" and each.part is None)
+            or (each.method == "POST" and "uploads" in each.query)
+        )
+        and ".probe-" not in each.path
     }
 
 

@@ -27,7 +27,7 @@ def write_and_read(destination: Destination, folder: str) -> str:
     pod = os.environ.get(POD_VARIABLE, "local")
     key = f"{folder}{_NAME}{datetime.now(UTC):{_TIME}}-{pod}-{secrets.token_hex(3)}"
     data = secrets.token_hex(16).encode()
-    if not destination.create(key, data):
+    if not destination.create(key, data, transient=True):
         raise DestinationError(
             "ProbeFailed", f"destination {destination.name}: {destination.uri(key)} exists"
         )

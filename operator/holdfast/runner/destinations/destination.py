@@ -88,8 +88,11 @@ class Destination(ABC):
         """Begin an object."""
 
     @abstractmethod
-    def create(self, key: str, data: bytes) -> bool:
-        """Write a small object unless one is there; False when one is."""
+    def create(self, key: str, data: bytes, *, transient: bool = False) -> bool:
+        """Write a small object unless one is there; False when one is.
+
+        `transient`: it is deleted soon, so it is neither locked nor put into the destination's storage class.
+        """
 
     @abstractmethod
     def read(self, key: str) -> bytes | None:

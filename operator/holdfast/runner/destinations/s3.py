@@ -150,7 +150,8 @@ class S3Destination(Destination):
     def upload(self, key: str) -> Upload:
         return _S3Upload(self, key)
 
-    def create(self, key: str, data: bytes) -> bool:
+    def create(self, key: str, data: bytes, *, transient: bool = False) -> bool:
+        fields = {} if transient else self._document_fields
         with self.errors(key):
             try:
                 self.client.put_object(
@@ -160,7 +161,7 @@ class S3Destination(Destination):
                     IfNoneMatch="*",
                     # Asked for by S3 of everything that is locked.
                     ChecksumSHA256=base64.b64encode(hashlib.sha256(data).digest()).decode(),
-                    **self._document_fields,
+                    **fields,
                 )
             except ClientError as error:
                 # 409 is a race with another writer (documented for conditional writes): one is there then.
@@ -365,7 +366,9 @@ class S3Destination(Destination):
             connect_timeout=min(_CONNECT_SECONDS, read_seconds),
             read_timeout=read_seconds,
             retries={"mode": "standard", "total_max_attempts": attempts},
-            s3={"addressing_style": style},
+            # Signing the payload too would hash it once more here and there: what is uploaded carries its
+            # SHA-256 in a header, which is signed.
+            s3={"addressing_style": style, "payload_signing_enabled": False},
             # Holdfast sends and compares SHA-256 itself; not every store takes the default CRC.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",

@@ -45,7 +45,7 @@ class VolumeDestination(Destination):
     def upload(self, key: str) -> Upload:
         return _FileUpload(self, key)
 
-    def create(self, key: str, data: bytes) -> bool:
+    def create(self, key: str, data: bytes, *, transient: bool = False) -> bool:
         with self.errors(key):
             path = self.path(key)
             temporary = _temporary(path)

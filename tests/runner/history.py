@@ -1,11 +1,13 @@
 """Committed runs of two targets, made by the real runner in the test's own process."""
 
+import functools
 import io
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import botocore.session
 import pytest
 from tests.faultproxy import FaultProxy, Request
 from tests.harness import secrets_token
@@ -35,6 +37,8 @@ class History:
         """Bytes of each target's first artifact."""
         self._monkeypatch = monkeypatch
         monkeypatch.setattr(runner, "_module", lambda name, part: engine)
+        # One for all Tasks: to load the descriptions of S3 takes longer than all else that most of them do.
+        monkeypatch.setattr(botocore.session, "get_session", functools.cache(botocore.session.get_session))
 
     def do(self, task: Any) -> Any:
         """The Result of a Task that ends well."""

@@ -70,6 +70,10 @@ def test_runs_come_back_and_the_newest_restores(elsewhere: Elsewhere) -> None:
     stage.apply(stage.policy())
 
     for name, status in ended.items():
+        there = f"backuprun.holdfast.dev/{name}"
+        wait_until(
+            lambda there=there: there in stage.kubectl("get", "backupruns", "--output=name"), there, 60
+        )
         again = stage.ended("backuprun", name)
         for field in ("phase", "recoveryPoint", "sizeBytes", "copies", "skewSeconds"):
             assert again[field] == status[field], (field, again)

@@ -336,6 +336,15 @@ def test_what_retention_deletes_is_left_to_it() -> None:
     assert decide(policy(), [there], page(), NOW).expired == ("r",), "what retention left is gone too"
 
 
+def test_a_copy_that_retention_has_deleted_is_not_missing_when_another_comes() -> None:
+    before, entry = simple(places=("one",))
+    status = before.status.to_json() | {"expiring": [{"destination": "two", "gone": True}]}
+    there = BackupRun.model_validate(before.to_json() | {"status": status})
+    more = entry.model_copy(update={"destinations": ("one", "three")})
+    ((_, after),) = decide(policy(*PLACES), [there], page(more), NOW).write
+    assert (after.phase, after.copies) == (RunPhase.SUCCEEDED, "2/3")
+
+
 def test_a_name_that_another_run_has_is_told() -> None:
     _, entry = simple(uid="elsewhere")
     here, _ = simple(uid="here")

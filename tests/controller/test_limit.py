@@ -7,7 +7,9 @@ import pytest
 from tests.apiserver import ApiServer
 from tests.controller.client import Client, Namespace, wait_for
 from tests.controller.kubelet import Kubelet, Runs
-from tests.controller.process import Nursery, Operator
+from tests.controller.process import Operator
+
+from holdfast.domain.labels import RUN
 
 LIMIT = 2
 POLICIES = [f"p{number}" for number in range(5)]
@@ -22,7 +24,11 @@ class Counter:
 
     def look(self) -> bool:
         """Take in what is there now; whether all runs have ended."""
-        jobs = [job for job in self._namespace.items("Job") if not job["status"].get("conditions")]
+        jobs = [
+            job
+            for job in self._namespace.items("Job")
+            if RUN in job["metadata"]["labels"] and not job["status"].get("conditions")
+        ]
         self.most = max(self.most, len(jobs))
         phases = [run.get("status", {}).get("phase") for run in self._namespace.items("BackupRun")]
         assert not {"Failed", "Skipped", "Missed", "Cancelled"} & set(phases)
@@ -31,12 +37,12 @@ class Counter:
 
 @pytest.fixture
 def limited(
-    control_plane: ApiServer, client: Client, operators: Nursery, kubelet: Kubelet
+    control_plane: ApiServer, client: Client, kubelet: Kubelet
 ) -> Iterator[tuple[Namespace, Operator]]:
     """A namespace, and an operator for it that resyncs too seldom to help."""
     namespace = Namespace(client, control_plane.create_namespace("limit"))
     settings = {"MAX_RUNNING_JOBS": str(LIMIT), "RESYNC": "1h", "WATCH_NAMESPACES": namespace.name}
-    with Operator(control_plane.kubeconfig, operators, **settings) as operator:
+    with Operator(control_plane.kubeconfig, **settings) as operator:
         operator.wait_live()
         yield namespace, operator
 

@@ -12,6 +12,7 @@ from tests.controller.process import Operator
 from tests.controller.proxy import ApiProxy
 from tests.controller.test_kill import KillAtEachWrite, Moment
 
+from holdfast.domain.labels import RUN
 from holdfast.protocol import CommitTask, VerifyTask
 
 YEARLY = {"schedule": "0 0 1 1 *", "mode": "Checksum"}
@@ -264,5 +265,5 @@ def test_killed_at_every_write(
 
 
 def _settled(namespace: Namespace, count: int) -> bool:
-    found = namespace.items("Job")
+    found = [job for job in namespace.items("Job") if RUN in job["metadata"]["labels"]]
     return len(found) == count and all("ttlSecondsAfterFinished" in job["spec"] for job in found)

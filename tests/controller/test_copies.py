@@ -1,5 +1,6 @@
 """A missing copy until a later commit heals it, and leftovers of failed runs, by the real operator."""
 
+import json
 from typing import Any
 
 import pytest
@@ -21,11 +22,10 @@ def without(namespace: Namespace, run: str, *missing: str) -> Ends:
     """A backup that these optional destinations failed."""
     task = BackupTask(namespace=namespace.name, policy="chatbot", run=run, run_uid="u", target="sessions",
                       engine="redis", spec={}, destinations=())  # fmt: skip
-    result = result_for(task)
-    names = [each["name"] for each in PLACES if each["name"] not in missing]
-    whys = {name: f"destination {name}: is away" for name in missing}
-    lists = f'"destinations":{names!r},"missing":{whys!r}'.replace("'", '"')
-    return Ends(message=result.replace('"destinations":[],"missing":{}', lists))
+    result = json.loads(result_for(task))
+    result["destinations"] = [each["name"] for each in PLACES if each["name"] not in missing]
+    result["missing"] = {name: f"destination {name}: is away" for name in missing}
+    return Ends(message=json.dumps(result))
 
 
 def commit_task(kubelet: Kubelet, namespace: Namespace, run: str) -> CommitTask:

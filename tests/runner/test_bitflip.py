@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import botocore.session
 import pytest
 from pyrage import x25519
 from tests.engines.postgres import servers
@@ -131,6 +132,9 @@ class Scene:
 def scene(runner: Runner, bucket: S3Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     for variable in (TASK_VARIABLE, ROOT_VARIABLE):
         monkeypatch.setenv(variable, "")  # restored afterwards, however often it is set
+    # One that keeps what it has loaded: botocore's description of S3 would take most of the time.
+    session = botocore.session.get_session()
+    monkeypatch.setattr("botocore.session.get_session", lambda: session)
     memory = Path("/dev/shm")  # noqa: S108 a folder of its own is made in it
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None))

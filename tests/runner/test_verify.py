@@ -8,10 +8,13 @@ import pytest
 from tests.faultproxy import fault_proxy
 from tests.harness import Result, S3Place, VolumePlace
 from tests.runner.conftest import Jobs
-from tests.runner.test_faults import BIG, failed
+from tests.runner.test_faults import failed
 from tests.runner.test_integrity import flip_a_byte, stored
 
 from holdfast.protocol import BackupResult, ExitCode, VerifyResult
+
+PARTS = 9_000_000
+"""Bytes that are uploaded as two parts."""
 
 
 @dataclasses.dataclass
@@ -41,7 +44,7 @@ class Run:
 def run(jobs: Jobs, bucket: S3Place) -> Run:
     jobs.places = {"s3": bucket, "nearby": VolumePlace()}
     results = {
-        "a": stored(jobs.back_up({"name": "data", "bytes": BIG}, {"name": "more", "bytes": 9}, target="a")),
+        "a": stored(jobs.back_up({"name": "data", "bytes": PARTS}, {"name": "more", "bytes": 9}, target="a")),
         "b": stored(jobs.back_up({"name": "other", "bytes": 1000}, target="b")),
     }
     assert jobs.commit(**results)[0] == 0

@@ -459,7 +459,11 @@ def test_a_run_that_cannot_be_cleaned_is_cleaned_by_the_next_commit(history: His
         bucket = dataclasses.replace(s3.new_bucket(), endpoint=proxy.endpoint)
         pair = Pair(history, bucket, s3.new_bucket())
         history.jobs.places = {"good": pair.good, "lacking": pair.lacking}
-        begin(pair, 1, bucket)
+        client = s3.client()
+        client.create_multipart_upload(
+            Bucket=bucket.bucket, Key=f"default/{POLICY}/r1/one/local-abcdef/data.zst"
+        )
+        client.close()
         task = history.store(1)
         fault = proxy.add(lambda request: request.method == "DELETE", status=403)
         result = history.do(task)

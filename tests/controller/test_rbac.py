@@ -83,6 +83,11 @@ def _use_everything(namespace: Namespace, kubelet: Kubelet) -> None:
     kubelet.behave(namespace.name, "sessions", Waits("", "no such secret", event="FailedMount"))
     namespace.run("stuck")
     namespace.wait_phase("BackupRun", "stuck", "Failed")
+
+    def pods() -> list[str]:
+        return [pod["metadata"]["labels"]["holdfast.dev/run"] for pod in namespace.items("Pod")]
+
+    wait_for("its pod to go", lambda: "stuck" not in pods())
     namespace.run("next")
     wait_for("it to be cleared away and deleted as history", lambda: not namespace.get("BackupRun", "stuck"))
 

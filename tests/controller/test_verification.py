@@ -1,18 +1,15 @@
 """A stored run is verified by the real operator: at its slot, after a downtime, and when somebody asks."""
 
 import threading
-from collections import Counter
 from typing import Any
 
 import pytest
-from tests.apiserver import ApiServer
-from tests.controller.client import Client, Namespace, policy_spec, wait_for
+from tests.controller.client import Namespace, wait_for
 from tests.controller.kubelet import Kubelet, Runs, Waits, failed
-from tests.controller.process import Operator
-from tests.controller.proxy import ApiProxy
-from tests.controller.test_kill import KillAtEachWrite, Moment
 
 from holdfast.protocol import CommitTask, VerifyTask
+
+pytestmark = pytest.mark.usefixtures("operator")
 
 YEARLY = {"schedule": "0 0 1 1 *", "mode": "Checksum"}
 SLOT = "2026-01-01T00:00:00Z"
@@ -62,7 +59,6 @@ def by_hand(namespace: Namespace, run: str = "one") -> None:
     namespace.patch("BackupRun", run, NOW)
 
 
-@pytest.mark.usefixtures("operator")
 def test_the_newest_run_is_verified_at_its_slot(namespace: Namespace, kubelet: Kubelet) -> None:
     namespace.policy(verification=YEARLY)
     back_up(namespace, "one")
@@ -90,7 +86,6 @@ def test_the_newest_run_is_verified_at_its_slot(namespace: Namespace, kubelet: K
     assert (task.run, [each.manifest_sha256 for each in task.targets]) == ("two", [stored])
 
 
-@pytest.mark.usefixtures("operator")
 def test_its_job_outlives_the_runs_end_reads_only_and_expires(namespace: Namespace, kubelet: Kubelet) -> None:
     going = Runs()
     kubelet.behave(namespace.name, "Verify", going)
@@ -122,7 +117,6 @@ def test_its_job_outlives_the_runs_end_reads_only_and_expires(namespace: Namespa
     wait_for("all Jobs to expire", lambda: expiring(5))
 
 
-@pytest.mark.usefixtures("operator")
 def test_a_bad_copy_takes_the_verdict_back(namespace: Namespace, kubelet: Kubelet) -> None:
     namespace.policy(verification=YEARLY)
     back_up(namespace)
@@ -146,7 +140,6 @@ def test_a_bad_copy_takes_the_verdict_back(namespace: Namespace, kubelet: Kubele
     assert len(jobs(namespace)) == 2
 
 
-@pytest.mark.usefixtures("operator")
 def test_a_destination_that_is_away_is_asked_again_and_blames_no_byte(
     namespace: Namespace, kubelet: Kubelet
 ) -> None:
@@ -166,7 +159,6 @@ def test_a_destination_that_is_away_is_asked_again_and_blames_no_byte(
     assert condition(run, "Verified")[:2] == ("True", "ChecksumsMatch")
 
 
-@pytest.mark.usefixtures("operator")
 def test_a_pod_that_cannot_start_ends_it_and_is_cleared_away(namespace: Namespace, kubelet: Kubelet) -> None:
     kubelet.behave(namespace.name, "Verify", Waits("ImagePullBackOff", "no such image"))
     namespace.policy(verification=YEARLY)
@@ -178,7 +170,6 @@ def test_a_pod_that_cannot_start_ends_it_and_is_cleared_away(namespace: Namespac
     wait_for("the Job to be gone", lambda: not jobs(namespace))
 
 
-@pytest.mark.usefixtures("operator")
 def test_what_is_being_verified_is_not_deleted_meanwhile(namespace: Namespace, kubelet: Kubelet) -> None:
     going = Runs(threading.Event())
     kubelet.behave(namespace.name, "Verify", going)
@@ -201,7 +192,6 @@ def test_what_is_being_verified_is_not_deleted_meanwhile(namespace: Namespace, k
     assert namespace.status("BackupRun", "one")["phase"] == "Succeeded"
 
 
-@pytest.mark.usefixtures("operator")
 def test_asking_for_what_holds_nothing_is_answered(namespace: Namespace, kubelet: Kubelet) -> None:
     kubelet.behave(namespace.name, "sessions", failed(2, "Broken", "it broke"))
     namespace.policy()
@@ -213,73 +203,9 @@ def test_asking_for_what_holds_nothing_is_answered(namespace: Namespace, kubelet
     assert jobs(namespace) == []
 
 
-@pytest.mark.usefixtures("operator")
 def test_a_schedule_that_never_comes_is_not_ready(namespace: Namespace) -> None:
     namespace.policy(verification=YEARLY | {"schedule": "0 0 30 2 *"})
     wait_for("Ready to be False", lambda: condition(policy(namespace), "Ready")[0] == "False")
     _, reason, message = condition(policy(namespace), "Ready")
     assert reason == "ScheduleNeverDue"
     assert message.startswith("verification.schedule '0 0 30 2 *' never comes")
-
-
-@pytest.mark.parametrize("moment", ["before", "after"])
-def test_killed_at_every_write(
-    control_plane: ApiServer, client: Client, kubelet: Kubelet, moment: Moment
-) -> None:
-    """The slot came while no operator ran; one Job, one event, one verdict, whenever it dies."""
-    namespace = Namespace(client, control_plane.create_namespace("kill-verify"))
-    _prepare(namespace)
-    uids: set[str] = set()
-
-    def over() -> bool:
-        uids.update(job["metadata"]["uid"] for job in jobs(namespace))
-        return _settled(namespace) and bool(policy(namespace).get("lastVerifiedTime"))
-
-    with (
-        ApiProxy(control_plane) as proxy,
-        Operator(proxy.kubeconfig, WATCH_NAMESPACES=namespace.name) as operator,
-    ):
-        kill = KillAtEachWrite(operator, moment)
-        proxy.treatment = kill
-        while True:
-            wait_for("the operator's death or the end", lambda: not operator.running or over(), 60)
-            if operator.running:
-                break
-            assert kill.dead.is_set(), "the operator ended by itself"
-            assert len(kill.killed_at) < 30, kill.killed_at
-            kill.dead.clear()
-            operator.start()
-    run = namespace.status("BackupRun", "one")
-    assert (run["verification"]["phase"], run["verification"]["slot"]) == ("Succeeded", SLOT)
-    assert len(uids) == 1
-    assert Counter(namespace.events("BackupRun", "one"))["Verified"] == 1
-    assert policy(namespace)["verificationHandled"] == SLOT
-    # The mark, the policy's slot, the Job, the event, the verdict, the Job's expiry, what the policy knows.
-    assert len(kill.killed_at) >= 7, kill.killed_at
-
-
-def _prepare(namespace: Namespace) -> None:
-    """A policy whose slot came while no operator ran, and a run that is stored."""
-    namespace.policy(verification=YEARLY)
-    known = {
-        "observedGeneration": 1,
-        "verificationScheduled": "0 0 1 1 * UTC",
-        "verificationHandled": "2025-12-31T00:00:00Z",
-    }
-    namespace.patch("BackupPolicy", "chatbot", {"status": known}, subresource="/status")
-    namespace.run("one")
-    sha256 = "a" * 64
-    artifact = {"destination": "primary", "uri": "s3://backups/x", "sizeBytes": 1, "sha256": sha256}
-    target = {"name": "sessions", "engine": "redis", "phase": "Succeeded", "artifacts": [artifact]}
-    stored = {
-        "phase": "Succeeded",
-        "recoveryPoint": "2025-12-31T00:00:00Z",
-        "destinations": policy_spec(("sessions",))["destinations"],
-        "targets": [target | {"manifestSha256": sha256}],
-    }
-    namespace.patch("BackupRun", "one", {"status": stored}, subresource="/status")
-
-
-def _settled(namespace: Namespace) -> bool:
-    found = namespace.items("Job")
-    return len(found) == 1 and "ttlSecondsAfterFinished" in found[0]["spec"]

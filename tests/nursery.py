@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -58,13 +59,15 @@ class Forked:
         self.pid = pid
         self.returncode: int | None = None
         self._ended = ended
+        self._lock = threading.Lock()  # one thread may kill it while another one watches it
 
     def poll(self) -> int | None:
         """The exit code, None while it runs."""
-        if self.returncode is None and (code := self._ended.read_text()):
-            self.returncode = int(code)
-            self._ended.unlink()
-        return self.returncode
+        with self._lock:
+            if self.returncode is None and (code := self._ended.read_text()):
+                self.returncode = int(code)
+                self._ended.unlink()
+            return self.returncode
 
     def wait(self, timeout: float = 600) -> int:
         """Wait for the exit code. Raises subprocess.TimeoutExpired."""

@@ -305,9 +305,8 @@ class S3Destination(Destination):
     def thaw(self, key: str) -> None:
         with self.errors(key):
             try:
-                self.client.restore_object(
-                    Bucket=self.bucket, Key=self.name_of(key), RestoreRequest=thaw_request(self._head(key))
-                )
+                request = thaw_request(self._head(key) or {})
+                self.client.restore_object(Bucket=self.bucket, Key=self.name_of(key), RestoreRequest=request)
             except ClientError as error:
                 if error.response["Error"]["Code"] != "RestoreAlreadyInProgress":
                     raise

@@ -52,7 +52,7 @@ class World:
         found: dict[str, Any] = self.namespace.status("BackupPolicy", "chatbot").get("catalogue", {})
         return found
 
-    def surveyed(self, seconds: float = 40) -> dict[str, Any]:
+    def surveyed(self, seconds: float = 60) -> dict[str, Any]:
         """The catalogue once the next survey that begins from now on has ended."""
         before = self.catalogue.get("job", 0)
 

@@ -52,7 +52,7 @@ class World:
         found: dict[str, Any] = self.namespace.status("BackupPolicy", "chatbot").get("catalogue", {})
         return found
 
-    def surveyed(self, seconds: float = 40) -> dict[str, Any]:
+    def surveyed(self, seconds: float = 60) -> dict[str, Any]:
         """The catalogue once the next survey that begins from now on has ended."""
         before = self.catalogue.get("job", 0)
 
@@ -193,7 +193,7 @@ def test_a_run_whose_data_is_gone_expires_and_comes_back_with_it(world: World) -
     status = namespace.wait_phase("BackupRun", "mine", "Expired")
     assert status["reason"] == "DataGone"
     assert "primary" in status["message"]
-    assert "DataGone" in namespace.events("BackupPolicy", "chatbot")
+    wait_for("the event", lambda: world.told("DataGone") == 1)
     assert world.runs()["kept"]["phase"] == "Succeeded"
     namespace.create("RestoreRequest", "back", {"source": {"runRef": {"name": "mine"}}})
     assert namespace.wait_phase("RestoreRequest", "back", "Refused")["reason"] == "RunNotRestorable"
@@ -349,7 +349,8 @@ def test_killed_at_every_write_of_an_import(control_plane: ApiServer, world: Wor
     def over() -> bool:
         found = world.catalogue
         between.extend(name for name, status in world.runs().items() if not status)
-        return found.get("runs") == 2 and "survey" not in found and namespace.surveys() == []
+        # Its last Job may be left: the cluster deletes it in time.
+        return found.get("runs") == 2 and "survey" not in found
 
     settings = {"WATCH_NAMESPACES": namespace.name}
     with ApiProxy(control_plane) as proxy, Operator(proxy.kubeconfig, **settings) as operator:
@@ -369,6 +370,7 @@ def test_killed_at_every_write_of_an_import(control_plane: ApiServer, world: Wor
     assert set(between) == {"a", "b"}, "it was killed between making each run and writing its status"
     assert world.backups() == []
     assert world.told("RunsImported") == 1
-    # The beginning, the Job, two runs with their status, the event, the end, and the Job's deletion.
-    assert len(kill.killed_at) >= 9, kill.killed_at
+    # The policy's status, the Job, two runs with their status, and an event.
+    assert len(kill.killed_at) >= 7, kill.killed_at
+    assert all("ttlSecondsAfterFinished" in job["spec"] for job in namespace.surveys())
     assert "2 runs" in json.dumps(namespace.items("Event"))

@@ -53,6 +53,7 @@ def test_everything_that_is_built_is_supported() -> None:
             },
         ],
         retention={"keepLast": 3, "keepDaily": 30, "minVerified": 2, "dryRun": True},
+        hooks={"before": [{"name": "a", "podSelector": SELECTOR, "command": ["a"]}]},
         encryption={"age": {"recipients": [RECIPIENT], "identitySecret": {"name": "identity"}}},
         history={"succeeded": 1, "failed": 1},
         runner={"resources": {"limits": {"cpu": 1}}, "nodeSelector": {"disk": "ssd"}},
@@ -66,7 +67,6 @@ def test_everything_that_is_built_is_supported() -> None:
     [
         ({"verification": {"schedule": "@weekly"}}, ["verification"]),
         ({"objectives": {"rpo": "1h"}}, ["objectives"]),
-        ({"hooks": {"before": [{"name": "a", "podSelector": SELECTOR, "command": ["a"]}]}}, ["hooks"]),
         ({"notifications": [{"name": "a", "slack": {"webhookSecret": {"name": "a"}}}]}, ["notifications"]),
         ({"deletionPolicy": "Delete"}, ["deletionPolicy: Delete"]),
         (

@@ -8,6 +8,7 @@ from pydantic import Field, computed_field
 from holdfast.api.base import DnsLabel, Int64, Model, ObjectName, Time
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Destination
+from holdfast.api.hook import MAX_HOOKS, Hooks
 from holdfast.api.meta import AGE, Column, Lenient, Resource, condition_column
 from holdfast.api.text import LogTail, Message, Warnings, human_bytes, human_seconds
 
@@ -176,6 +177,35 @@ class TargetStatus(Lenient):
     """What did not stop the backup but should be known."""
 
 
+class HookPhase(StrEnum):
+    """Where a hook of a run stands."""
+
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class HookStatus(Lenient):
+    """What became of a hook that was begun."""
+
+    name: DnsLabel
+    """The hook's name in the policy."""
+    when: Literal["Before", "After"]
+    """Its list."""
+    phase: HookPhase
+    """Where it stands."""
+    pod: ShortText | None = None
+    """The pod that it was run in."""
+    start_time: Time | None = None
+    """When it was begun."""
+    completion_time: Time | None = None
+    """When it ended."""
+    exit_code: int | None = None
+    """The command's; none when it is not known."""
+    message: Message | None = None
+    """Why it failed, with the end of what the command printed."""
+
+
 class Verification(Lenient):
     """The last drill of this run."""
 
@@ -237,6 +267,20 @@ class BackupRunStatus(Lenient):
     """What became of each target."""
     expiring: Annotated[tuple[Expiring, ...], Field(max_length=5)] = ()
     """Copies that the policy's retention has deleted, or has to."""
+    hook_plan: Hooks | None = None
+    """The hooks, as the policy had them: an application that was paused goes on when the policy is gone."""
+    hooks: Annotated[
+        tuple[HookStatus, ...],
+        Field(
+            max_length=2 * MAX_HOOKS,
+            # One name may be in both lists.
+            json_schema_extra={
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["name", "when"],
+            },
+        ),
+    ] = ()
+    """What became of each hook that was begun."""
     verification: Verification | None = None
     """The last drill of this run."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()

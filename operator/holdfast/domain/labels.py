@@ -1,4 +1,4 @@
-"""Labels and annotations of what Holdfast makes."""
+"""Labels, annotations and finalizers of what Holdfast makes."""
 
 POLICY = "holdfast.dev/policy"
 RUN = "holdfast.dev/run"
@@ -14,3 +14,6 @@ SETTINGS = "holdfast.dev/settings"
 """On a Job: the JobSettings that it was made with."""
 MISSED = "holdfast.dev/missed"
 """On a run that the scheduler made for a slot that was missed: why. Such a run never starts."""
+
+PAUSED = "holdfast.dev/hooks"
+"""The finalizer of a run that may have paused the application: hooks after are run before it is gone."""

@@ -13,12 +13,14 @@ from holdfast.api.run import (
     BackupRun,
     BackupRunStatus,
     Failure,
+    HookStatus,
     Progress,
     RunPhase,
     TargetPhase,
     TargetStatus,
 )
 from holdfast.api.text import human_bytes, human_seconds
+from holdfast.domain import hooks
 from holdfast.domain.admission import MAX_QUEUED, Standing, is_scheduled, too_late
 from holdfast.domain.labels import MISSED
 from holdfast.domain.naming import artifact_uri, job_name
@@ -101,6 +103,7 @@ def _start(run: BackupRun, policy: BackupPolicy, now: datetime) -> RunStep:
         policy_generation=policy.metadata.generation,
         retention_plan_time=policy.status.retention_plan.time if policy.status.retention_plan else None,
         destinations=policy.spec.destinations,
+        hook_plan=policy.spec.hooks,
         targets=tuple(
             TargetStatus(name=t.name, engine=t.engine, job=job_name(run.metadata.name, uid, t.name))
             for t in policy.spec.targets
@@ -124,6 +127,9 @@ def advance(
     statuses, notices = advance_targets(run.status.targets, facts, partial(_succeed, run), now)
     status = updated(run.status, targets=statuses, reason=None, message=None)
     if all(target.phase.terminal for target in statuses):
+        # What was paused goes on first; then the targets are where they are now, and this is decided again.
+        if hooks.next_after(status) is not None:
+            return Step(status, notices)
         return _targets_ended(run, status, notices, now)
     reason, message = held_up(statuses, targets)
     return Step(updated(status, reason=reason, message=message), notices)
@@ -184,9 +190,14 @@ def _targets_ended(
 ) -> RunStep:
     if any(target.phase is TargetPhase.SUCCEEDED for target in status.targets):
         return Step(updated(status, phase=RunPhase.COMMITTING), notices)
-    reason, message = failures(status.targets)
+    hook = hooks.failed(status, "Before")
+    reason, message = failures(status.targets) if hook is None else _hook_failed(hook)
     step = end(run, status, RunPhase.FAILED, reason, message, now)
     return Step(step.status, (*notices, *step.notices))
+
+
+def _hook_failed(hook: HookStatus) -> tuple[str, str]:
+    return hooks.HOOK_FAILED, f"{hook.when.lower()} the backup: {hook.message}"
 
 
 def commit(run: BackupRun, seen: Observation | None, start_deadline: timedelta, now: datetime) -> RunStep:
@@ -257,12 +268,18 @@ def _outcome(
             f"{name}: {result.missing.get(name, 'a target is missing there')}" for name in missing
         )
         return RunPhase.PARTIALLY_SUCCEEDED, "CopyMissing", f"not in every destination: {whys}"
+    hook = hooks.failed(status, "After")
+    if hook is not None:
+        return RunPhase.PARTIALLY_SUCCEEDED, *_hook_failed(hook)
     size = human_bytes(result.size_bytes)
     return RunPhase.SUCCEEDED, None, f"{len(status.targets)} targets, {size} in {status.copies} destinations"
 
 
 def overdue(run: BackupRun, active_deadline: timedelta, now: datetime) -> RunStep | None:
-    """The end of a run that takes longer than it may; None as long as it does not."""
+    """The end of a run that takes longer than it may; None as long as it does not.
+
+    While hooks after are still to be run, all but the end: its targets have failed.
+    """
     start = run.status.start_time
     if start is None or now < start + active_deadline:
         return None
@@ -273,6 +290,8 @@ def overdue(run: BackupRun, active_deadline: timedelta, now: datetime) -> RunSte
         target if target.phase.terminal else fail(target, failure, now)[0] for target in run.status.targets
     )
     status = updated(run.status, targets=targets)
+    if hooks.next_after(status) is not None:
+        return Step(hooks.interrupted(status, message, now))
     return end(run, status, RunPhase.FAILED, "DeadlineExceeded", message, now)
 
 
@@ -284,7 +303,8 @@ def cancelling(status: BackupRunStatus) -> BackupRunStatus:
 def cancelled(run: BackupRun, now: datetime) -> RunStep:
     """A run that was cancelled and whose pods are gone."""
     status = updated(run.status, targets=cancel(run.status.targets, now))
-    return end(run, status, RunPhase.CANCELLED, "Cancelled", "cancelled by spec.cancel", now)
+    message = "cancelled by spec.cancel" if run.spec.cancel else "deleted while it was under way"
+    return end(run, status, RunPhase.CANCELLED, "Cancelled", message, now)
 
 
 def end(

@@ -16,7 +16,6 @@ def policy_not_supported_yet(spec: BackupPolicySpec) -> list[str]:
     whole = {
         "verification": spec.verification,
         "objectives": spec.objectives,
-        "hooks": spec.hooks,
         "notifications": spec.notifications,
         "deletionPolicy: Delete": spec.deletion_policy == "Delete",
     }

@@ -79,7 +79,9 @@ def candidate_of(body: dict[str, Any]) -> Candidate:
     return Candidate(
         name=metadata["name"],
         created=_time(metadata["creationTimestamp"]),
-        containers=tuple(each["name"] for each in body["spec"]["containers"]),
+        containers=tuple(
+            each["name"] for kind in ("containers", "initContainers") for each in body["spec"].get(kind, [])
+        ),
         default_container=metadata.get("annotations", {}).get(_DEFAULT_CONTAINER, ""),
         running=status.get("phase") == "Running",
         ready=any(each["type"] == "Ready" and each["status"] == "True" for each in conditions),

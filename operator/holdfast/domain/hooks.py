@@ -1,7 +1,7 @@
 """Which command around a run is due, where it is run, and what its end means. Pure.
 
 The hooks before are run one after the other before any Job is made, until one fails the run. All hooks after
-are run once every target has ended, whenever one before was begun and however the run ends: the application may
+are run once every target has ended, whenever one before was begun, however the run ends: the application may
 be paused. What was begun and has not ended is begun again by the next operator.
 """
 
@@ -34,6 +34,7 @@ class Candidate:
     name: str
     created: datetime
     containers: tuple[str, ...]
+    """Its sidecars last."""
     default_container: str = ""
     """The one that its annotation names."""
     running: bool = False

@@ -109,6 +109,8 @@ class _Attempt:
             return Outcome(Failure(reason=POD_NOT_FOUND, message=_none_found(pods, labels)))
         self._pod = pod.name
         container = hooks.container_of(pod, self._hook)
+        if container not in pod.containers:
+            return self.failed(f"it has no container {container}, only {', '.join(pod.containers)}")
         _log.info("hook %s: in pod %s/%s, container %s", self._hook.name, namespace, pod.name, container)
         done = await self._context.cluster.execute(namespace, pod.name, container, self._hook.command)
         if done.exit_code == 0:

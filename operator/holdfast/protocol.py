@@ -152,7 +152,21 @@ class RestoreTask(Model):
     """The name of the Secret that is mounted as `identity/`; the pod starts even if it does not exist."""
 
 
-AnyTask = BackupTask | CommitTask | LookupTask | RestoreTask
+class PurgeTask(Model):
+    """Delete all that a run has stored, in every destination."""
+
+    version: Literal[1] = VERSION
+    kind: Literal["Purge"] = "Purge"
+    namespace: str
+    policy: str
+    run: str
+    run_uid: str
+    recovery_point: AwareDatetime | None = None
+    """To the second; tells it from another run of the same name. None: it was never committed."""
+    destinations: tuple[Destination, ...]
+
+
+AnyTask = BackupTask | CommitTask | LookupTask | RestoreTask | PurgeTask
 TASK: TypeAdapter[AnyTask] = TypeAdapter(Annotated[AnyTask, Field(discriminator="kind")])
 
 
@@ -285,6 +299,16 @@ class RestoreResult(Model):
     notes: tuple[Note, ...] = ()
 
 
+class PurgeResult(Model):
+    """Nothing more of a run can be deleted."""
+
+    version: Literal[1] = VERSION
+    kind: Literal["Purge"] = "Purge"
+    destinations: tuple[str, ...]
+    """Those that hold nothing of it any more; in the others it stays, and a note says why."""
+    notes: tuple[Note, ...] = ()
+
+
 class FailedResult(Model):
     """Why a runner ended with another exit code than 0."""
 
@@ -297,7 +321,7 @@ class FailedResult(Model):
     notes: tuple[Note, ...] = ()
 
 
-AnyResult = BackupResult | CommitResult | LookupResult | RestoreResult | FailedResult
+AnyResult = BackupResult | CommitResult | LookupResult | RestoreResult | PurgeResult | FailedResult
 RESULT: TypeAdapter[AnyResult] = TypeAdapter(Annotated[AnyResult, Field(discriminator="kind")])
 
 

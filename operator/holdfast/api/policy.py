@@ -116,7 +116,7 @@ class BackupPolicySpec(Model):
     notifications: Annotated[tuple[Notification, ...], Field(max_length=20)] = ()
     """Who is told of what."""
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
-    """What happens to the stored data when the policy or a run is deleted."""
+    """What happens to the stored data when the policy or a run is deleted: Retain leaves all of it."""
     history: History = History()
     """How many BackupRun objects are kept."""
     runner: Runner | None = None

@@ -232,6 +232,17 @@ class Expiring(Lenient):
     """Why it is still there."""
 
 
+class Deletion(Lenient):
+    """How far the deletion of the run's data has come, once the run itself is being deleted."""
+
+    attempts: Annotated[int, Field(ge=0)] = 0
+    """How often it has failed."""
+    next_time: Time | None = None
+    """When it is tried again."""
+    message: Message | None = None
+    """What keeps it from being done."""
+
+
 class BackupRunStatus(Lenient):
     """What became of the run."""
 
@@ -281,6 +292,8 @@ class BackupRunStatus(Lenient):
         ),
     ] = ()
     """What became of each hook that was begun."""
+    deletion: Deletion | None = None
+    """How far the deletion of its data has come, by deletionPolicy Delete."""
     verification: Verification | None = None
     """The last drill of this run."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()

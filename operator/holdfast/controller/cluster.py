@@ -2,7 +2,8 @@
 
 What it may do, all that the operator's role has to grant (watches are kopf's):
 
-- holdfast.dev backuppolicies, restorerequests: get, list, watch; backupruns: also create, delete, patch
+- holdfast.dev backuppolicies, backupruns, restorerequests: get, list, watch; backupruns: also create, delete
+- holdfast.dev backuppolicies, backupruns: patch (for finalizers)
 - holdfast.dev */status of the three kinds: update
 - holdfast.dev backupruns/finalizers, restorerequests/finalizers: update (for blockOwnerDeletion)
 - batch jobs: get, list, watch, create, delete, patch
@@ -35,6 +36,7 @@ from holdfast.controller.errors import (
     ConflictError,
     ForbiddenError,
     InvalidError,
+    NamespaceTerminatingError,
     NotFoundError,
     TransientError,
 )
@@ -266,12 +268,15 @@ class Cluster:
 
 
 def _classify(request: str, status: int, data: bytes) -> ApiError:
-    reason, message = "", data.decode(errors="replace")[:1000]
+    reason, message, causes = "", data.decode(errors="replace")[:1000], []
     try:
         answer = json.loads(data)
         reason, message = answer.get("reason", ""), answer.get("message", message)
+        causes = [each.get("reason") for each in (answer.get("details") or {}).get("causes") or []]
     except (ValueError, AttributeError):
         _log.debug("the answer to %s is no Status", request)
+    if "NamespaceTerminating" in causes:
+        return NamespaceTerminatingError(request, status, message)
     if status == 409:
         kind: type[ApiError] = AlreadyExistsError if reason == "AlreadyExists" else ConflictError
     elif status in _RETRYABLE or status > 500:

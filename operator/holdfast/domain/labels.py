@@ -7,7 +7,7 @@ OF_OWNER = {"backuppolicy": POLICY, "backuprun": RUN, "restorerequest": RESTORE}
 """By the singular of a kind: the label of its Jobs that names the object."""
 TARGET = "holdfast.dev/target"
 COMPONENT = "holdfast.dev/component"
-"""Backup, Commit, Lookup or Restore: the kind of the Job's task."""
+"""Backup, Commit, Lookup, Restore or Purge: the kind of the Job's task."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
 
 SETTINGS = "holdfast.dev/settings"
@@ -17,3 +17,5 @@ MISSED = "holdfast.dev/missed"
 
 PAUSED = "holdfast.dev/hooks"
 """The finalizer of a run that may have paused the application: hooks after are run before it is gone."""
+DATA = "holdfast.dev/data"
+"""The finalizer of policies whose deletionPolicy is Delete, and of their runs that may hold data."""

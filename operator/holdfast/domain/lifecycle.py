@@ -46,6 +46,8 @@ def admit(run: BackupRun, policy: BackupPolicy | None, standing: Standing, now: 
     if policy is None:
         message = f"there is no BackupPolicy {name} in this namespace"
         return end(run, run.status, RunPhase.FAILED, "PolicyNotFound", message, now)
+    if policy.metadata.deletion_timestamp is not None:
+        return end(run, run.status, RunPhase.FAILED, "PolicyNotFound", f"policy {name} is being deleted", now)
     fields = policy_not_supported_yet(policy.spec)
     if fields:
         message = f"policy {name} asks for what is not supported yet: {', '.join(fields)}"

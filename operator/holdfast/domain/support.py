@@ -17,7 +17,6 @@ def policy_not_supported_yet(spec: BackupPolicySpec) -> list[str]:
         "verification": spec.verification,
         "objectives": spec.objectives,
         "notifications": spec.notifications,
-        "deletionPolicy: Delete": spec.deletion_policy == "Delete",
     }
     paths = [path for path, value in whole.items() if _is_set(value)]
     for destination in spec.destinations:

@@ -14,10 +14,11 @@ from holdfast.protocol import (
     FailedResult,
     LookupResult,
     Note,
+    PurgeResult,
     RestoreResult,
 )
 
-GoodResult = BackupResult | CommitResult | LookupResult | RestoreResult
+GoodResult = BackupResult | CommitResult | LookupResult | RestoreResult | PurgeResult
 
 _NORMAL_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
 

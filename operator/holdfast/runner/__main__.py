@@ -24,6 +24,7 @@ from holdfast.protocol import (
     ExitCode,
     FailedResult,
     LookupTask,
+    PurgeTask,
     RestoreTask,
 )
 from holdfast.runner.backup import back_up
@@ -36,6 +37,7 @@ from holdfast.runner.memory import bound_allocator
 from holdfast.runner.mounts import Mounts
 from holdfast.runner.outcome import fit
 from holdfast.runner.progress import Meter
+from holdfast.runner.purge import purge
 from holdfast.runner.restore import restore
 
 TERMINATION_VARIABLE = "HOLDFAST_TERMINATION_LOG"
@@ -98,6 +100,8 @@ def _do(task: Any, mounts: Mounts, meter: Meter) -> AnyResult:
             return commit(task, _copies(task.destinations, mounts), meter)
         case LookupTask():
             return look_up(task, connect(task.source.destination, mounts))
+        case PurgeTask():
+            return purge(task, mounts, meter)
         case RestoreTask():
             spec, override = _restore_specs(task)
             engine = _module(task.engine, "restore").restore

@@ -1,19 +1,7 @@
 """Deletes the runs that a commit was handed, and checks in the destination itself that nothing good goes.
 
-A run goes in this order, so that it can be killed between any two deletions:
-
-1. its entry is taken out of the catalogue, which then claims nothing that is not whole. In a versioned bucket
-   that only hides it, by a delete marker;
-2. the versions of the entry are erased. They were written last, so where the bucket locks everything for a
-   time they are free last: when the store refuses, nothing else was touched, and the entry is shown again;
-3. every version of every object in the run's folder, and its unfinished uploads;
-4. the delete markers.
-
-As long as the catalogue has a run's entry, its data is whole. Of a run without one, all that is left is
-deleted: the operator hands it over until a commit has told that it is gone.
-
-WAL that no base backup needs any more belongs at the end of `_Place._delete`: only when a run's last object
-is gone does the catalogue say which base backups are left.
+A run without an entry in the catalogue is deleted without a question: some of it may be gone already, and the
+operator hands it over until a commit has told that nothing is left.
 """
 
 import logging
@@ -25,15 +13,15 @@ from datetime import datetime
 from holdfast.api.base import to_utc_second
 from holdfast.engines.transfer import MismatchError, TransferError
 from holdfast.protocol import CommitTask, Expiry, Fate, HeldRun, Note
-from holdfast.runner.destinations.destination import Destination, LockedError, Version
-from holdfast.runner.manifest import CATALOGUE, CatalogueEntry, RunPath
+from holdfast.runner.destinations.destination import Destination, LockedError
+from holdfast.runner.erasure import RESERVED, erase, is_shown
+from holdfast.runner.manifest import CatalogueEntry, RunPath
 from holdfast.runner.progress import Meter
 
 _LOG = logging.getLogger(__name__)
 _MOST_SECONDS = 600
 """No deletion is begun later than this after the first, so that a backlog does not hold up the next run."""
 _NAMED = 5
-_RESERVED = (CATALOGUE, "wal")
 _TOLD = {
     Fate.DELETED: ("RetentionDeleted", False),
     Fate.LOCKED: ("RetentionWaits", True),
@@ -152,7 +140,7 @@ class _Place:
     def _refusal(
         self, held: HeldRun, entry: CatalogueEntry | MismatchError | None, stay: dict[str, str]
     ) -> str | None:
-        if held.run in _RESERVED or held.run == self._committed.run:
+        if held.run in RESERVED or held.run == self._committed.run:
             return f"{held.run} is not a run that may be deleted"
         if held.run in stay:
             return f"{held.run} is {stay[held.run]} that the catalogue has there"
@@ -169,9 +157,9 @@ class _Place:
         self._meter.step(f"deleting run {run} in {self._destination.name}")
         path = self._path(run)
         try:
-            self._delete(path)
+            erase(self._destination, path)
         except LockedError as error:
-            whole = self._is_shown(path)
+            whole = is_shown(self._destination, path)
             self._why(Fate.LOCKED if whole else Fate.FAILED, error.message)
             return Fate.LOCKED if whole else Fate.FAILED
         except TransferError as error:
@@ -179,47 +167,6 @@ class _Place:
             return Fate.FAILED
         _LOG.info("deleted run %s in %s", run, self._destination.name)
         return Fate.DELETED
-
-    def _delete(self, path: RunPath) -> None:
-        destination = self._destination
-        entry, data = self._versions(path)
-        for version in (*entry, *data):
-            if (why := destination.lock(version)) is not None:
-                uri = destination.uri(version.key)
-                raise LockedError("ObjectLocked", f"destination {destination.name}: {uri}: {why}")
-        destination.delete(path.entry)
-        try:
-            self._erase(entry, markers=False)
-        except LockedError:
-            # Whatever hid the entry goes, and it claims again what is still whole.
-            self._erase(self._versions(path)[0], markers=True)
-            raise
-        self._erase(data, markers=False)
-        destination.abort_uploads(path.folder)
-        entry, data = self._versions(path)
-        self._erase((*data, *entry), markers=True)
-
-    def _versions(self, path: RunPath) -> tuple[list[Version], list[Version]]:
-        """Those of the entry, and those of the run's folder."""
-        entry = [version for version in self._destination.versions(path.entry) if version.key == path.entry]
-        return entry, list(self._destination.versions(path.folder))
-
-    def _erase(self, versions: Iterable[Version], *, markers: bool) -> None:
-        """The newest first, which is free last of those that are locked for the same time; deep ones first.
-
-        So a volume's folders become empty from below, and go.
-        """
-        chosen = [version for version in versions if version.marker is markers]
-        chosen.sort(key=lambda version: (version.written, version.key.count("/")), reverse=True)
-        for version in chosen:
-            self._destination.erase(version)
-
-    def _is_shown(self, path: RunPath) -> bool:
-        try:
-            return self._destination.read(path.entry) is not None
-        except TransferError as error:
-            _LOG.warning("%s", error.message)
-            return False
 
     def _path(self, run: str) -> RunPath:
         return RunPath(self._task.namespace, self._task.policy, run)

@@ -10,10 +10,11 @@ from holdfast.controller.jobs import JobSettings, backup_job, commit_job
 from holdfast.controller.queue import Key
 from holdfast.controller.services.admissions import Admissions
 from holdfast.controller.services.context import Context
+from holdfast.controller.services.deletions import Deletions
 from holdfast.controller.services.hooks import Hooks
 from holdfast.controller.services.retention import Retention
 from holdfast.controller.services.workloads import POLL_SECONDS, Workload, Workloads
-from holdfast.domain import admission, hooks, labels, lifecycle
+from holdfast.domain import admission, deletion, hooks, labels, lifecycle
 from holdfast.domain.hooks import Due
 from holdfast.domain.lifecycle import RunStep
 from holdfast.domain.step import Step, updated
@@ -32,6 +33,7 @@ class Runs:
         self._retention = Retention(context)
         self._admissions = Admissions(context)
         self._hooks = Hooks(context)
+        self._deletions = Deletions(context, self._workloads)
 
     async def reconcile(self, key: Key) -> float | None:
         """Take the run one step on; returns when to look at it again at the latest."""
@@ -63,9 +65,9 @@ class Runs:
         self._hooks.give_up(_key(run))
         if run.metadata.deletion_timestamp is None:
             await self._workloads.settle(run, labels.RUN)
-        if labels.PAUSED in run.metadata.finalizers:
-            await self._context.cluster.set_finalizers(run, _without(run, labels.PAUSED))
-        return None
+        if await self._deletions.follow(run, deletion.without(run.metadata.finalizers, labels.PAUSED)):
+            return 0
+        return await self._deletions.end_run(run) if run.metadata.deletion_timestamp is not None else None
 
     async def _admit(self, run: BackupRun) -> float | None:
         step, pause = await self._admissions.admit(run, self._save)
@@ -108,6 +110,8 @@ class Runs:
         return 0
 
     async def _run(self, run: BackupRun, workload: Workload, deadline: timedelta | None) -> float | None:
+        if not workload.jobs and await self._deletions.guard(run):
+            return 0
         due = hooks.due(run.status)
         if due is not None:
             return await self._take_on(run, due, deadline)
@@ -218,10 +222,6 @@ class Runs:
 
 def _key(run: BackupRun) -> Key:
     return Key(BackupRun.plural, run.metadata.namespace or "", run.metadata.name)
-
-
-def _without(run: BackupRun, finalizer: str) -> tuple[str, ...]:
-    return tuple(each for each in run.metadata.finalizers if each != finalizer)
 
 
 def _terminal(step: RunStep) -> bool:

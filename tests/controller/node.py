@@ -166,7 +166,7 @@ def hook(name: str, *command: str, **fields: Any) -> dict[str, Any]:
 
 def until(path: Path) -> tuple[str, ...]:
     """A command that ends once the file is there."""
-    return "sh", "-c", f"until [ -e {path} ]; do sleep 0.02; done; echo $POD goes on"
+    return "sh", "-c", f"until [ -e {path} ]; do sleep 0.5; done; echo $POD goes on"
 
 
 async def _blocks(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:

@@ -209,7 +209,21 @@ class SurveyTask(Model):
     """Of so many runs at most; fewer when what is told of them grows long."""
 
 
-AnyTask = BackupTask | CommitTask | LookupTask | RestoreTask | SurveyTask | VerifyTask
+class PurgeTask(Model):
+    """Delete all that a run has stored, in every destination."""
+
+    version: Literal[1] = VERSION
+    kind: Literal["Purge"] = "Purge"
+    namespace: str
+    policy: str
+    run: str
+    run_uid: str
+    recovery_point: AwareDatetime | None = None
+    """To the second; tells it from another run of the same name. None: it was never committed."""
+    destinations: tuple[Destination, ...]
+
+
+AnyTask = BackupTask | CommitTask | LookupTask | PurgeTask | RestoreTask | SurveyTask | VerifyTask
 TASK: TypeAdapter[AnyTask] = TypeAdapter(Annotated[AnyTask, Field(discriminator="kind")])
 
 
@@ -365,6 +379,16 @@ class RestoreResult(Model):
     notes: tuple[Note, ...] = ()
 
 
+class PurgeResult(Model):
+    """Nothing more of a run can be deleted."""
+
+    version: Literal[1] = VERSION
+    kind: Literal["Purge"] = "Purge"
+    destinations: tuple[str, ...]
+    """Those that hold nothing of it any more; in the others it stays, and a note says why."""
+    notes: tuple[Note, ...] = ()
+
+
 class VerifiedCopy(Model):
     """A copy of a run whose every byte is what was stored."""
 
@@ -462,7 +486,14 @@ class FailedResult(Model):
 
 
 AnyResult = (
-    BackupResult | CommitResult | LookupResult | RestoreResult | SurveyResult | VerifyResult | FailedResult
+    BackupResult
+    | CommitResult
+    | LookupResult
+    | PurgeResult
+    | RestoreResult
+    | SurveyResult
+    | VerifyResult
+    | FailedResult
 )
 RESULT: TypeAdapter[AnyResult] = TypeAdapter(Annotated[AnyResult, Field(discriminator="kind")])
 

@@ -127,6 +127,21 @@ STATUSES: dict[str, dict[str, Any]] = {
                 "warnings": [],
             },
         ],
+        "hookPlan": EXAMPLES["policy"]["spec"]["hooks"],
+        "hooks": [
+            {
+                "name": "pause",
+                "when": when,
+                "phase": "Failed",
+                "pod": "desk-1",
+                "startTime": NOW,
+                "completionTime": LATER,
+                "exitCode": 3,
+                "message": "hook pause: HookFailed: exit code 3.",
+            }
+            for when in ("Before", "After")
+        ],
+        "deletion": {"attempts": 2, "nextTime": LATER, "message": "No answer."},
         "verification": {
             "phase": "Succeeded",
             "mode": "Restore",

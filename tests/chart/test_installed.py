@@ -11,6 +11,7 @@ from tests.harness import wait_until
 
 Install = Callable[..., Release]
 
+EXEC = [("get", "/pods/exec"), ("create", "/pods/exec")]
 NEEDED = [
     *((verb, "holdfast.dev/backuppolicies") for verb in ("get", "list", "watch")),
     *((verb, "holdfast.dev/backupruns") for verb in ("get", "list", "watch", "create", "delete")),
@@ -24,12 +25,14 @@ NEEDED = [
     ("list", "/pods"),
     ("get", "/pods/log"),
     *((verb, "/events") for verb in ("list", "create")),
+    ("patch", "holdfast.dev/backuppolicies"),
+    ("patch", "holdfast.dev/backupruns"),
+    *EXEC,
 ]
 FORBIDDEN = [
     *((verb, "/secrets") for verb in ("get", "list", "watch", "create", "update", "delete")),
     *((verb, "/configmaps") for verb in ("get", "list")),
     ("create", "/pods"),
-    ("create", "/pods/exec"),
     ("delete", "/persistentvolumeclaims"),
     ("create", "/serviceaccounts/token"),
     ("delete", "holdfast.dev/backuppolicies"),
@@ -92,6 +95,13 @@ def test_with_named_namespaces_it_may_do_nothing_elsewhere(install: Install, api
     # Their names only: it learns at once that a watched one has come.
     for resource in ("apiextensions.k8s.io/customresourcedefinitions", "/namespaces"):
         assert release.may("list", resource, "")
+
+
+def test_without_hooks_it_may_run_no_command_in_a_pod(install: Install, apiserver: ApiServer) -> None:
+    release = install("operator.hooks=false")
+    space = apiserver.create_namespace("rag")
+    rest = [each for each in NEEDED if each not in EXEC]
+    comes_to_be("all but that", lambda: allowed(release, space), rest)
 
 
 @pytest.mark.parametrize("values", [(), ("watchNamespaces={rag}",)])

@@ -89,6 +89,7 @@ def test_the_operator_reads_every_variable_that_it_gets() -> None:
         ("operator.resync=60", "/operator/resync"),
         ("operator.resync=1 minute", "/operator/resync"),
         ("operator.logLevel=LOUD", "/operator/logLevel"),
+        ("operator.hooks=perhaps", "/operator/hooks"),
         ("operator.maxRunningJobs=0", "/operator/maxRunningJobs"),
         ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
         ("image.prefix=docker.io/holdfast/", "/image/prefix"),

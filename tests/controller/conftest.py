@@ -7,6 +7,7 @@ import pytest
 from tests.apiserver import DEFAULT_CONTROLLERS, ApiServer
 from tests.controller.client import Client, Namespace
 from tests.controller.kubelet import Kubelet
+from tests.controller.node import Node
 from tests.controller.process import Operator
 
 
@@ -29,6 +30,13 @@ def client(control_plane: ApiServer) -> Iterator[Client]:
 def kubelet(control_plane: ApiServer) -> Iterator[Kubelet]:
     """Pods end well unless a test says otherwise."""
     with contextlib.closing(Client(control_plane)) as own, Kubelet(own) as played:
+        yield played
+
+
+@pytest.fixture(scope="module")
+def node(control_plane: ApiServer, client: Client) -> Iterator[Node]:
+    """Where the application's pods run."""
+    with Node(control_plane, client) as played:
         yield played
 
 

@@ -18,6 +18,7 @@ from tests.controller.client import Client
 from tests.controller.logs import LogServer
 
 from holdfast.api.run import Failure, Source
+from holdfast.domain import labels
 from holdfast.protocol import (
     TASK,
     TASK_VARIABLE,
@@ -32,6 +33,8 @@ from holdfast.protocol import (
     LookupResult,
     LookupTask,
     Note,
+    PurgeResult,
+    PurgeTask,
     RestoreResult,
     RestoreTask,
     StoredArtifact,
@@ -133,6 +136,11 @@ def result_for(task: AnyTask) -> str:
             leftovers="".join(Fate.DELETED * len(each.runs) for each in task.leftovers),
             retention={each.destination: Fate.DELETED * len(each.delete) for each in task.retention},
         )
+    elif isinstance(task, PurgeTask):
+        result = PurgeResult(
+            destinations=tuple(destination.name for destination in task.destinations),
+            notes=(Note(reason="DataDeleted", message=f"nothing of run {task.run} is left"),),
+        )
     elif isinstance(task, LookupTask):
         _, policy, run = task.source.path.split("/")
         spec = {"service": {"name": "redis-as-stored", "port": 6379}}
@@ -215,7 +223,7 @@ class Kubelet:
                 self._status(pod, "Failed", _terminated(137, "", "Error"))
             self._client.request("DELETE", _path(pod), {"gracePeriodSeconds": 0})
             return
-        if pod["status"].get("phase") in ("Succeeded", "Failed"):
+        if pod["status"].get("phase") in ("Succeeded", "Failed") or labels.COMPONENT not in _labels(pod):
             return
         if uid not in self._taken:
             self._taken[uid] = self._start(pod)
@@ -316,6 +324,11 @@ def _terminated(exit_code: int, message: str, reason: str) -> dict[str, Any]:
         "finishedAt": _now(),
     }
     return {"terminated": end}
+
+
+def _labels(pod: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = pod["metadata"].get("labels", {})
+    return found
 
 
 def _path(pod: dict[str, Any]) -> str:

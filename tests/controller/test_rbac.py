@@ -8,13 +8,14 @@ import yaml
 from tests.apiserver import ROOT, ApiServer
 from tests.controller.client import Client, Namespace, wait_for
 from tests.controller.kubelet import Kubelet, Runs, Waits
+from tests.controller.node import Node, hook
 from tests.controller.process import Operator
 from tests.controller.proxy import ApiProxy
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
-def _rights(release: str, namespace: str, watched: str) -> list[dict[str, Any]]:
+def _rights(release: str, namespace: str, watched: str, *values: str) -> list[dict[str, Any]]:
     """The chart's ServiceAccount and roles."""
     helm = subprocess.run([ROOT / "hack" / "tool", "helm"], check=True, stdout=subprocess.PIPE, text=True)
     command = [
@@ -27,6 +28,7 @@ def _rights(release: str, namespace: str, watched: str) -> list[dict[str, Any]]:
         namespace,
     ]
     only = ["--set", f"watchNamespaces={{{watched}}}"] if watched else []
+    only += [f"--set={value}" for value in values]
     rendered = subprocess.run([*command, *only], check=True, stdout=subprocess.PIPE, text=True).stdout
     wanted = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
     return [each for each in yaml.safe_load_all(rendered) if each and each["kind"] in wanted]
@@ -66,6 +68,28 @@ def test_the_charts_rights_are_enough(
     assert forbidden == set()
     assert {request.method for request in proxy.requests} >= {"GET", "POST", "PUT", "PATCH", "DELETE"}
     assert [request for request in proxy.requests if "/secrets" in request.path] == []
+
+
+@pytest.mark.parametrize("hooks", ["true", "false"])
+def test_hooks_need_a_right_of_their_own(
+    control_plane: ApiServer, client: Client, kubelet: Kubelet, namespace: Namespace, node: Node, hooks: str
+) -> None:
+    home = control_plane.create_namespace("holdfast")
+    account = _apply(client, _rights(f"h-{hooks}", home, namespace.name, f"operator.hooks={hooks}"))
+    node.pod(namespace.name, "app")
+    namespace.policy(hooks={"before": [hook("pause")], "after": [hook("go-on")]})
+    settings = {"WATCH_NAMESPACES": namespace.name}
+    with Operator(control_plane.kubeconfig_for(account, home), **settings):
+        namespace.run("now")
+        status = namespace.wait_phase("BackupRun", "now", "Succeeded", "Failed")
+        if hooks == "true":
+            assert status["phase"] == "Succeeded", status
+        else:
+            assert status["reason"] == "HookFailed"
+            assert "403" in status["message"]
+            assert "operator.hooks must be true" in status["message"]
+        # By the right to patch finalizers.
+        wait_for("it to be free", lambda: "finalizers" not in namespace.get("BackupRun", "now")["metadata"])
 
 
 def _use_everything(namespace: Namespace, kubelet: Kubelet) -> None:

@@ -42,6 +42,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [holdfast.dev]
   resources: [backupruns]
   verbs: [create, delete]
+# Finalizers: of runs that may have paused the application, and of what deletionPolicy Delete is said of.
+- apiGroups: [holdfast.dev]
+  resources: [backuppolicies, backupruns]
+  verbs: [patch]
 - apiGroups: [holdfast.dev]
   resources: [backuppolicies/status, backupruns/status, restorerequests/status]
   verbs: [update]
@@ -62,4 +66,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [""]
   resources: [events]
   verbs: [list, create]
+{{- if .Values.operator.hooks }}
+# The commands of policies' hooks. The WebSocket is a GET; from Kubernetes 1.35 on it needs create as well.
+- apiGroups: [""]
+  resources: [pods/exec]
+  verbs: [get, create]
+{{- end }}
 {{- end -}}

@@ -7,11 +7,11 @@ from pydantic import Field
 from holdfast.api.base import DnsLabel, Duration, Int64, Model, SecretRef, Time
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Destination, Retention
+from holdfast.api.hook import Hooks
 from holdfast.api.meta import AGE, Column, Lenient, Resource, condition_column
 from holdfast.api.notification import Notification
 from holdfast.api.runner import Runner
 from holdfast.api.schedule import Cron, TimeZone
-from holdfast.api.selector import LabelSelector
 from holdfast.api.target import Target
 from holdfast.api.text import Message
 
@@ -58,36 +58,6 @@ class Objectives(Model):
     """How old the newest recovery point may be, such as `1h`."""
     rto: Duration | None = None
     """How long a restore may take, such as `15m`."""
-
-
-class Hook(Model):
-    """A command that is run in pods of the application."""
-
-    rules: ClassVar[tuple[tuple[str, str], ...]] = (_more_than_zero("timeout"),)
-
-    name: DnsLabel
-    """Unique among the hooks of its list."""
-    pod_selector: LabelSelector
-    """The pods it is run in."""
-    container: DnsLabel | None = None
-    """The container; none is the pod's first."""
-    command: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=4096)], ...], Field(min_length=1, max_length=50)
-    ]
-    """The program and its arguments; no shell is added."""
-    timeout: Duration = Duration("30s")
-    """How long it may take, such as `30s`."""
-    on_error: Literal["Fail", "Continue"] = "Fail"
-    """Whether the run fails with it."""
-
-
-class Hooks(Model):
-    """Commands around a run."""
-
-    before: Annotated[tuple[Hook, ...], Field(max_length=20)] = ()
-    """Run one after the other before the first target's snapshot."""
-    after: Annotated[tuple[Hook, ...], Field(max_length=20)] = ()
-    """Run one after the other after the last target's end, also when the run failed."""
 
 
 class History(Model):
@@ -146,7 +116,7 @@ class BackupPolicySpec(Model):
     notifications: Annotated[tuple[Notification, ...], Field(max_length=20)] = ()
     """Who is told of what."""
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
-    """What happens to the stored data when the policy or a run is deleted."""
+    """What happens to the stored data when the policy or a run is deleted: Retain leaves all of it."""
     history: History = History()
     """How many BackupRun objects are kept."""
     runner: Runner | None = None

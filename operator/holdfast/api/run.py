@@ -8,6 +8,7 @@ from pydantic import Field, computed_field
 from holdfast.api.base import DnsLabel, Int64, Model, ObjectName, Time
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Destination
+from holdfast.api.hook import MAX_HOOKS, Hooks
 from holdfast.api.meta import AGE, Column, Lenient, Resource, condition_column
 from holdfast.api.text import LogTail, Message, Warnings, human_bytes, human_seconds
 
@@ -177,6 +178,35 @@ class TargetStatus(Lenient):
     """What did not stop the backup but should be known."""
 
 
+class HookPhase(StrEnum):
+    """Where a hook of a run stands."""
+
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class HookStatus(Lenient):
+    """What became of a hook that was begun."""
+
+    name: DnsLabel
+    """The hook's name in the policy."""
+    when: Literal["Before", "After"]
+    """Its list."""
+    phase: HookPhase
+    """Where it stands."""
+    pod: ShortText | None = None
+    """The pod that it was run in."""
+    start_time: Time | None = None
+    """When it was begun."""
+    completion_time: Time | None = None
+    """When it ended."""
+    exit_code: int | None = None
+    """The command's; none when it is not known."""
+    message: Message | None = None
+    """Why it failed, with the end of what the command printed."""
+
+
 class VerificationPhase(StrEnum):
     """Where the verification of a run stands."""
 
@@ -227,6 +257,17 @@ class Expiring(Lenient):
     """Why it is still there."""
 
 
+class Deletion(Lenient):
+    """How far the deletion of the run's data has come, once the run itself is being deleted."""
+
+    attempts: Annotated[int, Field(ge=0)] = 0
+    """How often it has failed."""
+    next_time: Time | None = None
+    """When it is tried again."""
+    message: Message | None = None
+    """What keeps it from being done."""
+
+
 class BackupRunStatus(Lenient):
     """What became of the run."""
 
@@ -266,6 +307,22 @@ class BackupRunStatus(Lenient):
     """Copies that retention has deleted or has to, and where a failed run's leftovers were cleared away."""
     leftovers: Annotated[tuple[DnsLabel, ...], Field(max_length=5)] = ()
     """Destinations that hold the run, and where what failed attempts left is still to be cleared away."""
+    hook_plan: Hooks | None = None
+    """The hooks, as the policy had them: an application that was paused goes on when the policy is gone."""
+    hooks: Annotated[
+        tuple[HookStatus, ...],
+        Field(
+            max_length=2 * MAX_HOOKS,
+            # One name may be in both lists.
+            json_schema_extra={
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["name", "when"],
+            },
+        ),
+    ] = ()
+    """What became of each hook that was begun."""
+    deletion: Deletion | None = None
+    """How far the deletion of its data has come, by deletionPolicy Delete."""
     verification: Verification | None = None
     """The last proof of what this run has stored, or the one that is under way."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()

@@ -2,11 +2,13 @@
 
 What it may do, all that the operator's role has to grant (watches are kopf's):
 
-- holdfast.dev backuppolicies, restorerequests: get, list, watch; backupruns: also create, delete
+- holdfast.dev backuppolicies, backupruns, restorerequests: get, list, watch; backupruns: also create, delete
+- holdfast.dev backuppolicies, backupruns: patch (for finalizers)
 - holdfast.dev */status of the three kinds: update
 - holdfast.dev */finalizers of the three kinds: update (for blockOwnerDeletion)
 - batch jobs: get, list, watch, create, delete, patch
 - core pods: list; pods/log: get; events: list, create
+- core pods/exec: get, create, for hooks (a WebSocket is a GET, and Kubernetes 1.35 asks for create too)
 - apiextensions customresourcedefinitions and core namespaces: list, watch (by kopf, cluster-wide)
 """
 
@@ -14,6 +16,7 @@ import asyncio
 import json
 import logging
 import os
+from collections.abc import Iterable
 from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -24,6 +27,8 @@ from kubernetes.aio.client.configuration import Configuration
 from pydantic import ValidationError
 
 from holdfast.api.meta import API_VERSION, GROUP, Resource
+from holdfast.controller import channels
+from holdfast.controller.channels import ChannelClosedError, Executed
 from holdfast.controller.config import Config
 from holdfast.controller.errors import (
     AlreadyExistsError,
@@ -31,10 +36,12 @@ from holdfast.controller.errors import (
     ConflictError,
     ForbiddenError,
     InvalidError,
+    NamespaceTerminatingError,
     NotFoundError,
     TransientError,
 )
-from holdfast.controller.views import complaint_of, job_of, pod_of
+from holdfast.controller.views import candidate_of, complaint_of, job_of, pod_of
+from holdfast.domain.hooks import Candidate
 from holdfast.domain.workload import Complaint, Job, Pod
 
 R = TypeVar("R", bound=Resource)
@@ -129,6 +136,19 @@ class Cluster:
             "DELETE", f"{_path(type(resource), metadata.namespace)}/{quote(metadata.name)}", body
         )
 
+    async def set_finalizers(self, resource: Resource, finalizers: Iterable[str]) -> None:
+        """Replace the finalizers. Raises ConflictError if the object has changed since it was read."""
+        metadata = resource.metadata
+        body = {
+            "metadata": {
+                "uid": metadata.uid,
+                "resourceVersion": metadata.resource_version,
+                "finalizers": list(finalizers),
+            }
+        }
+        path = f"{_path(type(resource), metadata.namespace)}/{quote(metadata.name)}"
+        await self._send("PATCH", path, body, _MERGE_PATCH)
+
     async def jobs(self, namespace: str, labels: dict[str, str]) -> list[Job]:
         """The Jobs with these labels."""
         return [job_of(item) for item in await self._items(_jobs(namespace), labels)]
@@ -160,6 +180,44 @@ class Cluster:
     async def pods(self, namespace: str, labels: dict[str, str]) -> list[Pod]:
         """The pods with these labels."""
         return [pod_of(item) for item in await self._items(f"/api/v1/namespaces/{namespace}/pods", labels)]
+
+    async def candidates(self, namespace: str, labels: dict[str, str]) -> list[Candidate]:
+        """The pods with exactly these labels and values, as a hook sees them."""
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+        path = f"/api/v1/namespaces/{namespace}/pods?{urlencode({'labelSelector': selector})}"
+        return [candidate_of(item) for item in await self._items(path)]
+
+    async def execute(self, namespace: str, pod: str, container: str, command: tuple[str, ...]) -> Executed:
+        """Run a command in a container and wait for its end; whoever calls limits the time.
+
+        A connection that breaks is a TransientError: what has become of the command is not known.
+        """
+        words = [("container", container), ("stdout", "true"), ("stderr", "true")]
+        query = urlencode([*words, *(("command", word) for word in command)])
+        path = f"/api/v1/namespaces/{namespace}/pods/{quote(pod)}/exec?{query}"
+        request = f"GET /api/v1/namespaces/{namespace}/pods/{pod}/exec"
+        try:
+            async with await self._open(path) as socket:
+                return await channels.follow(socket)
+        except aiohttp.WSServerHandshakeError as error:
+            raise _classify(request, error.status, error.message.encode()) from error
+        except (aiohttp.ClientError, OSError, TimeoutError, ChannelClosedError) as error:
+            raise TransientError(request, 0, f"{type(error).__name__} {error}") from error
+
+    async def _open(self, path: str) -> aiohttp.ClientWebSocketResponse:
+        headers: dict[str, str] = {}
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
+        configuration = self._api.configuration
+        session: aiohttp.ClientSession = self._rest.pool_manager
+        async with asyncio.timeout(self._timeout):
+            return await session.ws_connect(
+                configuration.host + path,
+                headers=headers,
+                protocols=(channels.PROTOCOL,),
+                proxy=configuration.proxy,
+                proxy_headers=configuration.proxy_headers,
+                server_hostname=configuration.tls_server_name,
+            )
 
     async def log_tail(self, namespace: str, pod: str, lines: int) -> str:
         """The last lines of a pod's log."""
@@ -214,12 +272,15 @@ class Cluster:
 
 
 def _classify(request: str, status: int, data: bytes) -> ApiError:
-    reason, message = "", data.decode(errors="replace")[:1000]
+    reason, message, causes = "", data.decode(errors="replace")[:1000], []
     try:
         answer = json.loads(data)
         reason, message = answer.get("reason", ""), answer.get("message", message)
+        causes = [each.get("reason") for each in (answer.get("details") or {}).get("causes") or []]
     except (ValueError, AttributeError):
         _log.debug("the answer to %s is no Status", request)
+    if "NamespaceTerminating" in causes:
+        return NamespaceTerminatingError(request, status, message)
     if status == 409:
         kind: type[ApiError] = AlreadyExistsError if reason == "AlreadyExists" else ConflictError
     elif status in _RETRYABLE or status > 500:

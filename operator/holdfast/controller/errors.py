@@ -25,6 +25,10 @@ class ForbiddenError(ApiError):
     """The operator's service account may not do that, or a quota or admission refuses it."""
 
 
+class NamespaceTerminatingError(ForbiddenError):
+    """Nothing is made any more in a namespace that is being deleted."""
+
+
 class InvalidError(ApiError):
     """The API server does not accept the object, or the operator does not understand it."""
 

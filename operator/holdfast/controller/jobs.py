@@ -25,6 +25,7 @@ from holdfast.protocol import (
     CommitTask,
     ExitCode,
     LookupTask,
+    PurgeTask,
     RestoreTask,
     SurveyTask,
     VerifyTask,
@@ -69,6 +70,13 @@ def commit_job(owner: Resource, task: CommitTask, settings: JobSettings, config:
     """The Job that reads back what the targets stored."""
     part = {labels.POLICY: task.policy}
     return _job(owner, "commit.", task, part, _OPERATOR, task.destinations, settings, config)
+
+
+def purge_job(owner: Resource, task: PurgeTask, settings: JobSettings, config: Config) -> dict[str, Any]:
+    """The Job that deletes what a run has stored. One attempt: after a failure the operator makes another."""
+    part = {labels.POLICY: task.policy}
+    once = settings.model_copy(update={"retries": 0})
+    return _job(owner, "purge.", task, part, _OPERATOR, task.destinations, once, config)
 
 
 def lookup_job(owner: Resource, task: LookupTask, settings: JobSettings, config: Config) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from holdfast.domain.hooks import Candidate
 from holdfast.domain.labels import COMPONENT, SETTINGS, TARGET
 from holdfast.domain.workload import Complaint, Job, Pod, Termination
 from holdfast.protocol import TASK_VARIABLE
 
 CONTAINER = "runner"
+_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 _ENDS = ("Complete", "Failed")
 
 
@@ -67,6 +69,23 @@ def pod_of(body: dict[str, Any]) -> Pod:
         unschedulable=_unschedulable(status),
         running_since=_time_or_none((running or {}).get("startedAt")),
         termination=None if ended is None else _termination(ended),
+    )
+
+
+def candidate_of(body: dict[str, Any]) -> Candidate:
+    """The facts of a pod that a hook may be run in."""
+    metadata, status = body["metadata"], body.get("status", {})
+    conditions = status.get("conditions", [])
+    return Candidate(
+        name=metadata["name"],
+        created=_time(metadata["creationTimestamp"]),
+        containers=tuple(
+            each["name"] for kind in ("containers", "initContainers") for each in body["spec"].get(kind, [])
+        ),
+        default_container=metadata.get("annotations", {}).get(_DEFAULT_CONTAINER, ""),
+        running=status.get("phase") == "Running",
+        ready=any(each["type"] == "Ready" and each["status"] == "True" for each in conditions),
+        deleting="deletionTimestamp" in metadata,
     )
 
 

@@ -28,7 +28,8 @@ from holdfast.api.run import (
     TargetPhase,
     TargetStatus,
 )
-from holdfast.domain.lifecycle import COPY_MISSING, MAX_ARTIFACTS, succeeded
+from holdfast.domain import hooks
+from holdfast.domain.lifecycle import COPY_MISSING, MAX_ARTIFACTS, hook_failed, succeeded
 from holdfast.domain.naming import artifact_uri, place
 from holdfast.domain.retention import Backup, backup_of, decide, held
 from holdfast.domain.step import Notice, Step, updated
@@ -211,6 +212,10 @@ def _less_missing(
     """The status of a run that lacked nothing but copies, once it lacks no others than `left`."""
     if left:
         return updated(status, message=f"not in every destination: {', '.join(left)} lacks it still")
+    hook = hooks.failed(status, "After")
+    if hook is not None:
+        reason, message = hook_failed(hook)
+        return updated(status, reason=reason, message=message)
     message = succeeded(status)
     return updated(
         status,

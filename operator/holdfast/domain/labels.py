@@ -1,4 +1,4 @@
-"""Labels and annotations of what Holdfast makes."""
+"""Labels, annotations and finalizers of what Holdfast makes."""
 
 POLICY = "holdfast.dev/policy"
 RUN = "holdfast.dev/run"
@@ -7,7 +7,7 @@ OF_OWNER = {"backuppolicy": POLICY, "backuprun": RUN, "restorerequest": RESTORE}
 """By the singular of a kind: the label of its Jobs that names the object."""
 TARGET = "holdfast.dev/target"
 COMPONENT = "holdfast.dev/component"
-"""Backup, Commit, Lookup, Restore, Survey or Verify: the kind of the Job's task."""
+"""Backup, Commit, Lookup, Purge, Restore, Survey or Verify: the kind of the Job's task."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
 
 SETTINGS = "holdfast.dev/settings"
@@ -18,3 +18,8 @@ MISSED = "holdfast.dev/missed"
 """On a run that the scheduler made for a slot that was missed: why. Such a run never starts."""
 IMPORTED = "holdfast.dev/imported"
 """On a run that a catalogue brought back: the UID that it had when it was run. Such a run never starts."""
+
+PAUSED = "holdfast.dev/hooks"
+"""The finalizer of a run that may have paused the application: hooks after are run before it is gone."""
+DATA = "holdfast.dev/data"
+"""The finalizer of policies whose deletionPolicy is Delete, and of their runs that may hold data."""

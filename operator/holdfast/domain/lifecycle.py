@@ -13,13 +13,14 @@ from holdfast.api.run import (
     BackupRun,
     BackupRunStatus,
     Failure,
+    HookStatus,
     Progress,
     RunPhase,
     TargetPhase,
     TargetStatus,
 )
 from holdfast.api.text import human_bytes, human_seconds
-from holdfast.domain import quota
+from holdfast.domain import hooks, quota
 from holdfast.domain.admission import MAX_QUEUED, Standing, is_scheduled, too_late
 from holdfast.domain.labels import MISSED
 from holdfast.domain.naming import artifact_uri, job_name
@@ -46,6 +47,8 @@ def admit(run: BackupRun, policy: BackupPolicy | None, standing: Standing, now: 
     if policy is None:
         message = f"there is no BackupPolicy {name} in this namespace"
         return end(run, run.status, RunPhase.FAILED, "PolicyNotFound", message, now)
+    if policy.metadata.deletion_timestamp is not None:
+        return end(run, run.status, RunPhase.FAILED, "PolicyNotFound", f"policy {name} is being deleted", now)
     fields = policy_not_supported_yet(policy.spec)
     if fields:
         message = f"policy {name} asks for what is not supported yet: {', '.join(fields)}"
@@ -108,6 +111,7 @@ def _start(run: BackupRun, policy: BackupPolicy, now: datetime) -> RunStep:
         retention_plan_time=policy.status.retention_plan.time if policy.status.retention_plan else None,
         destinations=policy.spec.destinations,
         over_quota=full or None,
+        hook_plan=policy.spec.hooks,
         targets=tuple(
             TargetStatus(name=t.name, engine=t.engine, job=job_name(run.metadata.name, uid, t.name))
             for t in policy.spec.targets
@@ -133,6 +137,9 @@ def advance(
     statuses, notices = advance_targets(run.status.targets, facts, partial(_succeed, run), now)
     status = updated(run.status, targets=statuses, reason=None, message=None)
     if all(target.phase.terminal for target in statuses):
+        # What was paused goes on first; then the targets are where they are now, and this is decided again.
+        if hooks.next_after(status) is not None:
+            return Step(status, notices)
         return _targets_ended(run, status, notices, now)
     reason, message = held_up(statuses, targets)
     return Step(updated(status, reason=reason, message=message), notices)
@@ -195,9 +202,15 @@ def _targets_ended(
 ) -> RunStep:
     if any(target.phase is TargetPhase.SUCCEEDED for target in status.targets):
         return Step(updated(status, phase=RunPhase.COMMITTING), notices)
-    reason, message = failures(status.targets)
+    hook = hooks.failed(status, "Before")
+    reason, message = failures(status.targets) if hook is None else hook_failed(hook)
     step = end(run, status, RunPhase.FAILED, reason, message, now)
     return Step(step.status, (*notices, *step.notices))
+
+
+def hook_failed(hook: HookStatus) -> tuple[str, str]:
+    """The reason and the message of a run with that hook."""
+    return hooks.HOOK_FAILED, f"{hook.when.lower()} the backup: {hook.message}"
 
 
 def commit(run: BackupRun, seen: Observation | None, start_deadline: timedelta, now: datetime) -> RunStep:
@@ -275,6 +288,9 @@ def _outcome(
         known = result.missing | (status.over_quota or {})
         whys = "; ".join(f"{name}: {known.get(name, 'a target is missing there')}" for name in missing)
         return RunPhase.PARTIALLY_SUCCEEDED, COPY_MISSING, f"not in every destination: {whys}"
+    hook = hooks.failed(status, "After")
+    if hook is not None:
+        return RunPhase.PARTIALLY_SUCCEEDED, *hook_failed(hook)
     return RunPhase.SUCCEEDED, None, succeeded(status)
 
 
@@ -284,7 +300,10 @@ def succeeded(status: BackupRunStatus) -> str:
 
 
 def overdue(run: BackupRun, active_deadline: timedelta, now: datetime) -> RunStep | None:
-    """The end of a run that takes longer than it may; None as long as it does not."""
+    """The end of a run that takes longer than it may; None as long as it does not.
+
+    While hooks after are still to be run, all but the end: its targets have failed.
+    """
     start = run.status.start_time
     if start is None or now < start + active_deadline:
         return None
@@ -295,6 +314,8 @@ def overdue(run: BackupRun, active_deadline: timedelta, now: datetime) -> RunSte
         target if target.phase.terminal else fail(target, failure, now)[0] for target in run.status.targets
     )
     status = updated(run.status, targets=targets)
+    if hooks.next_after(status) is not None:
+        return Step(hooks.interrupted(status, message, now))
     return end(run, status, RunPhase.FAILED, "DeadlineExceeded", message, now)
 
 
@@ -306,7 +327,8 @@ def cancelling(status: BackupRunStatus) -> BackupRunStatus:
 def cancelled(run: BackupRun, now: datetime) -> RunStep:
     """A run that was cancelled and whose pods are gone."""
     status = updated(run.status, targets=cancel(run.status.targets, now))
-    return end(run, status, RunPhase.CANCELLED, "Cancelled", "cancelled by spec.cancel", now)
+    message = "cancelled by spec.cancel" if run.spec.cancel else "deleted while it was under way"
+    return end(run, status, RunPhase.CANCELLED, "Cancelled", message, now)
 
 
 def end(

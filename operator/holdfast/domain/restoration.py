@@ -53,6 +53,7 @@ def choose_run(request: RestoreRequest, runs: Iterable[BackupRun]) -> BackupRun:
     assert wanted is not None
     runs = list(runs)
     good = [run for run in runs if run.status.phase in STORED and run.status.recovery_point]
+    good = [run for run in good if run.status.deletion is None]
     in_time = [run for run in good if not wanted.not_after or _point(run) <= wanted.not_after]
     names = {target.name for target in request.spec.targets}
     whole = [run for run in in_time if names <= _held_targets(run) if names or _is_whole(run)]

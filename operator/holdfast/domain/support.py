@@ -15,9 +15,7 @@ def policy_not_supported_yet(spec: BackupPolicySpec) -> list[str]:
     whole = {
         "verification.mode: Restore": spec.verification is not None and spec.verification.mode == "Restore",
         "objectives": spec.objectives,
-        "hooks": spec.hooks,
         "notifications": spec.notifications,
-        "deletionPolicy: Delete": spec.deletion_policy == "Delete",
     }
     paths = [path for path, value in whole.items() if _is_set(value)]
     return paths + _targets(spec.targets, lambda engine, section: engine.not_supported_yet(section))

@@ -14,12 +14,15 @@ from holdfast.protocol import (
     FailedResult,
     LookupResult,
     Note,
+    PurgeResult,
     RestoreResult,
     SurveyResult,
     VerifyResult,
 )
 
-GoodResult = BackupResult | CommitResult | LookupResult | RestoreResult | SurveyResult | VerifyResult
+GoodResult = (
+    BackupResult | CommitResult | LookupResult | PurgeResult | RestoreResult | SurveyResult | VerifyResult
+)
 
 _NORMAL_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
 

@@ -24,6 +24,7 @@ from holdfast.protocol import (
     ExitCode,
     FailedResult,
     LookupTask,
+    PurgeTask,
     RestoreTask,
     SurveyTask,
     VerifyTask,
@@ -38,6 +39,7 @@ from holdfast.runner.memory import bound_allocator
 from holdfast.runner.mounts import Mounts
 from holdfast.runner.outcome import fit
 from holdfast.runner.progress import Meter
+from holdfast.runner.purge import purge
 from holdfast.runner.restore import restore
 from holdfast.runner.survey import survey
 from holdfast.runner.verify import verify
@@ -102,6 +104,8 @@ def _do(task: Any, mounts: Mounts, meter: Meter) -> AnyResult:
             return commit(task, _copies(task.destinations, mounts), meter)
         case LookupTask():
             return look_up(task, connect(task.source.destination, mounts))
+        case PurgeTask():
+            return purge(task, mounts, meter)
         case RestoreTask():
             spec, override = _restore_specs(task)
             engine = _module(task.engine, "restore").restore

@@ -1,4 +1,4 @@
-"""Deletes a run in one destination, every version of it.
+"""Deletes all that one destination holds of a run.
 
 It goes in this order, so that it can be killed between any two deletions:
 
@@ -8,16 +8,28 @@ It goes in this order, so that it can be killed between any two deletions:
    time they are free last: when the store refuses, nothing else was touched, and the entry is shown again;
 3. every version of every object in the run's folder, and its unfinished uploads;
 4. the delete markers.
+
+As long as the catalogue has a run's entry, its data is whole. Of a run without one, all that is left is
+deleted by whoever is told to delete it again.
+
+WAL that no base backup needs any more belongs at the end of `erase`: only when a run's last object is gone
+does the catalogue say which base backups are left.
 """
 
+import logging
 from collections.abc import Iterable
 
+from holdfast.engines.transfer import TransferError
 from holdfast.runner.destinations.destination import Destination, LockedError, Version
-from holdfast.runner.manifest import RunPath
+from holdfast.runner.manifest import CATALOGUE, RunPath
+
+RESERVED = (CATALOGUE, "wal")
+"""No runs: the folders of these names have another meaning."""
+_LOG = logging.getLogger(__name__)
 
 
-def erase_run(destination: Destination, path: RunPath) -> None:
-    """Delete the run. Raises LockedError; when the catalogue still has the run then, it is whole."""
+def erase(destination: Destination, path: RunPath) -> None:
+    """Delete a run; what is gone already is no error. Raises LockedError and what a destination raises."""
     entry, data = _versions(destination, path)
     for version in (*entry, *data):
         if (why := destination.lock(version)) is not None:
@@ -34,6 +46,15 @@ def erase_run(destination: Destination, path: RunPath) -> None:
     destination.abort_uploads(path.folder)
     entry, data = _versions(destination, path)
     _erase(destination, (*data, *entry), markers=True)
+
+
+def is_shown(destination: Destination, path: RunPath) -> bool:
+    """Whether the catalogue has the run."""
+    try:
+        return destination.read(path.entry) is not None
+    except TransferError as error:
+        _LOG.warning("%s", error.message)
+        return False
 
 
 def _versions(destination: Destination, path: RunPath) -> tuple[list[Version], list[Version]]:

@@ -12,14 +12,13 @@ from holdfast.engines.transfer import MismatchError, TransferError
 from holdfast.protocol import CommitTask, Fate, Leftovers, Note
 from holdfast.runner.cleaning import Cleaning
 from holdfast.runner.destinations.destination import Destination, LockedError
-from holdfast.runner.erasure import erase_run
-from holdfast.runner.manifest import CATALOGUE, CatalogueEntry, RunPath
+from holdfast.runner.erasure import RESERVED, erase
+from holdfast.runner.manifest import CatalogueEntry, RunPath
 from holdfast.runner.progress import Meter
 
 _LOG = logging.getLogger(__name__)
 _MOST_SECONDS = 600
 """No run is begun later than this after the first, so that many do not hold up the next backup."""
-_RESERVED = (CATALOGUE, "wal")
 
 
 class Clearing:
@@ -56,7 +55,7 @@ class Clearing:
             yield self._attempt(destination, path, entry, held=left.held)
 
     def _attempt(self, destination: Destination, path: RunPath, entry: bytes | None, *, held: bool) -> Fate:
-        if path.run in _RESERVED or path.run == self._task.run:
+        if path.run in RESERVED or path.run == self._task.run:
             return Fate.REFUSED
         try:
             if entry is not None:
@@ -80,6 +79,6 @@ class Clearing:
 
 
 def _clear(destination: Destination, path: RunPath) -> None:
-    erase_run(destination, path)
+    erase(destination, path)
     for key in list(destination.list(path.unfinished_entries)):
         destination.delete(key)

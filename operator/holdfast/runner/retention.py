@@ -1,10 +1,7 @@
 """Deletes the runs that a commit was handed, and checks in the destination itself that nothing good goes.
 
-As long as the catalogue has a run's entry, its data is whole. Of a run without one, all that is left is
-deleted: the operator hands it over until a commit has told that it is gone.
-
-WAL that no base backup needs any more belongs behind `erase_run`: only when a run's last object is gone does
-the catalogue say which base backups are left.
+A run without an entry in the catalogue is deleted without a question: some of it may be gone already, and the
+operator hands it over until a commit has told that nothing is left.
 """
 
 import logging
@@ -17,15 +14,14 @@ from holdfast.api.base import to_utc_second
 from holdfast.engines.transfer import MismatchError, TransferError
 from holdfast.protocol import CommitTask, Expiry, Fate, HeldRun, Note
 from holdfast.runner.destinations.destination import Destination, LockedError
-from holdfast.runner.erasure import erase_run
-from holdfast.runner.manifest import CATALOGUE, CatalogueEntry, RunPath
+from holdfast.runner.erasure import RESERVED, erase, is_shown
+from holdfast.runner.manifest import CatalogueEntry, RunPath
 from holdfast.runner.progress import Meter
 
 _LOG = logging.getLogger(__name__)
 _MOST_SECONDS = 600
 """No deletion is begun later than this after the first, so that a backlog does not hold up the next run."""
 _NAMED = 5
-_RESERVED = (CATALOGUE, "wal")
 _TOLD = {
     Fate.DELETED: ("RetentionDeleted", False),
     Fate.LOCKED: ("RetentionWaits", True),
@@ -158,7 +154,7 @@ class _Place:
     def _refusal(
         self, held: HeldRun, entry: CatalogueEntry | MismatchError | None, stay: dict[str, str]
     ) -> str | None:
-        if held.run in _RESERVED or held.run == self._task.run:
+        if held.run in RESERVED or held.run == self._task.run:
             return f"{held.run} is not a run that may be deleted"
         if held.run in stay:
             return f"{held.run} is {stay[held.run]} that the catalogue has there"
@@ -175,9 +171,9 @@ class _Place:
         self._meter.step(f"deleting run {run} in {self._destination.name}")
         path = self._path(run)
         try:
-            erase_run(self._destination, path)
+            erase(self._destination, path)
         except LockedError as error:
-            whole = self._is_shown(path)
+            whole = is_shown(self._destination, path)
             self._why(Fate.LOCKED if whole else Fate.FAILED, error.message)
             return Fate.LOCKED if whole else Fate.FAILED
         except TransferError as error:
@@ -185,13 +181,6 @@ class _Place:
             return Fate.FAILED
         _LOG.info("deleted run %s in %s", run, self._destination.name)
         return Fate.DELETED
-
-    def _is_shown(self, path: RunPath) -> bool:
-        try:
-            return self._destination.read(path.entry) is not None
-        except TransferError as error:
-            _LOG.warning("%s", error.message)
-            return False
 
     def _path(self, run: str) -> RunPath:
         return RunPath(self._task.namespace, self._task.policy, run)

@@ -1,6 +1,7 @@
 """Reconcile a BackupPolicy: make the runs of due slots, keep its status true, prune its history.
 
-Runs belong to no policy: deleting a policy deletes neither its runs nor what they have stored.
+Runs belong to no policy: deleting a policy deletes neither its runs nor what they have stored, unless its
+deletionPolicy says so.
 """
 
 import logging
@@ -12,9 +13,11 @@ from holdfast.api.run import BackupRun, BackupRunSpec, PolicyRef
 from holdfast.controller.errors import AlreadyExistsError, NotFoundError
 from holdfast.controller.queue import Key
 from holdfast.controller.services.context import Context
+from holdfast.controller.services.deletions import Deletions
 from holdfast.controller.services.surveys import Surveys
 from holdfast.controller.services.verification import begin_due
-from holdfast.domain import labels
+from holdfast.controller.services.workloads import Workloads
+from holdfast.domain import deletion, labels
 from holdfast.domain import policy as decisions
 from holdfast.domain.admission import waits
 from holdfast.domain.history import beyond_history
@@ -30,6 +33,7 @@ class Policies:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._surveys = Surveys(context)
+        self._deletions = Deletions(context, Workloads(context))
 
     async def reconcile(self, key: Key) -> float | None:
         """Take the policy one step on; the scheduler brings it back at its next slot."""
@@ -41,7 +45,11 @@ class Policies:
         if policy is None or policy.metadata.deletion_timestamp is not None:
             self._context.scheduler.set(key, None)
             self._surveys.forget(key)
+            if policy is not None:
+                await self._deletions.end_policy(policy)
             return None
+        if await self._deletions.follow(policy, deletion.finalizers_of(policy)):
+            return 0
         now = self._context.now()
         state = decisions.readiness(policy)
         since, slots = decisions.slots_due(policy, state, now)
@@ -58,6 +66,7 @@ class Policies:
         for run in runs:
             if waits(run):  # another one may have ended, or the policy have been changed
                 self._context.queue.add(Key(BackupRun.plural, key.namespace, run.metadata.name))
+        await self._deletions.follow_policy(policy, runs)
         await self._prune(policy, runs)
         return await self._surveys.reconcile(key, None if written else policy)
 

@@ -11,10 +11,13 @@ from holdfast.controller.queue import Key
 from holdfast.controller.services.admissions import Admissions
 from holdfast.controller.services.context import Context
 from holdfast.controller.services.copies import Copies
+from holdfast.controller.services.deletions import Deletions
+from holdfast.controller.services.hooks import Hooks
 from holdfast.controller.services.retention import Retention
 from holdfast.controller.services.verification import Verifications
 from holdfast.controller.services.workloads import POLL_SECONDS, Workload, Workloads
-from holdfast.domain import admission, labels, lifecycle
+from holdfast.domain import admission, deletion, hooks, labels, lifecycle
+from holdfast.domain.hooks import Due
 from holdfast.domain.lifecycle import RunStep
 from holdfast.domain.step import Step, updated
 from holdfast.domain.workload import Observation
@@ -33,36 +36,46 @@ class Runs:
         self._copies = Copies(context, self._workloads)
         self._admissions = Admissions(context)
         self._verifications = Verifications(context, self._workloads)
+        self._hooks = Hooks(context)
+        self._deletions = Deletions(context, self._workloads)
 
     async def reconcile(self, key: Key) -> float | None:
         """Take the run one step on; returns when to look at it again at the latest."""
         try:
             run = await self._context.cluster.get(BackupRun, key.namespace, key.name)
         except NotFoundError:
+            self._hooks.give_up(key)
             await self._admissions.place_freed(gone=key)
             return None
-        if run.metadata.deletion_timestamp is not None:
-            return None
         phase = run.status.phase or RunPhase.PENDING
-        if phase.terminal:
-            pause = await self._verifications.reconcile(run)
-            if pause is None:
-                await self._workloads.settle(run, labels.RUN)
-            return pause
+        deleted = run.metadata.deletion_timestamp is not None
+        if phase.terminal or (deleted and phase is RunPhase.PENDING):
+            return await self._over(run)
         if phase is RunPhase.PENDING:
             # What a catalogue brings back has run elsewhere: the survey that made it writes how it ended.
             return None if labels.IMPORTED in run.metadata.annotations else await self._admit(run)
         workload = await self._workloads.read(run, labels.RUN)
-        if run.spec.cancel and not _commit_done(workload):
+        if (run.spec.cancel or deleted) and not _commit_done(workload):
             return await self._cancel(run, workload)
-        deadline = _deadline(workload)
+        deadline = _deadline(workload) or await self._deadline_of_hooks(run)
         step = lifecycle.overdue(run, deadline, self._context.now()) if deadline else None
         if step is not None:
-            await self._write(run, step)
-            return 0
+            return await self._overdue(run, workload, step)
         if phase is RunPhase.RUNNING:
             return await self._run(run, workload, deadline)
         return await self._commit(run, workload, deadline)
+
+    async def _over(self, run: BackupRun) -> float | None:
+        """Nothing more is done for the run, but to verify it, and what its finalizers stand for."""
+        self._hooks.give_up(_key(run))
+        if await self._deletions.follow(run, deletion.without(run.metadata.finalizers, labels.PAUSED)):
+            return 0
+        if run.metadata.deletion_timestamp is not None:
+            return await self._deletions.end_run(run)
+        pause = await self._verifications.reconcile(run)
+        if pause is None:
+            await self._workloads.settle(run, labels.RUN)
+        return pause
 
     async def _admit(self, run: BackupRun) -> float | None:
         step, pause = await self._admissions.admit(run, self._save)
@@ -78,7 +91,38 @@ class Runs:
         except NotFoundError:
             return None
 
+    async def _overdue(self, run: BackupRun, workload: Workload, step: RunStep) -> float | None:
+        await self._workloads.stop(workload.unfinished)
+        due = hooks.next_after(step.status)
+        if due is None or step.status != run.status:
+            await self._write(run, step)
+            return 0
+        return await self._take_on(run, due)
+
+    async def _deadline_of_hooks(self, run: BackupRun) -> timedelta | None:
+        """The policy's, as long as hooks have kept the run from making a Job that says it."""
+        if run.status.hook_plan is None or run.status.phase is not RunPhase.RUNNING:
+            return None
+        policy = await self._policy(run.metadata.namespace or "", run.spec.policy_ref.name)
+        return None if policy is None else timedelta(seconds=policy.spec.active_deadline.seconds)
+
+    async def _take_on(self, run: BackupRun, due: Due, deadline: timedelta | None = None) -> float | None:
+        finalizers = run.metadata.finalizers
+        if labels.PAUSED not in finalizers and run.metadata.deletion_timestamp is None:
+            await self._context.cluster.set_finalizers(run, (*finalizers, labels.PAUSED))
+            return 0
+        step = self._hooks.take_on(_key(run), run, due)
+        if step is None:
+            return self._earliest(None, run, deadline)
+        await self._write(run, step)
+        return 0
+
     async def _run(self, run: BackupRun, workload: Workload, deadline: timedelta | None) -> float | None:
+        if not workload.jobs and await self._deletions.guard(run):
+            return 0
+        due = hooks.due(run.status)
+        if due is not None:
+            return await self._take_on(run, due, deadline)
         seen = workload.observe("Backup", BackupResult)
         broken = await self._create_targets(run, seen)
         progress = await self._workloads.progress(seen)
@@ -87,7 +131,7 @@ class Runs:
         await self._write(run, step)
         ended = {target.name for target in step.status.targets if target.phase.terminal}
         await self._workloads.stop(job for job in workload.unfinished if job.target in ended)
-        if step.status.phase is not RunPhase.RUNNING:
+        if step.status.phase is not RunPhase.RUNNING or hooks.due(step.status) is not None:
             return 0
         return self._earliest(self._workloads.pause(step.status.targets, seen), run, deadline)
 
@@ -145,7 +189,15 @@ class Runs:
         if workload.has_live_pods:
             await self._write(run, Step(lifecycle.cancelling(run.status)))
             return POLL_SECONDS
-        await self._write(run, lifecycle.cancelled(run, self._context.now()))
+        now = self._context.now()
+        status = hooks.interrupted(run.status, "the run is cancelled", now)
+        due = hooks.next_after(status)
+        if due is None:
+            await self._write(run, lifecycle.cancelled(run, now))
+        elif status != run.status:
+            await self._write(run, Step(status))
+        else:
+            return await self._take_on(run, due)
         return 0
 
     def _earliest(self, pause: float | None, run: BackupRun, deadline: timedelta | None) -> float | None:

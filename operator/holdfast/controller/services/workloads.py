@@ -10,7 +10,13 @@ from pydantic import ValidationError
 from holdfast.api.meta import Resource
 from holdfast.api.restore import RestoreTargetStatus
 from holdfast.api.run import Failure, Progress, TargetStatus
-from holdfast.controller.errors import AlreadyExistsError, ApiError, ForbiddenError, InvalidError
+from holdfast.controller.errors import (
+    AlreadyExistsError,
+    ApiError,
+    ForbiddenError,
+    InvalidError,
+    NamespaceTerminatingError,
+)
 from holdfast.controller.services.context import Context
 from holdfast.domain import labels
 from holdfast.domain.workload import Complaint, GoodResult, Job, Observation, Pod, observe, to_be_explained
@@ -18,6 +24,7 @@ from holdfast.protocol import ProgressLine
 
 POLL_SECONDS = 2.0
 """How often pods that are starting or ending are looked at; of the end of a Job a watch tells."""
+NAMESPACE_TERMINATING = "NamespaceTerminating"
 _LOG_LINES = 20
 _REMEMBERED = 10_000
 
@@ -89,6 +96,8 @@ class Workloads:
             if job.owner_uid != owner.metadata.uid:
                 message = f"Job {job.name} exists and belongs to something else: delete it"
                 return Failure(reason="JobNameTaken", message=message)
+        except NamespaceTerminatingError as error:
+            return Failure(reason=NAMESPACE_TERMINATING, message=str(error))
         except (ForbiddenError, InvalidError) as error:
             return Failure(reason="JobRefused", message=str(error))
         return None

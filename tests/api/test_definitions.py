@@ -33,6 +33,11 @@ CONDITION = {
 }
 PROGRESS = {"phase": "Dumping", "bytes": 1024, "rows": 3, "percent": 50}
 FAILURE = {"reason": "SourceUnreachable", "message": "No route to host.", "logTail": "one\ntwo"}
+SURVEYED = {
+    "damaged": 1,
+    "problems": [{"uri": "s3://desk-backups/live/catalogue/a.json", "message": "It is cut off."}],
+    "unreachable": [{"destination": "main", "reason": "AccessDenied", "message": "It says 403."}],
+}
 
 # Every field of each status.
 STATUSES: dict[str, dict[str, Any]] = {
@@ -59,12 +64,31 @@ STATUSES: dict[str, dict[str, Any]] = {
                     "dryRun": False,
                     "delete": [{"run": "a", "since": NOW, "message": "It is locked."}],
                     "deleteOmitted": 2,
+                    "deleteBytes": 2**31,
                     "keep": [{"run": "b", "reasons": ["keepLast"]}],
                     "keepOmitted": 3,
                 }
             ],
         },
         "measured": {"rpoSeconds": 60, "rtoSeconds": 30},
+        "catalogue": {
+            "time": NOW,
+            "nextSurveyTime": LATER,
+            "runs": 12,
+            "places": "a" * 64,
+            "failures": 1,
+            "job": 3,
+            "survey": {
+                "places": "a" * 64,
+                "startTime": NOW,
+                "pageTime": NOW,
+                "after": "support-desk-202602280115",
+                "runs": 11,
+                "imported": 2,
+                **SURVEYED,
+            },
+            **SURVEYED,
+        },
         "conditions": [CONDITION],
     },
     "BackupRun": {
@@ -81,6 +105,8 @@ STATUSES: dict[str, dict[str, Any]] = {
         "message": "rack is full.",
         "policyGeneration": 4,
         "retentionPlanTime": NOW,
+        "overQuota": {"rack": "It holds 5Gi of its quota of 5Gi."},
+        "leftovers": ["main"],
         "expiring": [
             {"destination": "main", "begun": True, "gone": False, "message": "Its deletion has begun."}
         ],

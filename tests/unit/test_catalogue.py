@@ -32,7 +32,7 @@ from holdfast.protocol import (
     SurveyedRun,
     SurveyResult,
 )
-from holdfast.runner.commit import _entry
+from holdfast.runner.entry import entry_of
 from holdfast.runner.manifest import Encrypted, Manifest, ManifestArtifact
 from holdfast.runner.survey import _Lines, _surveyed
 
@@ -111,7 +111,7 @@ def backed_up(
     ended = begun.model_copy(
         update={"status": lifecycle.advance(begun, seen, {}, {}, timedelta(minutes=1), THEN).status}
     )
-    entry = _entry(commit_task(of, by, manifests), list(manifests))
+    entry = entry_of(commit_task(of, by, manifests), list(manifests))
     committed = CommitResult(
         verified_bytes=1, recovery_point=entry.recovery_point, skew_seconds=entry.skew_seconds,
         size_bytes=entry.size_bytes, destinations=tuple(places),
@@ -139,7 +139,7 @@ def surveyed(
     of: BackupRun, by: BackupPolicy, manifests: Sequence[Manifest], places: Sequence[str]
 ) -> SurveyedRun:
     """What a survey tells of the run's entry."""
-    return _surveyed(_entry(commit_task(of, by, manifests), list(manifests)), places)
+    return _surveyed(entry_of(commit_task(of, by, manifests), list(manifests)), places)
 
 
 def page(*runs: SurveyedRun, listed: Sequence[str] = PLACES, damaged: Sequence[SurveyedDamage] = (),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from holdfast.api.conditions import Status, set_condition
+from holdfast.api.conditions import Status, find_condition, set_condition
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import (
@@ -54,6 +54,14 @@ def choose_run(request: RestoreRequest, runs: Iterable[BackupRun]) -> BackupRun:
     runs = list(runs)
     good = [run for run in runs if run.status.phase in STORED and run.status.recovery_point]
     good = [run for run in good if run.status.deletion is None]
+    if good and wanted.select == "LatestVerified":
+        good = [run for run in good if _is_verified(run)]
+        if not good:
+            message = (
+                f"no run of policy {wanted.name} is verified; "
+                "`kubectl annotate backuprun NAME holdfast.dev/verify=1` has one verified"
+            )
+            raise RefusedError("NoRunVerified", message)
     in_time = [run for run in good if not wanted.not_after or _point(run) <= wanted.not_after]
     names = {target.name for target in request.spec.targets}
     whole = [run for run in in_time if names <= _held_targets(run) if names or _is_whole(run)]
@@ -66,6 +74,11 @@ def choose_run(request: RestoreRequest, runs: Iterable[BackupRun]) -> BackupRun:
         raise RefusedError("NoRun", f"the oldest recovery point of policy {wanted.name} is {first}")
     asked = ", ".join(sorted(names)) or "every target"
     raise RefusedError("NoRun", f"no run of policy {wanted.name} holds {asked}; name the targets to restore")
+
+
+def _is_verified(run: BackupRun) -> bool:
+    condition = find_condition(run.status.conditions, "Verified")
+    return condition is not None and condition.status == "True"
 
 
 def _point(run: BackupRun) -> datetime:

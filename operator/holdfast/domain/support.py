@@ -26,9 +26,6 @@ def restore_not_supported_yet(spec: RestoreRequestSpec) -> list[str]:
     paths = [] if spec.point_in_time is None else ["pointInTime"]
     if spec.mode != "New":
         paths.append(f"mode: {spec.mode}")
-    policy = spec.source.policy_ref
-    if policy is not None and policy.select != "Latest":
-        paths.append(f"source.policyRef.select: {policy.select}")
     return paths + _targets(spec.targets, lambda engine, section: engine.restore_not_supported_yet(section))
 
 

@@ -51,6 +51,6 @@ def test_the_newest_run_that_is_asked_for_is_taken(wanted: dict[str, str], name:
 
 
 def test_a_policy_without_a_verified_run_says_how_to_have_one() -> None:
-    with pytest.raises(RefusedError, match="annotate backuprun NAME holdfast.dev/verify=1") as refused:
+    with pytest.raises(RefusedError, match=r"annotate backuprun NAME holdfast\.dev/verify=1") as refused:
         choose_run(request(select="LatestVerified"), RUNS[2:])
     assert refused.value.reason == "NoRunVerified"

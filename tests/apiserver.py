@@ -24,6 +24,9 @@ ROOT = Path(__file__).parents[1]
 START_SECONDS = 60
 DEFAULT_CONTROLLERS = ("job", "garbage-collector", "ttl-after-finished", "namespace", "serviceaccount")
 
+_KEPT_SECONDS = 30
+"""A connection that was idle for longer is made anew: the server closes it sooner or later."""
+
 
 class ApiServerError(Exception):
     """A server did not start or an answer was not a success."""
@@ -42,6 +45,7 @@ class ApiServer:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._token = secrets.token_hex(16)
         self._connection: http.client.HTTPSConnection | None = None
+        self._connection_used = 0.0
         self.port = 0
 
     def __enter__(self) -> Self:
@@ -87,6 +91,10 @@ class ApiServer:
         """Send a request as administrator over one kept connection: status code and parsed answer."""
         patch = "application/merge-patch+json" if method == "PATCH" else "application/json"
         sent = {"Authorization": f"Bearer {self._token}", "Content-Type": patch} | (headers or {})
+        if self._connection is not None and time.monotonic() - self._connection_used > _KEPT_SECONDS:
+            self._connection.close()
+            self._connection = None
+        self._connection_used = time.monotonic()
         if self._connection is None:
             context = ssl.create_default_context(cafile=str(self.certificate))
             self._connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context)

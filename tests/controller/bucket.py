@@ -9,7 +9,11 @@ from holdfast.api.destination import Destination
 from holdfast.api.run import Failure, Source
 from holdfast.domain.naming import place
 from holdfast.protocol import (
+    CommitResult,
     CommitTask,
+    Cure,
+    Fate,
+    PurgeTask,
     StoredArtifact,
     SurveyedDamage,
     SurveyedRun,
@@ -72,19 +76,30 @@ class Catalogues:
         """What is there: runs, or what is wrong with a damaged entry."""
         return self._runs[(*place(destination), namespace, policy)]
 
-    def commit(self, task: CommitTask) -> None:
-        """A commit writes its run's entry, and takes out those of the runs that retention deletes."""
+    def commit(self, task: CommitTask, result: CommitResult) -> None:
+        """A commit writes its run's entry, heals others, and takes out those that retention deletes."""
         targets = [(each.name, each.engine, each.manifest_sha256) for each in task.targets]
         entry = surveyed(
             task.run, task.run_uid, targets, trigger=task.trigger, scheduled_time=task.scheduled_time,
             failed_targets=task.failed_targets,
         )  # fmt: skip
+        there = {each.name: self.of(each, task.namespace, task.policy) for each in task.destinations}
+        for name in there.keys() & set(result.destinations):
+            there[name][task.run] = entry
+        lacking = [(gap, name) for gap in task.gaps for name in gap.lacking]
+        for (gap, name), cure in zip(lacking, result.healing, strict=False):
+            if cure == Cure.HEALED:
+                there[name][gap.run] = there[gap.sources[0]][gap.run]
+        for expiry in task.retention:
+            fates = result.retention.get(expiry.destination, "")
+            for held, fate in zip(expiry.delete, fates, strict=False):
+                if fate == Fate.DELETED:
+                    there[expiry.destination].pop(held.run, None)
+
+    def purge(self, task: PurgeTask) -> None:
+        """Take a run out."""
         for destination in task.destinations:
-            runs = self.of(destination, task.namespace, task.policy)
-            runs[task.run] = entry
-            for expiry in task.retention:
-                for held in expiry.delete if expiry.destination == destination.name else ():
-                    runs.pop(held.run, None)
+            self.of(destination, task.namespace, task.policy).pop(task.run, None)
 
     def survey(
         self, task: SurveyTask, damage: Callable[[bytes], bytes] = bytes

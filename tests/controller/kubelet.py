@@ -20,6 +20,7 @@ from tests.controller.logs import LogServer
 from holdfast.api.run import Failure, Source
 from holdfast.domain import labels
 from holdfast.protocol import (
+    RESULT,
     TASK,
     TASK_VARIABLE,
     AnyTask,
@@ -231,17 +232,25 @@ class Kubelet:
         if isinstance(behaviour, Ends) or (isinstance(behaviour, Runs) and behaviour.until.is_set()):
             ending = behaviour if isinstance(behaviour, Ends) else Ends()
             message = self._result(metadata["name"]) if ending.message is None else ending.message
+            self._stored(self.tasks[metadata["name"]], message)
             phase = "Succeeded" if ending.exit_code == 0 else "Failed"
             self._status(pod, phase, _terminated(ending.exit_code, message, ending.reason))
 
     def _result(self, pod: str) -> str:
         task = self.tasks[pod]
-        if isinstance(task, CommitTask):
-            self.catalogues.commit(task)
         if isinstance(task, SurveyTask):
             result, self._logs.logs[pod] = self.catalogues.survey(task, self.damage)
             return result.model_dump_json(by_alias=True, exclude_none=True)
         return result_for(task)
+
+    def _stored(self, task: AnyTask, message: str) -> None:
+        """What the catalogues have from now on, if the message is that of a Job that went well."""
+        if isinstance(task, PurgeTask):
+            self.catalogues.purge(task)
+        if isinstance(task, CommitTask) and message.startswith("{"):
+            result = RESULT.validate_json(message)
+            if isinstance(result, CommitResult):
+                self.catalogues.commit(task, result)
 
     def _start(self, pod: dict[str, Any]) -> Behaviour:
         container = pod["spec"]["containers"][0]

@@ -220,6 +220,8 @@ class TestDelete:
         namespace.policy(history={"failed": 0}, retries=0, **DELETE)
         kubelet.behave(namespace.name, "sessions", failed(2, "DatabaseNotFound", "no such database"))
         namespace.run("one")
+        namespace.wait_phase("BackupRun", "one", "Failed")
+        back_up(namespace, "two")  # clears away what the first may have left
         wait_gone(namespace, "BackupRun", "one")
         assert purges() == []
 

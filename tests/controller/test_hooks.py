@@ -9,6 +9,8 @@ from tests.controller.client import Namespace, wait_for
 from tests.controller.kubelet import Kubelet, Runs, failed
 from tests.controller.node import Node, hook, until
 
+from holdfast.domain.labels import RUN
+
 pytestmark = pytest.mark.usefixtures("operator")
 
 
@@ -173,7 +175,7 @@ def test_deleted_while_the_application_is_paused(
     kubelet.behave(namespace.name, "sessions", going)
     namespace.policy(hooks={"before": [hook("pause")], "after": [hook("go-on", "echo", "on")]})
     namespace.run("now")
-    wait_for("its pod", lambda: any(p["spec"].get("nodeName") == "played" for p in namespace.items("Pod")))
+    wait_for("its pod", lambda: any(RUN in p["metadata"]["labels"] for p in namespace.items("Pod")))
     namespace.delete(kind, "now" if kind == "BackupRun" else "chatbot")
     if kind == "BackupPolicy":
         going.until.set()

@@ -108,8 +108,8 @@ def _use_everything(namespace: Namespace, kubelet: Kubelet) -> None:
     namespace.run("stuck")
     namespace.wait_phase("BackupRun", "stuck", "Failed")
 
-    def pods() -> list[str]:
-        return [pod["metadata"]["labels"]["holdfast.dev/run"] for pod in namespace.items("Pod")]
+    def pods() -> list[str | None]:
+        return [pod["metadata"]["labels"].get("holdfast.dev/run") for pod in namespace.items("Pod")]
 
     wait_for("its pod to go", lambda: "stuck" not in pods())
     namespace.run("next")

@@ -10,10 +10,10 @@ import pytest
 from tests.apiserver import ApiServer
 from tests.controller.bucket import SNAPSHOT, surveyed
 from tests.controller.client import Client, Namespace, policy_spec, wait_for
+from tests.controller.killer import KillAtEachWrite, Moment
 from tests.controller.kubelet import Kubelet, Runs, Waits
 from tests.controller.process import Operator
 from tests.controller.proxy import ApiProxy
-from tests.controller.test_kill import KillAtEachWrite, Moment
 
 from holdfast.api.destination import Destination
 from holdfast.api.run import Failure
@@ -365,14 +365,7 @@ def test_killed_at_every_write_of_an_import(control_plane: ApiServer, world: Wor
     with ApiProxy(control_plane) as proxy, Operator(proxy.kubeconfig, **settings) as operator:
         kill = KillAtEachWrite(operator, moment)
         proxy.treatment = kill
-        while True:
-            wait_for("the operator's death or the end", lambda: not operator.running or over(), 60)
-            if operator.running:
-                break
-            assert len(kill.killed_at) < 30, f"every repetition writes something new: {kill.killed_at[-3:]}"
-            over()
-            kill.dead.clear()
-            operator.start()
+        kill.until(over)
     assert {name: status["phase"] for name, status in world.runs().items()} == {
         "a": "Succeeded", "b": "Succeeded",
     }  # fmt: skip

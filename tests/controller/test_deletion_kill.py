@@ -2,11 +2,11 @@
 
 import pytest
 from tests.apiserver import ApiServer
-from tests.controller.client import Client, Namespace, wait_for
+from tests.controller.client import Client, Namespace
+from tests.controller.killer import KillAtEachWrite, Moment
 from tests.controller.kubelet import Kubelet
 from tests.controller.process import Operator
 from tests.controller.proxy import ApiProxy
-from tests.controller.test_kill import KillAtEachWrite, Moment
 
 from holdfast.protocol import PurgeTask
 
@@ -31,14 +31,7 @@ def test_killed_at_every_write(
         def over() -> bool:
             return not namespace.get("BackupPolicy", "chatbot") and not namespace.items("BackupRun")
 
-        while True:
-            wait_for("the operator's death or the end", lambda: not operator.running or over(), 60)
-            if operator.running:
-                break
-            assert kill.dead.is_set(), "the operator ended by itself"
-            assert len(kill.killed_at) < 60, f"every repetition writes something new: {kill.killed_at[-3:]}"
-            kill.dead.clear()
-            operator.start()
+        kill.until(over)
     tasks = [each for each in kubelet.tasks.values() if isinstance(each, PurgeTask)]
     assert {each.run for each in tasks if each.namespace == namespace.name} == {"one", "two"}
     # Of each run: its deletion, its mark, its Job, an event, its finalizer; and the policy's finalizer.

@@ -1,58 +1,17 @@
 """The operator is killed at every single write of a scheduled run; the run becomes the same as without."""
 
-import asyncio
-import json
-import threading
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Literal
 
 import pytest
-from aiohttp import web
 from tests.apiserver import ApiServer
-from tests.controller.client import Client, Namespace, wait_for
+from tests.controller.client import Client, Namespace
+from tests.controller.killer import KillAtEachWrite, Moment
 from tests.controller.kubelet import Kubelet
 from tests.controller.process import Operator
-from tests.controller.proxy import ApiProxy, Passes, Request
+from tests.controller.proxy import ApiProxy
 
 TARGETS = ("a", "b")
 RUN = "chatbot-202601010000"
-Moment = Literal["before", "after"]
-"""Whether the write is lost with the operator, or done and only its answer lost."""
-
-
-def identity(request: Request) -> str:
-    """The same for the same write when it is repeated after a kill."""
-    body = json.loads(request.body) if request.body else {}
-    status = body.get("status") or {}
-    targets = "".join(f" {t['name']}={t['phase']}" for t in status.get("targets", []))
-    name = body.get("metadata", {}).get("name", "")
-    verified = (status.get("verification") or {}).get("phase", ""), status.get("lastVerifiedTime", "")
-    handled = " ".join((*verified, status.get("verificationHandled", "")))
-    return f"{request.method} {request.path} {name} {status.get('phase', '')}{targets} {handled}"
-
-
-@dataclass
-class KillAtEachWrite:
-    """Kills the operator at every write that it has not been killed at before."""
-
-    operator: Operator
-    moment: Moment
-    killed_at: list[str] = field(default_factory=list)
-    dead: threading.Event = field(default_factory=threading.Event)
-
-    async def __call__(self, request: Request, passes: Passes) -> web.StreamResponse:
-        if self.dead.is_set():
-            return web.Response(status=503)  # what was under way beside the write that was hit
-        if not request.writes or identity(request) in self.killed_at:
-            return await passes()
-        self.killed_at.append(identity(request))
-        self.dead.set()
-        answer = web.Response(status=503)
-        if self.moment == "after":
-            await passes()
-        await asyncio.to_thread(self.operator.kill)
-        return answer
 
 
 class Watcher:
@@ -106,14 +65,7 @@ def test_killed_at_every_write(
     ):
         kill = KillAtEachWrite(operator, moment)
         proxy.treatment = kill
-        while True:
-            wait_for("the operator's death or the run's end", lambda: not operator.running or over(), 60)
-            if operator.running:
-                break
-            assert kill.dead.is_set(), "the operator ended by itself"
-            assert len(kill.killed_at) < 60, f"every repetition writes something new: {kill.killed_at[-3:]}"
-            kill.dead.clear()
-            operator.start()
+        kill.until(over)
     _check(namespace, watcher)
     # The run, three Jobs and their expiry, seven events, and the statuses of run and policy.
     assert len(kill.killed_at) >= 17, kill.killed_at

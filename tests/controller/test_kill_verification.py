@@ -4,11 +4,11 @@ from collections import Counter
 
 import pytest
 from tests.apiserver import ApiServer
-from tests.controller.client import Client, Namespace, policy_spec, wait_for
+from tests.controller.client import Client, Namespace, policy_spec
+from tests.controller.killer import KillAtEachWrite, Moment
 from tests.controller.kubelet import Kubelet
 from tests.controller.process import Operator
 from tests.controller.proxy import ApiProxy
-from tests.controller.test_kill import KillAtEachWrite, Moment
 from tests.controller.test_verification import SLOT, YEARLY, jobs, policy
 
 from holdfast.domain.labels import RUN
@@ -33,14 +33,7 @@ def test_killed_at_every_write(
     ):
         kill = KillAtEachWrite(operator, moment)
         proxy.treatment = kill
-        while True:
-            wait_for("the operator's death or the end", lambda: not operator.running or over(), 60)
-            if operator.running:
-                break
-            assert kill.dead.is_set(), "the operator ended by itself"
-            assert len(kill.killed_at) < 30, kill.killed_at
-            kill.dead.clear()
-            operator.start()
+        kill.until(over)
     run = namespace.status("BackupRun", "one")
     assert (run["verification"]["phase"], run["verification"]["slot"]) == ("Succeeded", SLOT)
     assert len(uids) == 1

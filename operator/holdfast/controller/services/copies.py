@@ -1,21 +1,15 @@
 """Hand the commit of a run what earlier runs lack or left behind, and take in what became of it."""
 
-import logging
-from collections.abc import Callable
 from functools import partial
 
 from holdfast.api.policy import BackupPolicy
-from holdfast.api.run import BackupRun, BackupRunStatus
-from holdfast.controller.errors import NotFoundError
+from holdfast.api.run import BackupRun
 from holdfast.controller.services.context import Context
 from holdfast.controller.services.workloads import Workloads
 from holdfast.domain import copies as decisions
 from holdfast.domain import labels
-from holdfast.domain.step import Step
 from holdfast.domain.workload import Observation
 from holdfast.protocol import TASK, CommitResult, CommitTask, Gap, Leftovers
-
-_log = logging.getLogger(__name__)
 
 
 class Copies:
@@ -53,21 +47,6 @@ class Copies:
         fates, cures = decisions.told(task, result)
         namespace, now = run.metadata.namespace or "", self._context.now()
         for name, cleared in fates.items():
-            await self._write(namespace, name, partial(decisions.cleared, fates=cleared))
+            await self._context.change(namespace, name, partial(decisions.cleared, fates=cleared))
         for name, healed in cures.items():
-            await self._write(namespace, name, partial(decisions.healed, cures=healed, now=now))
-
-    async def _write(
-        self, namespace: str, name: str, decide: Callable[[BackupRun], Step[BackupRunStatus]]
-    ) -> None:
-        try:
-            run = await self._context.cluster.get(BackupRun, namespace, name)
-            step = decide(run)
-            await self._context.reporter.tell(run, step.notices)
-            if step.status != run.status:
-                await self._context.cluster.write_status(run, step.status)
-        except NotFoundError:
-            _log.info("run %s/%s was deleted meanwhile", namespace, name)
-            return
-        for notice in step.notices:
-            _log.info("run %s/%s: %s", namespace, name, notice.message)
+            await self._context.change(namespace, name, partial(decisions.healed, cures=healed, now=now))

@@ -1,20 +1,17 @@
 """Hand the commit of a run what its policy's retention deletes, and take in what became of it."""
 
-import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun
-from holdfast.controller.errors import NotFoundError
 from holdfast.controller.services.context import Context
 from holdfast.domain import retention as decisions
 from holdfast.domain.verification import active
 from holdfast.domain.workload import Observation
 from holdfast.protocol import TASK, CommitResult, CommitTask, Expiry, Fate
-
-_log = logging.getLogger(__name__)
 
 
 class Retention:
@@ -63,17 +60,6 @@ class Retention:
             for held, letter in zip(expiry.delete, letters, strict=False):
                 fates[held.run][expiry.destination] = Fate(letter)
         for name, of_run in fates.items():
-            await self._take_in(run.metadata.namespace or "", name, of_run)
-
-    async def _take_in(self, namespace: str, name: str, fates: dict[str, Fate]) -> None:
-        try:
-            run = await self._context.cluster.get(BackupRun, namespace, name)
-            step = decisions.taken_in(run, fates)
-            await self._context.reporter.tell(run, step.notices)
-            if step.status != run.status:
-                await self._context.cluster.write_status(run, step.status)
-        except NotFoundError:
-            _log.info("run %s/%s was deleted meanwhile", namespace, name)
-            return
-        for notice in step.notices:
-            _log.info("run %s/%s: %s", namespace, name, notice.message)
+            await self._context.change(
+                run.metadata.namespace or "", name, partial(decisions.taken_in, fates=of_run)
+            )

@@ -432,6 +432,8 @@ class SurveyedTarget(Model):
     source: Source
     contents: Contents
     encrypted: bool = False
+    retain_until: dict[str, AwareDatetime] = Field(default_factory=dict)
+    """By destination: until when everything of it is locked there."""
     manifest_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     artifacts: tuple[StoredArtifact, ...]
 

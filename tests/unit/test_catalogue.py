@@ -83,6 +83,7 @@ def manifest(of: BackupRun, target: str, artifacts: int, moment: datetime, encry
         completed_time=moment + timedelta(seconds=5), contents={"keys": artifacts}, detail={},
         source=Source(address="redis:1", role="Standby", version="7"), artifacts=stored,
         encrypted=Encrypted(recipients=("age1x",)) if encrypted else None,
+        retain_until={PLACES[0]: moment + timedelta(days=30)},
     )  # fmt: skip
 
 
@@ -92,6 +93,7 @@ def result(of: Manifest, places: Sequence[str]) -> BackupResult:
         snapshot_time=of.snapshot_time, source=of.source, contents=of.contents, plain_bytes=1,
         size_bytes=of.size_bytes, encrypted=of.encrypted is not None,
         manifest_sha256=hashlib.sha256(of.encode()).hexdigest(), destinations=tuple(places),
+        retain_until=of.retain_until,
         artifacts=tuple(
             StoredArtifact(name=each.key, size_bytes=each.size_bytes, sha256=each.sha256)
             for each in of.artifacts

@@ -285,6 +285,7 @@ def _result(found: SurveyedTarget, destinations: Collection[str]) -> BackupResul
         size_bytes=sum(artifact.size_bytes for artifact in found.artifacts),
         artifacts=found.artifacts,
         encrypted=found.encrypted,
+        retain_until=found.retain_until,
         manifest_sha256=found.manifest_sha256,
         destinations=tuple(destinations),
     )

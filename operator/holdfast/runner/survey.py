@@ -221,6 +221,7 @@ def _surveyed_target(target: CatalogueTarget) -> SurveyedTarget:
         source=target.source,
         contents=target.contents,
         encrypted=target.encrypted is not None,
+        retain_until=target.retain_until,
         manifest_sha256=target.manifest_sha256,
         artifacts=artifacts,
     )

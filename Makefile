@@ -7,8 +7,8 @@ export PG_MAJORS ?= 17
 # More arguments for pytest: make test PYTEST_FLAGS='-m "not cluster" -x'
 PYTEST_FLAGS ?=
 export HOLDFAST_FAULT_ROUNDS ?= 7
-# Many tests wait for servers: two processes more than there are cores.
-TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 2)))
+# Many tests wait for servers: one process more than there are cores.
+TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 1)))
 # More arguments for `helm upgrade`: make deploy DEPLOY_FLAGS='--set operator.logLevel=DEBUG'
 DEPLOY_FLAGS ?=
 

@@ -99,7 +99,10 @@ def test_deleting_a_run_ends_its_jobs(stage: Stage) -> None:
     selector = f"--selector=holdfast.dev/run={name}"
     wait_until(lambda: stage.kubectl("get", "jobs", selector, "--output=name"), "its Jobs are made")
     stage.kubectl("delete", "backuprun", name)
-    wait_until(lambda: not stage.kubectl("get", "jobs,pods", selector, "--output=name"), "all of it is gone")
+    # A container that is told to end before its process listens for that is killed 30 s later.
+    wait_until(
+        lambda: not stage.kubectl("get", "jobs,pods", selector, "--output=name"), "all of it is gone", 90
+    )
 
 
 def test_a_schedule_fires(stage: Stage) -> None:

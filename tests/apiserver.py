@@ -21,7 +21,7 @@ import yaml
 from tests.nursery import END_WITH_PARENT
 
 ROOT = Path(__file__).parents[1]
-START_SECONDS = 60
+START_SECONDS = 180
 DEFAULT_CONTROLLERS = ("job", "garbage-collector", "ttl-after-finished", "namespace", "serviceaccount")
 
 _KEPT_SECONDS = 30

@@ -47,7 +47,7 @@ Process = subprocess.Popen[Any] | Forked
 Secrets = Mapping[str, Mapping[str, str]]
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30, pause: float = 0.02) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 120, pause: float = 0.02) -> Any:
     """Poll `condition` until it is true and return its value; fails with `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

@@ -51,7 +51,7 @@ class Client:
         return answer
 
 
-def wait_for(what: str, condition: Callable[[], T | None], seconds: float = 30) -> T:
+def wait_for(what: str, condition: Callable[[], T | None], seconds: float = 120) -> T:
     """The first value of `condition` that is true; fails the test when none comes in time."""
     deadline = time.monotonic() + seconds
     while True:
@@ -119,7 +119,7 @@ class Namespace:
         status: dict[str, Any] = self.get(kind, name).get("status", {})
         return status
 
-    def wait_phase(self, kind: str, name: str, *phases: str, seconds: float = 40) -> dict[str, Any]:
+    def wait_phase(self, kind: str, name: str, *phases: str, seconds: float = 180) -> dict[str, Any]:
         """Wait for a phase; the status."""
 
         def reached() -> dict[str, Any] | None:

@@ -52,7 +52,7 @@ class KillAtEachWrite:
     def until(self, over: Callable[[], bool]) -> None:
         """Start the operator anew after each death, until it lives and `over` says that all is done."""
         while True:
-            wait_for("the operator's death or the end", lambda: not self.operator.running or over(), 60)
+            wait_for("the operator's death or the end", lambda: not self.operator.running or over(), 180)
             if self.operator.running:
                 return
             assert self.dead.is_set(), "the operator ended by itself"

@@ -106,4 +106,4 @@ class Operator:
 
     def wait_live(self) -> None:
         """Wait until its probe answers well."""
-        wait_for("the operator to be live", lambda: self.liveness() == 200, 60)
+        wait_for("the operator to be live", lambda: self.liveness() == 200)

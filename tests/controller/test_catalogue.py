@@ -52,7 +52,7 @@ class World:
         found: dict[str, Any] = self.namespace.status("BackupPolicy", "chatbot").get("catalogue", {})
         return found
 
-    def surveyed(self, seconds: float = 60) -> dict[str, Any]:
+    def surveyed(self, seconds: float = 180) -> dict[str, Any]:
         """The catalogue once the next survey that begins from now on has ended."""
         before = self.catalogue.get("job", 0)
 
@@ -136,7 +136,7 @@ def test_two_thousand_runs_come_back(
                 status if status.get("recoveryWindow", {}).get("primary", {}).get("copies") == 2000 else None
             )
 
-        status = wait_for("the policy to know its runs", known, 60)
+        status = wait_for("the policy to know its runs", known)
         assert status["lastRun"] == names[-1]
         assert status["lastSuccessfulTime"] == newest["status"]["completionTime"]
         assert world.condition()["status"] == "True"
@@ -247,7 +247,7 @@ def test_a_survey_that_cannot_start_is_tried_again(world: World) -> None:
     absent = Waits("", 'secret "s3" not found', event="FailedMount")
     world.kubelet.behave(world.namespace.name, "Survey", absent)
     world.namespace.policy()
-    wait_for("the condition", lambda: world.condition().get("status") == "Unknown", 60)
+    wait_for("the condition", lambda: world.condition().get("status") == "Unknown")
     condition = world.condition()
     assert condition["reason"] == "FailedMount"
     assert 'secret "s3" not found; it is tried again at' in condition["message"]

@@ -38,7 +38,7 @@ def back_up(namespace: Namespace, *names: str) -> None:
         namespace.wait_phase("BackupRun", name, "Succeeded")
 
 
-def wait_gone(namespace: Namespace, kind: str, name: str, seconds: float = 30) -> None:
+def wait_gone(namespace: Namespace, kind: str, name: str, seconds: float = 120) -> None:
     wait_for(f"{kind} {name} to be gone", lambda: not namespace.get(kind, name), seconds)
 
 
@@ -107,7 +107,7 @@ def _of_run(namespace: Namespace, kind: str, run: str) -> list[dict[str, Any]]:
 
 def _wait_namespace_gone(client: Client, name: str) -> None:
     path = f"/api/v1/namespaces/{name}"
-    wait_for("the namespace to be gone", lambda: client.request("GET", path)[0] == 404, 60)
+    wait_for("the namespace to be gone", lambda: client.request("GET", path)[0] == 404)
 
 
 @pytest.mark.usefixtures("operator")

@@ -87,7 +87,7 @@ def test_run_succeeds_all_the_same(
     with _operator_behind(control_plane, namespace, treatment):
         namespace.policy(targets=("a", "b"))
         namespace.run("now")
-        status = namespace.wait_phase("BackupRun", "now", "Succeeded", "Failed", seconds=60)
+        status = namespace.wait_phase("BackupRun", "now", "Succeeded", "Failed")
     assert status["phase"] == "Succeeded", status
     assert len(namespace.items("Job")) == 3
     assert sorted(namespace.events("BackupRun", "now")).count("Succeeded") == 1
@@ -109,7 +109,7 @@ def test_refused_request_is_not_taken_for_a_failure_of_the_run(
         assert namespace.status("BackupRun", "now") == {}
         assert operator.running
         away = False
-        namespace.wait_phase("BackupRun", "now", "Succeeded", seconds=60)
+        namespace.wait_phase("BackupRun", "now", "Succeeded")
 
 
 def test_status_that_changed_meanwhile_is_read_again(
@@ -127,7 +127,7 @@ def test_status_that_changed_meanwhile_is_read_again(
     with _operator_behind(control_plane, namespace, treat):
         namespace.policy()
         namespace.run("now")
-        namespace.wait_phase("BackupRun", "now", "Succeeded", seconds=60)
+        namespace.wait_phase("BackupRun", "now", "Succeeded")
     assert "edit" in namespace.get("BackupRun", "now")["metadata"]["labels"]
 
 
@@ -136,7 +136,7 @@ def test_liveness_turns_red_when_the_resync_hangs(control_plane: ApiServer, name
     with _operator_behind(control_plane, namespace, pass_on, **settings) as (proxy, operator):
         operator.wait_live()
         proxy.treatment = _hanging
-        wait_for("the probe to fail", lambda: operator.liveness() == 500, 40)
+        wait_for("the probe to fail", lambda: operator.liveness() == 500)
 
 
 def test_liveness_stays_green_while_the_api_server_refuses(
@@ -147,7 +147,7 @@ def test_liveness_stays_green_while_the_api_server_refuses(
         operator.wait_live()
         proxy.treatment = _refusing_all
         before = len(proxy.requests)
-        wait_for("fifteen refused resyncs", lambda: _lists(proxy, before) >= 12, 60)
+        wait_for("fifteen refused resyncs", lambda: _lists(proxy, before) >= 12)
         assert operator.liveness() == 200
 
 

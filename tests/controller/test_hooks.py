@@ -201,7 +201,7 @@ def test_hooks_that_take_long_hold_up_no_other_run(namespace: Namespace, node: N
     for number in range(10):
         namespace.policy(f"p{number}", hooks={"before": [hook("pause", *until(enough), timeout="1h")]})
         namespace.run(f"r{number}", f"p{number}")
-    wait_for("all of them to run", lambda: len(node.run_in(namespace.name)) == 10, 90)
+    wait_for("all of them to run", lambda: len(node.run_in(namespace.name)) == 10)
     namespace.policy("quick")
     namespace.run("quick", "quick")
     namespace.wait_phase("BackupRun", "quick", "Succeeded")

@@ -80,7 +80,7 @@ def test_limit_holds_and_places_that_become_free_are_taken(
     operator.wait_live()
     assert _waiting(namespace) == waiting, "a restart lets nobody start"
     release.set()
-    wait_for("all to succeed", counter.look, 90)
+    wait_for("all to succeed", counter.look, 180)
     assert counter.most == LIMIT
     for name in waiting:
         assert namespace.events("BackupRun", name).count("WaitingForCapacity") == 1
@@ -93,6 +93,6 @@ def test_run_of_many_targets_keeps_to_the_limit(
     namespace.policy(targets=tuple(f"t{number}" for number in range(5)))
     namespace.run("now")
     counter = Counter(namespace)
-    wait_for("it to succeed", counter.look, 90)
+    wait_for("it to succeed", counter.look, 180)
     assert 1 <= counter.most <= LIMIT
     assert namespace.status("BackupRun", "now")["targetsSucceeded"] == "5/5"

@@ -127,7 +127,7 @@ def test_cancelled_restore_stops_its_pods(backed_up: Namespace, kubelet: Kubelet
     backed_up.create("RestoreRequest", "back", RUN_REF)
     backed_up.wait_phase("RestoreRequest", "back", "Running")
     backed_up.patch("RestoreRequest", "back", {"spec": {"cancel": True}})
-    backed_up.wait_phase("RestoreRequest", "back", "Cancelled", seconds=15)
+    backed_up.wait_phase("RestoreRequest", "back", "Cancelled")
     assert not [pod for pod in backed_up.items("Pod") if pod["status"]["phase"] == "Running"]
 
 

@@ -198,7 +198,7 @@ def test_cancel_stops_the_pods_first(namespace: Namespace, kubelet: Kubelet) -> 
 
     wait_for("a to be done", a_is_done)
     namespace.patch("BackupRun", "now", {"spec": {"cancel": True}})
-    status = namespace.wait_phase("BackupRun", "now", "Cancelled", seconds=15)
+    status = namespace.wait_phase("BackupRun", "now", "Cancelled")
     assert {t["name"]: t["phase"] for t in status["targets"]} == {"a": "Succeeded", "b": "Cancelled"}
     assert not [p for p in namespace.items("Pod") if p["status"]["phase"] == "Running"]
 
@@ -214,7 +214,7 @@ def test_deadline_fails_the_run_and_stops_its_jobs(namespace: Namespace, kubelet
     namespace.policy(activeDeadline="3s", targets=("a", "b"))
     kubelet.behave(namespace.name, "b", Runs())
     namespace.run("now")
-    status = namespace.wait_phase("BackupRun", "now", "Failed", seconds=15)
+    status = namespace.wait_phase("BackupRun", "now", "Failed")
     assert status["reason"] == "DeadlineExceeded"
     assert status["targets"][1]["failure"]["reason"] == "DeadlineExceeded"
 

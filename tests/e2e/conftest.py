@@ -18,7 +18,7 @@ SERVERS = ("s3", "postgres-primary", "postgres-standby", "chroma", "redis")
 ENDS = {"Succeeded", "PartiallySucceeded", "Failed", "Refused", "Cancelled", "Missed", "Skipped"}
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
     """As the harness's; each look costs a process of kubectl, so it looks less often."""
     return harness.wait_until(condition, what, seconds, pause=0.5)
 
@@ -71,7 +71,7 @@ class Stage:
         status: dict[str, Any] = self.kubectl.get(kind, name).get("status", {})
         return status
 
-    def ended(self, kind: str, name: str, seconds: float = 120) -> dict[str, Any]:
+    def ended(self, kind: str, name: str, seconds: float = 240) -> dict[str, Any]:
         """The status of a run or a request once it has come to an end."""
 
         def end() -> dict[str, Any] | None:

@@ -198,7 +198,9 @@ def test_killed_between_any_two_deletions(
         for number in range(2, needed + 2):
             history.commit(number)
             before = {version for version in bucket.versions() if f"/r{number}/" in version[0]}
-            kill_at(history, purge_task(history, number), proxy, number - 1)
+            moment = number - 1
+            done = bool(moment % 2) and moment < needed
+            kill_at(history, purge_task(history, number), proxy, moment, done=done)
             if claims(bucket, number):
                 assert before <= bucket.versions().keys(), "it is claimed and partly gone"
             assert history.do(purge_task(history, number)).destinations == ("s3",)
@@ -206,10 +208,9 @@ def test_killed_between_any_two_deletions(
         assert history.is_whole(100, "s3")
 
 
-def kill_at(history: History, task: PurgeTask, proxy: FaultProxy, number: int) -> None:
-    """SIGKILL the Purge Job at its deletion `number`; every other time once the server has done it."""
+def kill_at(history: History, task: PurgeTask, proxy: FaultProxy, number: int, *, done: bool) -> None:
+    """SIGKILL the Purge Job at its deletion `number`, before the server hears of it or once it is done."""
     count = 0
-    done = number % 2
     running = history.jobs.start(task)
 
     def strike(request: Request) -> bool:

@@ -213,12 +213,9 @@ def test_killed_between_any_two_steps(
 ) -> None:
     """Nothing is claimed that is not whole, and the next commit heals it and leaves nothing else."""
     with fault_proxy(s3.port) as proxy:
-        good, lacking = places(kind, s3, tmp_path)
-        if isinstance(lacking, S3Place):
-            lacking = dataclasses.replace(lacking, endpoint=proxy.endpoint)
-        else:
-            assert isinstance(good, S3Place)
-            good = dataclasses.replace(good, endpoint=proxy.endpoint)
+        good, direct = places(kind, s3, tmp_path)
+        assert isinstance(direct, S3Place)
+        lacking = dataclasses.replace(direct, endpoint=proxy.endpoint)
         pair = Pair(history, good, lacking)
         history.size = MULTIPART
         pair.store_good(1)
@@ -238,8 +235,10 @@ def test_killed_between_any_two_steps(
         every = range(1, needed + 1)
         for moment in sorted(chance.sample(every, 6)) if kind == "volume-s3" else every:
             wipe(pair.lacking, 1)
+            history.jobs.places["lacking"] = lacking
             following = pair.task(number, 1)
             kill_at(history, following, proxy, step, moment, done=bool(moment % 2) and moment < needed)
+            history.jobs.places["lacking"] = direct
             if claims(pair.lacking, 1):
                 assert content(pair.good, 1).items() <= content(pair.lacking, 1).items()
             assert claims(pair.lacking, number)

@@ -34,6 +34,12 @@ def find_condition(conditions: tuple[Condition, ...], type_: str) -> Condition |
     return next((condition for condition in conditions if condition.type == type_), None)
 
 
+def is_true(conditions: tuple[Condition, ...], type_: str) -> bool:
+    """Whether the condition of that type is there and True."""
+    found = find_condition(conditions, type_)
+    return found is not None and found.status == "True"
+
+
 def set_condition(
     conditions: tuple[Condition, ...],
     type_: str,

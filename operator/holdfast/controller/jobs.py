@@ -8,7 +8,7 @@ from pydantic import Field
 from holdfast.api.base import Model
 from holdfast.api.destination import ARCHIVES, Destination
 from holdfast.api.meta import API_VERSION, Resource
-from holdfast.api.policy import BackupPolicySpec
+from holdfast.api.policy import BackupPolicy
 from holdfast.api.runner import Runner
 from holdfast.controller.config import Config
 from holdfast.controller.views import CONTAINER
@@ -49,12 +49,14 @@ class JobSettings(Model):
     active_deadline_seconds: int = 6 * 3600
 
     @classmethod
-    def of(cls, spec: BackupPolicySpec) -> "JobSettings":
-        """The settings of a policy."""
+    def of(cls, policy: BackupPolicy | None) -> "JobSettings":
+        """The settings of a policy; the default once it is gone."""
+        if policy is None:
+            return cls()
         return cls(
-            runner=spec.runner or Runner(),
-            retries=spec.retries,
-            active_deadline_seconds=spec.active_deadline.seconds,
+            runner=policy.spec.runner or Runner(),
+            retries=policy.spec.retries,
+            active_deadline_seconds=policy.spec.active_deadline.seconds,
         )
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
+from holdfast.api.meta import Resource
 from holdfast.controller.errors import ApiError, ConflictError, TransientError
 
 _log = logging.getLogger(__name__)
@@ -20,6 +21,11 @@ class Key(NamedTuple):
     kind: str
     namespace: str
     name: str
+
+    @classmethod
+    def of(cls, resource: Resource) -> "Key":
+        """The object's own."""
+        return cls(resource.plural, resource.metadata.namespace or "", resource.metadata.name)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}"

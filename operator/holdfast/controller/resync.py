@@ -36,5 +36,4 @@ class Resync:
     async def _list(self) -> None:
         for kind in KINDS:
             for resource in await self._cluster.get_all(kind):
-                metadata = resource.metadata
-                self._queue.add(Key(kind.plural, metadata.namespace or "", metadata.name))
+                self._queue.add(Key.of(resource))

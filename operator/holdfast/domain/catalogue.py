@@ -26,10 +26,9 @@ from holdfast.api.run import (
     TargetPhase,
     TargetStatus,
 )
-from holdfast.api.text import human_bytes
 from holdfast.domain import labels
-from holdfast.domain.lifecycle import artifacts
-from holdfast.domain.naming import artifact_uri, place
+from holdfast.domain.lifecycle import COPY_MISSING, artifacts, succeeded
+from holdfast.domain.naming import artifact_uri, same_places
 from holdfast.domain.retention import begun, held
 from holdfast.domain.step import seconds_between, updated
 from holdfast.domain.targets import failures
@@ -298,26 +297,23 @@ def _judged(
     have = held(run.model_copy(update={"status": status}))
     deleted = {each.destination for each in status.expiring if each.gone}
     missing = [each.name for each in status.destinations if each.name not in have | deleted]
-    copies = f"{len(have)}/{len(status.destinations)}"
+    status = updated(status, copies=f"{len(have)}/{len(status.destinations)}")
     if any(target.phase is not TargetPhase.SUCCEEDED for target in status.targets):
         phase = RunPhase.PARTIALLY_SUCCEEDED
         reason, message = failures(status.targets)
     elif missing:
-        phase, reason = RunPhase.PARTIALLY_SUCCEEDED, "CopyMissing"
+        phase, reason = RunPhase.PARTIALLY_SUCCEEDED, COPY_MISSING
         message = "not in every destination: " + "; ".join(
             f"{name}: {'its catalogue does not have it' if name in listed else 'it could not be read'}"
             for name in missing
         )
     else:
-        phase, reason = RunPhase.SUCCEEDED, None
-        size = human_bytes(status.size_bytes or 0)
-        message = f"{len(status.targets)} targets, {size} in {copies} destinations"
+        phase, reason, message = RunPhase.SUCCEEDED, None, succeeded(status)
     generation = run.metadata.generation
     return updated(
         status,
         observed_generation=generation,
         phase=phase,
-        copies=copies,
         reason=reason,
         message=message,
         conditions=set_condition(
@@ -330,9 +326,9 @@ def _is_gone(policy: BackupPolicy, run: BackupRun, page: Page) -> bool:
     """Whether every place that it may be in was looked at, and none has it."""
     if any(each.run == run.metadata.name for each in page.damaged):
         return False
-    now = {each.name: place(each) for each in policy.spec.destinations if each.name in page.listed}
+    looked_at = [each for each in policy.spec.destinations if each.name in page.listed]
     mine = run.status.destinations or policy.spec.destinations
-    return all(now.get(each.name) == place(each) for each in mine)
+    return same_places(mine, looked_at) == {each.name for each in mine}
 
 
 def _expired(run: BackupRun) -> BackupRunStatus:
@@ -354,6 +350,7 @@ def _recounted(
     """The status of a stored run by the destinations whose catalogues have it now."""
     status = run.status
     recorded = {each.name: each for each in status.destinations}
+    unmoved = same_places(status.destinations, policy.spec.destinations)
     damaged = {each.destination for each in page.damaged if each.run == run.metadata.name}
     deleted = {each.destination for each in status.expiring if each.gone}
     before = {artifact.destination for target in status.targets for artifact in target.artifacts}
@@ -361,7 +358,7 @@ def _recounted(
     for each in policy.spec.destinations:
         if each.name not in page.listed or each.name in deleted | damaged:
             continue
-        same = each.name in recorded and place(recorded[each.name]) == place(each)
+        same = each.name in unmoved
         if found is not None and each.name in found.destinations:
             if not same and (each.name in recorded or len(recorded) < 5):
                 recorded[each.name] = each

@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from holdfast.api.conditions import set_condition
 from holdfast.api.destination import Destination
@@ -30,8 +29,8 @@ from holdfast.api.run import (
 )
 from holdfast.domain import hooks
 from holdfast.domain.lifecycle import COPY_MISSING, MAX_ARTIFACTS, hook_failed, succeeded
-from holdfast.domain.naming import artifact_uri, place
-from holdfast.domain.retention import Backup, backup_of, decide, held
+from holdfast.domain.naming import artifact_uri, same_places
+from holdfast.domain.retention import Backup, backup_of, decide, held, zone_of
 from holdfast.domain.step import Notice, Step, updated
 from holdfast.protocol import CommitResult, CommitTask, Cure, Fate, Gap, Leftovers
 
@@ -56,7 +55,7 @@ def gaps(policy: BackupPolicy, run: BackupRun, runs: Sequence[BackupRun]) -> tup
     """What the commit of `run` is to heal, the newest run first."""
     found = []
     for each, _, wanted in _lacking(policy, run, runs):
-        sources = _same_places(each, run.status.destinations) & held(each)
+        sources = same_places(each.status.destinations, run.status.destinations) & held(each)
         manifests = {
             target.name: target.manifest_sha256
             for target in each.status.targets
@@ -84,15 +83,19 @@ def _lacking(
     policy: BackupPolicy, run: BackupRun, runs: Iterable[BackupRun]
 ) -> list[tuple[BackupRun, set[str], set[str]]]:
     """Runs that lack a copy, the newest first; where they do, and where retention would keep it."""
-    zone = _zone(policy)
+    zone = zone_of(policy.spec)
     if zone is None:
         return []
     # A destination that was moved since the run started is another place, and one that is full takes nothing.
-    same = _same_places(run, policy.spec.destinations) - (run.status.over_quota or {}).keys()
+    same = (
+        same_places(run.status.destinations, policy.spec.destinations) - (run.status.over_quota or {}).keys()
+    )
     places = [each for each in policy.spec.destinations if each.name in same]
     names = {each.name for each in places}
     others = [each for each in runs if each.metadata.name != run.metadata.name]
-    absent = {each.metadata.name: missing(each) & _same_places(each, places) for each in others}
+    absent = {
+        each.metadata.name: missing(each) & same_places(each.status.destinations, places) for each in others
+    }
     backups = [_committed(run, names)]
     for each in others:
         backup = backup_of(each, places)
@@ -126,20 +129,6 @@ def _committed(run: BackupRun, destinations: Iterable[str]) -> Backup:
     )
 
 
-def _same_places(run: BackupRun, destinations: Iterable[Destination]) -> set[str]:
-    """The names that mean the same place to the run and in `destinations`."""
-    now = {each.name: place(each) for each in destinations}
-    return {each.name for each in run.status.destinations if now.get(each.name) == place(each)}
-
-
-def _zone(policy: BackupPolicy) -> ZoneInfo | None:
-    """None when it is unknown here."""
-    try:
-        return ZoneInfo(policy.spec.time_zone)
-    except ZoneInfoNotFoundError:
-        return None
-
-
 def _age(run: BackupRun) -> tuple[datetime, str]:
     return run.status.recovery_point or run.metadata.creation_timestamp or _EARLIEST, run.metadata.name
 
@@ -149,7 +138,7 @@ def uncleared(run: BackupRun, destinations: Iterable[Destination]) -> set[str]:
     if run.status.phase not in _EMPTY or not run.status.targets:
         return set()
     settled = {each.destination for each in run.status.expiring if not each.begun}
-    return _same_places(run, destinations) - settled
+    return same_places(run.status.destinations, destinations) - settled
 
 
 def leftovers(
@@ -163,7 +152,10 @@ def leftovers(
     found = [(each, uncleared(each, places)) for each in runs]
     for each, names, wanted in _lacking(policy, run, runs):
         found.append((each, names - wanted - {expiring.destination for expiring in each.status.expiring}))
-    found += [(each, set(each.status.leftovers) & held(each) & _same_places(each, places)) for each in runs]
+    found += [
+        (each, set(each.status.leftovers) & held(each) & same_places(each.status.destinations, places))
+        for each in runs
+    ]
     found = [(each, names) for each, names in found if names and each.metadata.name != run.metadata.name]
     return sorted(found, key=lambda pair: _age(pair[0]))
 

@@ -1,6 +1,7 @@
 """The names of what Holdfast makes: the same thing always gets the same name, so it is never made twice."""
 
 import hashlib
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,3 +57,9 @@ def place(destination: Destination) -> tuple[Any, ...]:
         return "s3", s3.endpoint, s3.bucket, s3.prefix
     assert volume is not None
     return "volume", volume.claim_name, volume.path
+
+
+def same_places(recorded: Iterable[Destination], now: Iterable[Destination]) -> set[str]:
+    """The names of those recorded that mean the same place now."""
+    places = {each.name: place(each) for each in now}
+    return {each.name for each in recorded if places.get(each.name) == place(each)}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from holdfast.api.conditions import Status, find_condition, set_condition
+from holdfast.api.conditions import Status, is_true, set_condition
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import (
@@ -55,7 +55,7 @@ def choose_run(request: RestoreRequest, runs: Iterable[BackupRun]) -> BackupRun:
     good = [run for run in runs if run.status.phase in STORED and run.status.recovery_point]
     good = [run for run in good if run.status.deletion is None]
     if good and wanted.select == "LatestVerified":
-        good = [run for run in good if _is_verified(run)]
+        good = [run for run in good if is_true(run.status.conditions, "Verified")]
         if not good:
             message = (
                 f"no run of policy {wanted.name} is verified; "
@@ -74,11 +74,6 @@ def choose_run(request: RestoreRequest, runs: Iterable[BackupRun]) -> BackupRun:
         raise RefusedError("NoRun", f"the oldest recovery point of policy {wanted.name} is {first}")
     asked = ", ".join(sorted(names)) or "every target"
     raise RefusedError("NoRun", f"no run of policy {wanted.name} holds {asked}; name the targets to restore")
-
-
-def _is_verified(run: BackupRun) -> bool:
-    condition = find_condition(run.status.conditions, "Verified")
-    return condition is not None and condition.status == "True"
 
 
 def _point(run: BackupRun) -> datetime:

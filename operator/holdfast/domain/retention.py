@@ -30,7 +30,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic.alias_generators import to_camel
 
-from holdfast.api.conditions import find_condition
+from holdfast.api.conditions import is_true
 from holdfast.api.destination import Destination, Retention
 from holdfast.api.policy import (
     MAX_PLANNED,
@@ -42,7 +42,7 @@ from holdfast.api.policy import (
     RetentionPlan,
 )
 from holdfast.api.run import STORED, BackupRun, BackupRunStatus, Expiring, RunPhase, TargetPhase
-from holdfast.domain.naming import place
+from holdfast.domain.naming import same_places
 from holdfast.domain.step import Notice, Step, updated
 from holdfast.protocol import Expiry, Fate, HeldRun
 
@@ -168,16 +168,14 @@ def begun(run: BackupRun) -> set[str]:
 
 def backup_of(run: BackupRun, destinations: Iterable[Destination]) -> Backup:
     """The run as retention sees it. A place that its destination's name no longer means is left alone."""
-    now = {each.name: place(each) for each in destinations}
-    same = {each.name for each in run.status.destinations if now.get(each.name) == place(each)}
-    verified = find_condition(run.status.conditions, "Verified")
+    same = same_places(run.status.destinations, destinations)
     return Backup(
         run=run.metadata.name,
         phase=run.status.phase or RunPhase.PENDING,
         recovery_point=run.status.recovery_point,
         destinations=frozenset(held(run) & same),
         whole=all(target.phase is TargetPhase.SUCCEEDED for target in run.status.targets),
-        verified=verified is not None and verified.status == "True",
+        verified=is_true(run.status.conditions, "Verified"),
         begun=frozenset(begun(run) & same),
     )
 
@@ -186,7 +184,7 @@ def _rules(spec: BackupPolicySpec) -> dict[str, Retention | None]:
     return {each.name: each.retention or spec.retention for each in spec.destinations}
 
 
-def _zone(spec: BackupPolicySpec) -> ZoneInfo | None:
+def zone_of(spec: BackupPolicySpec) -> ZoneInfo | None:
     """None when it is unknown here."""
     try:
         return ZoneInfo(spec.time_zone)
@@ -199,7 +197,7 @@ def next_plan(
 ) -> tuple[RetentionPlan | None, tuple[Notice, ...]]:
     """The plan to show, and what of it is new. None where there is no retention and nothing is on its way."""
     rules, before = _rules(policy.spec), policy.status.retention_plan
-    zone = _zone(policy.spec)
+    zone = zone_of(policy.spec)
     if zone is None:
         message = f"time zone {policy.spec.time_zone} is unknown here: nothing is deleted until it is known"
         wanted = any(rules.values())
@@ -290,7 +288,7 @@ def expiries(
     Runs `in_use` by a restore or verification wait for a later commit.
     """
     plan, started_with = policy.status.retention_plan, run.status.retention_plan_time
-    zone = _zone(policy.spec)
+    zone = zone_of(policy.spec)
     if plan is None or started_with is None or zone is None:
         return ()
     rules = {name: rule for name, rule in _rules(policy.spec).items() if rule is None or not rule.dry_run}

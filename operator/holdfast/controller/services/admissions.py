@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, RunPhase
-from holdfast.controller.errors import NotFoundError
 from holdfast.controller.queue import Key
 from holdfast.controller.services.context import Context
 from holdfast.domain import admission, lifecycle
@@ -35,10 +34,10 @@ class Admissions:
     async def admit(self, run: BackupRun, write: Write) -> tuple[RunStep, float | None]:
         """Decide on a Pending run, and after how many seconds it wants to be looked at again."""
         if not admission.waits(run):
-            step = lifecycle.admit(run, await self._policy(run), Standing(), self._context.now())
+            step = lifecycle.admit(run, await self._context.policy_of(run), Standing(), self._context.now())
             await write(run, step)
             return step, 0
-        key = _key(run)
+        key = Key.of(run)
         # Before anything is read: whoever frees a place from now on wakes this run.
         self._waiting.add(key)
         async with self._one_at_a_time:
@@ -68,10 +67,10 @@ class Admissions:
         async with self._one_at_a_time:
             line = await self._read()
         for run in line.starts:
-            self._context.queue.add(_key(run))
+            self._context.queue.add(Key.of(run))
 
     async def _look(self, run: BackupRun) -> tuple[BackupPolicy | None, Standing]:
-        policy = await self._policy(run)
+        policy = await self._context.policy_of(run)
         if policy is None or policy_not_supported_yet(policy.spec):
             return policy, Standing()
         old = self._context.monotonic() - self._read_at > MAX_AGE
@@ -92,19 +91,9 @@ class Admissions:
         self._seen = seen, line
         return line
 
-    async def _policy(self, run: BackupRun) -> BackupPolicy | None:
-        try:
-            return await self._context.cluster.get(BackupPolicy, *admission.policy_of(run))
-        except NotFoundError:
-            return None
-
 
 def _shows(seen: Situation, run: BackupRun, policy: BackupPolicy) -> bool:
     of = admission.policy_of(run)
     listed = seen.policies.get(of)
     same = listed is not None and listed.metadata.generation == policy.metadata.generation
     return same and any(each.metadata.uid == run.metadata.uid for each in seen.pending.get(of, ()))
-
-
-def _key(run: BackupRun) -> Key:
-    return Key(BackupRun.plural, run.metadata.namespace or "", run.metadata.name)

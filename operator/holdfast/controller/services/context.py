@@ -4,15 +4,20 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, TypeVar
 
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun, BackupRunStatus
 from holdfast.controller.cluster import Cluster
 from holdfast.controller.config import Config
 from holdfast.controller.errors import NotFoundError
-from holdfast.controller.queue import Queue
+from holdfast.controller.queue import Key, Queue
 from holdfast.controller.reporter import Reporter
 from holdfast.controller.scheduler import Scheduler
-from holdfast.domain.step import Step
+from holdfast.domain.step import Step, updated
+
+R = TypeVar("R", BackupPolicy, BackupRun, RestoreRequest)
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +39,33 @@ class Context:
         runs = await self.cluster.get_all(BackupRun, namespace)
         return [run for run in runs if run.spec.policy_ref.name == policy]
 
+    async def policy_of(self, run: BackupRun) -> BackupPolicy | None:
+        """The policy of a run, None when it is gone."""
+        try:
+            return await self.cluster.get(
+                BackupPolicy, run.metadata.namespace or "", run.spec.policy_ref.name
+            )
+        except NotFoundError:
+            return None
+
+    def wake_policy_of(self, run: BackupRun) -> None:
+        """Have the policy of a run looked at: its status says what became of the run."""
+        self.queue.add(Key(BackupPolicy.plural, run.metadata.namespace or "", run.spec.policy_ref.name))
+
+    async def save(self, resource: R, step: Step[Any], *, observed: bool = False) -> bool:
+        """Tell first, write then: a step that is cut short in between is repeated and told no second time.
+
+        `observed`: what is written says which generation it speaks of. Returns whether there was anything to
+        write.
+        """
+        await self.reporter.tell(resource, step.notices)
+        if step.status == resource.status:
+            return False
+        generation = resource.metadata.generation
+        status = updated(step.status, observed_generation=generation) if observed else step.status
+        await self.cluster.write_status(resource, status)
+        return True
+
     async def change(
         self, namespace: str, name: str, decide: Callable[[BackupRun], Step[BackupRunStatus]]
     ) -> None:
@@ -41,9 +73,7 @@ class Context:
         try:
             run = await self.cluster.get(BackupRun, namespace, name)
             step = decide(run)
-            await self.reporter.tell(run, step.notices)
-            if step.status != run.status:
-                await self.cluster.write_status(run, step.status)
+            await self.save(run, step)
         except NotFoundError:
             _log.info("run %s/%s was deleted meanwhile", namespace, name)
             return

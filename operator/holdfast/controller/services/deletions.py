@@ -4,10 +4,9 @@ import logging
 from collections.abc import Sequence
 
 from holdfast.api.policy import BackupPolicy
-from holdfast.api.run import BackupRun, BackupRunStatus
+from holdfast.api.run import BackupRun
 from holdfast.controller.errors import NotFoundError
 from holdfast.controller.jobs import JobSettings, purge_job
-from holdfast.controller.queue import Key
 from holdfast.controller.services.context import Context
 from holdfast.controller.services.workloads import (
     NAMESPACE_TERMINATING,
@@ -40,7 +39,7 @@ class Deletions:
 
     async def guard(self, run: BackupRun) -> bool:
         """Before its first Job: have the run carry what the policy asks for; whether that changed it."""
-        policy = await self._policy_of(run)
+        policy = await self._context.policy_of(run)
         return policy is not None and await self.follow(run, deletion.finalizers(run, policy))
 
     async def follow_policy(self, policy: BackupPolicy, runs: Sequence[BackupRun]) -> None:
@@ -78,14 +77,14 @@ class Deletions:
         """Take the deletion of a run that does nothing more one step on."""
         if labels.DATA not in run.metadata.finalizers:
             return None
-        policy = await self._policy_of(run)
+        policy = await self._context.policy_of(run)
         if not deletion.may_hold_data(run) or (policy is not None and not deletion.deletes(policy)):
             await self._free(run)
             return None
         if await self.follow(run, deletion.unhindered(run)):
             return 0
         if run.status.deletion is None:
-            await self._write(run, Step(deletion.begun(run.status)))
+            await self._context.save(run, Step(deletion.begun(run.status)))
             return 0
         workload = await self._workloads.read(run, labels.RUN)
         if await self._stop_others(workload):
@@ -111,7 +110,7 @@ class Deletions:
             return (state.next_time - now).total_seconds()
         if any(job.component == PURGE for job in workload.jobs):
             return POLL_SECONDS  # the last attempt's is about to be gone
-        settings = JobSettings.of(policy.spec) if policy is not None else JobSettings()
+        settings = JobSettings.of(policy)
         manifest = purge_job(run, _task(run), settings, self._context.config)
         failure = await self._workloads.ensure(run, manifest)
         if failure is None:
@@ -123,39 +122,26 @@ class Deletions:
             )  # fmt: skip
             await self._free(run)
             return 0
-        await self._write(run, deletion.failed(run.status, describe(failure), now))
+        await self._context.save(run, deletion.failed(run.status, describe(failure), now))
         return 0
 
     async def _failed(self, run: BackupRun, seen: Observation) -> float:
         state, now = run.status.deletion, self._context.now()
         if state is None or state.next_time is None or state.next_time <= now:
             why = describe(seen.failure) if seen.failure else "the Job failed"
-            await self._write(run, deletion.failed(run.status, why, now))
+            await self._context.save(run, deletion.failed(run.status, why, now))
         await self._workloads.stop([seen.job])
         return 0
 
     async def _going(self, run: BackupRun, seen: Observation) -> float:
         message = f"{seen.complaint.reason}: {seen.complaint.message}" if seen.complaint else None
-        await self._write(run, Step(deletion.waits_for(run.status, message)))
+        await self._context.save(run, Step(deletion.waits_for(run.status, message)))
         return POLL_SECONDS
 
     async def _free(self, run: BackupRun) -> None:
         await self.follow(run, deletion.without(run.metadata.finalizers, labels.DATA))
         _log.info("run %s/%s is free to go", run.metadata.namespace, run.metadata.name)
-        namespace = run.metadata.namespace or ""
-        self._context.queue.add(Key(BackupPolicy.plural, namespace, run.spec.policy_ref.name))
-
-    async def _policy_of(self, run: BackupRun) -> BackupPolicy | None:
-        namespace, name = run.metadata.namespace or "", run.spec.policy_ref.name
-        try:
-            return await self._context.cluster.get(BackupPolicy, namespace, name)
-        except NotFoundError:
-            return None
-
-    async def _write(self, run: BackupRun, step: Step[BackupRunStatus]) -> None:
-        await self._context.reporter.tell(run, step.notices)
-        if step.status != run.status:
-            await self._context.cluster.write_status(run, step.status)
+        self._context.wake_policy_of(run)
 
 
 def _task(run: BackupRun) -> PurgeTask:

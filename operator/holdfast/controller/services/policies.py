@@ -23,6 +23,7 @@ from holdfast.domain.admission import waits
 from holdfast.domain.history import beyond_history
 from holdfast.domain.naming import run_name
 from holdfast.domain.schedule import Due
+from holdfast.domain.step import Step
 
 _log = logging.getLogger(__name__)
 
@@ -57,15 +58,12 @@ class Policies:
         runs = await self._context.runs_of(key.namespace, key.name)
         step = decisions.next_status(policy, state, runs, since, slots, now)
         status = await begin_due(self._context, policy, step.status, state, runs)
-        await self._context.reporter.tell(policy, step.notices)
-        written = status != policy.status
-        if written:
-            await cluster.write_status(policy, status)
+        written = await self._context.save(policy, Step(status, step.notices))
         coming = (status.next_schedule_time, status.next_verification_time)
         self._context.scheduler.set(key, min(filter(None, coming), default=None))
         for run in runs:
             if waits(run):  # another one may have ended, or the policy have been changed
-                self._context.queue.add(Key(BackupRun.plural, key.namespace, run.metadata.name))
+                self._context.queue.add(Key.of(run))
         await self._deletions.follow_policy(policy, runs)
         await self._prune(policy, runs)
         return await self._surveys.reconcile(key, None if written else policy)

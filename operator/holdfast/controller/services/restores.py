@@ -13,7 +13,7 @@ from holdfast.controller.services.context import Context
 from holdfast.controller.services.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels, restoration
 from holdfast.domain.restoration import Plan, RefusedError, RestoreStep
-from holdfast.domain.step import Step, updated
+from holdfast.domain.step import Step
 from holdfast.domain.support import restore_not_supported_yet
 from holdfast.domain.workload import Observation
 from holdfast.protocol import FoundTarget, LookupResult, LookupTask, RestoreResult, RestoreTask, StoredRun
@@ -119,20 +119,14 @@ class Restores:
                 f"there is no BackupRun {name} in this namespace; source.location finds it in its bucket"
             )
             raise RefusedError("RunNotFound", message) from None
-        return run, await self._policy(namespace, run.spec.policy_ref.name)
-
-    async def _policy(self, namespace: str, name: str) -> BackupPolicy | None:
-        try:
-            return await self._context.cluster.get(BackupPolicy, namespace, name)
-        except NotFoundError:
-            return None
+        return run, await self._context.policy_of(run)
 
     async def _settings(self, request: RestoreRequest) -> JobSettings:
         """How the policy's Jobs are run; a restore has no deadline of its own."""
         if request.spec.source.location is not None:
             return JobSettings()
         _, policy = await self._source_run(request)
-        return JobSettings() if policy is None else JobSettings.of(policy.spec)
+        return JobSettings.of(policy)
 
     async def _run(self, request: RestoreRequest) -> float | None:
         workload = await self._workloads.read(request, labels.RESTORE)
@@ -188,12 +182,9 @@ class Restores:
         return 0
 
     async def _write(self, request: RestoreRequest, step: RestoreStep) -> None:
-        """Tell first, write then: a step that is cut short in between is repeated and told no second time."""
-        await self._context.reporter.tell(request, step.notices)
-        if step.status != request.status:
-            status = updated(step.status, observed_generation=request.metadata.generation)
-            await self._context.cluster.write_status(request, status)
-            _log.info("restore %s/%s: %s", request.metadata.namespace, request.metadata.name, status.phase)
+        if await self._context.save(request, step, observed=True):
+            phase = step.status.phase
+            _log.info("restore %s/%s: %s", request.metadata.namespace, request.metadata.name, phase)
 
 
 def _restore_task(request: RestoreRequest, plan: Plan, target: FoundTarget) -> RestoreTask:

@@ -19,7 +19,7 @@ from holdfast.controller.services.workloads import POLL_SECONDS, Workload, Workl
 from holdfast.domain import admission, deletion, hooks, labels, lifecycle
 from holdfast.domain.hooks import Due
 from holdfast.domain.lifecycle import RunStep
-from holdfast.domain.step import Step, updated
+from holdfast.domain.step import Step
 from holdfast.domain.workload import Observation
 from holdfast.protocol import BackupResult, BackupTask, CommitResult, CommitTask, CommittedTarget, Expiry
 
@@ -67,7 +67,7 @@ class Runs:
 
     async def _over(self, run: BackupRun) -> float | None:
         """Nothing more is done for the run, but to verify it, and what its finalizers stand for."""
-        self._hooks.give_up(_key(run))
+        self._hooks.give_up(Key.of(run))
         if await self._deletions.follow(run, deletion.without(run.metadata.finalizers, labels.PAUSED)):
             return 0
         if run.metadata.deletion_timestamp is not None:
@@ -80,16 +80,10 @@ class Runs:
     async def _admit(self, run: BackupRun) -> float | None:
         step, pause = await self._admissions.admit(run, self._save)
         if _terminal(step):
-            self._wake_policy(run)
+            self._context.wake_policy_of(run)
             if run.status.phase is RunPhase.PENDING:  # it may have stood in front of others
-                await self._admissions.place_freed(gone=_key(run))
+                await self._admissions.place_freed(gone=Key.of(run))
         return pause
-
-    async def _policy(self, namespace: str, name: str) -> BackupPolicy | None:
-        try:
-            return await self._context.cluster.get(BackupPolicy, namespace, name)
-        except NotFoundError:
-            return None
 
     async def _overdue(self, run: BackupRun, workload: Workload, step: RunStep) -> float | None:
         await self._workloads.stop(workload.unfinished)
@@ -103,7 +97,7 @@ class Runs:
         """The policy's, as long as hooks have kept the run from making a Job that says it."""
         if run.status.hook_plan is None or run.status.phase is not RunPhase.RUNNING:
             return None
-        policy = await self._policy(run.metadata.namespace or "", run.spec.policy_ref.name)
+        policy = await self._context.policy_of(run)
         return None if policy is None else timedelta(seconds=policy.spec.active_deadline.seconds)
 
     async def _take_on(self, run: BackupRun, due: Due, deadline: timedelta | None = None) -> float | None:
@@ -111,7 +105,7 @@ class Runs:
         if labels.PAUSED not in finalizers and run.metadata.deletion_timestamp is None:
             await self._context.cluster.set_finalizers(run, (*finalizers, labels.PAUSED))
             return 0
-        step = self._hooks.take_on(_key(run), run, due)
+        step = self._hooks.take_on(Key.of(run), run, due)
         if step is None:
             return self._earliest(None, run, deadline)
         await self._write(run, step)
@@ -144,7 +138,7 @@ class Runs:
         waiting = waiting[: max(0, self._context.config.max_running_jobs - going)]
         if not waiting:
             return {}
-        policy = await self._policy(run.metadata.namespace or "", run.spec.policy_ref.name)
+        policy = await self._context.policy_of(run)
         broken = {}
         for name in waiting:
             task = _backup_task(run, policy, name)
@@ -152,7 +146,7 @@ class Runs:
                 message = f"policy {run.spec.policy_ref.name} has lost it since the run started"
                 broken[name] = Failure(reason="TargetRemoved", message=message)
                 continue
-            manifest = backup_job(run, task, JobSettings.of(policy.spec), self._context.config)
+            manifest = backup_job(run, task, JobSettings.of(policy), self._context.config)
             failure = await self._workloads.ensure(run, manifest)
             if failure is not None:
                 broken[name] = failure
@@ -163,7 +157,7 @@ class Runs:
         failure = None
         if seen is None:
             settings = _settings(workload) or JobSettings()
-            policy = await self._policy(run.metadata.namespace or "", run.spec.policy_ref.name)
+            policy = await self._context.policy_of(run)
             expiries = await self._retention.hand_over(run, policy)
             gaps, leftovers = await self._copies.hand_over(run, policy)
             task = _commit_task(run, expiries, self._earliest(None, run, deadline))
@@ -210,29 +204,15 @@ class Runs:
     async def _write(self, run: BackupRun, step: RunStep) -> None:
         await self._save(run, step)
         if _terminal(step):
-            self._wake_policy(run)
+            self._context.wake_policy_of(run)
         limit = self._context.config.max_running_jobs
         later = run.model_copy(update={"status": step.status})
         if admission.jobs_at_once(later, limit) < admission.jobs_at_once(run, limit):
             await self._admissions.place_freed()
 
     async def _save(self, run: BackupRun, step: RunStep) -> None:
-        """Tell first, write then: a step that is cut short in between is repeated and told no second time."""
-        await self._context.reporter.tell(run, step.notices)
-        if step.status != run.status:
-            status = updated(step.status, observed_generation=run.metadata.generation)
-            await self._context.cluster.write_status(run, status)
-            _log.info("run %s/%s: %s", run.metadata.namespace, run.metadata.name, status.phase)
-
-    def _wake_policy(self, run: BackupRun) -> None:
-        """Its status says how the run ended, and it wakes the runs that waited for that."""
-        self._context.queue.add(
-            Key(BackupPolicy.plural, run.metadata.namespace or "", run.spec.policy_ref.name)
-        )
-
-
-def _key(run: BackupRun) -> Key:
-    return Key(BackupRun.plural, run.metadata.namespace or "", run.metadata.name)
+        if await self._context.save(run, step, observed=True):
+            _log.info("run %s/%s: %s", run.metadata.namespace, run.metadata.name, step.status.phase)
 
 
 def _terminal(step: RunStep) -> bool:

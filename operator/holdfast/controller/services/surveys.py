@@ -32,7 +32,6 @@ from holdfast.domain.catalogue import Decision, Page
 from holdfast.domain.naming import job_name
 from holdfast.domain.step import updated
 from holdfast.domain.support import policy_not_supported_yet
-from holdfast.domain.survey import SurveyStep
 from holdfast.domain.workload import Observation, cannot_start
 from holdfast.protocol import SurveyedRun, SurveyResult, SurveyTask
 
@@ -79,7 +78,7 @@ class Surveys:
             return None
         self._waiting.pop(key, None)
         self._going.add(key)
-        await self._write(policy, survey.begin(policy, self._context.now()))
+        await self._context.save(policy, survey.begin(policy, self._context.now()))
         return 0
 
     def forget(self, key: Key) -> None:
@@ -122,7 +121,7 @@ class Surveys:
         if catalogue.may_have_changed(runs, to_utc_second(self._context.now())):
             return POLL_SECONDS  # a commit has ended within this very second
         if catalogue.may_have_changed(runs, asked):
-            await self._write(policy, survey.ask_again(policy, self._context.now()))
+            await self._context.save(policy, survey.ask_again(policy, self._context.now()))
             return 0
         task = SurveyTask(
             namespace=policy.metadata.namespace or "",
@@ -153,7 +152,7 @@ class Surveys:
             return Failure(reason="LogIncomplete", message=message)
         runs = await self._runs(policy)
         if catalogue.may_have_changed(runs, going.page_time):
-            await self._write(policy, survey.ask_again(policy, self._context.now()))
+            await self._context.save(policy, survey.ask_again(policy, self._context.now()))
             return None
         decision = catalogue.decide(policy, runs, page, self._context.now())
         try:
@@ -166,7 +165,7 @@ class Surveys:
         )
         outcome = survey.Outcome(imported, decision.expired, (*decision.problems, *found))
         interval = self._context.config.survey_interval
-        await self._write(
+        await self._context.save(
             policy, survey.take_in(policy, page, result.failures, outcome, interval, self._context.now())
         )
         _log.info(
@@ -232,15 +231,10 @@ class Surveys:
 
     async def _fail(self, policy: BackupPolicy, failure: Failure) -> None:
         interval = self._context.config.survey_interval
-        await self._write(policy, survey.fail(policy, failure, interval, self._context.now()))
+        await self._context.save(policy, survey.fail(policy, failure, interval, self._context.now()))
 
     async def _runs(self, policy: BackupPolicy) -> list[BackupRun]:
         return await self._context.runs_of(policy.metadata.namespace, policy.metadata.name)
-
-    async def _write(self, policy: BackupPolicy, step: SurveyStep) -> None:
-        """Tell first, write then: a step that is cut short in between is repeated and told no second time."""
-        await self._context.reporter.tell(policy, step.notices)
-        await self._context.cluster.write_status(policy, step.status)
 
 
 def _survey(policy: BackupPolicy) -> Survey:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
 from holdfast.api.run import BackupRun, BackupRunStatus, Failure
-from holdfast.controller.errors import NotFoundError
 from holdfast.controller.jobs import JobSettings, verify_job
 from holdfast.controller.queue import Key
 from holdfast.controller.services.context import Context
@@ -32,7 +31,7 @@ async def begin_due(
     decision = decisions.decide(policy, status, state, runs, context.now())
     if decision.run is not None:
         await context.cluster.write_status(decision.run, decision.marked)
-        context.queue.add(_key(decision.run))
+        context.queue.add(Key.of(decision.run))
     return decision.status
 
 
@@ -63,7 +62,7 @@ class Verifications:
             step = Step(run.status) if failure is None else decisions.failed(run, failure, now)
         await self._write(run, step)
         if not decisions.active(run.model_copy(update={"status": step.status})):
-            self._context.queue.add(_policy_key(run))
+            self._context.wake_policy_of(run)
             return 0
         if seen is not None and seen.running_pod:
             return self._context.config.resync.total_seconds()  # its end is told by a watch
@@ -71,26 +70,16 @@ class Verifications:
 
     async def _create(self, run: BackupRun) -> Failure | None:
         """Create the Job; returns why it cannot be had."""
-        policy = await self._policy(run)
+        policy = await self._context.policy_of(run)
         task = decisions.task(run, policy)
         if task is None:
             return Failure(reason="NothingStored", message="no destination holds all of the run any more")
-        settings = JobSettings() if policy is None else JobSettings.of(policy.spec)
+        settings = JobSettings.of(policy)
         manifest = verify_job(run, decisions.job_part(run), task, settings, self._context.config)
         return await self._workloads.ensure(run, manifest)
 
-    async def _policy(self, run: BackupRun) -> BackupPolicy | None:
-        try:
-            key = _policy_key(run)
-            return await self._context.cluster.get(BackupPolicy, key.namespace, key.name)
-        except NotFoundError:
-            return None
-
     async def _write(self, run: BackupRun, step: Step[BackupRunStatus]) -> None:
-        """Tell first, write then: a step that is cut short in between is repeated and told no second time."""
-        await self._context.reporter.tell(run, step.notices)
-        if step.status != run.status:
-            await self._context.cluster.write_status(run, step.status)
+        if await self._context.save(run, step):
             verification = step.status.verification
             phase = verification.phase if verification else None
             _log.info("run %s/%s: verification %s", run.metadata.namespace, run.metadata.name, phase)
@@ -99,11 +88,3 @@ class Verifications:
 def _observe(workload: Workload, name: str) -> Observation | None:
     job = next((job for job in workload.jobs if job.name == name and not job.deleting), None)
     return None if job is None else observe(job, workload.pods, VerifyResult, workload.complaints)
-
-
-def _key(run: BackupRun) -> Key:
-    return Key(BackupRun.plural, run.metadata.namespace or "", run.metadata.name)
-
-
-def _policy_key(run: BackupRun) -> Key:
-    return Key(BackupPolicy.plural, run.metadata.namespace or "", run.spec.policy_ref.name)

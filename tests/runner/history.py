@@ -15,7 +15,7 @@ from tests.runner import engine
 from tests.runner.conftest import SPEC, Jobs
 from tests.runner.engine import configured
 
-from holdfast.protocol import POD_VARIABLE, CommitResult, CommitTask, Expiry, HeldRun, LookupTask
+from holdfast.protocol import POD_VARIABLE, CommitResult, CommitTask, Expiry, HeldRun, LookupTask, PurgeTask
 from holdfast.runner import __main__ as runner
 from holdfast.runner.mounts import Mounts
 from holdfast.runner.progress import Meter
@@ -104,14 +104,14 @@ class History:
 
 def kill_at(
     history: History,
-    task: CommitTask,
+    task: CommitTask | PurgeTask,
     proxy: FaultProxy,
     counts: Callable[[Request], bool],
     number: int,
     *,
     done: bool,
 ) -> None:
-    """SIGKILL the commit Job at request `number` that `counts`, before the server hears of it or after.
+    """SIGKILL the Job at request `number` that `counts`, before the server hears of it or after.
 
     After its answer means at the next request, whatever that is.
     """

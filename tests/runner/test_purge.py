@@ -1,26 +1,17 @@
 """A run's data goes with its BackupRun: all of it, of that run only, killed and resumed, locked, refused."""
 
 import dataclasses
-import signal
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.faultproxy import FaultProxy, Request, fault_proxy
-from tests.harness import POLICY, S3Place, S3Server, VolumePlace, start_s3, stop
+from tests.faultproxy import fault_proxy
+from tests.harness import POLICY, S3Place, S3Server, VolumePlace
 from tests.runner.conftest import Jobs
+from tests.runner.history import kill_at
 from tests.runner.test_retention import LOCK, History, claims, deletes, traces
 
 from holdfast.protocol import FailedResult, PurgeResult, PurgeTask
-
-
-@pytest.fixture(scope="module")
-def versioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A versitygw whose buckets keep versions."""
-    server = start_s3(tmp_path_factory.mktemp("versioned") / "objects", versions=True)
-    yield server
-    stop(server.process)
 
 
 @pytest.fixture
@@ -200,27 +191,9 @@ def test_killed_between_any_two_deletions(
             before = {version for version in bucket.versions() if f"/r{number}/" in version[0]}
             moment = number - 1
             done = bool(moment % 2) and moment < needed
-            kill_at(history, purge_task(history, number), proxy, moment, done=done)
+            kill_at(history, purge_task(history, number), proxy, deletes, moment, done=done)
             if claims(bucket, number):
                 assert before <= bucket.versions().keys(), "it is claimed and partly gone"
             assert history.do(purge_task(history, number)).destinations == ("s3",)
             assert traces(bucket, number) == []
         assert history.is_whole(100, "s3")
-
-
-def kill_at(history: History, task: PurgeTask, proxy: FaultProxy, number: int, *, done: bool) -> None:
-    """SIGKILL the Purge Job at its deletion `number`, before the server hears of it or once it is done."""
-    count = 0
-    running = history.jobs.start(task)
-
-    def strike(request: Request) -> bool:
-        nonlocal count
-        count += deletes(request)
-        if count >= number and (not done or not deletes(request) or count > number):
-            running.process.send_signal(signal.SIGKILL)
-            return True
-        return False
-
-    fault = proxy.add(strike, status=500)
-    assert running.process.wait(60) == -signal.SIGKILL
-    proxy.faults.remove(fault)

@@ -1,5 +1,6 @@
 """Text of a status: cut to its limit rather than refused, so that a status can always be written."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
@@ -32,6 +33,12 @@ LogTail = Annotated[str, Field(max_length=_LOG_TAIL), BeforeValidator(_cut_start
 
 Warnings = Annotated[tuple[Message, ...], Field(max_length=MAX_WARNINGS), BeforeValidator(_cut_list)]
 """Messages for people; of more than fit the last says how many are left out."""
+
+
+def some_of(names: Sequence[str], most: int) -> str:
+    """The first `most` names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def human_bytes(count: int) -> str:

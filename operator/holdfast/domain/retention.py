@@ -42,6 +42,7 @@ from holdfast.api.policy import (
     RetentionPlan,
 )
 from holdfast.api.run import STORED, BackupRun, BackupRunStatus, Expiring, RunPhase, TargetPhase
+from holdfast.api.text import some_of
 from holdfast.domain.naming import same_places
 from holdfast.domain.step import Notice, Step, updated
 from holdfast.protocol import Expiry, Fate, HeldRun
@@ -266,18 +267,13 @@ def _announced(before: RetentionPlan | None, destinations: Iterable[DestinationP
         if fresh:
             go = "goes" if len(fresh) == 1 else "go"
             when = "would go, but for dryRun" if plan.dry_run else f"{go} when the next run is committed"
-            message = f"destination {plan.destination}: {_count(fresh)} {when}: {_names(fresh)}"
+            message = f"destination {plan.destination}: {_count(fresh)} {when}: {some_of(fresh, _NAMED)}"
             notices.append(Notice("RetentionDue", message, f"{plan.destination}/{','.join(fresh)}"))
     return tuple(notices)
 
 
 def _count(runs: Collection[str]) -> str:
     return "1 run" if len(runs) == 1 else f"{len(runs)} runs"
-
-
-def _names(runs: Sequence[str]) -> str:
-    more = f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else ""
-    return ", ".join(runs[:_NAMED]) + more
 
 
 def expiries(

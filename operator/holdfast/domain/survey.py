@@ -16,6 +16,7 @@ from holdfast.api.policy import (
     UnreachableDestination,
 )
 from holdfast.api.run import Failure
+from holdfast.api.text import some_of
 from holdfast.domain.catalogue import DATA_GONE, Page, places_of
 from holdfast.domain.step import Notice, Step, describe, updated
 
@@ -193,8 +194,7 @@ def _page_notices(survey: Survey, page: Page, outcome: Outcome) -> Iterable[Noti
         yield Notice(reason, f"{each.uri}: {each.message}", each.uri, warning=True)
     gone = outcome.expired
     if gone:
-        more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
-        message = f"no catalogue has them any more: {', '.join(gone[:_NAMED])}{more}"
+        message = f"no catalogue has them any more: {some_of(gone, _NAMED)}"
         subject = f"{format_time(survey.start_time)}/{page.after}"
         yield Notice(DATA_GONE, message, subject, warning=True)
 

@@ -26,7 +26,6 @@ def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
     """
     if not task.targets:
         raise TaskError("NothingToCommit", f"run {task.run}: no target succeeded")
-    retention = Retention(task)
     connected, until = tuple(copies.live), _until(task)
     path = RunPath(task.namespace, task.policy, task.run)
     reading = _Reading(task, path, meter)
@@ -36,7 +35,8 @@ def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
     cleaning = Cleaning(path, entry)
     for destination in copies.live:
         cleaning.clean(destination)
-    retention.carry_out(entry, copies.live, _without_run(task, connected), meter)
+    retention = Retention(task)
+    retention.carry_out(entry, copies.live, _without_run(task, connected), meter, until)
     # Also where this run is not: that a target missed a destination does not mean that it is down now.
     clearing, healing = Clearing(task, meter), Healing(task, meter)
     clearing.carry_out(connected, until)

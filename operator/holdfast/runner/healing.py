@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from holdfast.api.text import some_of
 from holdfast.engines.transfer import DestinationError, MismatchError, TransferError
 from holdfast.protocol import CommitTask, CommittedTarget, Cure, Gap, Note
 from holdfast.runner.cleaning import Cleaning
@@ -223,7 +224,6 @@ def _notes(told: dict[tuple[Cure, str], list[str]], whys: dict[tuple[Cure, str],
     for (cure, name), runs in told.items():
         if cure in _TOLD:
             reason, warning = _TOLD[cure]
-            more = f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else ""
             why = f": {whys[cure, name]}" if whys[cure, name] else ""
-            message = f"destination {name}: {', '.join(runs[:_NAMED])}{more}{why}"
+            message = f"destination {name}: {some_of(runs, _NAMED)}{why}"
             yield Note(reason=reason, message=message, warning=warning)

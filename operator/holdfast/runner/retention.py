@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from holdfast.api.base import to_utc_second
+from holdfast.api.text import some_of
 from holdfast.engines.transfer import MismatchError, TransferError
 from holdfast.protocol import CommitTask, Expiry, Fate, HeldRun, Note
 from holdfast.runner.destinations.destination import Destination, LockedError
@@ -48,7 +49,6 @@ class Retention:
         self.fates: dict[str, str] = {}
         self.notes: list[Note] = []
         self._task = task
-        self._begun = time.monotonic()
 
     def carry_out(
         self,
@@ -56,14 +56,16 @@ class Retention:
         holding: Sequence[Destination],
         lacking: Sequence[Destination],
         meter: Meter,
+        until: float,
     ) -> None:
-        """Delete what is due in those that hold the run that was `committed`, and in those that lack it."""
+        """Delete what is due in those that hold the run that was `committed`, and in those that lack it.
+
+        No deletion is begun once `time.monotonic()` is `until`.
+        """
         by_name = {each.name: (each, None) for each in lacking} | {
             each.name: (each, committed) for each in holding
         }
-        until = time.monotonic() + _MOST_SECONDS
-        if self._task.retention_seconds is not None:
-            until = min(until, self._begun + self._task.retention_seconds)
+        until = min(until, time.monotonic() + _MOST_SECONDS)
         for expiry in self._task.retention:
             if expiry.destination in by_name:
                 destination, newest = by_name[expiry.destination]
@@ -77,9 +79,8 @@ def _notes(expiry: Expiry, fates: Sequence[Fate], whys: dict[Fate, str]) -> Iter
     for fate, (reason, warning) in _TOLD.items():
         runs = [held.run for held, own in zip(expiry.delete, fates, strict=True) if own is fate]
         if runs:
-            more = f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else ""
             why = f": {whys[fate]}" if fate in whys else ""
-            message = f"destination {expiry.destination}: {', '.join(runs[:_NAMED])}{more}{why}"
+            message = f"destination {expiry.destination}: {some_of(runs, _NAMED)}{why}"
             yield Note(reason=reason, message=message, warning=warning)
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from holdfast.api.run import Source
+from holdfast.api.text import some_of
 from holdfast.engines.chroma.client import Client, Collection, Place, Rows
 from holdfast.engines.chroma.format import (
     ARTIFACT,
@@ -238,16 +239,16 @@ def _notes(changes: dict[Where, _Changes], vanished: list[Where]) -> Iterator[No
     if moved:
         missing = sum(seen.missing for seen in moved.values())
         end = f"; {missing} rows added last are missing" if missing else "; all is followed"
-        told = (f"{where}: {seen.added} rows added, {seen.deleted} deleted" for where, seen in moved.items())
+        told = [f"{where}: {seen.added} rows added, {seen.deleted} deleted" for where, seen in moved.items()]
         yield Note(
             reason="ChangedDuringBackup",
-            message=f"rows changed during the backup: {_some(told)}{end}",
+            message=f"rows changed during the backup: {some_of(told, _NAMED)}{end}",
             warning=missing > 0,
         )
     if vanished:
+        names = some_of([str(each) for each in vanished], _NAMED)
         yield Note(
-            reason="DeletedDuringBackup",
-            message=f"collections deleted before they were read: {_some(map(str, vanished))}",
+            reason="DeletedDuringBackup", message=f"collections deleted before they were read: {names}"
         )
     for where, seen in changes.items():
         if seen.left_out:
@@ -264,9 +265,3 @@ def _notes(changes: dict[Where, _Changes], vanished: list[Where]) -> Iterator[No
                 " because their length overflows; they are backed up and restored as that",
                 warning=True,
             )
-
-
-def _some(items: Iterable[str]) -> str:
-    told = list(items)
-    more = f" and {len(told) - _NAMED} more" if len(told) > _NAMED else ""
-    return ", ".join(told[:_NAMED]) + more

@@ -177,6 +177,7 @@ def _answer(upstream: socket.socket, client: socket.socket, fault: Fault) -> Non
     head, body = _read_head(upstream)
     client.sendall(fault.rewrite_answer(head) if fault.rewrite_answer else head)
     left = fault.cut_answer_after
+    body = body or upstream.recv(_BLOCK)  # it may come later than its head
     while body:
         if left is not None:
             body = body[:left]

@@ -7,6 +7,7 @@ program from its first line on; only what it imports is there already. A line of
 `Order`) starts one; its PID is answered, and its exit code goes into a file.
 """
 
+import contextlib
 import ctypes
 import functools
 import importlib
@@ -79,9 +80,10 @@ class Forked:
         return code
 
     def send_signal(self, number: int) -> None:
-        """Send a signal to one that runs."""
+        """Send a signal to one that runs; one that has just ended may not have its exit code yet."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """Send SIGTERM."""

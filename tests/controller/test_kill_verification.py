@@ -4,12 +4,12 @@ from collections import Counter
 
 import pytest
 from tests.apiserver import ApiServer
-from tests.controller.client import Client, Namespace, policy_spec
+from tests.controller.client import Client, Namespace
 from tests.controller.killer import KillAtEachWrite, Moment
 from tests.controller.kubelet import Kubelet
 from tests.controller.process import Operator
 from tests.controller.proxy import ApiProxy
-from tests.controller.test_verification import SLOT, YEARLY, jobs, policy
+from tests.controller.test_verification import SLOT, YEARLY, jobs, policy, stored
 
 from holdfast.domain.labels import RUN
 
@@ -52,17 +52,7 @@ def _prepare(namespace: Namespace) -> None:
         "verificationHandled": "2025-12-31T00:00:00Z",
     }
     namespace.patch("BackupPolicy", "chatbot", {"status": known}, subresource="/status")
-    namespace.run("one")
-    sha256 = "a" * 64
-    artifact = {"destination": "primary", "uri": "s3://backups/x", "sizeBytes": 1, "sha256": sha256}
-    target = {"name": "sessions", "engine": "redis", "phase": "Succeeded", "artifacts": [artifact]}
-    stored = {
-        "phase": "Succeeded",
-        "recoveryPoint": "2025-12-31T00:00:00Z",
-        "destinations": policy_spec(("sessions",))["destinations"],
-        "targets": [target | {"manifestSha256": sha256}],
-    }
-    namespace.patch("BackupRun", "one", {"status": stored}, subresource="/status")
+    stored(namespace, "one")
 
 
 def _settled(namespace: Namespace) -> bool:

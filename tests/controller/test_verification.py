@@ -4,9 +4,11 @@ import threading
 from typing import Any
 
 import pytest
-from tests.controller.client import Namespace, wait_for
+from tests.controller.client import Namespace, policy_spec, wait_for
 from tests.controller.kubelet import Kubelet, Runs, Waits, failed
 
+from holdfast.controller.services.verification import MAX_VERIFICATIONS
+from holdfast.domain.labels import IMPORTED
 from holdfast.protocol import CommitTask, VerifyTask
 
 pytestmark = pytest.mark.usefixtures("operator")
@@ -21,6 +23,22 @@ BAD = "destination primary: s3://backups/x is not what was stored"
 def back_up(namespace: Namespace, name: str = "one") -> None:
     namespace.run(name)
     namespace.wait_phase("BackupRun", name, "Succeeded")
+
+
+def stored(namespace: Namespace, name: str) -> None:
+    """A run as a catalogue brings it back."""
+    spec = {"policyRef": {"name": "chatbot"}}
+    namespace.create("BackupRun", name, spec, annotations={IMPORTED: "a catalogue"})
+    sha256 = "a" * 64
+    artifact = {"destination": "primary", "uri": "s3://backups/x", "sizeBytes": 1, "sha256": sha256}
+    target = {"name": "sessions", "engine": "redis", "phase": "Succeeded", "artifacts": [artifact]}
+    status = {
+        "phase": "Succeeded",
+        "recoveryPoint": "2025-12-31T00:00:00Z",
+        "destinations": policy_spec(("sessions",))["destinations"],
+        "targets": [target | {"manifestSha256": sha256}],
+    }
+    namespace.patch("BackupRun", name, {"status": status}, subresource="/status")
 
 
 def due(namespace: Namespace) -> None:
@@ -209,3 +227,24 @@ def test_a_schedule_that_never_comes_is_not_ready(namespace: Namespace) -> None:
     _, reason, message = condition(policy(namespace), "Ready")
     assert reason == "ScheduleNeverDue"
     assert message.startswith("verification.schedule '0 0 30 2 *' never comes")
+
+
+def test_no_more_go_on_at_once_than_may(namespace: Namespace, kubelet: Kubelet) -> None:
+    namespace.policy()
+    names = [f"run-{number}" for number in range(MAX_VERIFICATIONS + 2)]
+    going = Runs()
+    kubelet.behave(namespace.name, "Verify", *[going] * len(names))
+    for name in names:
+        stored(namespace, name)
+        by_hand(namespace, name)
+
+    def phases(reason: str | None = None) -> list[str]:
+        found = [namespace.status("BackupRun", name).get("verification", {}) for name in names]
+        return [each.get("phase", "") for each in found if reason is None or each.get("reason") == reason]
+
+    wait_for("two to wait", lambda: phases("WaitingForCapacity") == ["Pending"] * 2)
+    wait_for("the others to run", lambda: phases().count("Running") == MAX_VERIFICATIONS)
+    assert len(jobs(namespace)) == MAX_VERIFICATIONS
+    going.until.set()
+    wait_for("all to be verified", lambda: set(phases()) == {"Succeeded"})
+    assert not phases("WaitingForCapacity")

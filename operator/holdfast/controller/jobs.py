@@ -204,6 +204,8 @@ def _pod_spec(
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
+        # As process 1 of its own namespace it would not end by SIGTERM before it has a handler for it.
+        "shareProcessNamespace": True,
         "serviceAccountName": runner.service_account_name or config.runner_service_account,
         "imagePullSecrets": [secret.to_json() for secret in runner.image_pull_secrets],
         "nodeSelector": runner.node_selector,

@@ -191,6 +191,17 @@ def task(run: BackupRun, policy: BackupPolicy | None) -> VerifyTask | None:
     )
 
 
+def waits(run: BackupRun, limit: int) -> Step[BackupRunStatus]:
+    """It is due, and as many as may go on do."""
+    message = f"{limit} runs are verified at once: it waits for the end of one of them"
+    return Step(_with(run, reason="WaitingForCapacity", message=message))
+
+
+def started(run: BackupRun) -> Step[BackupRunStatus]:
+    """It has a Job."""
+    return Step(_with(run, reason=None, message=None))
+
+
 def advance(
     run: BackupRun, seen: Observation, start_deadline: timedelta, now: datetime
 ) -> Step[BackupRunStatus]:

@@ -45,6 +45,7 @@ class Runs:
             run = await self._context.cluster.get(BackupRun, key.namespace, key.name)
         except NotFoundError:
             self._hooks.give_up(key)
+            self._verifications.forget(key)
             await self._admissions.place_freed(gone=key)
             return None
         phase = run.status.phase or RunPhase.PENDING
@@ -71,6 +72,7 @@ class Runs:
         if await self._deletions.follow(run, deletion.without(run.metadata.finalizers, labels.PAUSED)):
             return 0
         if run.metadata.deletion_timestamp is not None:
+            self._verifications.forget(Key.of(run))
             return await self._deletions.end_run(run)
         pause = await self._verifications.reconcile(run)
         if pause is None:

@@ -26,6 +26,7 @@ from holdfast.controller.errors import (
 from holdfast.controller.jobs import survey_job, survey_part
 from holdfast.controller.queue import Key
 from holdfast.controller.services.context import Context
+from holdfast.controller.services.places import Places
 from holdfast.controller.services.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import catalogue, labels, survey
 from holdfast.domain.catalogue import Decision, Page
@@ -50,8 +51,7 @@ class Surveys:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._workloads = Workloads(context)
-        self._going: set[Key] = set()
-        self._waiting: dict[Key, None] = {}
+        self._places = Places(MAX_SURVEYS, context.queue.add)
 
     async def reconcile(self, key: Key, policy: BackupPolicy | None) -> float | None:
         """Take the survey of a policy one step on; returns when to look at it again at the latest.
@@ -67,27 +67,20 @@ class Surveys:
             self.forget(key)
             return None
         if survey.under_way(policy) is not None:
-            self._going.add(key)
+            self._places.hold(key)
             return await self._go_on(policy)
         wait = survey.due_in(policy, self._context.now())
         if wait > 0:
             self.forget(key)
             return wait
-        if key not in self._going and len(self._going) >= MAX_SURVEYS:
-            self._waiting[key] = None
+        if not self._places.take(key):
             return None
-        self._waiting.pop(key, None)
-        self._going.add(key)
         await self._context.save(policy, survey.begin(policy, self._context.now()))
         return 0
 
     def forget(self, key: Key) -> None:
-        """No survey of it goes on or waits: the next one in line has its turn."""
-        self._waiting.pop(key, None)
-        if key in self._going:
-            self._going.discard(key)
-            for following in list(self._waiting)[: MAX_SURVEYS - len(self._going)]:
-                self._context.queue.add(following)
+        """No survey of it goes on or waits."""
+        self._places.leave(key)
 
     async def _go_on(self, policy: BackupPolicy) -> float | None:
         name = job_name(policy.metadata.name, policy.metadata.uid or "", survey_part(_number(policy)))

@@ -8,6 +8,7 @@ from holdfast.api.run import BackupRun, BackupRunStatus, Failure
 from holdfast.controller.jobs import JobSettings, verify_job
 from holdfast.controller.queue import Key
 from holdfast.controller.services.context import Context
+from holdfast.controller.services.places import Places
 from holdfast.controller.services.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
 from holdfast.domain import verification as decisions
@@ -17,6 +18,8 @@ from holdfast.domain.step import Step
 from holdfast.domain.workload import Observation, observe
 from holdfast.protocol import VerifyResult
 
+MAX_VERIFICATIONS = 10
+"""Runs that are verified at once."""
 _log = logging.getLogger(__name__)
 
 
@@ -41,10 +44,16 @@ class Verifications:
     def __init__(self, context: Context, workloads: Workloads) -> None:
         self._context = context
         self._workloads = workloads
+        self._places = Places(MAX_VERIFICATIONS, context.queue.add)
+
+    def forget(self, key: Key) -> None:
+        """No verification of it goes on or waits."""
+        self._places.leave(key)
 
     async def reconcile(self, run: BackupRun) -> float | None:
         """Take the verification of an ended run one step on; None when none is under way."""
         if not decisions.active(run):
+            self.forget(Key.of(run))
             asked = decisions.requested(run)
             if asked is None:
                 return None
@@ -56,10 +65,14 @@ class Verifications:
         seen = _observe(workload, name)
         now = self._context.now()
         if seen is not None:
+            self._places.hold(Key.of(run))
             step = decisions.advance(run, seen, self._context.config.pod_start_deadline, now)
-        else:
+        elif self._places.take(Key.of(run)):
             failure = await self._create(run)
-            step = Step(run.status) if failure is None else decisions.failed(run, failure, now)
+            step = decisions.started(run) if failure is None else decisions.failed(run, failure, now)
+        else:
+            await self._write(run, decisions.waits(run, MAX_VERIFICATIONS))
+            return None
         await self._write(run, step)
         if not decisions.active(run.model_copy(update={"status": step.status})):
             self._context.wake_policy_of(run)

@@ -9,27 +9,40 @@ from tests.controller.client import Client, Namespace
 from tests.controller.kubelet import Kubelet
 from tests.controller.node import Node
 from tests.controller.process import Operator
+from tests.controller.sweep import sweep
+from tests.controller.watch import Pods
 
 
-@pytest.fixture(scope="module")
-def control_plane() -> Iterator[ApiServer]:
+@pytest.fixture(scope="session")
+def servers() -> Iterator[ApiServer]:
     """etcd, kube-apiserver and the controllers that Jobs need, with the three kinds."""
-    with ApiServer(controllers=DEFAULT_CONTROLLERS) as server:
-        server.install_crds()
-        yield server
+    with ApiServer(controllers=DEFAULT_CONTROLLERS) as started:
+        started.install_crds()
+        yield started
 
 
 @pytest.fixture(scope="module")
-def client(control_plane: ApiServer) -> Iterator[Client]:
+def client(servers: ApiServer) -> Iterator[Client]:
     """For the tests."""
-    with contextlib.closing(Client(control_plane)) as connected:
+    with contextlib.closing(Client(servers)) as connected:
         yield connected
+
+
+@pytest.fixture(scope="module")
+def control_plane(servers: ApiServer, client: Client) -> Iterator[ApiServer]:
+    """The servers, with nothing on them that an operator or a node would act upon."""
+    yield servers
+    sweep(client)
 
 
 @pytest.fixture(scope="module")
 def kubelet(control_plane: ApiServer) -> Iterator[Kubelet]:
     """Pods end well unless a test says otherwise."""
-    with contextlib.closing(Client(control_plane)) as own, Kubelet(own) as played:
+    with (
+        contextlib.closing(Client(control_plane)) as own,
+        Pods(control_plane) as pods,
+        Kubelet(own, pods) as played,
+    ):
         yield played
 
 

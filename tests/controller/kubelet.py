@@ -16,6 +16,7 @@ from typing import Any
 from tests.controller.bucket import SNAPSHOT, Catalogues
 from tests.controller.client import Client
 from tests.controller.logs import LogServer
+from tests.controller.watch import Pods
 
 from holdfast.api.run import Failure, Source
 from holdfast.domain import labels
@@ -170,10 +171,13 @@ def result_for(task: AnyTask) -> str:
 class Kubelet:
     """Looks at all pods every few milliseconds, in a thread of its own."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, pods: Pods) -> None:
         self._client = client
+        self._pods = pods
         self._behaviours: dict[tuple[str, str], list[Behaviour]] = defaultdict(list)
         self._taken: dict[str, Behaviour] = {}
+        self._ended: set[str] = set()
+        self._deleted: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.error: BaseException | None = None
@@ -209,7 +213,7 @@ class Kubelet:
     def _run(self) -> None:
         try:
             while not self._stop.wait(0.02):
-                for pod in self._client.must("GET", "/api/v1/pods")["items"]:
+                for pod in self._pods.current():
                     self._look_at(pod)
         except BaseException as error:  # noqa: BLE001 shown when the kubelet is left
             self.error = error
@@ -220,11 +224,9 @@ class Kubelet:
         if isinstance(behaviour, Lingers) and not behaviour.until.is_set():
             return
         if "deletionTimestamp" in metadata:
-            if pod["status"].get("phase") not in ("Succeeded", "Failed"):
-                self._status(pod, "Failed", _terminated(137, "", "Error"))
-            self._client.request("DELETE", _path(pod), {"gracePeriodSeconds": 0})
+            self._end_deleted(pod)
             return
-        if pod["status"].get("phase") in ("Succeeded", "Failed") or labels.COMPONENT not in _labels(pod):
+        if uid in self._ended or labels.COMPONENT not in _labels(pod):
             return
         if uid not in self._taken:
             self._taken[uid] = self._start(pod)
@@ -234,7 +236,16 @@ class Kubelet:
             message = self._result(metadata["name"]) if ending.message is None else ending.message
             self._stored(self.tasks[metadata["name"]], message)
             phase = "Succeeded" if ending.exit_code == 0 else "Failed"
+            self._ended.add(uid)
             self._status(pod, phase, _terminated(ending.exit_code, message, ending.reason))
+
+    def _end_deleted(self, pod: dict[str, Any]) -> None:
+        uid = pod["metadata"]["uid"]
+        if uid not in self._deleted:
+            self._deleted.add(uid)
+            if uid not in self._ended:
+                self._status(pod, "Failed", _terminated(137, "", "Error"))
+            self._client.request("DELETE", _path(pod), {"gracePeriodSeconds": 0})
 
     def _result(self, pod: str) -> str:
         task = self.tasks[pod]
@@ -280,6 +291,7 @@ class Kubelet:
             self._wait(pod, behaviour)
         elif isinstance(behaviour, Evicted):
             disruption = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}
+            self._ended.add(pod["metadata"]["uid"])
             self._status(pod, "Failed", _terminated(137, "", "Error"), [disruption])
         else:
             self._status(pod, "Running", {"running": {"startedAt": _now()}})

@@ -133,6 +133,8 @@ class CommitTask(Model):
     run_uid: str
     scheduled_time: AwareDatetime | None = None
     trigger: str
+    started_time: AwareDatetime | None = None
+    """When the run started, which is before its first target's Job did."""
     targets: tuple[CommittedTarget, ...]
     failed_targets: tuple[str, ...] = ()
     destinations: tuple[Destination, ...]

@@ -75,7 +75,7 @@ def test_runs_come_back_and_the_newest_restores(elsewhere: Elsewhere) -> None:
             lambda there=there: there in stage.kubectl("get", "backupruns", "--output=name"), there, 60
         )
         again = stage.ended("backuprun", name)
-        for field in ("phase", "recoveryPoint", "sizeBytes", "copies", "skewSeconds"):
+        for field in ("phase", "startTime", "recoveryPoint", "sizeBytes", "copies", "skewSeconds"):
             assert again[field] == status[field], (field, again)
         for target, old in zip(again["targets"], status["targets"], strict=True):
             for field in ("name", "contents", "source", "artifacts", "manifestSha256", "snapshotTime"):

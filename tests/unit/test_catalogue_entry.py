@@ -1,7 +1,7 @@
 """A catalogue entry tells of every bit of it that changed, and those of older versions are still read."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -73,4 +73,5 @@ def test_an_entry_of_a_newer_version_is_read() -> None:
 
 def test_what_differs_is_not_the_same_backup() -> None:
     assert entry(tool_version="0.2.0").same_backup(entry())
+    assert entry(started_time=NOW - timedelta(seconds=1)).same_backup(entry())
     assert not entry(size_bytes=8).same_backup(entry())

@@ -22,6 +22,7 @@ def read_manifest(destination: Destination, key: str, sha256: str) -> tuple[Mani
 def entry_of(task: CommitTask, manifests: list[Manifest]) -> CatalogueEntry:
     """The entry of the run that `task` commits; `manifests` are those of its targets, in their order."""
     sha256 = {target.name: target.manifest_sha256 for target in task.targets}
+    started = [manifest.started_time for manifest in manifests]
     snapshots = [manifest.snapshot_time for manifest in manifests]
     return CatalogueEntry(
         tool_version=holdfast.__version__,
@@ -31,7 +32,7 @@ def entry_of(task: CommitTask, manifests: list[Manifest]) -> CatalogueEntry:
         run_uid=task.run_uid,
         trigger=task.trigger,
         scheduled_time=task.scheduled_time,
-        started_time=min(manifest.started_time for manifest in manifests),
+        started_time=min(filter(None, [task.started_time, *started])),
         completed_time=max(manifest.completed_time for manifest in manifests),
         recovery_point=min(snapshots),
         skew_seconds=int((max(snapshots) - min(snapshots)).total_seconds()),

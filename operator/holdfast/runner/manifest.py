@@ -222,8 +222,9 @@ class CatalogueEntry(Document):
         return head + _seal(head, tail).encode() + tail
 
     def same_backup(self, other: "CatalogueEntry") -> bool:
-        """Whether both say the same of the run, whichever version of Holdfast wrote them."""
-        update = {"tool_version": self.tool_version, "sha256": self.sha256}
+        """Whether both say the same of what is stored, whichever version of Holdfast wrote them."""
+        own = {"tool_version", "sha256", "started_time"}
+        update = {name: getattr(self, name) for name in own}
         return self == other.model_copy(update=update)
 
 

@@ -265,6 +265,7 @@ def _commit_task(run: BackupRun, expiries: tuple[Expiry, ...], remaining: float 
         run_uid=run.metadata.uid or "",
         scheduled_time=run.spec.scheduled_time,
         trigger=run.spec.trigger,
+        started_time=run.status.start_time,
         targets=tuple(
             CommittedTarget(
                 name=each.name,

@@ -70,6 +70,7 @@ TOOLS = {
         "versitygw", "github.com/versity/versitygw/cmd/versitygw", "github.com/versity/versitygw"
     ),
     "kind": Tool("kind", "sigs.k8s.io/kind", "sigs.k8s.io/kind"),
+    "restic": Tool("restic", "github.com/restic/restic/cmd/restic", "github.com/restic/restic"),
 }
 # What the one-node cluster runs; the others are built when they are asked for.
 OF_THE_CLUSTER = (

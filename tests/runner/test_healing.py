@@ -1,6 +1,7 @@
 """Missing copies made from good ones, and leftovers cleared away: killed, refused, damaged, out of time."""
 
 import dataclasses
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +163,29 @@ def test_only_what_is_missing_is_copied(history: History, s3: S3Server) -> None:
         assert history.do(task).healing == "h"
         puts = [r.path.split("/", 2)[2] for r in proxy.requests if r.method == "PUT" and "/r1/one/" in r.path]
         assert sorted(puts) == sorted([bad, f"default/{POLICY}/r1/one/manifest.json"])
+        pair.assert_healed(1)
+
+
+def test_what_the_store_does_not_keep_is_no_copy(history: History, s3: S3Server) -> None:
+    with fault_proxy(s3.port) as proxy:
+        bucket = s3.new_bucket()
+        pair = Pair(history, s3.new_bucket(), dataclasses.replace(bucket, endpoint=proxy.endpoint))
+        pair.store_good(1)
+
+        def lose_a_byte(request: Request) -> bool:
+            if request.method == "HEAD" and "/r1/one/" in request.path:
+                for file in folder(bucket).rglob("r1/one/*/data*"):
+                    os.truncate(file, file.stat().st_size - 1)
+            return False
+
+        fault = proxy.add(lose_a_byte)
+        result = pair.commit(2, 1)
+        assert result.healing == "f"
+        assert [note.reason for note in result.notes] == ["HealingFailed"]
+        assert "bytes, not" in result.notes[0].message
+        assert not claims(bucket, 1)
+        proxy.faults.remove(fault)
+        assert pair.commit(3, 1).healing == "h"
         pair.assert_healed(1)
 
 

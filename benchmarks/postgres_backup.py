@@ -1,10 +1,11 @@
-"""A PostgreSQL backup to S3 beside the plainest pipe there is, in turns, on the same server and machine.
+"""A PostgreSQL backup to S3 beside the plainest pipe and restic, in turns, on the same server and machine.
 
     .venv/bin/python -m benchmarks.postgres_backup [--data pgbench|text] [--gigabytes 3] [--runs 3]
 
 Holdfast's side is the real runner of a Job: it also counts every row in the dump's snapshot, hashes twice and
 stores on an S3 server that shares the machine's cores; then the same encrypted, and then into a second bucket
-too. The pipe writes nowhere. pgbench's rows compress to nearly nothing; those of words do as prose does.
+too. The pipe writes nowhere; restic, which is what K8up runs, compresses, encrypts and stores on the same S3
+server. pgbench's rows compress to nearly nothing; those of words do as prose does.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyrage import x25519
+from tests.apiserver import programs
 from tests.harness import Runner, S3Place, free_port, start_s3, stop
 
 BINARIES = Path("/usr/lib/postgresql/15/bin")
@@ -64,42 +66,47 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="holdfast-benchmark-") as folder:
         root = Path(folder)
         root.chmod(0o755)
-        with _server(root) as port:
-            _psql(port, "postgres", f"CREATE DATABASE {DATABASE}")
-            _fill(port, options.data, options.gigabytes * 1e9)
-            _psql(port, DATABASE, "VACUUM ANALYZE")
-            size = _psql(port, DATABASE, f"SELECT pg_database_size('{DATABASE}')")
+        with server(root) as port:
+            psql(port, "postgres", f"CREATE DATABASE {DATABASE}")
+            fill(port, options.data, options.gigabytes * 1e9)
+            psql(port, DATABASE, "VACUUM ANALYZE")
+            size = psql(port, DATABASE, f"SELECT pg_database_size('{DATABASE}')")
             print(f"database: {int(size) / 1e9:.2f} GB of {options.data}")
             _compare(root, port, options.runs)
 
 
-def _fill(port: int, data: str, size: float) -> None:
+def fill(port: int, data: str, size: float) -> None:
+    """Fill the database with about `size` bytes."""
     if data == "pgbench":
         scale = round(size / _PGBENCH_BYTES)
-        _as_postgres("pgbench", *_to(port), "--initialize", "--quiet", f"--scale={scale}", DATABASE)
+        _as_postgres("pgbench", *to(port), "--initialize", "--quiet", f"--scale={scale}", DATABASE)
         return
-    _psql(port, DATABASE, _WORDS)
+    psql(port, DATABASE, _WORDS)
     for _ in range(round(size / _WORDS_BYTES) - 1):
-        _psql(port, DATABASE, _AGAIN)
+        psql(port, DATABASE, _AGAIN)
 
 
 def _compare(root: Path, port: int, runs: int) -> None:
-    pipe = f"{BINARIES}/pg_dump --format=custom --compress=0 {' '.join(_to(port))} {DATABASE} | zstd -T0 -3"
+    dump = dump_of(port)
+    pipe = f"{dump} | zstd -T0 -3 > /dev/null"
+    restic = f"{dump} | restic backup --stdin --stdin-filename {DATABASE}.dump"
     recipient = (str(x25519.Identity.generate().to_public()),)
     plain = Variant("B", "python -m holdfast.runner (a Backup task with one S3 destination, as in a Job)")
     others = [
         Variant("C", "the same, encrypted to one age recipient", recipient),
         Variant("D", "the same, encrypted, to two S3 destinations", recipient, ("primary", "offsite")),
     ]
-    print(f"A: {pipe} > /dev/null")
+    print(f"A: {pipe}")
+    print(f"R: {restic}, into a new repository in a bucket")
     for variant in (plain, *others):
         print(f"{variant.letter}: {variant.title}")
     s3 = start_s3(root / "objects")
     try:
-        pipes, memory = [], []
-        _timed_pipe(pipe)  # warms the page cache for all
+        pipes, restics, memory = [], [], []
+        timed(pipe)  # warms the page cache for all
         for number in range(runs):
-            pipes.append(_timed_pipe(pipe))
+            pipes.append(timed(pipe))
+            restics.append(timed(restic, repository(root / f"cache-{number}", s3.new_bucket())))
             variants = [plain, *others]
             # In turns which comes first: the load of a shared machine rises and falls.
             for variant in variants[number % 3 :] + variants[: number % 3]:
@@ -108,21 +115,47 @@ def _compare(root: Path, port: int, runs: int) -> None:
                 variant.seconds.append(seconds)
                 memory.append(peak)
             times = "   ".join(f"{each.letter} {each.seconds[-1]:5.1f} s" for each in variants)
-            print(f"  A {pipes[-1]:5.1f} s   {times}   {stored / 1e6:.0f} MB stored", flush=True)
+            row = f"  A {pipes[-1]:5.1f} s   R {restics[-1]:5.1f} s   {times}   {stored / 1e6:.0f} MB stored"
+            print(row, flush=True)
     finally:
         stop(s3.process)
     pipe_seconds, middle = statistics.median(pipes), statistics.median(plain.seconds)
+    peer = statistics.median(restics)
     print(f"median A {pipe_seconds:.1f} s, B {middle:.1f} s, B/A {middle / pipe_seconds:.2f}")
+    print(f"median R {peer:.1f} s, B/R {middle / peer:.2f}")
     for each in others:
         own = statistics.median(each.seconds)
-        print(f"median {each.letter} {own:.1f} s, {each.letter}/B {own / middle:.2f}")
+        ratios = f"{each.letter}/B {own / middle:.2f}, {each.letter}/R {own / peer:.2f}"
+        print(f"median {each.letter} {own:.1f} s, {ratios}")
     print(f"memory of each runner, its children included (PSS): {max(memory) / 1e6:.0f} MB at most")
 
 
-def _timed_pipe(pipe: str) -> float:
+def dump_of(port: int) -> str:
+    """The command that dumps the database."""
+    return f"{BINARIES}/pg_dump --format=custom --compress=0 {' '.join(to(port))} {DATABASE}"
+
+
+def timed(pipe: str, environment: dict[str, str] | None = None) -> float:
+    """The seconds that a pipe of commands takes."""
+    command = ["bash", "-o", "pipefail", "-c", pipe]
     start = time.monotonic()
-    subprocess.run(["bash", "-o", "pipefail", "-c", f"{pipe} > /dev/null"], check=True, env=_environment())
+    subprocess.run(command, check=True, env=_environment() | (environment or {}), stdout=subprocess.DEVNULL)
     return time.monotonic() - start
+
+
+def repository(cache: Path, place: S3Place) -> dict[str, str]:
+    """A new repository of restic; what its commands need to use it."""
+    (binary,) = programs("restic")
+    environment = {
+        "PATH": f"{Path(binary).parent}:{os.environ['PATH']}",
+        "RESTIC_CACHE_DIR": str(cache),
+        "RESTIC_REPOSITORY": f"s3:{place.server.endpoint}/{place.bucket}",
+        "RESTIC_PASSWORD": PASSWORD,
+        "AWS_ACCESS_KEY_ID": place.server.access_key,
+        "AWS_SECRET_ACCESS_KEY": place.server.secret_key,
+    }
+    timed("restic init", environment)
+    return environment
 
 
 def _timed_backup(
@@ -181,7 +214,8 @@ def _pss(pid: int) -> int:
 
 
 @contextmanager
-def _server(root: Path) -> Iterator[int]:
+def server(root: Path) -> Iterator[int]:
+    """PostgreSQL 15 below `root`; its port."""
     data, port = root / "data", free_port()
     data.mkdir()
     shutil.chown(data, "postgres", "postgres")
@@ -199,12 +233,14 @@ def _server(root: Path) -> Iterator[int]:
         _as_postgres("pg_ctl", "stop", "--wait", "--mode=fast", f"--pgdata={data}")
 
 
-def _to(port: int) -> list[str]:
+def to(port: int) -> list[str]:
+    """What tells a client program where the server is."""
     return ["--host=127.0.0.1", f"--port={port}", "--username=postgres"]
 
 
-def _psql(port: int, database: str, sql: str) -> str:
-    command = [f"{BINARIES}/psql", *_to(port), "--no-psqlrc", "--tuples-only", f"--command={sql}", database]
+def psql(port: int, database: str, sql: str) -> str:
+    """What a statement prints."""
+    command = [f"{BINARIES}/psql", *to(port), "--no-psqlrc", "--tuples-only", f"--command={sql}", database]
     return subprocess.run(command, check=True, env=_environment(), stdout=subprocess.PIPE, text=True).stdout
 
 

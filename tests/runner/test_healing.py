@@ -13,7 +13,7 @@ from tests.harness import POLICY, Place, S3Place, S3Server, VolumePlace, wait_un
 from tests.runner.conftest import Jobs
 from tests.runner.history import History, kill_at
 
-from holdfast.protocol import CommitResult, CommitTask, Gap, Leftovers
+from holdfast.protocol import CommitResult, CommitTask, Cure, Gap, Leftovers
 from holdfast.runner.manifest import CatalogueEntry
 
 MULTIPART = 9_000_000
@@ -164,6 +164,17 @@ def test_only_what_is_missing_is_copied(history: History, s3: S3Server) -> None:
         puts = [r.path.split("/", 2)[2] for r in proxy.requests if r.method == "PUT" and "/r1/one/" in r.path]
         assert sorted(puts) == sorted([bad, f"default/{POLICY}/r1/one/manifest.json"])
         pair.assert_healed(1)
+
+
+def test_an_entry_that_says_something_else_than_the_run_is_not_copied(history: History, s3: S3Server) -> None:
+    pair = Pair(history, s3.new_bucket(), s3.new_bucket())
+    pair.store_good(1)
+    task = pair.task(2)
+    other = gap(history.tasks["r1"], failed_targets=("three",))
+    result = history.do(task.model_copy(update={"gaps": (other,)}))
+    assert result.healing == Cure.DAMAGED
+    assert "something else than the run" in result.notes[0].message
+    assert content(pair.lacking, 1) == {}
 
 
 def test_what_the_store_does_not_keep_is_no_copy(history: History, s3: S3Server) -> None:

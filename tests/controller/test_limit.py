@@ -8,7 +8,9 @@ from tests.apiserver import ApiServer
 from tests.controller.client import Client, Namespace, wait_for
 from tests.controller.kubelet import Kubelet, Runs
 from tests.controller.process import Operator
+from tests.controller.test_verification import by_hand, jobs, stored
 
+from holdfast.controller.services.verification import MAX_VERIFICATIONS
 from holdfast.domain.labels import RUN
 
 LIMIT = 2
@@ -96,3 +98,27 @@ def test_run_of_many_targets_keeps_to_the_limit(
     wait_for("it to succeed", counter.look, 180)
     assert 1 <= counter.most <= LIMIT
     assert namespace.status("BackupRun", "now")["targetsSucceeded"] == "5/5"
+
+
+def test_no_more_verifications_go_on_at_once_than_may(
+    limited: tuple[Namespace, Operator], kubelet: Kubelet
+) -> None:
+    namespace, _ = limited
+    namespace.policy()
+    names = [f"run-{number}" for number in range(MAX_VERIFICATIONS + 2)]
+    going = Runs()
+    kubelet.behave(namespace.name, "Verify", *[going] * len(names))
+    for name in names:
+        stored(namespace, name)
+        by_hand(namespace, name)
+
+    def phases(reason: str | None = None) -> list[str]:
+        found = [namespace.status("BackupRun", name).get("verification", {}) for name in names]
+        return [each.get("phase", "") for each in found if reason is None or each.get("reason") == reason]
+
+    wait_for("two to wait", lambda: phases("WaitingForCapacity") == ["Pending"] * 2)
+    wait_for("the others to run", lambda: phases().count("Running") == MAX_VERIFICATIONS)
+    assert len(jobs(namespace)) == MAX_VERIFICATIONS
+    going.until.set()
+    wait_for("all to be verified", lambda: set(phases()) == {"Succeeded"})
+    assert not phases("WaitingForCapacity")

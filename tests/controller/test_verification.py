@@ -7,7 +7,6 @@ import pytest
 from tests.controller.client import Namespace, policy_spec, wait_for
 from tests.controller.kubelet import Kubelet, Runs, Waits, failed
 
-from holdfast.controller.services.verification import MAX_VERIFICATIONS
 from holdfast.domain.labels import IMPORTED
 from holdfast.protocol import CommitTask, VerifyTask
 
@@ -227,24 +226,3 @@ def test_a_schedule_that_never_comes_is_not_ready(namespace: Namespace) -> None:
     _, reason, message = condition(policy(namespace), "Ready")
     assert reason == "ScheduleNeverDue"
     assert message.startswith("verification.schedule '0 0 30 2 *' never comes")
-
-
-def test_no_more_go_on_at_once_than_may(namespace: Namespace, kubelet: Kubelet) -> None:
-    namespace.policy()
-    names = [f"run-{number}" for number in range(MAX_VERIFICATIONS + 2)]
-    going = Runs()
-    kubelet.behave(namespace.name, "Verify", *[going] * len(names))
-    for name in names:
-        stored(namespace, name)
-        by_hand(namespace, name)
-
-    def phases(reason: str | None = None) -> list[str]:
-        found = [namespace.status("BackupRun", name).get("verification", {}) for name in names]
-        return [each.get("phase", "") for each in found if reason is None or each.get("reason") == reason]
-
-    wait_for("two to wait", lambda: phases("WaitingForCapacity") == ["Pending"] * 2)
-    wait_for("the others to run", lambda: phases().count("Running") == MAX_VERIFICATIONS)
-    assert len(jobs(namespace)) == MAX_VERIFICATIONS
-    going.until.set()
-    wait_for("all to be verified", lambda: set(phases()) == {"Succeeded"})
-    assert not phases("WaitingForCapacity")

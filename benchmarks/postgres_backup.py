@@ -8,41 +8,27 @@ too. The pipe writes nowhere; restic, which is what K8up runs, compresses, encry
 server. pgbench's rows compress to nearly nothing; those of words do as prose does.
 """
 
-import argparse
-import os
 import shutil
 import statistics
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.postgres import (
+    OF_THE_RUNNER,
+    arguments,
+    database,
+    dump_of,
+    repository,
+    target,
+    timed,
+    to_restic,
+)
 from pyrage import x25519
-from tests.apiserver import programs
-from tests.harness import Runner, S3Place, free_port, start_s3, stop
-
-BINARIES = Path("/usr/lib/postgresql/15/bin")
-DATABASE = "bench"
-PASSWORD = "benchmark"
-
-_PGBENCH_BYTES = 15.7e6
-"""Of a database by pgbench, for each unit of its scale."""
-_WORDS = """
-    CREATE TABLE documents (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text NOT NULL);
-    WITH words AS MATERIALIZED
-        (SELECT array_agg(substr(md5(i::text), 1, 3 + i % 7)) AS list FROM generate_series(1, 2000) i)
-    INSERT INTO documents (body)
-        SELECT (SELECT string_agg(list[1 + floor(random() * 2000)::int + 0 * n], ' ')
-                FROM generate_series(1, 120 + 0 * g) n)
-        FROM words, generate_series(1, 115000) g
-"""
-_WORDS_BYTES = 100e6
-"""Of `documents`. Repeated after as many bytes, which no compression in use here looks back."""
-_AGAIN = "INSERT INTO documents (body) SELECT body FROM documents WHERE id <= 115000"
+from tests.harness import Runner, S3Place, start_s3, stop
 
 
 @dataclass(frozen=True)
@@ -58,38 +44,14 @@ class Variant:
 
 def main() -> None:
     """Print a row for each run and the ratios of the medians."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", choices=("pgbench", "text"), default="pgbench")
-    parser.add_argument("--gigabytes", type=float, default=3.14)
-    parser.add_argument("--runs", type=int, default=3)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="holdfast-benchmark-") as folder:
-        root = Path(folder)
-        root.chmod(0o755)
-        with server(root) as port:
-            psql(port, "postgres", f"CREATE DATABASE {DATABASE}")
-            fill(port, options.data, options.gigabytes * 1e9)
-            psql(port, DATABASE, "VACUUM ANALYZE")
-            size = psql(port, DATABASE, f"SELECT pg_database_size('{DATABASE}')")
-            print(f"database: {int(size) / 1e9:.2f} GB of {options.data}")
-            _compare(root, port, options.runs)
-
-
-def fill(port: int, data: str, size: float) -> None:
-    """Fill the database with about `size` bytes."""
-    if data == "pgbench":
-        scale = round(size / _PGBENCH_BYTES)
-        _as_postgres("pgbench", *to(port), "--initialize", "--quiet", f"--scale={scale}", DATABASE)
-        return
-    psql(port, DATABASE, _WORDS)
-    for _ in range(round(size / _WORDS_BYTES) - 1):
-        psql(port, DATABASE, _AGAIN)
+    options = arguments(__doc__, gigabytes=3.14)
+    with database(options.data, options.gigabytes) as (root, port):
+        _compare(root, port, options.runs)
 
 
 def _compare(root: Path, port: int, runs: int) -> None:
-    dump = dump_of(port)
-    pipe = f"{dump} | zstd -T0 -3 > /dev/null"
-    restic = f"{dump} | restic backup --stdin --stdin-filename {DATABASE}.dump"
+    pipe = f"{dump_of(port)} | zstd -T0 -3 > /dev/null"
+    restic = to_restic(port)
     recipient = (str(x25519.Identity.generate().to_public()),)
     plain = Variant("B", "python -m holdfast.runner (a Backup task with one S3 destination, as in a Job)")
     others = [
@@ -130,51 +92,13 @@ def _compare(root: Path, port: int, runs: int) -> None:
     print(f"memory of each runner, its children included (PSS): {max(memory) / 1e6:.0f} MB at most")
 
 
-def dump_of(port: int) -> str:
-    """The command that dumps the database."""
-    return f"{BINARIES}/pg_dump --format=custom --compress=0 {' '.join(to(port))} {DATABASE}"
-
-
-def timed(pipe: str, environment: dict[str, str] | None = None) -> float:
-    """The seconds that a pipe of commands takes."""
-    command = ["bash", "-o", "pipefail", "-c", pipe]
-    start = time.monotonic()
-    subprocess.run(command, check=True, env=_environment() | (environment or {}), stdout=subprocess.DEVNULL)
-    return time.monotonic() - start
-
-
-def repository(cache: Path, place: S3Place) -> dict[str, str]:
-    """A new repository of restic; what its commands need to use it."""
-    (binary,) = programs("restic")
-    environment = {
-        "PATH": f"{Path(binary).parent}:{os.environ['PATH']}",
-        "RESTIC_CACHE_DIR": str(cache),
-        "RESTIC_REPOSITORY": f"s3:{place.server.endpoint}/{place.bucket}",
-        "RESTIC_PASSWORD": PASSWORD,
-        "AWS_ACCESS_KEY_ID": place.server.access_key,
-        "AWS_SECRET_ACCESS_KEY": place.server.secret_key,
-    }
-    timed("restic init", environment)
-    return environment
-
-
 def _timed_backup(
     root: Path, places: dict[str, S3Place], port: int, variant: Variant
 ) -> tuple[float, int, int]:
     runner = Runner(root, fresh=True, places=places, recipients=variant.recipients)  # type: ignore[arg-type]
-    spec = {
-        "host": {"name": "127.0.0.1", "port": port},
-        "credentialsSecret": {"name": "pg"},
-        "majorVersion": 15,
-        "databases": [DATABASE],
-    }
-    task = runner.backup_task("postgres", spec)
+    task = runner.backup_task("postgres", target(port))
     start = time.monotonic()
-    running = runner.start(
-        task,
-        secrets={"credentials": {"username": "postgres", "password": PASSWORD}},
-        environment={"PATH": f"{BINARIES}:{os.environ['PATH']}"},
-    )
+    running = runner.start(task, **OF_THE_RUNNER)
     peaks: list[int] = []
     sampler = threading.Thread(target=lambda: peaks.append(_peak(running.process)))
     sampler.start()
@@ -211,46 +135,6 @@ def _pss(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
         return 0
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
-
-
-@contextmanager
-def server(root: Path) -> Iterator[int]:
-    """PostgreSQL 15 below `root`; its port."""
-    data, port = root / "data", free_port()
-    data.mkdir()
-    shutil.chown(data, "postgres", "postgres")
-    password = root / "password"
-    password.write_text(PASSWORD)
-    _as_postgres("initdb", f"--pgdata={data}", "--auth=scram-sha-256", f"--pwfile={password}", "--no-sync")
-    settings = f"-c port={port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
-    settings += " -c shared_buffers=1GB -c max_wal_size=8GB"
-    _as_postgres(
-        "pg_ctl", "start", "--wait", f"--pgdata={data}", f"--log={data}/log", f"--options={settings}"
-    )
-    try:
-        yield port
-    finally:
-        _as_postgres("pg_ctl", "stop", "--wait", "--mode=fast", f"--pgdata={data}")
-
-
-def to(port: int) -> list[str]:
-    """What tells a client program where the server is."""
-    return ["--host=127.0.0.1", f"--port={port}", "--username=postgres"]
-
-
-def psql(port: int, database: str, sql: str) -> str:
-    """What a statement prints."""
-    command = [f"{BINARIES}/psql", *to(port), "--no-psqlrc", "--tuples-only", f"--command={sql}", database]
-    return subprocess.run(command, check=True, env=_environment(), stdout=subprocess.PIPE, text=True).stdout
-
-
-def _as_postgres(program: str, *arguments: str) -> None:
-    subprocess.run([BINARIES / program, *arguments], check=True, user="postgres", env=_environment(),
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")  # fmt: skip
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PGPASSWORD": PASSWORD}
 
 
 if __name__ == "__main__":

@@ -7,52 +7,36 @@ against the manifest, restores into a database of another name, counts every row
 restic, which is what K8up runs, writes the dump into pg_restore, which has no parallel jobs for a pipe.
 """
 
-import argparse
-import os
 import statistics
-import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-from benchmarks.postgres_backup import (
+from benchmarks.postgres import (
     BINARIES,
     DATABASE,
-    PASSWORD,
-    dump_of,
-    fill,
+    OF_THE_RUNNER,
+    arguments,
+    database,
     psql,
     repository,
-    server,
+    target,
     timed,
     to,
+    to_restic,
 )
 from pyrage import x25519
 from tests.harness import Runner, S3Server, start_s3, stop
 
-SECRETS = {"credentials": {"username": "postgres", "password": PASSWORD}}
-
 
 def main() -> None:
     """Print a row for each run and the ratio of the medians."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", choices=("pgbench", "text"), default="pgbench")
-    parser.add_argument("--gigabytes", type=float, default=1)
-    parser.add_argument("--runs", type=int, default=3)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="holdfast-benchmark-") as folder:
-        root = Path(folder)
-        root.chmod(0o755)
-        with server(root) as port:
-            psql(port, "postgres", f"CREATE DATABASE {DATABASE}")
-            fill(port, options.data, options.gigabytes * 1e9)
-            size = psql(port, DATABASE, f"SELECT pg_database_size('{DATABASE}')")
-            print(f"database: {int(size) / 1e9:.2f} GB of {options.data}")
-            s3 = start_s3(root / "objects")
-            try:
-                _compare(root, port, s3, options.runs)
-            finally:
-                stop(s3.process)
+    options = arguments(__doc__, gigabytes=1)
+    with database(options.data, options.gigabytes) as (root, port):
+        s3 = start_s3(root / "objects")
+        try:
+            _compare(root, port, s3, options.runs)
+        finally:
+            stop(s3.process)
 
 
 def _compare(root: Path, port: int, s3: S3Server, runs: int) -> None:
@@ -63,7 +47,7 @@ def _compare(root: Path, port: int, s3: S3Server, runs: int) -> None:
     print(f"R: {pipe}")
     print("H: python -m holdfast.runner (a Restore task of an encrypted run in S3, as in a Job)")
     environment = repository(root / "cache", s3.new_bucket())
-    timed(f"{dump_of(port)} | restic backup --stdin --stdin-filename {DATABASE}.dump", environment)
+    timed(to_restic(port), environment)
     ours = _Ours(root / "root", port, s3)
     before = _state(port)
     peer, own = [], []
@@ -88,27 +72,18 @@ class _Ours:
         identity = x25519.Identity.generate()
         self._runner = Runner(root, fresh=True, places={"primary": s3.new_bucket()},
                               recipients=(str(identity.to_public()),), identity=str(identity))  # fmt: skip
-        self._spec = {
-            "host": {"name": "127.0.0.1", "port": port},
-            "credentialsSecret": {"name": "pg"},
-            "majorVersion": 15,
-            "databases": [DATABASE],
-        }
-        self._options: dict[str, Any] = {
-            "secrets": SECRETS,
-            "environment": {"PATH": f"{BINARIES}:{os.environ['PATH']}"},
-        }
-        task = self._runner.backup_task("postgres", self._spec)
-        code, result = self._runner.finish(task, **self._options)
+        self._target = target(port)
+        task = self._runner.backup_task("postgres", self._target)
+        code, result = self._runner.finish(task, **OF_THE_RUNNER)
         assert code == 0, result
         code, committed = self._runner.run_commit({"target": ("postgres", result)})  # type: ignore[dict-item]
         assert code == 0, committed
 
     def restore(self) -> float:
         """Restore the database; the seconds that the Job's process took."""
-        task = self._runner.restore_task("postgres", self._spec)
+        task = self._runner.restore_task("postgres", self._target)
         start = time.monotonic()
-        code, result = self._runner.finish(task, **self._options)
+        code, result = self._runner.finish(task, **OF_THE_RUNNER)
         assert code == 0, result
         return time.monotonic() - start
 

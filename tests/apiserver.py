@@ -85,19 +85,28 @@ class ApiServer:
         token = self.must("POST", path, request)["status"]["token"]
         return self._write_kubeconfig(f"{namespace}.{service_account}", token)
 
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header that makes a request the administrator's."""
+        return {"Authorization": f"Bearer {self._token}"}
+
+    def connect(self) -> http.client.HTTPSConnection:
+        """A connection of one's own: threads cannot share any."""
+        context = ssl.create_default_context(cafile=str(self.certificate))
+        return http.client.HTTPSConnection("127.0.0.1", self.port, context=context)
+
     def request(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> tuple[int, Any]:
         """Send a request as administrator over one kept connection: status code and parsed answer."""
         patch = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        sent = {"Authorization": f"Bearer {self._token}", "Content-Type": patch} | (headers or {})
+        sent = self.authorization | {"Content-Type": patch} | (headers or {})
         if self._connection is not None and time.monotonic() - self._connection_used > _KEPT_SECONDS:
             self._connection.close()
             self._connection = None
         self._connection_used = time.monotonic()
         if self._connection is None:
-            context = ssl.create_default_context(cafile=str(self.certificate))
-            self._connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context)
+            self._connection = self.connect()
         try:
             self._connection.request(method, path, None if body is None else json.dumps(body), sent)
             response = self._connection.getresponse()

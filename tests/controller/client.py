@@ -1,8 +1,6 @@
 """A second client of the test's API server: `ApiServer` keeps one connection, which threads cannot share."""
 
-import http.client
 import json
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -21,27 +19,22 @@ class Client:
     """Requests as administrator, one at a time."""
 
     def __init__(self, server: ApiServer) -> None:
-        self._token = json.loads(server.kubeconfig.read_text())["users"][0]["user"]["token"]
-        self._context = ssl.create_default_context(cafile=str(server.certificate))
-        self._port = server.port
-        self._connection: http.client.HTTPSConnection | None = None
+        self._headers = server.authorization
+        self._connection = server.connect()
         self._lock = threading.Lock()
 
     def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status code and parsed answer."""
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": kind}
+        headers = self._headers | {"Content-Type": kind}
         with self._lock:
-            if self._connection is None:
-                self._connection = http.client.HTTPSConnection("127.0.0.1", self._port, context=self._context)
             self._connection.request(method, path, None if body is None else json.dumps(body), headers)
             response = self._connection.getresponse()
             return response.status, json.loads(response.read())
 
     def close(self) -> None:
         """Close the connection."""
-        if self._connection is not None:
-            self._connection.close()
+        self._connection.close()
 
     def must(self, method: str, path: str, body: Any = None) -> Any:
         """`request`; raises ApiServerError for an answer that is not a success."""

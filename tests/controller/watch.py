@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import json
 import socket
-import ssl
 import threading
 from types import TracebackType
 from typing import Any, Self
@@ -18,10 +17,8 @@ class Pods:
     """A context manager; `current` says what there is."""
 
     def __init__(self, server: ApiServer) -> None:
-        token = json.loads(server.kubeconfig.read_text())["users"][0]["user"]["token"]
-        self._headers = {"Authorization": f"Bearer {token}"}
-        context = ssl.create_default_context(cafile=str(server.certificate))
-        self._connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=context)
+        self._headers = server.authorization
+        self._connection = server.connect()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._lock = threading.Lock()
         self._pods: dict[str, dict[str, Any]] = {}

@@ -18,12 +18,12 @@ from pyrage import x25519
 
 from holdfast.api.destination import Destination, Volume
 from holdfast.runner.destinations import connect
-from holdfast.runner.fanout import Copies
-from holdfast.runner.manifest import ManifestArtifact
-from holdfast.runner.mounts import Mounts
-from holdfast.runner.pipeline import Pipeline
-from holdfast.runner.progress import Meter
-from holdfast.runner.restore import PlainReader
+from holdfast.runner.process.mounts import Mounts
+from holdfast.runner.process.progress import Meter
+from holdfast.runner.stored.manifest import ManifestArtifact
+from holdfast.runner.stream.fanout import Copies
+from holdfast.runner.stream.pipeline import Pipeline
+from holdfast.runner.tasks.restore import PlainReader
 
 BLOCKS = 16
 IDENTITY = x25519.Identity.generate()

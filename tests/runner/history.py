@@ -17,8 +17,8 @@ from tests.runner.engine import configured
 
 from holdfast.protocol import POD_VARIABLE, CommitResult, CommitTask, Expiry, HeldRun, LookupTask, PurgeTask
 from holdfast.runner import __main__ as runner
-from holdfast.runner.mounts import Mounts
-from holdfast.runner.progress import Meter
+from holdfast.runner.process.mounts import Mounts
+from holdfast.runner.process.progress import Meter
 
 FIRST = datetime(2026, 11, 1, 2, 0, 5, tzinfo=UTC)
 TARGETS = ("one", "two")

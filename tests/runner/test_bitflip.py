@@ -35,7 +35,7 @@ from holdfast.protocol import (
     VerifyResult,
 )
 from holdfast.runner import __main__ as main
-from holdfast.runner.progress import Meter
+from holdfast.runner.process.progress import Meter
 
 FLIPS = 100
 SEED = 20261126

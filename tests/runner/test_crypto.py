@@ -9,7 +9,7 @@ import pytest
 from pyrage import x25519
 
 from holdfast.engines.transfer import DestinationError, MismatchError
-from holdfast.runner.crypto import Decryption, Encryption
+from holdfast.runner.stream.crypto import Decryption, Encryption
 
 IDENTITY = x25519.Identity.generate()
 RECIPIENT = IDENTITY.to_public()

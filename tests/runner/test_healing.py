@@ -14,7 +14,7 @@ from tests.runner.conftest import Jobs
 from tests.runner.history import History, kill_at
 
 from holdfast.protocol import CommitResult, CommitTask, Cure, Gap, Leftovers
-from holdfast.runner.manifest import CatalogueEntry
+from holdfast.runner.stored.manifest import CatalogueEntry
 
 MULTIPART = 9_000_000
 """Bytes that do not compress and are two parts."""

@@ -15,14 +15,14 @@ from tests.harness import POLICY, S3Place, S3Server, VolumePlace, free_port, sta
 from tests.runner.conftest import Jobs
 
 from holdfast.api.run import Source
-from holdfast.domain.catalogue import Page, page_of
+from holdfast.domain.backup.catalogue import Page, page_of
 from holdfast.protocol import BackupResult, CommitResult, FailedResult, SurveyResult, SurveyTask
-from holdfast.runner import probe
 from holdfast.runner.destinations import connect
-from holdfast.runner.manifest import CatalogueArtifact, CatalogueEntry, CatalogueTarget
-from holdfast.runner.mounts import Mounts
-from holdfast.runner.progress import Meter
-from holdfast.runner.survey import survey
+from holdfast.runner.process.mounts import Mounts
+from holdfast.runner.process.progress import Meter
+from holdfast.runner.stored import probe
+from holdfast.runner.stored.manifest import CatalogueArtifact, CatalogueEntry, CatalogueTarget
+from holdfast.runner.tasks.survey import survey
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 CATALOGUE = f"default/{POLICY}/catalogue/"

@@ -30,10 +30,11 @@ from tests.runner.engine import configured
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import STORED, BackupRun, RunPhase
-from holdfast.controller.services.runs import _backup_task, _commit_task
-from holdfast.domain import copies, lifecycle
-from holdfast.domain.admission import Standing
-from holdfast.domain.retention import held
+from holdfast.controller.reconcilers.runs import _backup_task, _commit_task
+from holdfast.domain.backup import copies
+from holdfast.domain.run import lifecycle
+from holdfast.domain.run.admission import Standing
+from holdfast.domain.stored import destinations_holding
 from holdfast.domain.workload import Job, Observation
 from holdfast.protocol import (
     POD_VARIABLE,
@@ -46,8 +47,8 @@ from holdfast.protocol import (
 )
 from holdfast.runner import __main__ as runner
 from holdfast.runner.destinations import s3 as s3_module
-from holdfast.runner.manifest import CatalogueEntry, Manifest
-from holdfast.runner.progress import Meter
+from holdfast.runner.process.progress import Meter
+from holdfast.runner.stored.manifest import CatalogueEntry, Manifest
 
 RUNS = 100
 SEED = int(os.environ.get("HOLDFAST_TOXICS_SEED", "1"))
@@ -325,7 +326,7 @@ def test_a_hundred_runs_among_toxics(operator: Operator, store: Store) -> None:
     for name in stored:
         status = operator.runs[name].status
         assert (status.phase, status.copies) == (RunPhase.SUCCEEDED, "3/3"), (name, status.message)
-        assert held(operator.runs[name]) == {"primary", "offsite", "nearby"}
+        assert destinations_holding(operator.runs[name]) == {"primary", "offsite", "nearby"}
     assert copies.leftovers(operator.policy, last, list(operator.runs.values())) == []
     for name, place in store.places.items():
         # A commit that wrote its entry here before it failed elsewhere claims a run that is whole.

@@ -7,8 +7,8 @@ from typing import Any
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, RunPhase
-from holdfast.domain import lifecycle
-from holdfast.domain.admission import Situation, jobs_at_once, line_up, situation, standing
+from holdfast.domain.run import lifecycle
+from holdfast.domain.run.admission import Situation, jobs_at_once, line_up, situation, standing
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 REDIS = {"service": {"name": "redis", "port": 1}}

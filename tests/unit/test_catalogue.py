@@ -13,14 +13,16 @@ from holdfast.api.conditions import find_condition
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun, Failure, RunPhase, Source
-from holdfast.domain import catalogue, lifecycle, survey
-from holdfast.domain.admission import Standing, waits
-from holdfast.domain.catalogue import DATA_GONE, Page, decide, imported_run, imported_status, page_of
-from holdfast.domain.history import age, beyond_history
+from holdfast.domain.backup import catalogue, survey
+from holdfast.domain.backup.catalogue import DATA_GONE, Page, decide, imported_run, imported_status, page_of
+from holdfast.domain.backup.retention import backup_of
+from holdfast.domain.backup.survey import Outcome
 from holdfast.domain.labels import IMPORTED
+from holdfast.domain.policy.history import age, beyond_history
 from holdfast.domain.restoration import plan_from_policy
-from holdfast.domain.retention import backup_of, held
-from holdfast.domain.survey import Outcome
+from holdfast.domain.run import lifecycle
+from holdfast.domain.run.admission import Standing, waits
+from holdfast.domain.stored import destinations_holding
 from holdfast.domain.workload import Job, Observation
 from holdfast.protocol import (
     BackupResult,
@@ -32,9 +34,9 @@ from holdfast.protocol import (
     SurveyedRun,
     SurveyResult,
 )
-from holdfast.runner.entry import entry_of
-from holdfast.runner.manifest import Encrypted, Manifest, ManifestArtifact
-from holdfast.runner.survey import _Lines, _surveyed
+from holdfast.runner.stored.entry import entry_of
+from holdfast.runner.stored.manifest import Encrypted, Manifest, ManifestArtifact
+from holdfast.runner.tasks.survey import _Lines, _surveyed
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 THEN = NOW - timedelta(days=3)
@@ -211,7 +213,7 @@ def test_a_run_comes_back_as_it_was(data: st.DataObject) -> None:
     for target in after.status.targets:
         for name in KEPT_OF_TARGETS:
             assert getattr(target, name) == getattr(told[target.name], name), name
-    assert held(after) == held(before)
+    assert destinations_holding(after) == destinations_holding(before)
     assert backup_of(after, by.spec.destinations) == backup_of(before, by.spec.destinations)
     complete = find_condition(after.status.conditions, "Complete")
     assert complete is not None
@@ -319,7 +321,7 @@ def test_copies_that_come_and_go_are_counted() -> None:
     )
     assert "two: its catalogue does not have it" in (status.message or "")
     lost = before.model_copy(update={"status": status})
-    assert held(lost) == {"one"}
+    assert destinations_holding(lost) == {"one"}
     # A damaged entry is not taken for a copy that is gone, nor one that was not looked at.
     assert decide(policy(), [before], page(fewer, damaged=[damage("two")]), NOW).write == ()
     assert decide(policy(), [before], page(fewer, listed=("one",)), NOW).write == ()

@@ -8,7 +8,7 @@ import pytest
 
 from holdfast.api.run import Source
 from holdfast.engines.transfer import MismatchError
-from holdfast.runner.manifest import CatalogueArtifact, CatalogueEntry, CatalogueTarget, Encrypted
+from holdfast.runner.stored.manifest import CatalogueArtifact, CatalogueEntry, CatalogueTarget, Encrypted
 
 NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
 URI = "the entry"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from holdfast.api.policy import BackupPolicy, History
 from holdfast.api.run import BackupRun
-from holdfast.domain.copies import (
+from holdfast.domain.backup.copies import (
     MAX_GAPS,
     cleared,
     gaps,
@@ -19,8 +19,8 @@ from holdfast.domain.copies import (
     missing,
     uncleared,
 )
-from holdfast.domain.history import beyond_history
-from holdfast.domain.retention import held
+from holdfast.domain.policy.history import beyond_history
+from holdfast.domain.stored import destinations_holding
 from holdfast.protocol import Cure, Fate, Gap
 
 NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
@@ -263,16 +263,16 @@ def test_healing_comes_to_an_end_and_never_takes_from_what_is_going(runs: list[A
     found = gaps(policy(), committing(), history)
     for gap in found:
         subject = by_name[gap.run]
-        assert set(gap.sources) <= held(subject)
+        assert set(gap.sources) <= destinations_holding(subject)
         taken = {each.destination for each in subject.status.expiring}
         assert not set(gap.lacking) & (set(gap.sources) | taken)
         status = healed(subject, dict.fromkeys(gap.lacking, Cure.HEALED), NOW).status
         by_name[gap.run] = subject.model_copy(update={"status": status})
-        assert set(gap.lacking) <= held(by_name[gap.run])
+        assert set(gap.lacking) <= destinations_holding(by_name[gap.run])
     assert gaps(policy(), committing(), list(by_name.values())) == ()
     # Nothing that may be restored from, or may be made, is deleted.
     for each, names in leftovers(policy(), committing(), history):
-        assert not names & held(each)
+        assert not names & destinations_holding(each)
         assert not names & set(wanted(found).get(each.metadata.name, ""))
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun
-from holdfast.domain import deletion
 from holdfast.domain.labels import DATA
+from holdfast.domain.run import deletion
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ARTIFACT = {"destination": "one", "uri": "s3://b/k", "sizeBytes": 1, "sha256": "a" * 64}

@@ -7,9 +7,9 @@ import pytest
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, BackupRunStatus, Failure, RunPhase, Source, TargetPhase
-from holdfast.domain import hooks, lifecycle
-from holdfast.domain.admission import Standing
-from holdfast.domain.hooks import Candidate, Due, Outcome
+from holdfast.domain.run import hooks, lifecycle
+from holdfast.domain.run.admission import Standing
+from holdfast.domain.run.hooks import Candidate, Due, Outcome
 from holdfast.domain.step import updated
 from holdfast.domain.workload import Job, Observation
 from holdfast.protocol import BackupResult, CommitResult

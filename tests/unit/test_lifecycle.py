@@ -8,9 +8,9 @@ import pytest
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, Failure, RunPhase, Source, TargetPhase
-from holdfast.domain import lifecycle
-from holdfast.domain.admission import Standing
 from holdfast.domain.labels import MISSED
+from holdfast.domain.run import lifecycle
+from holdfast.domain.run.admission import Standing
 from holdfast.domain.step import Step
 from holdfast.domain.workload import Complaint, Job, Observation
 from holdfast.protocol import BackupResult, CommitResult, StoredArtifact

@@ -13,7 +13,7 @@ from pyrage import x25519
 
 from holdfast.api.policy import MAX_PLANNED
 from holdfast.api.run import Failure, Source
-from holdfast.domain.copies import MAX_GAPS, MAX_LEFTOVERS
+from holdfast.domain.backup.copies import MAX_GAPS, MAX_LEFTOVERS
 from holdfast.protocol import (
     MAX_RESULT_BYTES,
     RESULT,
@@ -26,7 +26,7 @@ from holdfast.protocol import (
     StoredArtifact,
     SurveyResult,
 )
-from holdfast.runner.outcome import encode, fit
+from holdfast.runner.process.outcome import encode, fit
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 

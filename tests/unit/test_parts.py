@@ -8,8 +8,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.runner.cpu import cpu_limit
-from holdfast.runner.parts import MAX_PARTS, PartCutter, Stored, part_size
+from holdfast.runner.destinations.parts import MAX_PARTS, PartCutter, Stored, part_size
+from holdfast.runner.process.cpu import cpu_limit
 
 MIB = 1 << 20
 TIB = 1 << 40

@@ -9,9 +9,10 @@ import pytest
 
 from holdfast.api.conditions import find_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicySpec
-from holdfast.domain import schedule
-from holdfast.domain.policy import next_status, readiness, slots_due
-from holdfast.domain.schedule import MAX_MISSED_RUNS, put_off
+from holdfast.domain.plan import schedule
+from holdfast.domain.plan.readiness import readiness
+from holdfast.domain.plan.schedule import MAX_MISSED_RUNS, put_off
+from holdfast.domain.policy.status import next_status, slots_due
 
 
 def at(text: str) -> datetime:

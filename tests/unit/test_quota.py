@@ -8,9 +8,9 @@ import pytest
 from holdfast.api.conditions import Condition, find_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, DestinationPlan, RetentionPlan
 from holdfast.api.run import BackupRun, RunPhase
-from holdfast.domain import lifecycle
-from holdfast.domain.admission import Standing
-from holdfast.domain.quota import fills, judged, refusal, used_up
+from holdfast.domain.plan.quota import fills, judged, refusal, used_up
+from holdfast.domain.run import lifecycle
+from holdfast.domain.run.admission import Standing
 
 NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
 GIB = 1 << 30

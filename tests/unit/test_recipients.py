@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from pyrage import x25519
 
 from holdfast.api.policy import BackupPolicy
-from holdfast.domain.policy import readiness
-from holdfast.domain.recipients import wrong_recipients
+from holdfast.domain.plan.readiness import readiness
+from holdfast.domain.plan.recipients import wrong_recipients
 
 RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 CHARACTERS = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"

@@ -14,17 +14,16 @@ from hypothesis import strategies as st
 from holdfast.api.destination import Retention
 from holdfast.api.policy import MAX_PLANNED, BackupPolicy, BackupPolicyStatus, RetentionPlan
 from holdfast.api.run import BackupRun, RunPhase
-from holdfast.domain.retention import (
+from holdfast.domain.backup.retention import (
     Backup,
     backup_of,
     decide,
     expiries,
-    held,
     marked,
     next_plan,
-    stored_bytes,
     taken_in,
 )
+from holdfast.domain.stored import bytes_by_destination, destinations_holding
 from holdfast.protocol import Expiry, Fate
 
 NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
@@ -296,13 +295,13 @@ def test_bytes_that_the_next_commit_frees_are_those_that_nothing_holds() -> None
 
 
 def test_stored_bytes_count_what_the_list_of_artifacts_leaves_out() -> None:
-    assert stored_bytes(run(1)) == {"a": 1, "b": 1}
-    assert stored_bytes(run(1, sizeBytes=900)) == {"a": 900, "b": 900}
-    assert stored_bytes(run(1, phase="Failed")) == {}
+    assert bytes_by_destination(run(1)) == {"a": 1, "b": 1}
+    assert bytes_by_destination(run(1, sizeBytes=900)) == {"a": 900, "b": 900}
+    assert bytes_by_destination(run(1, phase="Failed")) == {}
     two = [{"name": n, "engine": "redis", "phase": "Succeeded", "artifacts": [
         {"destination": d, "uri": "s3://x", "sizeBytes": 1, "sha256": SHA} for d in places]}
         for n, places in (("t", "ab"), ("u", "a"))]  # fmt: skip
-    assert stored_bytes(run(1, sizeBytes=900, targets=two)) == {"a": 900, "b": 1}
+    assert bytes_by_destination(run(1, sizeBytes=900, targets=two)) == {"a": 900, "b": 1}
 
 
 def test_a_plan_that_did_not_change_is_told_once_and_keeps_its_moments() -> None:
@@ -422,7 +421,7 @@ def test_a_copy_whose_deletion_began_is_due_whatever_the_rules_say() -> None:
     whole = run(1)
     status = marked(whole, ["a"])
     broken = whole.model_copy(update={"status": status})
-    assert held(broken) == {"b"}
+    assert destinations_holding(broken) == {"b"}
     plan, _ = next_plan(policy(), [broken, run(2)], NOW)
     assert going(plan) == {"a": ["r01"]}
     assert handed(plan, [broken, run(2)], NOW) == {"a": ["r01"]}
@@ -438,7 +437,8 @@ def test_a_run_expires_with_its_last_copy() -> None:
     both = run(1)
     begun = both.model_copy(update={"status": marked(both, ["a", "b"])})
     one, told = settled(begun, a=Fate.DELETED, b=Fate.LOCKED)
-    assert (one.status.phase, one.status.copies, held(one)) == (RunPhase.SUCCEEDED, "1/2", {"b"})
+    assert (one.status.phase, one.status.copies) == (RunPhase.SUCCEEDED, "1/2")
+    assert destinations_holding(one) == {"b"}
     assert told == ["CopyDeleted"]
     assert [(each.destination, each.gone) for each in one.status.expiring] == [("b", False), ("a", True)]
     assert "locked" in (one.status.expiring[0].message or "")
@@ -446,7 +446,7 @@ def test_a_run_expires_with_its_last_copy() -> None:
     assert (none.status.phase, none.status.reason, none.status.copies) == (
         RunPhase.EXPIRED, "RetentionExpired", "0/2",
     )  # fmt: skip
-    assert (told, held(none)) == (["RetentionExpired"], set())
+    assert (told, destinations_holding(none)) == (["RetentionExpired"], set())
     assert all(each.gone and not each.begun for each in none.status.expiring)
     assert settled(none, b=Fate.DELETED) == (none, [])
 
@@ -454,9 +454,9 @@ def test_a_run_expires_with_its_last_copy() -> None:
 @pytest.mark.parametrize("fate", [Fate.LOCKED, Fate.REFUSED, Fate.UNTOUCHED])
 def test_a_copy_that_is_whole_is_restored_from_again(fate: Fate) -> None:
     begun = run(1).model_copy(update={"status": marked(run(1), ["a"])})
-    assert held(begun) == {"b"}
+    assert destinations_holding(begun) == {"b"}
     again, told = settled(begun, a=fate)
-    assert (held(again), told) == ({"a", "b"}, [])
+    assert (destinations_holding(again), told) == ({"a", "b"}, [])
 
 
 def test_a_copy_that_may_be_partly_gone_is_not() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.calendar import Calendar
 
 from holdfast.api.policy import BackupPolicySpec
-from holdfast.domain.schedule import MAX_COUNTED, MAX_MISSED_RUNS, Schedule, ScheduleError, due, put_off
+from holdfast.domain.plan.schedule import MAX_COUNTED, MAX_MISSED_RUNS, Schedule, ScheduleError, due, put_off
 
 
 def at(text: str) -> datetime:

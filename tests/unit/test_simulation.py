@@ -16,13 +16,14 @@ from tests.unit.calendar import MINUTE, Calendar, utc
 
 from holdfast.api.policy import BackupPolicy, BackupPolicySpec
 from holdfast.api.run import BackupRun, RunPhase
-from holdfast.domain import admission, lifecycle
-from holdfast.domain.admission import Name
-from holdfast.domain.history import beyond_history
 from holdfast.domain.labels import MISSED
 from holdfast.domain.naming import run_name
-from holdfast.domain.policy import next_status, readiness, slots_due
-from holdfast.domain.schedule import Due, put_off
+from holdfast.domain.plan.readiness import readiness
+from holdfast.domain.plan.schedule import Due, put_off
+from holdfast.domain.policy.history import beyond_history
+from holdfast.domain.policy.status import next_status, slots_due
+from holdfast.domain.run import admission, lifecycle
+from holdfast.domain.run.admission import Name
 
 # New York's clocks go forward on 8 March, Berlin's on the 29th; those of Australia and Chile back on 5 April.
 START, END = utc("2026-03-06T12:00"), utc("2026-04-06T12:00")

@@ -6,7 +6,7 @@ import pytest
 
 from holdfast.api.policy import BackupPolicySpec
 from holdfast.api.restore import RestoreRequestSpec
-from holdfast.domain.support import policy_not_supported_yet, restore_not_supported_yet
+from holdfast.domain.plan.support import policy_not_supported_yet, restore_not_supported_yet
 
 SERVICE = {"service": {"name": "server", "port": 1}}
 POSTGRES = SERVICE | {"credentialsSecret": {"name": "pg"}}

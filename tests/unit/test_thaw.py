@@ -7,8 +7,8 @@ from typing import cast
 import pytest
 
 from holdfast.runner.destinations.destination import Archived, Destination
-from holdfast.runner.progress import Meter
-from holdfast.runner.thaw import thaw
+from holdfast.runner.process.progress import Meter
+from holdfast.runner.stored.thaw import thaw
 
 
 class Frozen:

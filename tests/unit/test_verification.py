@@ -14,11 +14,11 @@ from tests.unit.calendar import MINUTE, Calendar, utc
 from holdfast.api.conditions import find_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicySpec
 from holdfast.api.run import BackupRun, BackupRunStatus, Expiring, Failure, VerificationPhase
-from holdfast.domain import verification
+from holdfast.domain.backup import verification
+from holdfast.domain.backup.retention import backup_of
 from holdfast.domain.labels import VERIFY
-from holdfast.domain.policy import readiness
-from holdfast.domain.retention import backup_of
-from holdfast.domain.schedule import put_off
+from holdfast.domain.plan.readiness import readiness
+from holdfast.domain.plan.schedule import put_off
 from holdfast.domain.workload import Complaint, Job, Observation
 from holdfast.protocol import VerifiedCopy, VerifyResult
 

@@ -147,7 +147,7 @@ def _job(
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": job_name(metadata.name, metadata.uid or "", part),
+            "name": job_name(metadata.name, metadata.uid, part),
             "namespace": metadata.namespace,
             "labels": all_labels,
             "annotations": {labels.SETTINGS: settings.model_dump_json(by_alias=True, exclude_none=True)},

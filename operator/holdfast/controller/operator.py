@@ -20,13 +20,13 @@ from holdfast.controller.cluster import Cluster
 from holdfast.controller.config import Config
 from holdfast.controller.health import Health
 from holdfast.controller.queue import Handler, Queue
+from holdfast.controller.reconcilers.policies import Policies
+from holdfast.controller.reconcilers.restores import Restores
+from holdfast.controller.reconcilers.runs import Runs
 from holdfast.controller.reporter import Reporter
 from holdfast.controller.resync import Resync
 from holdfast.controller.scheduler import Scheduler
-from holdfast.controller.services.context import Context
-from holdfast.controller.services.policies import Policies
-from holdfast.controller.services.restores import Restores
-from holdfast.controller.services.runs import Runs
+from holdfast.controller.work.context import Context
 
 _log = logging.getLogger(__name__)
 _REWATCH_SECONDS = 2.0

@@ -25,7 +25,7 @@ class Key(NamedTuple):
     @classmethod
     def of(cls, resource: Resource) -> "Key":
         """The object's own."""
-        return cls(resource.plural, resource.metadata.namespace or "", resource.metadata.name)
+        return cls(resource.plural, resource.metadata.namespace, resource.metadata.name)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}"

@@ -32,7 +32,7 @@ class Reporter:
     async def tell(self, resource: Resource, notices: Iterable[Notice]) -> None:
         """Create the events that are not known to be there."""
         for notice in notices:
-            uid = resource.metadata.uid or ""
+            uid = resource.metadata.uid
             name = event_name(resource.metadata.name, uid, notice.reason, notice.subject)
             if (uid, name) in self._told:
                 continue

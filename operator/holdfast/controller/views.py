@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from holdfast.domain.hooks import Candidate
 from holdfast.domain.labels import COMPONENT, SETTINGS, TARGET
+from holdfast.domain.run.hooks import Candidate
 from holdfast.domain.workload import Complaint, Job, Pod, Termination
 from holdfast.protocol import TASK_VARIABLE
 

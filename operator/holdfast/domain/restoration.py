@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from holdfast.api.conditions import Status, is_true, set_condition
@@ -16,15 +16,20 @@ from holdfast.api.restore import (
     RestoreTargetStatus,
 )
 from holdfast.api.run import STORED, BackupRun, Failure, Progress, RunPhase, TargetPhase
-from holdfast.domain.naming import job_name, place, run_path
-from holdfast.domain.retention import begun
+from holdfast.domain.naming import job_name, run_path
 from holdfast.domain.step import Notice, Step, describe, seconds_between, updated
+from holdfast.domain.stored import (
+    EARLIEST,
+    current_destination,
+    destinations_being_deleted,
+    is_whole,
+    targets_held,
+)
 from holdfast.domain.targets import JobFacts, advance_targets, cancel, failures, held_up
 from holdfast.domain.workload import Observation, cannot_start
 from holdfast.protocol import FoundTarget, LookupResult, RestoreResult, StoredRun
 
 RestoreStep = Step[RestoreRequestStatus]
-_EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 class RefusedError(Exception):
@@ -64,7 +69,7 @@ def choose_run(request: RestoreRequest, runs: Iterable[BackupRun]) -> BackupRun:
             raise RefusedError("NoRunVerified", message)
     in_time = [run for run in good if not wanted.not_after or _point(run) <= wanted.not_after]
     names = {target.name for target in request.spec.targets}
-    whole = [run for run in in_time if names <= _held_targets(run) if names or _is_whole(run)]
+    whole = [run for run in in_time if names <= targets_held(run) if names or is_whole(run.status)]
     if whole:
         return max(whole, key=_point)
     if not good:
@@ -77,15 +82,7 @@ def choose_run(request: RestoreRequest, runs: Iterable[BackupRun]) -> BackupRun:
 
 
 def _point(run: BackupRun) -> datetime:
-    return run.status.recovery_point or _EARLIEST
-
-
-def _held_targets(run: BackupRun) -> set[str]:
-    return {target.name for target in run.status.targets if target.phase is TargetPhase.SUCCEEDED}
-
-
-def _is_whole(run: BackupRun) -> bool:
-    return all(target.phase is TargetPhase.SUCCEEDED for target in run.status.targets)
+    return run.status.recovery_point or EARLIEST
 
 
 def stored_run(request: RestoreRequest, run: BackupRun, policy: BackupPolicy | None) -> StoredRun:
@@ -96,10 +93,10 @@ def stored_run(request: RestoreRequest, run: BackupRun, policy: BackupPolicy | N
     if run.status.phase not in STORED:
         phase = run.status.phase or RunPhase.PENDING
         raise RefusedError("RunNotRestorable", f"run {run.metadata.name} is {phase}, it holds no backup")
-    wanted = {target.name for target in request.spec.targets} or _held_targets(run)
-    _refuse_unknown(wanted, _held_targets(run), run.metadata.name)
+    wanted = {target.name for target in request.spec.targets} or targets_held(run)
+    _refuse_unknown(wanted, targets_held(run), run.metadata.name)
     artifacts = {t.name: {a.destination for a in t.artifacts} for t in run.status.targets}
-    going = begun(run)
+    going = destinations_being_deleted(run)
     holding = [
         each
         for each in run.status.destinations
@@ -108,17 +105,8 @@ def stored_run(request: RestoreRequest, run: BackupRun, policy: BackupPolicy | N
     if not holding:
         raise RefusedError("NoDestination", f"no destination holds all of {', '.join(sorted(wanted))}")
     chosen = next((each for each in holding if each.required), holding[0])
-    path = run_path(run.metadata.namespace or "", run.spec.policy_ref.name, run.metadata.name)
-    return StoredRun(destination=current(chosen, policy), path=path)
-
-
-def current(recorded: Destination, policy: BackupPolicy | None) -> Destination:
-    """The policy's destination of that name if it is the same place: its credentials may be newer."""
-    if policy is not None:
-        for destination in policy.spec.destinations:
-            if destination.name == recorded.name and place(destination) == place(recorded):
-                return destination
-    return recorded
+    path = run_path(run.metadata.namespace, run.spec.policy_ref.name, run.metadata.name)
+    return StoredRun(destination=current_destination(chosen, policy), path=path)
 
 
 def location_run(request: RestoreRequest) -> StoredRun:
@@ -136,7 +124,7 @@ def plan_from_policy(request: RestoreRequest, run: BackupRun, policy: BackupPoli
     """The plan, if the policy is still the one that was run; else the catalogue has to be read."""
     if policy is None or not _unchanged_since(run, policy) or run.status.recovery_point is None:
         return None
-    held = _held_targets(run)
+    held = targets_held(run)
     recipients = policy.spec.encryption.age.recipients if policy.spec.encryption else ()
     targets = tuple(
         FoundTarget(name=t.name, engine=t.engine, spec=t.engine_spec.to_json(), recipients=recipients)
@@ -220,7 +208,7 @@ def looking_up(request: RestoreRequest) -> RestoreStep:
 def started(request: RestoreRequest, plan: Plan) -> RestoreStep:
     """A request whose targets are known; their Jobs come next. Raises RefusedError."""
     _check_identity(request, plan)
-    uid = request.metadata.uid or ""
+    uid = request.metadata.uid
     created = request.metadata.creation_timestamp
     status = updated(
         request.status,

@@ -29,20 +29,20 @@ from holdfast.protocol import (
     SurveyTask,
     VerifyTask,
 )
-from holdfast.runner.backup import back_up
-from holdfast.runner.commit import commit
 from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import Destination
-from holdfast.runner.fanout import Copies
-from holdfast.runner.lookup import look_up
-from holdfast.runner.memory import bound_allocator
-from holdfast.runner.mounts import Mounts
-from holdfast.runner.outcome import fit
-from holdfast.runner.progress import Meter
-from holdfast.runner.purge import purge
-from holdfast.runner.restore import restore
-from holdfast.runner.survey import survey
-from holdfast.runner.verify import verify
+from holdfast.runner.process.memory import bound_allocator
+from holdfast.runner.process.mounts import Mounts
+from holdfast.runner.process.outcome import fit
+from holdfast.runner.process.progress import Meter
+from holdfast.runner.stream.fanout import Copies
+from holdfast.runner.tasks.backup import back_up
+from holdfast.runner.tasks.commit import commit
+from holdfast.runner.tasks.lookup import look_up
+from holdfast.runner.tasks.purge import purge
+from holdfast.runner.tasks.restore import restore
+from holdfast.runner.tasks.survey import survey
+from holdfast.runner.tasks.verify import verify
 
 TERMINATION_VARIABLE = "HOLDFAST_TERMINATION_LOG"
 _TERMINATION_LOG = "/dev/termination-log"

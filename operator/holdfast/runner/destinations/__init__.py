@@ -3,7 +3,7 @@
 from holdfast.api.destination import Destination as Specification
 from holdfast.engines.transfer import TaskError
 from holdfast.runner.destinations.destination import Destination
-from holdfast.runner.mounts import Mounts
+from holdfast.runner.process.mounts import Mounts
 
 
 def connect(specification: Specification, mounts: Mounts) -> Destination:

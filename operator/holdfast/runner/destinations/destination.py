@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import ClassVar, Protocol
 
 from holdfast.engines.transfer import DestinationError, MismatchError
-from holdfast.runner.parts import Part, Stored
+from holdfast.runner.destinations.parts import Part, Stored
 
 READ_BYTES = 1 << 20
 _UNKNOWN = datetime.min.replace(tzinfo=UTC)

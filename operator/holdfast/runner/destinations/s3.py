@@ -39,8 +39,8 @@ from holdfast.runner.destinations.destination import (
     Version,
 )
 from holdfast.runner.destinations.objectlock import NO_LOCK, Lock
-from holdfast.runner.mounts import Mounts
-from holdfast.runner.parts import MAX_PARTS, Part, Stored
+from holdfast.runner.destinations.parts import MAX_PARTS, Part, Stored
+from holdfast.runner.process.mounts import Mounts
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

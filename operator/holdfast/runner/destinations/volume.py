@@ -12,8 +12,8 @@ from holdfast.api.destination import Destination as Specification
 from holdfast.api.destination import Volume
 from holdfast.engines.transfer import DestinationError
 from holdfast.runner.destinations.destination import Destination, Readable, Upload
-from holdfast.runner.mounts import Mounts
-from holdfast.runner.parts import Part
+from holdfast.runner.destinations.parts import Part
+from holdfast.runner.process.mounts import Mounts
 
 _REASONS = {
     errno.ENOSPC: "DestinationFull",

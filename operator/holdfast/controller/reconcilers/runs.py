@@ -1,0 +1,284 @@
+"""Reconcile a BackupRun: from its policy to Jobs, from their Results to its status."""
+
+import logging
+from datetime import timedelta
+
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.run import BackupRun, Failure, RunPhase, TargetPhase
+from holdfast.controller.errors import NotFoundError
+from holdfast.controller.jobs import JobSettings, backup_job, commit_job
+from holdfast.controller.queue import Key
+from holdfast.controller.work.admissions import Admissions
+from holdfast.controller.work.context import Context
+from holdfast.controller.work.copies import Copies
+from holdfast.controller.work.deletions import Deletions
+from holdfast.controller.work.hooks import Hooks
+from holdfast.controller.work.retention import Retention
+from holdfast.controller.work.verification import Verifications
+from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
+from holdfast.domain import labels
+from holdfast.domain.run import admission, deletion, hooks, lifecycle
+from holdfast.domain.run.hooks import Due
+from holdfast.domain.run.lifecycle import RunStep
+from holdfast.domain.step import Step
+from holdfast.domain.workload import Observation
+from holdfast.protocol import BackupResult, BackupTask, CommitResult, CommitTask, CommittedTarget, Expiry
+
+_log = logging.getLogger(__name__)
+
+
+class Runs:
+    """Every step reads everything anew and can be repeated: names are the same each time."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._workloads = Workloads(context)
+        self._retention = Retention(context)
+        self._copies = Copies(context, self._workloads)
+        self._admissions = Admissions(context)
+        self._verifications = Verifications(context, self._workloads)
+        self._hooks = Hooks(context)
+        self._deletions = Deletions(context, self._workloads)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Take the run one step on; returns when to look at it again at the latest."""
+        try:
+            run = await self._context.cluster.get(BackupRun, key.namespace, key.name)
+        except NotFoundError:
+            self._hooks.give_up(key)
+            self._verifications.forget(key)
+            await self._admissions.place_freed(gone=key)
+            return None
+        phase = run.status.phase or RunPhase.PENDING
+        deleted = run.metadata.deletion_timestamp is not None
+        if phase.terminal or (deleted and phase is RunPhase.PENDING):
+            return await self._over(run)
+        if phase is RunPhase.PENDING:
+            # What a catalogue brings back has run elsewhere: the survey that made it writes how it ended.
+            return None if labels.IMPORTED in run.metadata.annotations else await self._admit(run)
+        workload = await self._workloads.read(run, labels.RUN)
+        if (run.spec.cancel or deleted) and not _commit_done(workload):
+            return await self._cancel(run, workload)
+        deadline = _deadline(workload) or await self._deadline_of_hooks(run)
+        step = lifecycle.overdue(run, deadline, self._context.now()) if deadline else None
+        if step is not None:
+            return await self._overdue(run, workload, step)
+        if phase is RunPhase.RUNNING:
+            return await self._run(run, workload, deadline)
+        return await self._commit(run, workload, deadline)
+
+    async def _over(self, run: BackupRun) -> float | None:
+        """Nothing more is done for the run, but to verify it, and what its finalizers stand for."""
+        self._hooks.give_up(Key.of(run))
+        if await self._deletions.follow(run, deletion.without(run.metadata.finalizers, labels.PAUSED)):
+            return 0
+        if run.metadata.deletion_timestamp is not None:
+            self._verifications.forget(Key.of(run))
+            return await self._deletions.end_run(run)
+        pause = await self._verifications.reconcile(run)
+        if pause is None:
+            await self._workloads.settle(run, labels.RUN)
+        return pause
+
+    async def _admit(self, run: BackupRun) -> float | None:
+        step, pause = await self._admissions.admit(run, self._save)
+        if _terminal(step):
+            self._context.wake_policy_of(run)
+            if run.status.phase is RunPhase.PENDING:  # it may have stood in front of others
+                await self._admissions.place_freed(gone=Key.of(run))
+        return pause
+
+    async def _overdue(self, run: BackupRun, workload: Workload, step: RunStep) -> float | None:
+        await self._workloads.stop(workload.unfinished)
+        due = hooks.next_after(step.status)
+        if due is None or step.status != run.status:
+            await self._write(run, step)
+            return 0
+        return await self._take_on(run, due)
+
+    async def _deadline_of_hooks(self, run: BackupRun) -> timedelta | None:
+        """The policy's, as long as hooks have kept the run from making a Job that says it."""
+        if run.status.hook_plan is None or run.status.phase is not RunPhase.RUNNING:
+            return None
+        policy = await self._context.policy_of(run)
+        return None if policy is None else timedelta(seconds=policy.spec.active_deadline.seconds)
+
+    async def _take_on(self, run: BackupRun, due: Due, deadline: timedelta | None = None) -> float | None:
+        finalizers = run.metadata.finalizers
+        if labels.PAUSED not in finalizers and run.metadata.deletion_timestamp is None:
+            await self._context.cluster.set_finalizers(run, (*finalizers, labels.PAUSED))
+            return 0
+        step = self._hooks.take_on(Key.of(run), run, due)
+        if step is None:
+            return self._earliest(None, run, deadline)
+        await self._write(run, step)
+        return 0
+
+    async def _run(self, run: BackupRun, workload: Workload, deadline: timedelta | None) -> float | None:
+        if not workload.jobs and await self._deletions.guard(run):
+            return 0
+        due = hooks.due(run.status)
+        if due is not None:
+            return await self._take_on(run, due, deadline)
+        seen = workload.observe("Backup", BackupResult)
+        broken = await self._create_targets(run, seen)
+        progress = await self._workloads.progress(seen)
+        start_deadline = self._context.config.pod_start_deadline
+        step = lifecycle.advance(run, seen, broken, progress, start_deadline, self._context.now())
+        await self._write(run, step)
+        ended = {target.name for target in step.status.targets if target.phase.terminal}
+        await self._workloads.stop(job for job in workload.unfinished if job.target in ended)
+        if step.status.phase is not RunPhase.RUNNING or hooks.due(step.status) is not None:
+            return 0
+        return self._earliest(self._workloads.pause(step.status.targets, seen), run, deadline)
+
+    async def _create_targets(self, run: BackupRun, seen: dict[str, Observation]) -> dict[str, Failure]:
+        """Create the Jobs that are not there yet, as far as the limit goes; returns why some cannot be."""
+        waiting = [
+            t.name for t in run.status.targets if t.phase is TargetPhase.PENDING and t.name not in seen
+        ]
+        going = sum(not each.finished for each in seen.values())
+        waiting = waiting[: max(0, self._context.config.max_running_jobs - going)]
+        if not waiting:
+            return {}
+        policy = await self._context.policy_of(run)
+        broken = {}
+        for name in waiting:
+            task = _backup_task(run, policy, name)
+            if policy is None or task is None:
+                message = f"policy {run.spec.policy_ref.name} has lost it since the run started"
+                broken[name] = Failure(reason="TargetRemoved", message=message)
+                continue
+            manifest = backup_job(run, task, JobSettings.of(policy), self._context.config)
+            failure = await self._workloads.ensure(run, manifest)
+            if failure is not None:
+                broken[name] = failure
+        return broken
+
+    async def _commit(self, run: BackupRun, workload: Workload, deadline: timedelta | None) -> float | None:
+        seen = workload.observe("Commit", CommitResult).get("")
+        failure = None
+        if seen is None:
+            settings = _settings(workload) or JobSettings()
+            policy = await self._context.policy_of(run)
+            expiries = await self._retention.hand_over(run, policy)
+            gaps, leftovers = await self._copies.hand_over(run, policy)
+            task = _commit_task(run, expiries, self._earliest(None, run, deadline))
+            task = task.model_copy(update={"gaps": gaps, "leftovers": leftovers})
+            manifest = commit_job(run, task, settings, self._context.config)
+            failure = await self._workloads.ensure(run, manifest)
+        else:
+            await self._retention.take_in(run, seen)
+            await self._copies.take_in(run, seen)
+        now = self._context.now()
+        if failure is not None:
+            step = lifecycle.commit_failed(run, failure, now)
+        else:
+            step = lifecycle.commit(run, seen, self._context.config.pod_start_deadline, now)
+        await self._write(run, step)
+        if _terminal(step):
+            return 0
+        pause = POLL_SECONDS if seen is None or not seen.running_pod else None
+        return self._earliest(pause, run, deadline)
+
+    async def _cancel(self, run: BackupRun, workload: Workload) -> float | None:
+        await self._workloads.stop(workload.unfinished)
+        if workload.has_live_pods:
+            await self._write(run, Step(lifecycle.cancelling(run.status)))
+            return POLL_SECONDS
+        now = self._context.now()
+        status = hooks.interrupted(run.status, "the run is cancelled", now)
+        due = hooks.next_after(status)
+        if due is None:
+            await self._write(run, lifecycle.cancelled(run, now))
+        elif status != run.status:
+            await self._write(run, Step(status))
+        else:
+            return await self._take_on(run, due)
+        return 0
+
+    def _earliest(self, pause: float | None, run: BackupRun, deadline: timedelta | None) -> float | None:
+        start = run.status.start_time
+        if deadline is None or start is None:
+            return pause
+        remaining = max(0.0, (start + deadline - self._context.now()).total_seconds())
+        return remaining if pause is None else min(pause, remaining)
+
+    async def _write(self, run: BackupRun, step: RunStep) -> None:
+        await self._save(run, step)
+        if _terminal(step):
+            self._context.wake_policy_of(run)
+        limit = self._context.config.max_running_jobs
+        later = run.model_copy(update={"status": step.status})
+        if admission.jobs_at_once(later, limit) < admission.jobs_at_once(run, limit):
+            await self._admissions.place_freed()
+
+    async def _save(self, run: BackupRun, step: RunStep) -> None:
+        if await self._context.save(run, step, observed=True):
+            _log.info("run %s/%s: %s", run.metadata.namespace, run.metadata.name, step.status.phase)
+
+
+def _terminal(step: RunStep) -> bool:
+    return step.status.phase is not None and step.status.phase.terminal
+
+
+def _commit_done(workload: Workload) -> bool:
+    return any(job.component == "Commit" and job.finished == "Complete" for job in workload.jobs)
+
+
+def _settings(workload: Workload) -> JobSettings | None:
+    """Those that the run's Jobs were made with; the policy may have been edited since."""
+    made = next((job.settings for job in workload.jobs if job.settings), None)
+    return None if made is None else JobSettings.model_validate_json(made)
+
+
+def _deadline(workload: Workload) -> timedelta | None:
+    settings = _settings(workload)
+    return None if settings is None else timedelta(seconds=settings.active_deadline_seconds)
+
+
+def _backup_task(run: BackupRun, policy: BackupPolicy | None, target: str) -> BackupTask | None:
+    targets = policy.spec.targets if policy is not None else ()
+    found = next((each for each in targets if each.name == target), None)
+    if found is None:
+        return None
+    return BackupTask(
+        namespace=run.metadata.namespace,
+        policy=run.spec.policy_ref.name,
+        run=run.metadata.name,
+        run_uid=run.metadata.uid,
+        target=target,
+        engine=found.engine,
+        spec=found.engine_spec.to_json(),
+        recipients=policy.spec.encryption.age.recipients if policy and policy.spec.encryption else (),
+        destinations=tuple(
+            each for each in run.status.destinations if each.name not in (run.status.over_quota or {})
+        ),
+    )
+
+
+def _commit_task(run: BackupRun, expiries: tuple[Expiry, ...], remaining: float | None) -> CommitTask:
+    done = [each for each in run.status.targets if each.phase is TargetPhase.SUCCEEDED]
+    return CommitTask(
+        namespace=run.metadata.namespace,
+        policy=run.spec.policy_ref.name,
+        run=run.metadata.name,
+        run_uid=run.metadata.uid,
+        scheduled_time=run.spec.scheduled_time,
+        trigger=run.spec.trigger,
+        started_time=run.status.start_time,
+        targets=tuple(
+            CommittedTarget(
+                name=each.name,
+                engine=each.engine,
+                manifest_sha256=each.manifest_sha256 or "",
+                destinations=tuple(dict.fromkeys(a.destination for a in each.artifacts)),
+            )
+            for each in done
+        ),
+        failed_targets=tuple(t.name for t in run.status.targets if t.phase is not TargetPhase.SUCCEEDED),
+        destinations=run.status.destinations,
+        retention=expiries,
+        # Half, because the last deletion that is begun has to end in time too.
+        retention_seconds=None if remaining is None else remaining / 2,
+    )

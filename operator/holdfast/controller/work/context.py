@@ -1,0 +1,79 @@
+"""What the services share."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.restore import RestoreRequest
+from holdfast.api.run import BackupRun, BackupRunStatus
+from holdfast.controller.cluster import Cluster
+from holdfast.controller.config import Config
+from holdfast.controller.errors import NotFoundError
+from holdfast.controller.queue import Key, Queue
+from holdfast.controller.reporter import Reporter
+from holdfast.controller.scheduler import Scheduler
+from holdfast.domain.step import Step, updated
+
+R = TypeVar("R", BackupPolicy, BackupRun, RestoreRequest)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Context:
+    """Passed to every service."""
+
+    cluster: Cluster
+    config: Config
+    queue: Queue
+    reporter: Reporter
+    scheduler: Scheduler
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+
+    async def runs_of(self, namespace: str, policy: str) -> list[BackupRun]:
+        """The runs of a policy, those of an earlier one of its name too."""
+        runs = await self.cluster.get_all(BackupRun, namespace)
+        return [run for run in runs if run.spec.policy_ref.name == policy]
+
+    async def policy_of(self, run: BackupRun) -> BackupPolicy | None:
+        """The policy of a run, None when it is gone."""
+        try:
+            return await self.cluster.get(BackupPolicy, run.metadata.namespace, run.spec.policy_ref.name)
+        except NotFoundError:
+            return None
+
+    def wake_policy_of(self, run: BackupRun) -> None:
+        """Have the policy of a run looked at: its status says what became of the run."""
+        self.queue.add(Key(BackupPolicy.plural, run.metadata.namespace, run.spec.policy_ref.name))
+
+    async def save(self, resource: R, step: Step[Any], *, observed: bool = False) -> bool:
+        """Tell first, write then: a step that is cut short in between is repeated and told no second time.
+
+        `observed`: what is written says which generation it speaks of. Returns whether there was anything to
+        write.
+        """
+        await self.reporter.tell(resource, step.notices)
+        if step.status == resource.status:
+            return False
+        generation = resource.metadata.generation
+        status = updated(step.status, observed_generation=generation) if observed else step.status
+        await self.cluster.write_status(resource, status)
+        return True
+
+    async def change(
+        self, namespace: str, name: str, decide: Callable[[BackupRun], Step[BackupRunStatus]]
+    ) -> None:
+        """Tell and write what `decide` makes of a run as it is now; nothing when it was deleted meanwhile."""
+        try:
+            run = await self.cluster.get(BackupRun, namespace, name)
+            step = decide(run)
+            await self.save(run, step)
+        except NotFoundError:
+            _log.info("run %s/%s was deleted meanwhile", namespace, name)
+            return
+        for notice in step.notices:
+            _log.info("run %s/%s: %s", namespace, name, notice.message)

@@ -1,0 +1,103 @@
+"""Have stored runs verified: mark the run that is due, make its Job, take in what became of it."""
+
+import logging
+from collections.abc import Sequence
+
+from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
+from holdfast.api.run import BackupRun, BackupRunStatus, Failure
+from holdfast.controller.jobs import JobSettings, verify_job
+from holdfast.controller.queue import Key
+from holdfast.controller.work.context import Context
+from holdfast.controller.work.places import Places
+from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
+from holdfast.domain import labels
+from holdfast.domain.backup import verification as decisions
+from holdfast.domain.naming import job_name
+from holdfast.domain.plan.readiness import Readiness
+from holdfast.domain.step import Step
+from holdfast.domain.workload import Observation, observe
+from holdfast.protocol import VerifyResult
+
+MAX_VERIFICATIONS = 10
+"""Runs that are verified at once."""
+_log = logging.getLogger(__name__)
+
+
+async def begin_due(
+    context: Context,
+    policy: BackupPolicy,
+    status: BackupPolicyStatus,
+    state: Readiness,
+    runs: Sequence[BackupRun],
+) -> BackupPolicyStatus:
+    """Mark the run that is due; returns the policy's status that follows, which is to be written next."""
+    decision = decisions.decide(policy, status, state, runs, context.now())
+    if decision.run is not None:
+        await context.cluster.write_status(decision.run, decision.marked)
+        context.queue.add(Key.of(decision.run))
+    return decision.status
+
+
+class Verifications:
+    """Takes marked runs to a verdict; the Job's name is the same each time."""
+
+    def __init__(self, context: Context, workloads: Workloads) -> None:
+        self._context = context
+        self._workloads = workloads
+        self._places = Places(MAX_VERIFICATIONS, context.queue.add)
+
+    def forget(self, key: Key) -> None:
+        """No verification of it goes on or waits."""
+        self._places.leave(key)
+
+    async def reconcile(self, run: BackupRun) -> float | None:
+        """Take the verification of an ended run one step on; None when none is under way."""
+        if not decisions.active(run):
+            self.forget(Key.of(run))
+            asked = decisions.requested(run)
+            if asked is None:
+                return None
+            await self._write(run, Step(decisions.marked(run, requested=asked)))
+            return 0
+        self._workloads.unsettle(run)
+        workload = await self._workloads.read(run, labels.RUN)
+        name = job_name(run.metadata.name, run.metadata.uid, decisions.job_part(run))
+        seen = _observe(workload, name)
+        now = self._context.now()
+        if seen is not None:
+            self._places.hold(Key.of(run))
+            step = decisions.advance(run, seen, self._context.config.pod_start_deadline, now)
+        elif self._places.take(Key.of(run)):
+            failure = await self._create(run)
+            step = decisions.started(run) if failure is None else decisions.failed(run, failure, now)
+        else:
+            await self._write(run, decisions.waits(run, MAX_VERIFICATIONS))
+            return None
+        await self._write(run, step)
+        if not decisions.active(run.model_copy(update={"status": step.status})):
+            self._context.wake_policy_of(run)
+            return 0
+        if seen is not None and seen.running_pod:
+            return self._context.config.resync.total_seconds()  # its end is told by a watch
+        return POLL_SECONDS
+
+    async def _create(self, run: BackupRun) -> Failure | None:
+        """Create the Job; returns why it cannot be had."""
+        policy = await self._context.policy_of(run)
+        task = decisions.task(run, policy)
+        if task is None:
+            return Failure(reason="NothingStored", message="no destination holds all of the run any more")
+        settings = JobSettings.of(policy)
+        manifest = verify_job(run, decisions.job_part(run), task, settings, self._context.config)
+        return await self._workloads.ensure(run, manifest)
+
+    async def _write(self, run: BackupRun, step: Step[BackupRunStatus]) -> None:
+        if await self._context.save(run, step):
+            verification = step.status.verification
+            phase = verification.phase if verification else None
+            _log.info("run %s/%s: verification %s", run.metadata.namespace, run.metadata.name, phase)
+
+
+def _observe(workload: Workload, name: str) -> Observation | None:
+    job = next((job for job in workload.jobs if job.name == name and not job.deleting), None)
+    return None if job is None else observe(job, workload.pods, VerifyResult, workload.complaints)

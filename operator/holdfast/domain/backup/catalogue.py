@@ -1,0 +1,385 @@
+"""What the catalogues of a policy's destinations say of its BackupRuns. Pure.
+
+A run that they have and the cluster has not is brought back: made, marked as such, and given the status that
+its entry tells. A run that the cluster has and they have no more is Expired. What is under way, has failed,
+or that retention has begun to delete is left alone.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from holdfast.api.conditions import set_condition
+from holdfast.api.destination import Destination
+from holdfast.api.meta import Metadata
+from holdfast.api.policy import BackupPolicy, CatalogueProblem
+from holdfast.api.run import (
+    STORED,
+    BackupRun,
+    BackupRunSpec,
+    BackupRunStatus,
+    Failure,
+    PolicyRef,
+    RunPhase,
+    TargetPhase,
+    TargetStatus,
+)
+from holdfast.domain import labels
+from holdfast.domain.naming import artifact_uri, same_places
+from holdfast.domain.run.lifecycle import COPY_MISSING, artifacts, succeeded
+from holdfast.domain.step import seconds_between, updated
+from holdfast.domain.stored import destinations_being_deleted, destinations_holding, is_whole
+from holdfast.domain.targets import failures
+from holdfast.protocol import (
+    SURVEY_LINE,
+    SURVEY_LINE_START,
+    BackupResult,
+    SurveyedDamage,
+    SurveyedRun,
+    SurveyedTarget,
+    SurveyResult,
+)
+
+DATA_GONE = "DataGone"
+CATALOGUE = "catalogue"
+"""The folder of a policy's catalogue."""
+_LOST = Failure(reason="TargetFailed", message="it failed when the run was made")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of the catalogue."""
+
+    after: str
+    last: str
+    """It has all runs whose names come after `after` and not after `last`; all others where that is empty."""
+    asked: datetime
+    """When it was asked for: what was committed later is not known to be in it."""
+    listed: frozenset[str]
+    """The destinations that it speaks of."""
+    runs: Mapping[str, SurveyedRun] = field(default_factory=dict)
+    damaged: tuple[SurveyedDamage, ...] = ()
+
+    def covers(self, run: str) -> bool:
+        """Whether the run would be in it."""
+        return run > self.after and (not self.last or run <= self.last)
+
+
+def page_of(result: SurveyResult, log: bytes, after: str, asked: datetime) -> Page | None:
+    """What a survey Job has told; None when its log is not whole."""
+    lines = [line + b"\n" for line in log.split(b"\n") if line.startswith(SURVEY_LINE_START)]
+    if hashlib.sha256(b"".join(lines)).hexdigest() != result.sha256:
+        return None
+    listed = frozenset(result.listed)
+    runs: dict[str, SurveyedRun] = {}
+    damaged: list[SurveyedDamage] = []
+    for line in lines:
+        found = SURVEY_LINE.validate_json(line)
+        if isinstance(found, SurveyedDamage):
+            damaged.append(found)
+        elif holders := tuple(name for name in found.destinations if name in listed):
+            runs[found.run] = found.model_copy(update={"destinations": holders})
+    return Page(after, result.last, asked, listed, runs, tuple(damaged))
+
+
+def places_of(destinations: Iterable[Destination]) -> str:
+    """The same as long as the destinations are the same places, reached in the same way."""
+    told = [each.model_dump(mode="json", include={"name", "s3", "volume"}) for each in destinations]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def is_imported(run: BackupRun) -> bool:
+    """Whether a catalogue has brought it back."""
+    return labels.IMPORTED in run.metadata.annotations
+
+
+def is_unfinished(run: BackupRun) -> bool:
+    """Whether it was made, and its status not written: the operator was stopped in between."""
+    return is_imported(run) and run.status.phase in (None, RunPhase.PENDING)
+
+
+def original_uid(run: BackupRun) -> str:
+    """The UID that it had when it was run."""
+    return run.metadata.annotations.get(labels.IMPORTED, run.metadata.uid)
+
+
+def was_imported_since(run: BackupRun, moment: datetime) -> bool:
+    """Whether a catalogue has brought it back then or later."""
+    created = run.metadata.creation_timestamp
+    return is_imported(run) and created is not None and created >= moment
+
+
+def may_have_changed(runs: Iterable[BackupRun], since: datetime) -> bool:
+    """Whether a commit of these runs may have changed the catalogue since then."""
+    return any(
+        run.status.phase is RunPhase.COMMITTING
+        or (run.status.completion_time is not None and run.status.completion_time >= since)
+        for run in runs
+        if run.status.start_time is not None and not is_imported(run)
+    )
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a page makes of a policy's runs."""
+
+    create: tuple[SurveyedRun, ...]
+    """Those that the cluster has not."""
+    write: tuple[tuple[BackupRun, BackupRunStatus], ...]
+    """Those that it has, with their next status."""
+    expired: tuple[str, ...]
+    """The names of those among them whose data is gone."""
+    problems: tuple[CatalogueProblem, ...]
+
+
+def decide(policy: BackupPolicy, runs: Sequence[BackupRun], page: Page, now: datetime) -> Decision:
+    """Hold the policy's runs against a page."""
+    known = {run.metadata.name: run for run in runs}
+    problems = [CatalogueProblem(uri=each.uri[:2048], message=each.message) for each in page.damaged]
+    create, write, expired = [], [], []
+    for name, found in page.runs.items():
+        if name not in known:
+            create.append(found)
+        elif (taken := name_taken(policy, known[name], found)) is not None:
+            problems.append(taken)
+    for name, run in known.items():
+        entry = page.runs.get(name)
+        if not page.covers(name) or (entry is not None and entry.run_uid != original_uid(run)):
+            continue
+        status = _next_status(policy, run, entry, page, now)
+        if status != run.status:
+            write.append((run, status))
+            if status.phase is RunPhase.EXPIRED:
+                expired.append(name)
+    return Decision(tuple(create), tuple(write), tuple(expired), tuple(problems))
+
+
+def name_taken(policy: BackupPolicy, there: BackupRun, found: SurveyedRun) -> CatalogueProblem | None:
+    """The problem that another run has the name of the one that was found, if it has."""
+    of = there.spec.policy_ref.name
+    if of == policy.metadata.name and original_uid(there) == found.run_uid:
+        return None
+    return problem(
+        policy,
+        found,
+        f"BackupRun {found.run} is another run, of policy {of}; once it is deleted, "
+        f"the one of {found.recovery_point:%Y-%m-%dT%H:%M:%SZ} comes back",
+    )
+
+
+def problem(policy: BackupPolicy, found: SurveyedRun, message: str) -> CatalogueProblem:
+    """Why a run that was found cannot be brought back."""
+    holder = next(each for each in policy.spec.destinations if each.name in found.destinations)
+    folder = (policy.metadata.namespace, policy.metadata.name, CATALOGUE)
+    return CatalogueProblem(uri=artifact_uri(holder, *folder, f"{found.run}.json"), message=message)
+
+
+def _next_status(
+    policy: BackupPolicy, run: BackupRun, found: SurveyedRun | None, page: Page, now: datetime
+) -> BackupRunStatus:
+    status = run.status
+    was_gone = status.phase is RunPhase.EXPIRED and status.reason == DATA_GONE
+    if is_unfinished(run) or was_gone:
+        if found is not None:
+            return imported_status(policy, run, found, page.listed, now)
+        return _expired(run) if is_unfinished(run) and _is_gone(policy, run, page) else status
+    ended = status.completion_time
+    if status.phase not in STORED or destinations_being_deleted(run) or ended is None or ended >= page.asked:
+        return status
+    if found is None and _is_gone(policy, run, page):
+        return _expired(run)
+    return _recounted(policy, run, found, page, now)
+
+
+def imported_run(policy: BackupPolicy, found: SurveyedRun) -> BackupRun:
+    """The object of a run that is brought back, without its status."""
+    metadata = policy.metadata
+    return BackupRun(
+        metadata=Metadata(
+            name=found.run,
+            namespace=metadata.namespace,
+            labels={labels.POLICY: metadata.name},
+            annotations={labels.IMPORTED: found.run_uid},
+        ),
+        spec=BackupRunSpec(
+            policy_ref=PolicyRef(name=metadata.name),
+            scheduled_time=found.scheduled_time,
+            trigger=found.trigger,
+        ),
+    )
+
+
+def imported_status(
+    policy: BackupPolicy, run: BackupRun, found: SurveyedRun, listed: Collection[str], now: datetime
+) -> BackupRunStatus:
+    """The status of a run that is brought back."""
+    engines = {target.name: target.engine for target in policy.spec.targets}
+    status = updated(
+        run.status,
+        phase=RunPhase.SUCCEEDED,
+        start_time=found.started_time,
+        completion_time=found.completed_time,
+        duration_seconds=seconds_between(found.started_time, found.completed_time),
+        recovery_point=found.recovery_point,
+        skew_seconds=found.skew_seconds,
+        size_bytes=found.size_bytes,
+        destinations=policy.spec.destinations,
+        expiring=(),
+        targets=(
+            *(_held_target(target) for target in found.targets),
+            *(
+                TargetStatus(
+                    name=name, engine=engines.get(name, "unknown"), phase=TargetPhase.FAILED, failure=_LOST
+                )
+                for name in found.failed_targets
+            ),
+        ),
+    )
+    return _judged(run, _stored_in(run, status, found, found.destinations), listed, now)
+
+
+def _held_target(found: SurveyedTarget) -> TargetStatus:
+    return TargetStatus(
+        name=found.name,
+        engine=found.engine,
+        phase=TargetPhase.SUCCEEDED,
+        snapshot_time=found.snapshot_time,
+        source=found.source,
+        contents=found.contents,
+        manifest_sha256=found.manifest_sha256,
+    )
+
+
+def _stored_in(
+    run: BackupRun, status: BackupRunStatus, found: SurveyedRun, destinations: Collection[str]
+) -> BackupRunStatus:
+    """The status with the artifacts of these destinations, and no others."""
+    there = run.model_copy(update={"status": status})
+    held_there = {each.name: each for each in found.targets}
+    known = {artifact.uri: artifact for target in status.targets for artifact in target.artifacts}
+    targets = tuple(
+        updated(
+            target,
+            artifacts=tuple(
+                known.get(artifact.uri, artifact)
+                for artifact in artifacts(there, target.name, _result(held_there[target.name], destinations))
+            ),
+        )
+        if target.name in held_there
+        else target
+        for target in status.targets
+    )
+    return updated(status, targets=targets)
+
+
+def _result(found: SurveyedTarget, destinations: Collection[str]) -> BackupResult:
+    """What the target's backup Job had said, as far as the catalogue knows."""
+    return BackupResult(
+        snapshot_time=found.snapshot_time,
+        source=found.source,
+        contents=found.contents,
+        plain_bytes=0,
+        size_bytes=sum(artifact.size_bytes for artifact in found.artifacts),
+        artifacts=found.artifacts,
+        encrypted=found.encrypted,
+        retain_until=found.retain_until,
+        manifest_sha256=found.manifest_sha256,
+        destinations=tuple(destinations),
+    )
+
+
+def _judged(
+    run: BackupRun, status: BackupRunStatus, listed: Collection[str], now: datetime
+) -> BackupRunStatus:
+    """Whether the run is whole, by its targets and by the destinations that hold it."""
+    have = destinations_holding(run.model_copy(update={"status": status}))
+    deleted = {each.destination for each in status.expiring if each.gone}
+    missing = [each.name for each in status.destinations if each.name not in have | deleted]
+    status = updated(status, copies=f"{len(have)}/{len(status.destinations)}")
+    if not is_whole(status):
+        phase = RunPhase.PARTIALLY_SUCCEEDED
+        reason, message = failures(status.targets)
+    elif missing:
+        phase, reason = RunPhase.PARTIALLY_SUCCEEDED, COPY_MISSING
+        message = "not in every destination: " + "; ".join(
+            f"{name}: {'its catalogue does not have it' if name in listed else 'it could not be read'}"
+            for name in missing
+        )
+    else:
+        phase, reason, message = RunPhase.SUCCEEDED, None, succeeded(status)
+    generation = run.metadata.generation
+    return updated(
+        status,
+        observed_generation=generation,
+        phase=phase,
+        reason=reason,
+        message=message,
+        conditions=set_condition(
+            status.conditions, "Complete", "True", reason or phase.value, message, now, generation
+        ),
+    )
+
+
+def _is_gone(policy: BackupPolicy, run: BackupRun, page: Page) -> bool:
+    """Whether every place that it may be in was looked at, and none has it."""
+    if any(each.run == run.metadata.name for each in page.damaged):
+        return False
+    looked_at = [each for each in policy.spec.destinations if each.name in page.listed]
+    mine = run.status.destinations or policy.spec.destinations
+    return same_places(mine, looked_at) == {each.name for each in mine}
+
+
+def _expired(run: BackupRun) -> BackupRunStatus:
+    names = [each.name for each in run.status.destinations]
+    message = f"its data is gone: the catalogue of {', '.join(names) or 'no destination'} does not have it"
+    return updated(
+        run.status,
+        phase=RunPhase.EXPIRED,
+        reason=DATA_GONE,
+        message=message,
+        copies=f"0/{len(names)}",
+        targets=tuple(updated(target, artifacts=()) for target in run.status.targets),
+    )
+
+
+def _recounted(
+    policy: BackupPolicy, run: BackupRun, found: SurveyedRun | None, page: Page, now: datetime
+) -> BackupRunStatus:
+    """The status of a stored run by the destinations whose catalogues have it now."""
+    status = run.status
+    recorded = {each.name: each for each in status.destinations}
+    unmoved = same_places(status.destinations, policy.spec.destinations)
+    damaged = {each.destination for each in page.damaged if each.run == run.metadata.name}
+    deleted = {each.destination for each in status.expiring if each.gone}
+    before = {artifact.destination for target in status.targets for artifact in target.artifacts}
+    holders = set(before)
+    for each in policy.spec.destinations:
+        if each.name not in page.listed or each.name in deleted | damaged:
+            continue
+        same = each.name in unmoved
+        if found is not None and each.name in found.destinations:
+            if not same and (each.name in recorded or len(recorded) < 5):
+                recorded[each.name] = each
+                holders.discard(each.name)
+            if each.name in recorded:
+                holders.add(each.name)
+        elif same:
+            holders.discard(each.name)
+    destinations = tuple(recorded.values())
+    if destinations == status.destinations and holders == before:
+        return status
+    changed = updated(status, destinations=destinations)
+    if found is not None:
+        ordered = [name for name in recorded if name in holders]
+        changed = _stored_in(run, changed, found, ordered)
+    else:
+        changed = updated(
+            changed,
+            targets=tuple(
+                updated(target, artifacts=tuple(a for a in target.artifacts if a.destination in holders))
+                for target in changed.targets
+            ),
+        )
+    return _judged(run, changed, page.listed, now)

@@ -1,0 +1,354 @@
+"""How a BackupRun goes from phase to phase. Pure: facts and `now` come in, the next status goes out."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+from holdfast.api.conditions import Status, set_condition
+from holdfast.api.destination import Destination
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.run import (
+    STORED,
+    Artifact,
+    BackupRun,
+    BackupRunStatus,
+    Failure,
+    HookStatus,
+    Progress,
+    RunPhase,
+    TargetPhase,
+    TargetStatus,
+)
+from holdfast.api.text import human_bytes, human_seconds
+from holdfast.domain.labels import MISSED
+from holdfast.domain.naming import artifact_uri, job_name
+from holdfast.domain.plan import quota
+from holdfast.domain.plan.support import policy_not_supported_yet
+from holdfast.domain.run import hooks
+from holdfast.domain.run.admission import MAX_QUEUED, Standing, is_scheduled, too_late
+from holdfast.domain.step import Notice, Step, describe, seconds_between, updated
+from holdfast.domain.stored import is_whole
+from holdfast.domain.targets import JobFacts, advance_targets, cancel, fail, failures, held_up
+from holdfast.domain.workload import Observation, cannot_start
+from holdfast.protocol import BackupResult, CommitResult
+
+MAX_ARTIFACTS = 200
+COPY_MISSING = "CopyMissing"
+
+RunStep = Step[BackupRunStatus]
+
+
+def admit(run: BackupRun, policy: BackupPolicy | None, standing: Standing, now: datetime) -> RunStep:
+    """Whether a Pending run starts."""
+    missed = run.metadata.annotations.get(MISSED)
+    name = run.spec.policy_ref.name
+    if missed is not None:
+        return end(run, run.status, RunPhase.MISSED, "Missed", missed, now)
+    if run.spec.cancel:
+        return end(run, run.status, RunPhase.CANCELLED, "Cancelled", "cancelled before it started", now)
+    if policy is None:
+        message = f"there is no BackupPolicy {name} in this namespace"
+        return end(run, run.status, RunPhase.FAILED, "PolicyNotFound", message, now)
+    if policy.metadata.deletion_timestamp is not None:
+        return end(run, run.status, RunPhase.FAILED, "PolicyNotFound", f"policy {name} is being deleted", now)
+    fields = policy_not_supported_yet(policy.spec)
+    if fields:
+        message = f"policy {name} asks for what is not supported yet: {', '.join(fields)}"
+        return end(run, run.status, RunPhase.FAILED, "NotSupportedYet", message, now)
+    dropped = _drop(run, policy, standing, now) if is_scheduled(run) else None
+    return dropped or _wait(run, standing) or _start(run, policy, now)
+
+
+def _drop(run: BackupRun, policy: BackupPolicy, standing: Standing, now: datetime) -> RunStep | None:
+    """The end of a scheduled run that does not start at all."""
+    spec = policy.spec
+    if spec.suspend:
+        message = f"policy {policy.metadata.name} was suspended before it started"
+        return end(run, run.status, RunPhase.SKIPPED, "Suspended", message, now)
+    if too_late(run, policy, standing.overtaken, now):
+        why = "a later slot is due" if standing.overtaken else "catchUp is None"
+        message = f"it had not started when startingDeadline ({spec.starting_deadline}) was over, and {why}"
+        return end(run, run.status, RunPhase.MISSED, "StartingDeadlineExceeded", message, now)
+    if spec.concurrency_policy == "Forbid" and (standing.active or standing.ahead):
+        message = f"run {standing.active} of the same policy was still under way"
+        if not standing.active:
+            message = f"run {standing.ahead[0]} of the same policy still waited to start"
+        return end(run, run.status, RunPhase.SKIPPED, "ConcurrentRun", message, now)
+    if len(standing.ahead) >= MAX_QUEUED:
+        message = f"{len(standing.ahead)} runs of the same policy wait already: {', '.join(standing.ahead)}"
+        return end(run, run.status, RunPhase.SKIPPED, "QueueFull", message, now)
+    return None
+
+
+def _wait(run: BackupRun, standing: Standing) -> RunStep | None:
+    """A run that starts later."""
+    before = standing.active or next(iter(standing.ahead), "")
+    if before:
+        reason, message = "WaitingForRun", f"waits for run {before} of the same policy to end"
+    elif standing.place:
+        reason = "WaitingForCapacity"
+        message = (
+            f"waits for a free place, as number {standing.place} of {standing.waiting}: "
+            f"at most {standing.limit} Jobs of backups run at once"
+        )
+    else:
+        return None
+    status = updated(run.status, phase=RunPhase.PENDING, reason=reason, message=message)
+    return Step(status, (Notice(reason, message),))
+
+
+def _start(run: BackupRun, policy: BackupPolicy, now: datetime) -> RunStep:
+    uid = run.metadata.uid
+    full = quota.used_up(policy)
+    refusal = quota.refusal(policy.spec.destinations, full)
+    if refusal is not None:
+        return end(run, run.status, RunPhase.FAILED, "QuotaExceeded", refusal, now)
+    status = updated(
+        run.status,
+        phase=RunPhase.RUNNING,
+        start_time=now,
+        reason=None,
+        message=None,
+        policy_generation=policy.metadata.generation,
+        retention_plan_time=policy.status.retention_plan.time if policy.status.retention_plan else None,
+        destinations=policy.spec.destinations,
+        over_quota=full or None,
+        hook_plan=policy.spec.hooks,
+        targets=tuple(
+            TargetStatus(name=t.name, engine=t.engine, job=job_name(run.metadata.name, uid, t.name))
+            for t in policy.spec.targets
+        ),
+    )
+    names = ", ".join(target.name for target in policy.spec.targets)
+    places = ", ".join(each.name for each in policy.spec.destinations if each.name not in full)
+    notices = [Notice("Started", f"backing up {names} to {places}")]
+    notices += [Notice("QuotaExceeded", why, name, warning=True) for name, why in full.items()]
+    return Step(status, tuple(notices))
+
+
+def advance(
+    run: BackupRun,
+    targets: Mapping[str, Observation],
+    broken: Mapping[str, Failure],
+    progress: Mapping[str, Progress],
+    start_deadline: timedelta,
+    now: datetime,
+) -> RunStep:
+    """A Running run: take in what its Jobs have come to, and why some could not be made (`broken`)."""
+    facts = JobFacts(targets, broken, progress, start_deadline)
+    statuses, notices = advance_targets(run.status.targets, facts, partial(_succeed, run), now)
+    status = updated(run.status, targets=statuses, reason=None, message=None)
+    if all(target.phase.terminal for target in statuses):
+        # What was paused goes on first; then the targets are where they are now, and this is decided again.
+        if hooks.next_after(status) is not None:
+            return Step(status, notices)
+        return _targets_ended(run, status, notices, now)
+    reason, message = held_up(statuses, targets)
+    return Step(updated(status, reason=reason, message=message), notices)
+
+
+def _succeed(
+    run: BackupRun, target: TargetStatus, seen: Observation, now: datetime
+) -> tuple[TargetStatus, Notice]:
+    result = seen.result
+    assert isinstance(result, BackupResult)
+    missing = (f"destination {name}: {why}" for name, why in result.missing.items())
+    status = updated(
+        target,
+        phase=TargetPhase.SUCCEEDED,
+        completion_time=seen.ended or now,
+        snapshot_time=result.snapshot_time,
+        progress=None,
+        source=result.source,
+        contents=result.contents,
+        manifest_sha256=result.manifest_sha256,
+        artifacts=artifacts(run, target.name, result),
+        failure=None,
+        warnings=(*target.warnings, *missing),
+    )
+    counted = ", ".join(f"{count} {kind}" for kind, count in result.contents.items())
+    message = (
+        f"target {target.name}: {counted or 'nothing'} read from {result.source.address}, "
+        f"{human_bytes(result.plain_bytes)} stored as {human_bytes(result.size_bytes)} "
+        f"in {', '.join(result.destinations)}"
+    )
+    return status, Notice("TargetSucceeded", message, target.name)
+
+
+def artifacts(run: BackupRun, target: str, result: BackupResult) -> tuple[Artifact, ...]:
+    """What a target has stored, by the destinations that its Result names."""
+    held = [each for each in run.status.destinations if each.name in result.destinations]
+    found = tuple(
+        Artifact(
+            destination=destination.name,
+            uri=artifact_uri(
+                destination,
+                run.metadata.namespace,
+                run.spec.policy_ref.name,
+                run.metadata.name,
+                f"{target}/{artifact.name}",
+            ),
+            size_bytes=artifact.size_bytes,
+            sha256=artifact.sha256,
+            encrypted=result.encrypted,
+            retain_until=result.retain_until.get(destination.name),
+        )
+        for artifact in result.artifacts
+        for destination in held
+    )
+    return found[:MAX_ARTIFACTS]
+
+
+def _targets_ended(
+    run: BackupRun, status: BackupRunStatus, notices: tuple[Notice, ...], now: datetime
+) -> RunStep:
+    if any(target.phase is TargetPhase.SUCCEEDED for target in status.targets):
+        return Step(updated(status, phase=RunPhase.COMMITTING), notices)
+    hook = hooks.failed(status, "Before")
+    reason, message = failures(status.targets) if hook is None else hook_failed(hook)
+    step = end(run, status, RunPhase.FAILED, reason, message, now)
+    return Step(step.status, (*notices, *step.notices))
+
+
+def hook_failed(hook: HookStatus) -> tuple[str, str]:
+    """The reason and the message of a run with that hook."""
+    return hooks.HOOK_FAILED, f"{hook.when.lower()} the backup: {hook.message}"
+
+
+def commit(run: BackupRun, seen: Observation | None, start_deadline: timedelta, now: datetime) -> RunStep:
+    """A Committing run: take in what its commit Job has come to."""
+    if seen is None:
+        return Step(run.status)
+    notices = tuple(
+        Notice(note.reason, f"commit: {note.message}", f"commit/{note.message}", note.warning)
+        for note in seen.notes
+    )
+    if isinstance(seen.result, CommitResult):
+        step = _committed(run, seen.result, now)
+    elif seen.failed and seen.failure is not None:
+        step = commit_failed(run, seen.failure, now)
+    elif (failure := cannot_start(seen, now, start_deadline)) is not None:
+        step = commit_failed(run, failure, now)
+    else:
+        step = Step(_committing(run.status, seen))
+    return Step(step.status, (*notices, *step.notices))
+
+
+def _committing(status: BackupRunStatus, seen: Observation) -> BackupRunStatus:
+    if seen.complaint is not None:
+        message = f"the commit Job cannot start: {seen.complaint.message}"
+        return updated(status, reason=seen.complaint.reason, message=message)
+    if seen.failure is not None:
+        return updated(status, reason="Retrying", message=f"commit is tried again: {describe(seen.failure)}")
+    return updated(status, reason=None, message=None)
+
+
+def commit_failed(run: BackupRun, failure: Failure, now: datetime) -> RunStep:
+    """The end of a run whose commit Job failed or could not be made."""
+    return end(run, run.status, RunPhase.FAILED, failure.reason, f"commit: {describe(failure)}", now)
+
+
+def _committed(run: BackupRun, result: CommitResult, now: datetime) -> RunStep:
+    destinations = run.status.destinations
+    lost = [d.name for d in destinations if d.required and d.name not in result.destinations]
+    if lost:
+        message = f"the commit did not find the run in {', '.join(lost)}, which is required"
+        return end(run, run.status, RunPhase.FAILED, COPY_MISSING, message, now)
+    status = updated(
+        run.status,
+        recovery_point=result.recovery_point,
+        skew_seconds=result.skew_seconds,
+        size_bytes=result.size_bytes,
+        copies=f"{len(result.destinations)}/{len(destinations)}",
+        targets=tuple(_found(target, result) for target in run.status.targets),
+        leftovers=result.untidy,
+    )
+    told = Notice(
+        "Committed",
+        f"{human_bytes(result.verified_bytes)} read back from {', '.join(result.destinations)}; "
+        f"the catalogue has the run",
+    )
+    phase, reason, message = _outcome(status, destinations, result)
+    step = end(run, status, phase, reason, message, now)
+    return Step(step.status, (told, *step.notices))
+
+
+def _found(target: TargetStatus, result: CommitResult) -> TargetStatus:
+    """The target without the artifacts that were stored where the commit did not find the run."""
+    found = (each for each in target.artifacts if each.destination in result.destinations)
+    return updated(target, artifacts=tuple(found))
+
+
+def _outcome(
+    status: BackupRunStatus, destinations: Sequence[Destination], result: CommitResult
+) -> tuple[RunPhase, str | None, str]:
+    if not is_whole(status):
+        reason, message = failures(status.targets)
+        return RunPhase.PARTIALLY_SUCCEEDED, reason, message
+    missing = [d.name for d in destinations if d.name not in result.destinations]
+    if missing:
+        known = result.missing | (status.over_quota or {})
+        whys = "; ".join(f"{name}: {known.get(name, 'a target is missing there')}" for name in missing)
+        return RunPhase.PARTIALLY_SUCCEEDED, COPY_MISSING, f"not in every destination: {whys}"
+    hook = hooks.failed(status, "After")
+    if hook is not None:
+        return RunPhase.PARTIALLY_SUCCEEDED, *hook_failed(hook)
+    return RunPhase.SUCCEEDED, None, succeeded(status)
+
+
+def succeeded(status: BackupRunStatus) -> str:
+    """What a run says that lacks nothing."""
+    return f"{len(status.targets)} targets, {status.size} in {status.copies} destinations"
+
+
+def overdue(run: BackupRun, active_deadline: timedelta, now: datetime) -> RunStep | None:
+    """The end of a run that takes longer than it may; None as long as it does not.
+
+    While hooks after are still to be run, all but the end: its targets have failed.
+    """
+    start = run.status.start_time
+    if start is None or now < start + active_deadline:
+        return None
+    limit = human_seconds(int(active_deadline.total_seconds()))
+    message = f"not done within activeDeadline ({limit})"
+    failure = Failure(reason="DeadlineExceeded", message=message)
+    targets = tuple(
+        target if target.phase.terminal else fail(target, failure, now)[0] for target in run.status.targets
+    )
+    status = updated(run.status, targets=targets)
+    if hooks.next_after(status) is not None:
+        return Step(hooks.interrupted(status, message, now))
+    return end(run, status, RunPhase.FAILED, "DeadlineExceeded", message, now)
+
+
+def cancelling(status: BackupRunStatus) -> BackupRunStatus:
+    """A run whose Jobs are being stopped."""
+    return updated(status, reason="Cancelling", message="waits for its pods to end")
+
+
+def cancelled(run: BackupRun, now: datetime) -> RunStep:
+    """A run that was cancelled and whose pods are gone."""
+    status = updated(run.status, targets=cancel(run.status.targets, now))
+    message = "cancelled by spec.cancel" if run.spec.cancel else "deleted while it was under way"
+    return end(run, status, RunPhase.CANCELLED, "Cancelled", message, now)
+
+
+def end(
+    run: BackupRun, status: BackupRunStatus, phase: RunPhase, reason: str | None, message: str, now: datetime
+) -> RunStep:
+    """The last status of a run."""
+    complete: Status = "True" if phase in STORED else "False"
+    ended = updated(
+        status,
+        observed_generation=run.metadata.generation,
+        phase=phase,
+        completion_time=now,
+        duration_seconds=seconds_between(status.start_time, now) if status.start_time else None,
+        reason=reason,
+        message=message,
+        conditions=set_condition(
+            status.conditions, "Complete", complete, reason or phase, message, now, run.metadata.generation
+        ),
+    )
+    told = message if reason in (None, phase.value) else f"{reason}: {message}"
+    return Step(ended, (Notice(phase.value, told, warning=phase is not RunPhase.SUCCEEDED),))

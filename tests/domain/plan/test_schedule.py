@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.calendar import Calendar
+from tests.domain.plan.calendar import Calendar
 
 from holdfast.api.policy import BackupPolicySpec
 from holdfast.domain.plan.schedule import MAX_COUNTED, MAX_MISSED_RUNS, Schedule, ScheduleError, due, put_off

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.unit.calendar import MINUTE, Calendar, utc
+from tests.domain.plan.calendar import MINUTE, Calendar, utc
 
 from holdfast.api.policy import BackupPolicy, BackupPolicySpec
 from holdfast.api.run import BackupRun, RunPhase

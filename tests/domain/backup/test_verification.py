@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.calendar import MINUTE, Calendar, utc
+from tests.domain.plan.calendar import MINUTE, Calendar, utc
 
 from holdfast.api.conditions import find_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicySpec

@@ -22,7 +22,9 @@ import pytest
 from botocore.config import Config
 from tests.nursery import END_WITH_PARENT, Forked, fork
 
-from holdfast.api.destination import S3, Destination, Volume
+from holdfast.api.destination import Destination
+from holdfast.destinations.s3 import S3
+from holdfast.destinations.volume import Volume
 from holdfast.protocol import (
     POD_VARIABLE,
     RESULT,

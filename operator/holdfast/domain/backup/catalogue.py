@@ -10,6 +10,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from holdfast.api.conditions import set_condition
 from holdfast.api.destination import Destination
@@ -27,11 +28,12 @@ from holdfast.api.run import (
     TargetStatus,
 )
 from holdfast.domain import labels
-from holdfast.domain.naming import artifact_uri, same_places
+from holdfast.domain.naming import same_places
 from holdfast.domain.run.lifecycle import COPY_MISSING, artifacts, succeeded
 from holdfast.domain.step import seconds_between, updated
 from holdfast.domain.stored import destinations_being_deleted, destinations_holding, is_whole
 from holdfast.domain.targets import failures
+from holdfast.layout import RunPath
 from holdfast.protocol import (
     SURVEY_LINE,
     SURVEY_LINE_START,
@@ -43,8 +45,8 @@ from holdfast.protocol import (
 )
 
 DATA_GONE = "DataGone"
-CATALOGUE = "catalogue"
-"""The folder of a policy's catalogue."""
+_ABSENT_SECTIONS: dict[str, Any] = {"s3": None, "volume": None}
+"""In every digest of places, which a policy's status keeps: no kind that is added later may change it."""
 _LOST = Failure(reason="TargetFailed", message="it failed when the run was made")
 
 
@@ -86,8 +88,12 @@ def page_of(result: SurveyResult, log: bytes, after: str, asked: datetime) -> Pa
 
 def places_of(destinations: Iterable[Destination]) -> str:
     """The same as long as the destinations are the same places, reached in the same way."""
-    told = [each.model_dump(mode="json", include={"name", "s3", "volume"}) for each in destinations]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    described = [
+        _ABSENT_SECTIONS
+        | {"name": destination.name, destination.kind: destination.spec.model_dump(mode="json")}
+        for destination in destinations
+    ]
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def is_imported(run: BackupRun) -> bool:
@@ -172,8 +178,8 @@ def name_taken(policy: BackupPolicy, there: BackupRun, found: SurveyedRun) -> Ca
 def problem(policy: BackupPolicy, found: SurveyedRun, message: str) -> CatalogueProblem:
     """Why a run that was found cannot be brought back."""
     holder = next(each for each in policy.spec.destinations if each.name in found.destinations)
-    folder = (policy.metadata.namespace, policy.metadata.name, CATALOGUE)
-    return CatalogueProblem(uri=artifact_uri(holder, *folder, f"{found.run}.json"), message=message)
+    path = RunPath(policy.metadata.namespace, policy.metadata.name, found.run)
+    return CatalogueProblem(uri=holder.spec.uri(path.entry), message=message)
 
 
 def _next_status(

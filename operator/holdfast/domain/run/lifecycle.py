@@ -21,7 +21,7 @@ from holdfast.api.run import (
 )
 from holdfast.api.text import human_bytes, human_seconds
 from holdfast.domain.labels import MISSED
-from holdfast.domain.naming import artifact_uri, job_name
+from holdfast.domain.naming import job_name, run_path
 from holdfast.domain.plan import quota
 from holdfast.domain.plan.support import policy_not_supported_yet
 from holdfast.domain.run import hooks
@@ -178,16 +178,11 @@ def _succeed(
 def artifacts(run: BackupRun, target: str, result: BackupResult) -> tuple[Artifact, ...]:
     """What a target has stored, by the destinations that its Result names."""
     held = [each for each in run.status.destinations if each.name in result.destinations]
+    folder = run_path(run).target(target)
     found = tuple(
         Artifact(
             destination=destination.name,
-            uri=artifact_uri(
-                destination,
-                run.metadata.namespace,
-                run.spec.policy_ref.name,
-                run.metadata.name,
-                f"{target}/{artifact.name}",
-            ),
+            uri=destination.spec.uri(folder + artifact.name),
             size_bytes=artifact.size_bytes,
             sha256=artifact.sha256,
             encrypted=result.encrypted,

@@ -15,13 +15,14 @@ from pyrage.x25519 import Recipient
 
 import holdfast
 from holdfast.engines.transfer import BackupContext, BackupReport, DestinationError, Sink, TaskError
+from holdfast.layout import RunPath, policy_folder
 from holdfast.protocol import POD_VARIABLE, BackupResult, BackupTask, StoredArtifact
 from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored import probe
 from holdfast.runner.stored.adopt import Found, copy_to, find
-from holdfast.runner.stored.manifest import Encrypted, Manifest, ManifestArtifact, RunPath
+from holdfast.runner.stored.manifest import Encrypted, Manifest, ManifestArtifact
 from holdfast.runner.stream.crypto import parse_recipients
 from holdfast.runner.stream.fanout import Copies
 from holdfast.runner.stream.pipeline import Pipeline, suffix
@@ -85,7 +86,7 @@ def back_up(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies,
     path = RunPath(task.namespace, task.policy, task.run)
     recipients = parse_recipients(task.recipients)
     copies.each(lambda destination: destination.check())
-    copies.each(lambda destination: _probe(destination, f"{task.namespace}/{task.policy}/"))
+    copies.each(lambda destination: _probe(destination, policy_folder(task.namespace, task.policy)))
     found = find(path.manifest(task.target), task.run_uid, copies)
     if found is None:
         found = _store(task, spec, mounts, copies, recipients, engine, meter)

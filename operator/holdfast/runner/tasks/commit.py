@@ -5,11 +5,12 @@ import time
 from collections.abc import Iterable
 
 from holdfast.engines.transfer import DestinationError, TaskError
+from holdfast.layout import RunPath
 from holdfast.protocol import CommitResult, CommitTask, CommittedTarget
 from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.entry import entry_of, read_manifest
-from holdfast.runner.stored.manifest import CatalogueEntry, Manifest, RunPath
+from holdfast.runner.stored.manifest import CatalogueEntry, Manifest
 from holdfast.runner.stream.fanout import Copies
 from holdfast.runner.upkeep.cleaning import Cleaning
 from holdfast.runner.upkeep.healing import Healing

@@ -10,13 +10,14 @@ from holdfast.api.base import to_utc_second
 from holdfast.api.destination import Destination as Specification
 from holdfast.api.run import Failure
 from holdfast.engines.transfer import MismatchError, TaskError, TransferError
+from holdfast.layout import RESERVED, RunPath
 from holdfast.protocol import ExitCode, FailedResult, Note, PurgeResult, PurgeTask
 from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import Destination, LockedError
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
-from holdfast.runner.stored.manifest import MANIFEST, CatalogueEntry, Manifest, RunPath
-from holdfast.runner.upkeep.erasure import RESERVED, erase, is_shown
+from holdfast.runner.stored.manifest import CatalogueEntry, Manifest
+from holdfast.runner.upkeep.erasure import erase, is_shown
 
 _LOG = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class _Purging:
         if self._task.recovery_point is not None:
             return None  # it was committed, and a deletion has begun
         for key in destination.list(self._path.folder):
-            if key.count("/") == self._path.folder.count("/") + 1 and key.endswith(f"/{MANIFEST}"):
+            if self._path.is_manifest(key):
                 found = destination.read(key)
                 if found is None:
                     continue

@@ -19,14 +19,15 @@ from holdfast.engines.transfer import (
     TaskError,
     TransferError,
 )
+from holdfast.layout import RunPath
 from holdfast.protocol import RestoreResult, RestoreTask
 from holdfast.runner.destinations.destination import READ_BYTES, Destination, Readable
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
-from holdfast.runner.stored.manifest import CatalogueEntry, Manifest, ManifestArtifact, RunPath
+from holdfast.runner.stored.manifest import CatalogueEntry, Manifest, ManifestArtifact
 from holdfast.runner.stored.thaw import thaw
 from holdfast.runner.stream.crypto import Decryption, open_identities
-from holdfast.runner.tasks.lookup import not_found
+from holdfast.runner.tasks.lookup import not_found, run_path
 
 _MOST_DETAILS = 20
 
@@ -164,7 +165,7 @@ def restore(task: RestoreTask, spec: Any, override: Any | None, source: Destinat
     Raises IdentityError before anything is touched; MismatchError when an object is not what was stored, or
     the comparison finds a difference.
     """
-    path = RunPath.parse(task.source.path)
+    path = run_path(task.source)
     thawed = thaw(source, (path.entry, path.manifest(task.target)), meter)
     manifest = read_manifest(task, path, source)
     identities = _identities(task, manifest, mounts)

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from holdfast.api.destination import Destination as Specification
 from holdfast.api.run import Failure
 from holdfast.engines.transfer import DestinationError, MismatchError, TransferError
+from holdfast.layout import ENTRY_SUFFIX, catalogue_folder, policy_folder
 from holdfast.protocol import (
     StoredArtifact,
     SurveyedDamage,
@@ -29,14 +30,13 @@ from holdfast.runner.destinations import connect
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored import probe
-from holdfast.runner.stored.manifest import CatalogueEntry, CatalogueTarget, RunPath
+from holdfast.runner.stored.manifest import CatalogueEntry, CatalogueTarget
 
 _LOG = logging.getLogger(__name__)
 MAX_PAGE_BYTES = 4 << 20
 _MAX_MESSAGE = 500
 _CHUNK = 100
 """Runs whose entries are in memory at once."""
-_SUFFIX = ".json"
 
 
 def survey(
@@ -122,16 +122,16 @@ class _Place:
         )
 
     def _probe(self) -> None:
-        folder = f"{self._task.namespace}/{self._task.policy}/"
+        folder = policy_folder(self._task.namespace, self._task.policy)
         probe.delete(self._destination, probe.write_and_read(self._destination, folder))
         probe.sweep(self._destination, folder)
 
     def _list(self) -> None:
-        folder = RunPath(self._task.namespace, self._task.policy, "").catalogue
+        folder = catalogue_folder(self._task.namespace, self._task.policy)
         for key in self._destination.list(folder):
             name = key.removeprefix(folder)
             if not name.startswith("."):  # what a writer that was killed has left
-                self.keys[name.removesuffix(_SUFFIX)] = key
+                self.keys[name.removesuffix(ENTRY_SUFFIX)] = key
         self.listed = True
 
     def _read(self, run: str) -> CatalogueEntry | SurveyedDamage | None:
@@ -153,7 +153,7 @@ class _Place:
             return self.damage(run, error.message)
 
     def _checked(self, run: str, entry: CatalogueEntry) -> CatalogueEntry | SurveyedDamage:
-        there, said = f"{run}{_SUFFIX}", f"{entry.run}{_SUFFIX}"
+        there, said = f"{run}{ENTRY_SUFFIX}", f"{entry.run}{ENTRY_SUFFIX}"
         whose = (entry.namespace, entry.policy, said)
         if whose != (self._task.namespace, self._task.policy, there) or not self.keys[run].endswith(there):
             return self.damage(run, f"it is the entry of run {'/'.join((*whose[:2], entry.run))}")

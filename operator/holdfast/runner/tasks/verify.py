@@ -8,10 +8,11 @@ from contextlib import contextmanager
 
 from holdfast.api.destination import Destination as Specification
 from holdfast.engines.transfer import MismatchError, TransferError
+from holdfast.layout import RunPath
 from holdfast.protocol import CommittedTarget, VerifiedCopy, VerifyResult, VerifyTask
 from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.process.progress import Meter
-from holdfast.runner.stored.manifest import CatalogueEntry, Manifest, RunPath
+from holdfast.runner.stored.manifest import CatalogueEntry, Manifest
 
 _LOG = logging.getLogger(__name__)
 _NAMED = 3

@@ -4,9 +4,10 @@ import logging
 from dataclasses import dataclass
 
 from holdfast.engines.transfer import DestinationError, MismatchError, TransferError
+from holdfast.layout import RunPath
 from holdfast.protocol import Note
 from holdfast.runner.destinations.destination import Destination, LockedError
-from holdfast.runner.stored.manifest import MANIFEST, CatalogueEntry, Manifest, RunPath
+from holdfast.runner.stored.manifest import CatalogueEntry, Manifest
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Cleaning:
         self.aborted += destination.abort_uploads(self.path.folder)
         by_target: dict[str, set[str]] = {}
         for key in destination.list(self.path.folder):
-            target = key.removeprefix(self.path.folder).split("/", 1)[0]
+            target = self.path.target_of(key)
             by_target.setdefault(target, set()).add(key)
         leftovers = list(destination.list(self.path.unfinished_entries))
         for target, keys in by_target.items():
@@ -58,7 +59,7 @@ class Cleaning:
         A target that failed may have a manifest too, in the destinations that it reached before; no entry of
         this run leads to it.
         """
-        key = self.path.target(target) + MANIFEST
+        key = self.path.manifest(target)
         data = destination.read(key)
         if data is None:
             return set()

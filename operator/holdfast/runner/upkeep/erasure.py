@@ -20,11 +20,9 @@ import logging
 from collections.abc import Iterable
 
 from holdfast.engines.transfer import TransferError
+from holdfast.layout import RunPath
 from holdfast.runner.destinations.destination import Destination, LockedError, Version
-from holdfast.runner.stored.manifest import CATALOGUE, RunPath
 
-RESERVED = (CATALOGUE, "wal")
-"""No runs: the folders of these names have another meaning."""
 _LOG = logging.getLogger(__name__)
 
 

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 from holdfast.api.text import some_of
 from holdfast.engines.transfer import DestinationError, MismatchError, TransferError
+from holdfast.layout import RunPath
 from holdfast.protocol import CommitTask, CommittedTarget, Cure, Gap, Note
 from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.copying import TimeOverError, copy
 from holdfast.runner.stored.entry import entry_of, read_manifest
-from holdfast.runner.stored.manifest import CatalogueEntry, Manifest, ManifestArtifact, RunPath
+from holdfast.runner.stored.manifest import CatalogueEntry, Manifest, ManifestArtifact
 from holdfast.runner.stream.fanout import Copies, FanOut
 from holdfast.runner.upkeep.cleaning import Cleaning
 

@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterable, Sequence
 
 from holdfast.engines.transfer import MismatchError, TransferError
+from holdfast.layout import RESERVED, RunPath
 from holdfast.protocol import CommitTask, Fate, Leftovers, Note
 from holdfast.runner.destinations.destination import Destination, LockedError
 from holdfast.runner.process.progress import Meter
-from holdfast.runner.stored.manifest import CatalogueEntry, RunPath
+from holdfast.runner.stored.manifest import CatalogueEntry
 from holdfast.runner.upkeep.cleaning import Cleaning
-from holdfast.runner.upkeep.erasure import RESERVED, erase
+from holdfast.runner.upkeep.erasure import erase
 
 _LOG = logging.getLogger(__name__)
 _MOST_SECONDS = 600

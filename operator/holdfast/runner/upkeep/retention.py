@@ -13,11 +13,12 @@ from datetime import datetime
 from holdfast.api.base import to_utc_second
 from holdfast.api.text import some_of
 from holdfast.engines.transfer import MismatchError, TransferError
+from holdfast.layout import RESERVED, RunPath
 from holdfast.protocol import CommitTask, Expiry, Fate, HeldRun, Note
 from holdfast.runner.destinations.destination import Destination, LockedError
 from holdfast.runner.process.progress import Meter
-from holdfast.runner.stored.manifest import CatalogueEntry, RunPath
-from holdfast.runner.upkeep.erasure import RESERVED, erase, is_shown
+from holdfast.runner.stored.manifest import CatalogueEntry
+from holdfast.runner.upkeep.erasure import erase, is_shown
 
 _LOG = logging.getLogger(__name__)
 _MOST_SECONDS = 600

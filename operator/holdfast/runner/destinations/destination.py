@@ -52,7 +52,10 @@ class Upload(ABC):
 
     @abstractmethod
     def put(self, part: Part) -> None:
-        """Take one part. Called by as many threads at once as the destination has `workers`."""
+        """Take one part. Called by as many threads at once as the destination has `workers`.
+
+        One worker puts the parts in their order; of several any may be the first.
+        """
 
     @abstractmethod
     def complete(self) -> None:

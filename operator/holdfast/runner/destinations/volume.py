@@ -93,7 +93,7 @@ class VolumeDestination(Destination):
                 return None
 
     def list(self, prefix: str) -> Iterator[str]:
-        top = self.path(prefix) if prefix.endswith("/") else self.path(prefix).parent
+        top = self.path(prefix.rpartition("/")[0])
         root = self._mount / self._prefix
         with self.errors(prefix):
             for folder, _, files in os.walk(top, onerror=_unless_absent):

@@ -12,7 +12,7 @@ from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
 
-MISSING = {"404", "NoSuchKey", "NotFound"}
+MISSING = {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}
 """What a store answers when asked for an object that is not there."""
 _REASONS = {
     "NoSuchBucket": "BucketNotFound",

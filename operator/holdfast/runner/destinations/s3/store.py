@@ -94,6 +94,8 @@ class Bucket(Destination, ABC):
             try:
                 client.delete_object(Bucket=self.bucket, Key=self.name_of(version.key), **which)
             except ClientError as error:
+                if code_of(error) in MISSING:
+                    return  # Amazon says so of no version, versitygw does
                 message = str(error.response["Error"].get("Message", ""))
                 if _LOCKED.search(message):
                     what = f"destination {self.name}: {self.uri(version.key)}: {message}"

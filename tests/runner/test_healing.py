@@ -173,7 +173,7 @@ def test_an_entry_that_says_something_else_than_the_run_is_not_copied(history: H
     other = gap(history.tasks["r1"], failed_targets=("three",))
     result = history.do(task.model_copy(update={"gaps": (other,)}))
     assert result.healing == Cure.DAMAGED
-    assert "something else than the run" in result.notes[0].message
+    assert "it differs from the run and its manifests" in result.notes[0].message
     assert content(pair.lacking, 1) == {}
 
 

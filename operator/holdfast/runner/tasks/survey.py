@@ -30,9 +30,10 @@ from holdfast.runner.destinations import connect
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored import probe
+from holdfast.runner.stored.documents import parse_entry
 from holdfast.runner.stored.manifest import CatalogueEntry, CatalogueTarget
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 MAX_PAGE_BYTES = 4 << 20
 _MAX_MESSAGE = 500
 _CHUNK = 100
@@ -142,7 +143,7 @@ class _Place:
             data = self._destination.read(key)
             if data is None:
                 return None  # retention has deleted it meanwhile
-            return self._checked(run, CatalogueEntry.parse(data, self._destination.uri(key)))
+            return self._checked(run, parse_entry(self._destination, key, data))
         except DestinationError as error:
             if error.reason != "DestinationUnreachable":
                 return self.damage(run, f"it cannot be read: {error.message}")
@@ -166,7 +167,7 @@ class _Place:
             self._fail(error)
 
     def _fail(self, error: TransferError) -> None:
-        _LOG.warning("%s: %s", error.reason, error.message)
+        _log.warning("%s: %s", error.reason, error.message)
         self.failure = self.failure or Failure(reason=error.reason, message=error.message[:_MAX_MESSAGE])
 
 

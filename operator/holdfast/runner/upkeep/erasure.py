@@ -23,7 +23,7 @@ from holdfast.engines.transfer import TransferError
 from holdfast.layout import RunPath
 from holdfast.runner.destinations.destination import Destination, LockedError, Version
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def erase(destination: Destination, path: RunPath) -> None:
@@ -51,7 +51,7 @@ def is_shown(destination: Destination, path: RunPath) -> bool:
     try:
         return destination.read(path.entry) is not None
     except TransferError as error:
-        _LOG.warning("%s", error.message)
+        _log.warning("%s", error.message)
         return False
 
 

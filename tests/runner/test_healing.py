@@ -235,7 +235,7 @@ def test_another_run_in_its_place_is_left_alone(history: History, s3: S3Server) 
     (note,) = result.notes
     assert (note.reason, note.warning) == ("HealingRefused", True)
     assert note.message.startswith("destination lacking: r1, r2: ")
-    assert "is of another run" in note.message
+    assert "belongs to another run" in note.message
     assert before.items() <= content(pair.lacking).items()
 
 

@@ -28,13 +28,13 @@ from holdfast.protocol import (
     RESULT,
     ROOT_VARIABLE,
     TASK_VARIABLE,
-    AnyResult,
     BackupResult,
     BackupTask,
     CommitTask,
     CommittedTarget,
     LookupTask,
     RestoreTask,
+    Result,
     StoredRun,
     VerifyTask,
 )
@@ -42,7 +42,6 @@ from holdfast.protocol import (
 REPOSITORY = Path(__file__).resolve().parent.parent
 TERMINATION_VARIABLE = "HOLDFAST_TERMINATION_LOG"
 POLICY = "policy"
-Result = AnyResult
 Process = subprocess.Popen[Any] | Forked
 Secrets = Mapping[str, Mapping[str, str]]
 

@@ -135,6 +135,8 @@ class Failure(Lenient):
     """One CamelCase word for programs."""
     message: Message = ""
     """What is wrong and what would be right, for people."""
+    exit_code: int | None = None
+    """How the runner ended, such as 5 for data that does not match; none when it did not say."""
     log_tail: LogTail = ""
     """The last lines of the failed pod's log."""
 

@@ -28,7 +28,13 @@ from botocore.exceptions import (
 
 from holdfast.api.destination import ARCHIVES, S3
 from holdfast.api.destination import Destination as Specification
-from holdfast.engines.transfer import DestinationError, DestinationWrongError, TaskError, TransferError
+from holdfast.engines.transfer import (
+    DestinationError,
+    DestinationWrongError,
+    TaskError,
+    TransferError,
+    UnreachableError,
+)
 from holdfast.runner.destinations.archive import archived, thaw_request
 from holdfast.runner.destinations.destination import (
     Archived,
@@ -327,7 +333,8 @@ class S3Destination(Destination):
         except SSLError as error:
             raise self.error("CertificateNotTrusted", key, f"{self._endpoint}: {error}") from error
         except (HTTPClientError, BotoConnectionError, IncompleteReadError) as error:
-            raise self.error("DestinationUnreachable", key, f"{self._endpoint}: {error}") from error
+            what = f"destination {self.name}: {self.uri(key)}: {self._endpoint}: {error}"
+            raise UnreachableError("DestinationUnreachable", what) from error
         except BotoCoreError as error:
             raise self.error("DestinationFailed", key, str(error)) from error
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from holdfast.engines.transfer import DestinationError, TaskError
 from holdfast.protocol import CommitResult, CommitTask, CommittedTarget
 from holdfast.runner.destinations.destination import Destination
+from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.entry import entry_of, read_manifest
 from holdfast.runner.stored.manifest import CatalogueEntry, Manifest, RunPath
@@ -15,6 +16,11 @@ from holdfast.runner.upkeep.cleaning import Cleaning
 from holdfast.runner.upkeep.healing import Healing
 from holdfast.runner.upkeep.leftovers import Clearing
 from holdfast.runner.upkeep.retention import Retention
+
+
+def run(task: CommitTask, mounts: Mounts, meter: Meter) -> CommitResult:
+    """Commit a run in every destination that can be set up."""
+    return commit(task, Copies.connect(task.destinations, mounts), meter)
 
 
 def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:

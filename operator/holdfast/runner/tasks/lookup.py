@@ -2,15 +2,18 @@
 
 from holdfast.engines.transfer import TaskError
 from holdfast.protocol import FoundTarget, LookupResult, LookupTask
+from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import Destination
+from holdfast.runner.process.mounts import Mounts
+from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.manifest import CatalogueEntry, RunPath
 
 _NAMED = 5
 
 
-def look_up(task: LookupTask, destination: Destination) -> LookupResult:
+def run(task: LookupTask, mounts: Mounts, meter: Meter) -> LookupResult:
     """What the catalogue says of the run. Raises TaskError (`RunNotFound`, `PathInvalid`)."""
-    path = RunPath.parse(task.source.path)
+    destination, path = connect(task.source.destination, mounts), RunPath.parse(task.source.path)
     data = destination.read(path.entry)
     if data is None:
         raise not_found(path, destination)

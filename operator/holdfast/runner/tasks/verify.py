@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from holdfast.api.destination import Destination as Specification
 from holdfast.engines.transfer import MismatchError, TransferError
 from holdfast.protocol import CommittedTarget, VerifiedCopy, VerifyResult, VerifyTask
+from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import Destination
+from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.manifest import CatalogueEntry, Manifest, RunPath
 
@@ -18,7 +19,7 @@ _NAMED = 3
 """Objects that are named of a copy that has several bad ones."""
 
 
-def verify(task: VerifyTask, connect: Callable[[Specification], Destination], meter: Meter) -> VerifyResult:
+def run(task: VerifyTask, mounts: Mounts, meter: Meter) -> VerifyResult:
     """Read all copies, also when one is bad.
 
     Raises MismatchError (`ChecksumMismatch`), which names every bad copy and its objects; where there is none
@@ -26,7 +27,7 @@ def verify(task: VerifyTask, connect: Callable[[Specification], Destination], me
     """
     readings = [_Reading(task, each.name, meter) for each in task.destinations]
     for reading, specification in zip(readings, task.destinations, strict=True):
-        reading.read(lambda specification=specification: connect(specification))  # type: ignore[misc]
+        reading.read(lambda specification=specification: connect(specification, mounts))  # type: ignore[misc]
     said = "; ".join(each.said for each in readings)
     if any(reading.wrong for reading in readings):
         raise MismatchError("ChecksumMismatch", said)

@@ -101,6 +101,7 @@ def test_reason_of_a_failed_job(last: Pod, reason: str) -> None:
     assert found.failed
     assert found.failure is not None
     assert found.failure.reason == reason
+    assert found.failure.exit_code == (3 if reason == "Unreachable" else None), "what the Result says"
 
 
 def test_deadline_of_a_job_is_its_reason_whatever_its_pods_say() -> None:

@@ -81,7 +81,7 @@ class CommitTask(Task):
 
 
 class Fate(StrEnum):
-    """What became of a run that a commit was to delete. One letter: a Result tells five hundred."""
+    """What became of a run that a commit was to delete. One letter: a Result tells a hundred."""
 
     DELETED = "d"
     """Nothing of it is left in the destination."""

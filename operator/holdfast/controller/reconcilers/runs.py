@@ -165,7 +165,8 @@ class Runs:
             expiries = await self._retention.hand_over(run, policy)
             gaps, leftovers = await self._copies.hand_over(run, policy)
             task = _commit_task(run, expiries, self._earliest(None, run, deadline))
-            task = task.model_copy(update={"gaps": gaps, "leftovers": leftovers})
+            handed = {"gaps": gaps, "leftovers": leftovers, "recipients": _recipients(policy)}
+            task = task.model_copy(update=handed)
             manifest = build_job(JobRequest(run, task, settings), self._context.config)
             failure = await self._workloads.ensure(run, manifest)
         else:
@@ -251,11 +252,15 @@ def _backup_task(run: BackupRun, policy: BackupPolicy | None, target: str) -> Ba
         target=target,
         engine=found.engine,
         spec=found.engine_spec.to_json(),
-        recipients=policy.spec.encryption.age.recipients if policy and policy.spec.encryption else (),
+        recipients=_recipients(policy),
         destinations=tuple(
             each for each in run.status.destinations if each.name not in (run.status.over_quota or {})
         ),
     )
+
+
+def _recipients(policy: BackupPolicy | None) -> tuple[str, ...]:
+    return policy.spec.encryption.age.recipients if policy is not None and policy.spec.encryption else ()
 
 
 def _commit_task(run: BackupRun, expiries: tuple[Expiry, ...], remaining: float | None) -> CommitTask:

@@ -4,6 +4,7 @@ Layout, below a destination's prefix:
 
     <namespace>/<policy>/<run>/<target>/<attempt>/<artifact>.zst[.age]
     <namespace>/<policy>/<run>/<target>/manifest.json      a target's commit point
+    <namespace>/<policy>/<run>/report.json[.zst.age]       what is too long for a status
     <namespace>/<policy>/catalogue/<run>.json              a run's commit point
 """
 
@@ -21,6 +22,8 @@ from holdfast.protocol import Note
 from holdfast.runner.destinations.parts import Stored
 
 MANIFEST = "manifest.json"
+REPORT = "report.json"
+ENCRYPTED_REPORT = "report.json.zst.age"
 CATALOGUE = "catalogue"
 _BLANK = "0" * 64
 """What stands for a document's own SHA-256 while that is computed."""
@@ -56,6 +59,11 @@ class RunPath:
     def entry(self) -> str:
         """The key of the run's entry in the catalogue."""
         return f"{self.catalogue}{self.run}.json"
+
+    @property
+    def reports(self) -> tuple[str, str]:
+        """The keys that the run's report may have."""
+        return self.folder + REPORT, self.folder + ENCRYPTED_REPORT
 
     @property
     def unfinished_entries(self) -> str:

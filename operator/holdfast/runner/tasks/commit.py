@@ -3,14 +3,17 @@
 import math
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
+import holdfast
 from holdfast.engines.transfer import DestinationError, TaskError
-from holdfast.protocol import CommitResult, CommitTask, CommittedTarget
+from holdfast.protocol import CommitResult, CommitTask, CommittedTarget, Note
 from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.entry import entry_of, read_manifest
 from holdfast.runner.stored.manifest import CatalogueEntry, Manifest, RunPath
+from holdfast.runner.stored.report import Outcome, Report, ReportedTarget, write_report
 from holdfast.runner.stream.fanout import Copies
 from holdfast.runner.upkeep.cleaning import Cleaning
 from holdfast.runner.upkeep.healing import Healing
@@ -47,6 +50,10 @@ def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
     clearing, healing = Clearing(task, meter), Healing(task, meter)
     clearing.carry_out(connected, until)
     healing.carry_out(connected, until)
+    notes = (*cleaning.notes, *retention.notes, *clearing.notes, *healing.notes)
+    outcomes = (*retention.outcomes, *clearing.outcomes, *healing.outcomes)
+    report = _report(task, copies, reading, outcomes, notes)
+    where, unwritten = write_report(report, _recipients(task, reading), copies.live)
     return CommitResult(
         verified_bytes=sum(reading.verified[destination.name] for destination in copies.live),
         recovery_point=entry.recovery_point,
@@ -59,8 +66,38 @@ def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
         leftovers=clearing.fates,
         untidy=tuple(cleaning.failed),
         healing=healing.cures,
-        notes=(*cleaning.notes, *retention.notes, *clearing.notes, *healing.notes),
+        report=where,
+        notes=(*notes, *unwritten),
     )
+
+
+def _report(
+    task: CommitTask,
+    copies: Copies,
+    reading: "_Reading",
+    outcomes: tuple[Outcome, ...],
+    notes: tuple[Note, ...],
+) -> Report:
+    live = [destination.name for destination in copies.live]
+    return Report(
+        tool_version=holdfast.__version__,
+        namespace=task.namespace,
+        policy=task.policy,
+        run=task.run,
+        run_uid=task.run_uid,
+        written_time=datetime.now(UTC),
+        targets=tuple(ReportedTarget.of(reading.manifests[target.name], live) for target in task.targets),
+        missing=copies.missing,
+        outcomes=outcomes,
+        notes=notes,
+    )
+
+
+def _recipients(task: CommitTask, reading: "_Reading") -> tuple[str, ...]:
+    """The Task's; those of the manifests where it was made without its policy, or by an older operator."""
+    encrypted = [manifest.encrypted for manifest in reading.manifests.values() if manifest.encrypted]
+    stored = dict.fromkeys(recipient for each in encrypted for recipient in each.recipients)
+    return task.recipients or tuple(stored)
 
 
 def _until(task: CommitTask) -> float:

@@ -38,10 +38,13 @@ class Cleaning:
         """The same. Raises DestinationError."""
         self.aborted += destination.abort_uploads(self.path.folder)
         by_target: dict[str, set[str]] = {}
-        for key in destination.list(self.path.folder):
-            target = key.removeprefix(self.path.folder).split("/", 1)[0]
-            by_target.setdefault(target, set()).add(key)
         leftovers = list(destination.list(self.path.unfinished_entries))
+        for key in destination.list(self.path.folder):
+            target, slash, _ = key.removeprefix(self.path.folder).partition("/")
+            if slash:
+                by_target.setdefault(target, set()).add(key)
+            elif key not in self.path.reports:
+                leftovers.append(key)  # what a writer of a report that was killed has left, on a volume
         for target, keys in by_target.items():
             leftovers += sorted(keys - self._named(destination, target))
         locked = [why for key in leftovers if (why := _remove(key, destination)) is not None]

@@ -20,6 +20,7 @@ from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.copying import TimeOverError, copy
 from holdfast.runner.stored.entry import entry_of, read_manifest
 from holdfast.runner.stored.manifest import CatalogueEntry, Manifest, ManifestArtifact, RunPath
+from holdfast.runner.stored.report import Outcome, copy_report
 from holdfast.runner.stream.fanout import Copies, FanOut
 from holdfast.runner.upkeep.cleaning import Cleaning
 
@@ -58,6 +59,7 @@ class Healing:
     def __init__(self, task: CommitTask, meter: Meter) -> None:
         self.cures = ""
         self.notes: list[Note] = []
+        self.outcomes: list[Outcome] = []
         self._task = task
         self._meter = meter
         self._failures: Counter[str] = Counter()
@@ -80,6 +82,10 @@ class Healing:
                     cure, why = self._attempt(gap, sources, by_name[name], until)
                 self._failures[name] += cure is Cure.FAILED
                 self.cures += cure
+                outcome = cure.name.title()
+                self.outcomes.append(Outcome(
+                    work="Healing", run=gap.run, destination=name, outcome=outcome, message=why or None
+                ))  # fmt: skip
                 told.setdefault((cure, name), []).append(gap.run)
                 whys.setdefault((cure, name), why)
         self.notes += _notes(told, whys)
@@ -147,11 +153,20 @@ class Healing:
             for artifact in manifest.artifacts:
                 self._copy(artifact, path.target(manifest.target) + artifact.key, good.source, lacking, until)
             _publish(data, manifest, path.manifest(manifest.target), lacking)
+        self._copy_report(path, good.source, lacking)
         # Before the entry: once it is there, nobody looks at the run's folder again.
         Cleaning(path, good.entry).remove(lacking)
         lacking.create(path.entry, good.entry_data)
         if not _check_entry(good, lacking):
             raise DestinationError("CatalogueConflict", f"{lacking.uri(path.entry)} is not what was written")
+
+    def _copy_report(self, path: RunPath, source: Destination, lacking: Destination) -> None:
+        """The copy is whole without it."""
+        try:
+            copy_report(path, source, lacking)
+        except TransferError as error:
+            _LOG.warning("the report of run %s is not copied: %s", path.run, error.message)
+            self.notes.append(Note(reason="ReportNotWritten", message=error.message, warning=True))
 
     def _copy(
         self,

@@ -13,6 +13,7 @@ from holdfast.protocol import CommitTask, Fate, Leftovers, Note
 from holdfast.runner.destinations.destination import Destination, LockedError
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.manifest import CatalogueEntry, RunPath
+from holdfast.runner.stored.report import Outcome
 from holdfast.runner.upkeep.cleaning import Cleaning
 from holdfast.runner.upkeep.erasure import RESERVED, erase
 
@@ -27,8 +28,11 @@ class Clearing:
     def __init__(self, task: CommitTask, meter: Meter) -> None:
         self.fates = ""
         self.notes: list[Note] = []
+        self.outcomes: list[Outcome] = []
         self._task = task
         self._meter = meter
+        self._messages: dict[str, str] = {}
+        """By run: why its leftovers stay, until that is in its outcome."""
         self._silent: set[str] = set()
         """Destinations that do not even answer; nothing more is tried there."""
 
@@ -37,7 +41,19 @@ class Clearing:
         until = min(until, time.monotonic() + _MOST_SECONDS)
         by_name = {destination.name: destination for destination in destinations}
         for each in self._task.leftovers:
-            self.fates += "".join(self._of(each, by_name.get(each.destination), until))
+            for run, fate in zip(
+                each.runs, self._of(each, by_name.get(each.destination), until), strict=True
+            ):
+                self.fates += fate
+                self.outcomes.append(
+                    Outcome(
+                        work="Leftovers",
+                        run=run,
+                        destination=each.destination,
+                        outcome=fate.name.title(),
+                        message=self._messages.pop(run, None),
+                    )
+                )
 
     def _of(self, left: Leftovers, destination: Destination | None, until: float) -> Iterable[Fate]:
         for run in left.runs:
@@ -74,6 +90,7 @@ class Clearing:
 
     def _stays(self, run: str, fate: Fate, error: TransferError) -> Fate:
         _LOG.warning("leftovers of run %s stay: %s", run, error.message)
+        self._messages[run] = error.message
         self.notes.append(Note(reason="CleanupFailed", message=f"run {run}: {error.message}", warning=True))
         return fate
 

@@ -17,6 +17,7 @@ from holdfast.protocol import CommitTask, Expiry, Fate, HeldRun, Note
 from holdfast.runner.destinations.destination import Destination, LockedError
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.manifest import CatalogueEntry, RunPath
+from holdfast.runner.stored.report import Outcome
 from holdfast.runner.upkeep.erasure import RESERVED, erase, is_shown
 
 _LOG = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Retention:
     def __init__(self, task: CommitTask) -> None:
         self.fates: dict[str, str] = {}
         self.notes: list[Note] = []
+        self.outcomes: list[Outcome] = []
         self._task = task
 
     def carry_out(
@@ -73,6 +75,16 @@ class Retention:
                 fates = place.carry_out(expiry, until)
                 self.fates[expiry.destination] = "".join(fates)
                 self.notes += _notes(expiry, fates, place.whys)
+                self.outcomes += [
+                    Outcome(
+                        work="Retention",
+                        run=held.run,
+                        destination=expiry.destination,
+                        outcome=fate.name.title(),
+                        message=place.messages.get(held.run),
+                    )
+                    for held, fate in zip(expiry.delete, fates, strict=True)
+                ]
 
 
 def _notes(expiry: Expiry, fates: Sequence[Fate], whys: dict[Fate, str]) -> Iterable[Note]:
@@ -87,13 +99,14 @@ def _notes(expiry: Expiry, fates: Sequence[Fate], whys: dict[Fate, str]) -> Iter
 class _Place:
     """One destination; `committed` is the run of the commit, None where it is not there.
 
-    `whys` says for a fate why the first run met it.
+    `whys` says for a fate why the first run met it, `messages` for every run why it met its own.
     """
 
     def __init__(
         self, task: CommitTask, committed: CatalogueEntry | None, destination: Destination, meter: Meter
     ) -> None:
         self.whys: dict[Fate, str] = {}
+        self.messages: dict[str, str] = {}
         self._task = task
         self._committed = committed
         self._destination = destination
@@ -104,7 +117,7 @@ class _Place:
         try:
             entries = {held.run: self._entry(held) for held in (*expiry.keep, *expiry.delete)}
         except TransferError as error:
-            self._why(Fate.FAILED, error.message)
+            self._why(Fate.FAILED, error.message, *(held.run for held in expiry.delete))
             return [Fate.FAILED] * len(expiry.delete)
         stay = self._guarded(expiry, entries)
         fates: list[Fate] = []
@@ -113,7 +126,7 @@ class _Place:
             if Fate.FAILED in fates or time.monotonic() >= until:
                 fates.append(Fate.FAILED if entry is None else Fate.UNTOUCHED)
             elif (why := self._refusal(held, entry, stay)) is not None:
-                self._why(Fate.REFUSED, why)
+                self._why(Fate.REFUSED, why, held.run)
                 fates.append(Fate.REFUSED)
             else:
                 fates.append(self._attempt(held.run))
@@ -175,10 +188,10 @@ class _Place:
             erase(self._destination, path)
         except LockedError as error:
             whole = is_shown(self._destination, path)
-            self._why(Fate.LOCKED if whole else Fate.FAILED, error.message)
+            self._why(Fate.LOCKED if whole else Fate.FAILED, error.message, run)
             return Fate.LOCKED if whole else Fate.FAILED
         except TransferError as error:
-            self._why(Fate.FAILED, error.message)
+            self._why(Fate.FAILED, error.message, run)
             return Fate.FAILED
         _LOG.info("deleted run %s in %s", run, self._destination.name)
         return Fate.DELETED
@@ -186,6 +199,7 @@ class _Place:
     def _path(self, run: str) -> RunPath:
         return RunPath(self._task.namespace, self._task.policy, run)
 
-    def _why(self, fate: Fate, message: str) -> None:
+    def _why(self, fate: Fate, message: str, *runs: str) -> None:
         _LOG.warning("retention: %s", message)
         self.whys.setdefault(fate, message)
+        self.messages |= dict.fromkeys(runs, message)

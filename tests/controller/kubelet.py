@@ -44,6 +44,7 @@ from holdfast.protocol import (
     VerifiedCopy,
     VerifyResult,
     VerifyTask,
+    WrittenReport,
 )
 
 LOCKED = datetime(2036, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -124,7 +125,9 @@ def result_for(task: Task) -> str:
             notes=(Note(reason="ReadFromReplica", message="read from redis-1"),),
         )
     elif isinstance(task, CommitTask):
+        name = "report.json.zst.age" if task.recipients else "report.json"
         result = CommitResult(
+            report=WrittenReport(name=name, destinations=tuple(each.name for each in task.destinations)),
             verified_bytes=2048 * len(task.targets),
             recovery_point=SNAPSHOT,
             skew_seconds=0,

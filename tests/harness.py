@@ -31,13 +31,13 @@ from holdfast.protocol import (
     RESULT,
     ROOT_VARIABLE,
     TASK_VARIABLE,
-    AnyResult,
     BackupResult,
     BackupTask,
     CommitTask,
     CommittedTarget,
     LookupTask,
     RestoreTask,
+    Result,
     StoredRun,
     VerifyTask,
 )
@@ -47,7 +47,6 @@ OPERATOR = Path(holdfast.__file__).parent.parent
 """The code that this process tests."""
 TERMINATION_VARIABLE = "HOLDFAST_TERMINATION_LOG"
 POLICY = "policy"
-Result = AnyResult
 Process = subprocess.Popen[Any] | Forked
 Secrets = Mapping[str, Mapping[str, str]]
 

@@ -4,12 +4,15 @@ Below a destination's prefix:
 
     <namespace>/<policy>/<run>/<target>/<attempt>/<artifact>.zst[.age]
     <namespace>/<policy>/<run>/<target>/manifest.json      a target's commit point
+    <namespace>/<policy>/<run>/report.json[.zst.age]       what is too long for a status
     <namespace>/<policy>/catalogue/<run>.json              a run's commit point
 """
 
 from dataclasses import dataclass
 
 MANIFEST = "manifest.json"
+REPORT = "report.json"
+ENCRYPTED_REPORT = "report.json.zst.age"
 CATALOGUE = "catalogue"
 WAL = "wal"
 RESERVED = (CATALOGUE, WAL)
@@ -69,6 +72,11 @@ class RunPath:
     def unfinished_entries(self) -> str:
         """What the temporary files of writers of the entry that were killed begin with, on a volume."""
         return f"{self.catalogue}.{self.run}{ENTRY_SUFFIX}."
+
+    @property
+    def reports(self) -> tuple[str, str]:
+        """The keys that the run's report may have."""
+        return self.folder + REPORT, self.folder + ENCRYPTED_REPORT
 
     def target(self, target: str) -> str:
         """A target's folder, with a slash at its end."""

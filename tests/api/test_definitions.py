@@ -32,7 +32,12 @@ CONDITION = {
     "observedGeneration": 1,
 }
 PROGRESS = {"phase": "Dumping", "bytes": 1024, "rows": 3, "percent": 50}
-FAILURE = {"reason": "SourceUnreachable", "message": "No route to host.", "logTail": "one\ntwo"}
+FAILURE = {
+    "reason": "SourceUnreachable",
+    "message": "No route to host.",
+    "exitCode": 3,
+    "logTail": "one\ntwo",
+}
 SURVEYED = {
     "damaged": 1,
     "problems": [{"uri": "s3://desk-backups/live/catalogue/a.json", "message": "It is cut off."}],
@@ -131,6 +136,8 @@ STATUSES: dict[str, dict[str, Any]] = {
                 },
                 "contents": {"databases": 2, "tables": 40, "rows": 10**12},
                 "manifestSha256": "1" * 64,
+                "sizeBytes": 2048,
+                "artifactsOmitted": 3,
                 "artifacts": [
                     {
                         "destination": "main",
@@ -167,6 +174,7 @@ STATUSES: dict[str, dict[str, Any]] = {
             }
             for when in ("Before", "After")
         ],
+        "report": "s3://desk-backups/live/support/support-desk/support-desk-202602280115/report.json",
         "deletion": {"attempts": 2, "nextTime": LATER, "message": "No answer."},
         "verification": {
             "phase": "Succeeded",
@@ -194,6 +202,7 @@ STATUSES: dict[str, dict[str, Any]] = {
         "dataLossSeconds": 65,
         "restoreSeconds": 7200,
         "verification": {"compared": 40, "mismatched": 1, "details": ["public.messages: 3 rows, not 4"]},
+        "report": "s3://desk-backups/live/support/support-desk/support-desk-202602280115/report.json",
         "rollback": "Restore the run support-desk-safety.",
         "reason": "CountsDiffer",
         "message": "One of 40 counts differs.",
@@ -320,6 +329,19 @@ def test_everything_is_bounded(kind: str) -> None:
         )
 
     assert [path for path, part in all_parts(kind) if unbounded(part)] == []
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_lists_of_a_status_have_at_most_twenty_items(kind: str) -> None:
+    """The rest is in the report. What is a copy of a spec, or is decided by, may be longer."""
+    longer = {
+        path
+        for path, part in all_parts(kind)
+        if path.startswith("status") and part.get("type") == "array" and part["maxItems"] > 20
+    }
+    assert {path for path in longer if "hookPlan" not in path} == (
+        {"status.hooks"} if kind == "BackupRun" else set()
+    )
 
 
 def test_every_rule_is_broken_by_some_case() -> None:

@@ -24,7 +24,6 @@ from holdfast.protocol import (
     RESULT,
     TASK,
     TASK_VARIABLE,
-    AnyTask,
     BackupResult,
     BackupTask,
     CommitResult,
@@ -41,9 +40,11 @@ from holdfast.protocol import (
     RestoreTask,
     StoredArtifact,
     SurveyTask,
+    Task,
     VerifiedCopy,
     VerifyResult,
     VerifyTask,
+    WrittenReport,
 )
 
 LOCKED = datetime(2036, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -106,7 +107,7 @@ def failed(exit_code: int, reason: str, message: str, refused: bool = False) -> 
     return Ends(exit_code, result.model_dump_json(by_alias=True), "Error")
 
 
-def result_for(task: AnyTask) -> str:
+def result_for(task: Task) -> str:
     """The Result of a runner that did what `task` asks for."""
     sha = hashlib.sha256(task.model_dump_json().encode()).hexdigest()
     if isinstance(task, BackupTask):
@@ -124,7 +125,9 @@ def result_for(task: AnyTask) -> str:
             notes=(Note(reason="ReadFromReplica", message="read from redis-1"),),
         )
     elif isinstance(task, CommitTask):
+        name = "report.json.zst.age" if task.recipients else "report.json"
         result = CommitResult(
+            report=WrittenReport(name=name, destinations=tuple(each.name for each in task.destinations)),
             verified_bytes=2048 * len(task.targets),
             recovery_point=SNAPSHOT,
             skew_seconds=0,
@@ -181,7 +184,7 @@ class Kubelet:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.error: BaseException | None = None
-        self.tasks: dict[str, AnyTask] = {}
+        self.tasks: dict[str, Task] = {}
         """By pod name, of every pod that was started."""
         self.catalogues = Catalogues()
         self.damage: Callable[[bytes], bytes] = bytes
@@ -254,7 +257,7 @@ class Kubelet:
             return result.model_dump_json(by_alias=True, exclude_none=True)
         return result_for(task)
 
-    def _stored(self, task: AnyTask, message: str) -> None:
+    def _stored(self, task: Task, message: str) -> None:
         """What the catalogues have from now on, if the message is that of a Job that went well."""
         if isinstance(task, PurgeTask):
             self.catalogues.purge(task)

@@ -12,17 +12,12 @@ from holdfast.api.run import BackupRun
 from holdfast.api.runner import Runner
 from holdfast.controller.config import Config, ConfigError
 from holdfast.controller.handlers import owner_key
-from holdfast.controller.jobs import (
-    JobSettings,
-    backup_job,
-    commit_job,
-    lookup_job,
-    restore_job,
-    survey_job,
-    verify_job,
-)
+from holdfast.controller.jobs.job import JobRequest, build_job
+from holdfast.controller.jobs.kinds import JOB_KINDS
+from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.views import job_of
 from holdfast.protocol import (
+    KINDS,
     BackupTask,
     CommitTask,
     LookupTask,
@@ -72,7 +67,7 @@ VERIFY = VerifyTask(namespace="rag", policy="chatbot", run="x", targets=(), dest
 
 def backup(**settings: Any) -> dict[str, Any]:
     task = BackupTask(**COMMON, target="kb", engine="postgres", spec=POSTGRES, destinations=(BUCKET, CLAIM))
-    return backup_job(RUN, task, JobSettings.model_validate(settings), Config())
+    return build_job(JobRequest(RUN, task, JobSettings.model_validate(settings)), Config())
 
 
 def pod_of(job: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +96,7 @@ def test_backup_pod_mounts_what_the_protocol_says() -> None:
 
 def test_commit_pod_has_no_source() -> None:
     task = CommitTask(**COMMON, trigger="Manual", targets=(), destinations=(BUCKET,))
-    pod = pod_of(commit_job(RUN, task, JobSettings(), Config()))
+    pod = pod_of(build_job(JobRequest(RUN, task, JobSettings()), Config()))
     assert pod["containers"][0]["image"] == "docker.io/holdfast/operator:0.1.0"
     assert not [volume for volume in pod["volumes"] if volume["name"].startswith("source-")]
 
@@ -112,7 +107,7 @@ def restore(identity_secret: str | None) -> dict[str, Any]:
         namespace="rag", request="back", request_uid="request-uid", mode="New", source=source, target="kb",
         engine="postgres", spec=POSTGRES, identity_secret=identity_secret,
     )  # fmt: skip
-    return pod_of(restore_job(REQUEST, task, JobSettings(), Config()))
+    return pod_of(build_job(JobRequest(REQUEST, task, JobSettings()), Config()))
 
 
 def test_only_a_restore_of_an_encrypted_target_mounts_the_identity() -> None:
@@ -141,10 +136,10 @@ def test_backup_commit_lookup_and_verify_have_no_identity() -> None:
     commit = CommitTask(**COMMON, trigger="Manual", targets=(), destinations=(BUCKET,))
     look_up = LookupTask(source=StoredRun(destination=BUCKET, path="rag/chatbot/x"))
     jobs = (
-        backup_job(RUN, encrypted, JobSettings(), Config()),
-        commit_job(RUN, commit, JobSettings(), Config()),
-        lookup_job(REQUEST, look_up, JobSettings(), Config()),
-        verify_job(RUN, "verify.1", VERIFY, JobSettings(), Config()),
+        build_job(JobRequest(RUN, encrypted, JobSettings()), Config()),
+        build_job(JobRequest(RUN, commit, JobSettings()), Config()),
+        build_job(JobRequest(REQUEST, look_up, JobSettings()), Config()),
+        build_job(JobRequest(RUN, VERIFY, JobSettings(), "verify.1"), Config()),
     )
     assert RECIPIENT in json.dumps(jobs[0])
     for job in jobs:
@@ -153,14 +148,16 @@ def test_backup_commit_lookup_and_verify_have_no_identity() -> None:
 
 def test_what_only_reads_mounts_volumes_read_only() -> None:
     task = LookupTask(source=StoredRun(destination=CLAIM, path="rag/chatbot/x"))
-    look_up = lookup_job(RUN, task, JobSettings(), Config())
-    for job in (look_up, verify_job(RUN, "verify.1", VERIFY, JobSettings(), Config())):
+    look_up = build_job(JobRequest(RUN, task, JobSettings()), Config())
+    for job in (look_up, build_job(JobRequest(RUN, VERIFY, JobSettings(), "verify.1"), Config())):
         (claim,) = [v["persistentVolumeClaim"] for v in pod_of(job)["volumes"] if v["name"] == "d-claim"]
         assert claim["readOnly"]
 
 
 def test_each_verification_has_a_job_of_its_own() -> None:
-    first, second = (verify_job(RUN, part, VERIFY, JobSettings(), Config()) for part in ("a.1", "a.2"))
+    first, second = (
+        build_job(JobRequest(RUN, VERIFY, JobSettings(), part), Config()) for part in ("a.1", "a.2")
+    )
     assert first["metadata"]["name"] != second["metadata"]["name"]
     assert first["metadata"]["labels"]["holdfast.dev/component"] == "Verify"
     assert pod_of(first)["containers"][0]["image"] == "docker.io/holdfast/operator:0.1.0"
@@ -179,7 +176,8 @@ def test_a_survey_belongs_to_its_policy_and_mounts_every_destination() -> None:
     )
     task = SurveyTask(namespace="rag", policy="chatbot", destinations=policy.spec.destinations)
     jobs = [
-        survey_job(policy, task, number, policy.spec.runner or Runner(), Config()) for number in (1, 2, 2)
+        build_job(JobRequest(policy, task, JobSettings.of(policy), f"survey.{number}"), Config())
+        for number in (1, 2, 2)
     ]
     assert jobs[0]["metadata"]["name"] != jobs[1]["metadata"]["name"] == jobs[2]["metadata"]["name"]
     metadata = jobs[0]["metadata"]
@@ -286,5 +284,12 @@ def test_a_restore_from_an_archive_may_take_the_thawing_longer(storage_class: st
     stored = StoredRun(destination=BUCKET.model_copy(update={"s3": s3}), path="rag/chatbot/r")
     task = RestoreTask(namespace="rag", request="back", request_uid="u", mode="New", source=stored,
                        target="kb", engine="postgres", spec=POSTGRES)  # fmt: skip
-    job = restore_job(REQUEST, task, JobSettings(), Config())
+    job = build_job(JobRequest(REQUEST, task, JobSettings()), Config())
     assert job["spec"]["activeDeadlineSeconds"] == hours * 3600
+
+
+def test_every_kind_of_job_has_its_row() -> None:
+    assert JOB_KINDS.keys() == KINDS.keys()
+    for component, row in JOB_KINDS.items():
+        assert row.kind is KINDS[component]
+        assert set(row.labels) <= row.kind.task.model_fields.keys()

@@ -10,7 +10,7 @@ from tests.controller.kubelet import Kubelet, Runs
 from tests.controller.process import Operator
 from tests.controller.test_verification import by_hand, jobs, stored
 
-from holdfast.controller.work.verification import MAX_VERIFICATIONS
+from holdfast.controller.jobs.kinds import MAX_VERIFICATIONS
 from holdfast.domain.labels import RUN
 
 LIMIT = 2

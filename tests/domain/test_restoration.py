@@ -1,12 +1,17 @@
-"""Which run a restore by its policy means."""
+"""Which run a restore by its policy means, and how a restore ends."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from holdfast.api.restore import RestoreRequest
-from holdfast.api.run import BackupRun
+from holdfast.api.run import BackupRun, Failure
+from holdfast.domain import restoration
 from holdfast.domain.restoration import RefusedError, choose_run
+from holdfast.domain.workload import Job, Observation
+
+NOW = datetime(2026, 11, 27, tzinfo=UTC)
 
 
 def request(**wanted: Any) -> RestoreRequest:
@@ -54,3 +59,27 @@ def test_a_policy_without_a_verified_run_says_how_to_have_one() -> None:
     with pytest.raises(RefusedError, match=r"annotate backuprun NAME holdfast\.dev/verify=1") as refused:
         choose_run(request(select="LatestVerified"), RUNS[2:])
     assert refused.value.reason == "NoRunVerified"
+
+
+@pytest.mark.parametrize(("exit_code", "differs"), [(5, True), (3, False)])
+def test_what_differs_is_told_by_the_exit_code_whatever_its_reason_is_called(
+    exit_code: int, differs: bool
+) -> None:
+    target = {"name": "sessions", "engine": "redis", "phase": "Running", "job": "job"}
+    request = RestoreRequest.model_validate(
+        {
+            "metadata": {"name": "back", "namespace": "rag", "uid": "uid"},
+            "spec": {"source": {"runRef": {"name": "r"}}},
+            "status": {"phase": "Running", "targets": [target]},
+        }
+    )
+    failure = Failure(reason="TargetEvicted", message="it evicted 3 keys", exit_code=exit_code)
+    job = Job(
+        name="job", namespace="rag", uid="job", owner_uid="uid", target="sessions", component="Restore",
+        task="", settings="", created=NOW,
+    )  # fmt: skip
+    seen = {"sessions": Observation(job, attempts=1, failed=True, failure=failure)}
+    status = restoration.advance(request, seen, {}, {}, timedelta(minutes=2), NOW).status
+    assert status.verification is not None
+    assert status.verification.mismatched == differs
+    assert status.verification.details == (("target sessions: it evicted 3 keys",) if differs else ())

@@ -17,7 +17,7 @@ from holdfast.domain.workload import (
     observe,
     to_be_explained,
 )
-from holdfast.protocol import BackupResult, CommitResult, FailedResult
+from holdfast.protocol import BACKUP, BackupResult, CommitResult, FailedResult
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SHA = "a" * 64
@@ -47,7 +47,7 @@ def ended(name: str, code: int, message: str, reason: str = "Error", minute: int
 
 
 def seen(job: Job, *pods: Pod, complaints: dict[str, Complaint] | None = None) -> Observation:
-    return observe(job, pods, BackupResult, complaints or {})
+    return observe(job, pods, BACKUP, complaints or {})
 
 
 def test_complete_job_has_the_result_of_the_pod_that_succeeded() -> None:
@@ -101,6 +101,7 @@ def test_reason_of_a_failed_job(last: Pod, reason: str) -> None:
     assert found.failed
     assert found.failure is not None
     assert found.failure.reason == reason
+    assert found.failure.exit_code == (3 if reason == "Unreachable" else None), "what the Result says"
 
 
 def test_deadline_of_a_job_is_its_reason_whatever_its_pods_say() -> None:

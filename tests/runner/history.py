@@ -16,7 +16,8 @@ from tests.runner.conftest import SPEC, Jobs
 from tests.runner.engine import configured
 
 from holdfast.protocol import POD_VARIABLE, CommitResult, CommitTask, Expiry, HeldRun, LookupTask, PurgeTask
-from holdfast.runner import __main__ as runner
+from holdfast.runner import tasks
+from holdfast.runner.process import engines
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 
@@ -36,7 +37,7 @@ class History:
         self.size = 3000
         """Bytes of each target's first artifact."""
         self._monkeypatch = monkeypatch
-        monkeypatch.setattr(runner, "_module", lambda name, part: engine)
+        monkeypatch.setattr(engines, "module_of", lambda name, part: engine)
         # One for all Tasks: to load the descriptions of S3 takes longer than all else that most of them do.
         monkeypatch.setattr(botocore.session, "get_session", functools.cache(botocore.session.get_session))
 
@@ -44,7 +45,7 @@ class History:
         """The Result of a Task that ends well."""
         self._monkeypatch.setenv(POD_VARIABLE, f"policy-job-{secrets_token()[:5]}")
         (self.jobs.root / "scratch").mkdir(parents=True, exist_ok=True)
-        return runner._do(task, Mounts(self.jobs.root), Meter(io.StringIO()))
+        return tasks.run(task, Mounts(self.jobs.root), Meter(io.StringIO()))
 
     def point(self, number: int) -> datetime:
         """The recovery point of a run."""

@@ -25,13 +25,13 @@ from tests.harness import Runner, S3Place, VolumePlace
 from holdfast.protocol import (
     ROOT_VARIABLE,
     TASK_VARIABLE,
-    AnyResult,
-    AnyTask,
     BackupResult,
     CommitResult,
     ExitCode,
     FailedResult,
     RestoreResult,
+    Result,
+    Task,
     VerifyResult,
 )
 from holdfast.runner import __main__ as main
@@ -91,17 +91,17 @@ class Scene:
             self.results[run][target] = engine, result
         assert isinstance(self.runner.run_commit(self.results[run])[1], CommitResult)
 
-    def do(self, task: AnyTask) -> AnyResult:
+    def do(self, task: Task) -> Result:
         """What the runner's process would write as its Result."""
         os.environ[TASK_VARIABLE] = task.model_dump_json(by_alias=True, exclude_none=True)
         os.environ[ROOT_VARIABLE] = str(self.runner.root)
         return main._attempt(Meter(out=io.StringIO()))
 
-    def verify(self, run: str) -> AnyResult:
+    def verify(self, run: str) -> Result:
         self.runner.run = run
         return self.do(self.runner.verify_task(self.results[run]))
 
-    def restore(self, run: str, destination: str, target: str) -> AnyResult:
+    def restore(self, run: str, destination: str, target: str) -> Result:
         self.runner.run = run
         engine, spec = ENGINES[target], self.specs[target]
         return self.do(
@@ -158,7 +158,7 @@ def scene(runner: Runner, bucket: S3Place, monkeypatch: pytest.MonkeyPatch) -> I
         yield made
 
 
-def refused(result: AnyResult, item: Object) -> bool:
+def refused(result: Result, item: Object) -> bool:
     """Whether it is a mismatch of just this object."""
     return (
         isinstance(result, FailedResult)

@@ -1,8 +1,8 @@
 """BackupPolicy: what is backed up, when, to where, and how long it is kept."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from holdfast.api.base import DnsLabel, Duration, Int64, Model, SecretRef, Time
 from holdfast.api.conditions import Condition
@@ -13,9 +13,9 @@ from holdfast.api.notification import Notification
 from holdfast.api.runner import Runner
 from holdfast.api.schedule import Cron, TimeZone
 from holdfast.api.target import Target
-from holdfast.api.text import Message
+from holdfast.api.text import Message, cut
 
-MAX_PLANNED = 100
+MAX_PLANNED = 20
 """Runs that each list of a retention plan names, and that one commit deletes in one destination."""
 
 
@@ -162,7 +162,7 @@ class DestinationPlan(Lenient):
     dry_run: bool = False
     """Whether this is shown only, and nothing is deleted."""
     delete: Annotated[tuple[DueRun, ...], Field(max_length=MAX_PLANNED)] = ()
-    """The runs whose data goes next, oldest first."""
+    """The runs whose data goes next, oldest first; of many those that are not locked."""
     delete_omitted: Int64 | None = None
     """How many more are due to go than are listed; their turn comes when these are gone."""
     delete_bytes: Int64 = 0
@@ -171,6 +171,13 @@ class DestinationPlan(Lenient):
     """The runs that are kept, newest first."""
     keep_omitted: Int64 | None = None
     """How many more are kept than are listed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cut(cls, values: Any) -> Any:
+        for name in ("delete", "keep"):
+            values = cut(values, name, lambda runs: runs[:MAX_PLANNED])
+        return values
 
 
 class RetentionPlan(Lenient):

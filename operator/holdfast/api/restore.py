@@ -11,7 +11,7 @@ from holdfast.api.destination import Location
 from holdfast.api.meta import AGE, Column, Lenient, Resource
 from holdfast.api.run import Contents, Failure, Progress, ShortText, TargetPhase
 from holdfast.api.target import RestoreTarget
-from holdfast.api.text import Message, Warnings, human_bytes, human_seconds
+from holdfast.api.text import Message, Report, Warnings, human_bytes, human_seconds
 from holdfast.destinations.destination import Path
 
 Moment = Annotated[AwareDatetime, WithJsonSchema({"type": "string", "format": "date-time"})]
@@ -182,6 +182,8 @@ class RestoreRequestStatus(Lenient):
     """What was restored, compared with the backup, over all targets."""
     rollback: Message | None = None
     """How to go back to what was there before."""
+    report: Report | None = None
+    """The URI of the report, which lists everything that does not fit here."""
     reason: ShortText | None = None
     """Why it is in its phase, as one CamelCase word."""
     message: Message | None = None

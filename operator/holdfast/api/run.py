@@ -1,16 +1,18 @@
 """BackupRun: one backup of all targets of a policy."""
 
+from collections import Counter
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, computed_field
+from pydantic import Field, computed_field, model_validator
 
 from holdfast.api.base import DnsLabel, Int64, Model, ObjectName, Time
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Destination
 from holdfast.api.hook import MAX_HOOKS, Hooks
 from holdfast.api.meta import AGE, Column, Lenient, Resource, condition_column
-from holdfast.api.text import LogTail, Message, Warnings, human_bytes, human_seconds
+from holdfast.api.text import LogTail, Message, Report, Warnings, cut, human_bytes, human_seconds
 from holdfast.layout import RESERVED
 
 ShortText = Annotated[str, Field(max_length=253)]
@@ -37,6 +39,8 @@ class RunPhase(StrEnum):
         return self not in (RunPhase.PENDING, RunPhase.RUNNING, RunPhase.COMMITTING)
 
 
+MAX_ARTIFACTS = 20
+"""Artifacts of one target that its status lists."""
 STORED = (RunPhase.SUCCEEDED, RunPhase.PARTIALLY_SUCCEEDED)
 """The phases of runs that hold a backup."""
 
@@ -136,6 +140,8 @@ class Failure(Lenient):
     """One CamelCase word for programs."""
     message: Message = ""
     """What is wrong and what would be right, for people."""
+    exit_code: int | None = None
+    """How the runner ended, such as 5 for data that does not match; none when it did not say."""
     log_tail: LogTail = ""
     """The last lines of the failed pod's log."""
 
@@ -171,12 +177,33 @@ class TargetStatus(Lenient):
     """Counted in the backup's own snapshot: databases, tables, rows; collections, embeddings; keys."""
     manifest_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)] | None = None
     """SHA-256 of its manifest, the same in every destination; the commit holds it against what is stored."""
-    artifacts: Annotated[tuple[Artifact, ...], Field(max_length=200)] = ()
-    """What was stored, by destination."""
+    size_bytes: Int64 | None = None
+    """Stored bytes of all its artifacts, in one destination."""
+    artifacts: Annotated[tuple[Artifact, ...], Field(max_length=MAX_ARTIFACTS)] = ()
+    """What was stored, of each destination that holds it one object at least; the report has all."""
+    artifacts_omitted: Int64 | None = None
+    """How many more were stored than are listed, over all destinations."""
     failure: Failure | None = None
     """Why it failed."""
     warnings: Warnings = ()
     """What did not stop the backup but should be known."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cut(cls, values: Any) -> Any:
+        return cut(values, "artifacts", _some_of_each)
+
+
+def _some_of_each(artifacts: Sequence[Any]) -> Sequence[Any]:
+    """As many as are listed, and of each destination some: the list tells which of them hold the target."""
+    counts: Counter[str] = Counter()
+    ranks = []
+    for artifact in artifacts:
+        destination = artifact["destination"] if isinstance(artifact, dict) else artifact.destination
+        ranks.append(counts[destination])
+        counts[destination] += 1
+    chosen = sorted(range(len(artifacts)), key=ranks.__getitem__)[:MAX_ARTIFACTS]
+    return [artifacts[number] for number in sorted(chosen)]
 
 
 class HookPhase(StrEnum):
@@ -321,7 +348,9 @@ class BackupRunStatus(Lenient):
             },
         ),
     ] = ()
-    """What became of each hook that was begun."""
+    """What became of each hook that was begun. By it is known which are still to be run, so it lists all."""
+    report: Report | None = None
+    """The URI of the run's report, in the first required destination that holds it; it lists everything."""
     deletion: Deletion | None = None
     """How far the deletion of its data has come, by deletionPolicy Delete."""
     verification: Verification | None = None

@@ -28,7 +28,7 @@ from holdfast.domain.stored import (
 from holdfast.domain.targets import JobFacts, advance_targets, cancel, failures, held_up
 from holdfast.domain.workload import Observation, cannot_start
 from holdfast.layout import PathError, RunPath
-from holdfast.protocol import FoundTarget, LookupResult, RestoreResult, StoredRun
+from holdfast.protocol import ExitCode, FoundTarget, LookupResult, RestoreResult, StoredRun
 
 RestoreStep = Step[RestoreRequestStatus]
 
@@ -285,7 +285,7 @@ def _ended(
     details = tuple(
         f"target {t.name}: {t.failure.message}"
         for t in failed
-        if t.failure and t.failure.reason.endswith("Mismatch")
+        if t.failure and t.failure.exit_code == ExitCode.MISMATCH
     )
     comparison = Comparison(compared=compared, mismatched=mismatched + len(details), details=details)
     status = updated(status, verification=comparison)

@@ -1,10 +1,14 @@
 """What a run has stored, and in which destinations: facts that its status tells. Pure."""
 
+from collections import Counter
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
-from holdfast.api.run import STORED, BackupRun, BackupRunStatus, TargetPhase
+from holdfast.api.run import STORED, BackupRun, BackupRunStatus, TargetPhase, TargetStatus
+from holdfast.domain.naming import run_path
+from holdfast.domain.step import updated
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 """Sorts whatever has no time before everything that has one."""
@@ -37,6 +41,21 @@ def destinations_holding(run: BackupRun) -> set[str]:
     return (set.intersection(*copies) if copies else set()) - destinations_being_deleted(run)
 
 
+def artifacts_by_destination(target: TargetStatus) -> int:
+    """How many artifacts each destination has that holds the target, listed or not."""
+    destinations = {artifact.destination for artifact in target.artifacts}
+    every = len(target.artifacts) + (target.artifacts_omitted or 0)
+    return every // len(destinations) if destinations else 0
+
+
+def kept_in(target: TargetStatus, destinations: Collection[str]) -> TargetStatus:
+    """The target without the artifacts of other destinations."""
+    kept = tuple(artifact for artifact in target.artifacts if artifact.destination in destinations)
+    holding = {artifact.destination for artifact in kept}
+    omitted = artifacts_by_destination(target) * len(holding) - len(kept)
+    return updated(target, artifacts=kept, artifacts_omitted=omitted or None)
+
+
 def copies_text(run: BackupRun, status: BackupRunStatus) -> str:
     """`status.copies` of a run with this status: the destinations that hold it, of how many."""
     holding = destinations_holding(run.model_copy(update={"status": status}))
@@ -49,11 +68,31 @@ def bytes_by_destination(run: BackupRun) -> dict[str, int]:
         return {}
     totals: dict[str, int] = {}
     for target in run.status.targets:
+        listed: Counter[str] = Counter()
         for artifact in target.artifacts:
-            totals[artifact.destination] = totals.get(artifact.destination, 0) + artifact.size_bytes
-    # The status does not list all artifacts of a target that has many.
-    size = run.status.size_bytes
-    return totals if size is None else totals | dict.fromkeys(destinations_holding(run), size)
+            listed[artifact.destination] += artifact.size_bytes
+        for name, size in listed.items():
+            totals[name] = totals.get(name, 0) + (size if target.size_bytes is None else target.size_bytes)
+    # The status does not list all artifacts of a target that has many, and one of before says no size.
+    whole = run.status.size_bytes
+    return totals if whole is None else totals | dict.fromkeys(destinations_holding(run), whole)
+
+
+def report_uri(run: BackupRun, name: str, destinations: Collection[str]) -> str | None:
+    """The URI of the run's report `name` in the first required one of these destinations, else the first."""
+    holding = [each for each in run.status.destinations if each.name in destinations]
+    chosen = next((each for each in holding if each.required), holding[0] if holding else None)
+    if chosen is None:
+        return None
+    return chosen.spec.uri(run_path(run).folder + name)
+
+
+def report_left(run: BackupRun, status: BackupRunStatus) -> str | None:
+    """`status.report` of a run with this status, some of whose copies have just gone."""
+    if status.report is None:
+        return None
+    later = run.model_copy(update={"status": status})
+    return report_uri(later, status.report.rpartition("/")[2], destinations_holding(later))
 
 
 def by_recovery_point(run: BackupRun) -> tuple[datetime, str]:

@@ -62,6 +62,9 @@ def _take_notes(target: T, seen: Observation) -> tuple[T, Notices]:
         Notice(n.reason, f"target {target.name}: {n.message}", f"{target.name}/{n.message}", n.warning)
         for n in seen.notes
     )
+    if seen.more:
+        message = f"target {target.name}: {seen.more} more notes are in its manifest"
+        notices = (*notices, Notice("NotesOmitted", message, f"{target.name}/more"))
     warnings = [*target.warnings, *(note.message for note in seen.notes if note.warning)]
     if seen.result is not None and seen.failure is not None:
         warnings.append(f"an earlier attempt failed: {describe(seen.failure)}")

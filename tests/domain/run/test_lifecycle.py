@@ -13,7 +13,7 @@ from holdfast.domain.run import lifecycle
 from holdfast.domain.run.admission import Standing
 from holdfast.domain.step import Step
 from holdfast.domain.workload import Complaint, Job, Observation
-from holdfast.protocol import BackupResult, CommitResult, StoredArtifact
+from holdfast.protocol import BackupResult, CommitResult, StoredArtifact, WrittenReport
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 START = timedelta(minutes=2)
@@ -233,6 +233,26 @@ def test_what_the_commit_did_not_find_is_named_no_more() -> None:
     status = lifecycle.commit(committing(good(), good("one")), seen, START, NOW).status
     assert [[each.destination for each in t.artifacts] for t in status.targets] == [["one"], ["one"]]
     assert status.leftovers == ("one",)
+
+
+@pytest.mark.parametrize(
+    ("written", "uri"),
+    [
+        (("two", "one"), "s3://backups/ns/p/r/report.json"),
+        (("two",), "s3://more/ns/p/r/report.json"),
+        (None, None),
+    ],
+    ids=["the required one", "another", "an older version"],
+)
+def test_the_report_of_a_run_is_named(written: tuple[str, ...] | None, uri: str | None) -> None:
+    seen = committed("one", "two")
+    assert isinstance(seen.result, CommitResult)
+    report = written and WrittenReport(name="report.json", destinations=written)
+    seen = dataclasses.replace(seen, result=seen.result.model_copy(update={"report": report}), more=3)
+    step = lifecycle.commit(committing(good(), good()), seen, START, NOW)
+    assert (step.status.phase, step.status.report) == (RunPhase.SUCCEEDED, uri)
+    (notice,) = [notice for notice in step.notices if notice.reason == "NotesOmitted"]
+    assert notice.message == "commit: 3 more notes are in the run's report"
 
 
 def test_nothing_but_a_commit_makes_a_run_succeed() -> None:

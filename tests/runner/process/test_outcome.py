@@ -84,8 +84,17 @@ def test_artifacts_go_before_notes_and_are_counted() -> None:
 def test_notes_go_when_there_is_nothing_else_left() -> None:
     short = RESULT.validate_json(fit(backup(100, notes=30)))
     assert isinstance(short, BackupResult)
-    assert short.artifacts == ()
+    assert short.artifacts == backup(1).artifacts, "one tells which destinations hold the target"
     assert 5 < len(short.notes) < 30
+
+
+def test_warnings_are_the_last_notes_to_go_and_what_went_is_counted() -> None:
+    result = backup(1, notes=30)
+    worst = Note(reason="Worst", message="y" * 300, warning=True)
+    short = RESULT.validate_json(fit(result.model_copy(update={"notes": (*result.notes, worst)})))
+    assert short.notes[0] == worst
+    assert short.notes[1:] == result.notes[: len(short.notes) - 1]
+    assert short.more == 31 - len(short.notes) > 0
 
 
 def test_messages_go_last() -> None:

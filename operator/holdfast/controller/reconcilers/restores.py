@@ -7,7 +7,8 @@ from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestorePhase, RestoreRequest
 from holdfast.api.run import BackupRun, Failure, TargetPhase
 from holdfast.controller.errors import NotFoundError
-from holdfast.controller.jobs import JobSettings, lookup_job, restore_job
+from holdfast.controller.jobs.job import JobRequest, build_job
+from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
@@ -16,7 +17,15 @@ from holdfast.domain.plan.support import restore_not_supported_yet
 from holdfast.domain.restoration import Plan, RefusedError, RestoreStep
 from holdfast.domain.step import Step
 from holdfast.domain.workload import Observation
-from holdfast.protocol import FoundTarget, LookupResult, LookupTask, RestoreResult, RestoreTask, StoredRun
+from holdfast.protocol import (
+    LOOKUP,
+    RESTORE,
+    FoundTarget,
+    LookupResult,
+    LookupTask,
+    RestoreTask,
+    StoredRun,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -76,13 +85,12 @@ class Restores:
             return 0
         workload = await self._workloads.read(request, labels.RESTORE)
         stored, policy = await self._stored(request)
-        seen = workload.observe("Lookup", LookupResult).get("")
+        seen = workload.observe(LOOKUP).get("")
         now = self._context.now()
         if seen is None:
             settings = await self._settings(request)
-            failure = await self._workloads.ensure(
-                request, lookup_job(request, LookupTask(source=stored), settings, self._context.config)
-            )
+            wanted = JobRequest(request, LookupTask(source=stored), settings)
+            failure = await self._workloads.ensure(request, build_job(wanted, self._context.config))
             step = (
                 restoration.lookup_failed(request, failure, now)
                 if failure
@@ -130,7 +138,7 @@ class Restores:
 
     async def _run(self, request: RestoreRequest) -> float | None:
         workload = await self._workloads.read(request, labels.RESTORE)
-        seen = workload.observe("Restore", RestoreResult)
+        seen = workload.observe(RESTORE)
         broken = await self._create_targets(request, workload, seen)
         progress = await self._workloads.progress(seen)
         start_deadline: timedelta = self._context.config.pod_start_deadline
@@ -159,14 +167,14 @@ class Restores:
         for target in plan.targets:
             if target.name in waiting:
                 task = _restore_task(request, plan, target)
-                manifest = restore_job(request, task, settings, self._context.config)
+                manifest = build_job(JobRequest(request, task, settings), self._context.config)
                 failure = await self._workloads.ensure(request, manifest)
                 if failure is not None:
                     broken[target.name] = failure
         return broken
 
     async def _plan_again(self, request: RestoreRequest, workload: Workload) -> Plan | None:
-        looked_up = workload.observe("Lookup", LookupResult).get("")
+        looked_up = workload.observe(LOOKUP).get("")
         if looked_up is not None and isinstance(looked_up.result, LookupResult):
             stored, policy = await self._stored(request)
             return restoration.plan_from_lookup(request, stored, looked_up.result, policy)

@@ -6,7 +6,8 @@ from datetime import timedelta
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, Failure, RunPhase, TargetPhase
 from holdfast.controller.errors import NotFoundError
-from holdfast.controller.jobs import JobSettings, backup_job, commit_job
+from holdfast.controller.jobs.job import JobRequest, build_job
+from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
 from holdfast.controller.work.admissions import Admissions
 from holdfast.controller.work.context import Context
@@ -22,7 +23,7 @@ from holdfast.domain.run.hooks import Due
 from holdfast.domain.run.lifecycle import RunStep
 from holdfast.domain.step import Step
 from holdfast.domain.workload import Observation
-from holdfast.protocol import BackupResult, BackupTask, CommitResult, CommitTask, CommittedTarget, Expiry
+from holdfast.protocol import BACKUP, COMMIT, BackupTask, CommitTask, CommittedTarget, Expiry
 
 _log = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ class Runs:
         due = hooks.due(run.status)
         if due is not None:
             return await self._take_on(run, due, deadline)
-        seen = workload.observe("Backup", BackupResult)
+        seen = workload.observe(BACKUP)
         broken = await self._create_targets(run, seen)
         progress = await self._workloads.progress(seen)
         start_deadline = self._context.config.pod_start_deadline
@@ -149,14 +150,14 @@ class Runs:
                 message = f"policy {run.spec.policy_ref.name} has lost it since the run started"
                 broken[name] = Failure(reason="TargetRemoved", message=message)
                 continue
-            manifest = backup_job(run, task, JobSettings.of(policy), self._context.config)
+            manifest = build_job(JobRequest(run, task, JobSettings.of(policy)), self._context.config)
             failure = await self._workloads.ensure(run, manifest)
             if failure is not None:
                 broken[name] = failure
         return broken
 
     async def _commit(self, run: BackupRun, workload: Workload, deadline: timedelta | None) -> float | None:
-        seen = workload.observe("Commit", CommitResult).get("")
+        seen = workload.observe(COMMIT).get("")
         failure = None
         if seen is None:
             settings = _settings(workload) or JobSettings()
@@ -164,8 +165,9 @@ class Runs:
             expiries = await self._retention.hand_over(run, policy)
             gaps, leftovers = await self._copies.hand_over(run, policy)
             task = _commit_task(run, expiries, self._earliest(None, run, deadline))
-            task = task.model_copy(update={"gaps": gaps, "leftovers": leftovers})
-            manifest = commit_job(run, task, settings, self._context.config)
+            handed = {"gaps": gaps, "leftovers": leftovers, "recipients": _recipients(policy)}
+            task = task.model_copy(update=handed)
+            manifest = build_job(JobRequest(run, task, settings), self._context.config)
             failure = await self._workloads.ensure(run, manifest)
         else:
             await self._retention.take_in(run, seen)
@@ -223,7 +225,7 @@ def _terminal(step: RunStep) -> bool:
 
 
 def _commit_done(workload: Workload) -> bool:
-    return any(job.component == "Commit" and job.finished == "Complete" for job in workload.jobs)
+    return any(job.component == COMMIT.component and job.finished == "Complete" for job in workload.jobs)
 
 
 def _settings(workload: Workload) -> JobSettings | None:
@@ -250,11 +252,15 @@ def _backup_task(run: BackupRun, policy: BackupPolicy | None, target: str) -> Ba
         target=target,
         engine=found.engine,
         spec=found.engine_spec.to_json(),
-        recipients=policy.spec.encryption.age.recipients if policy and policy.spec.encryption else (),
+        recipients=_recipients(policy),
         destinations=tuple(
             each for each in run.status.destinations if each.name not in (run.status.over_quota or {})
         ),
     )
+
+
+def _recipients(policy: BackupPolicy | None) -> tuple[str, ...]:
+    return policy.spec.encryption.age.recipients if policy is not None and policy.spec.encryption else ()
 
 
 def _commit_task(run: BackupRun, expiries: tuple[Expiry, ...], remaining: float | None) -> CommitTask:

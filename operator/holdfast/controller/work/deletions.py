@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun
 from holdfast.controller.errors import NotFoundError
-from holdfast.controller.jobs import JobSettings, purge_job
+from holdfast.controller.jobs.job import JobRequest, build_job
+from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.work.context import Context
 from holdfast.controller.work.workloads import (
     NAMESPACE_TERMINATING,
@@ -18,9 +19,8 @@ from holdfast.domain import labels
 from holdfast.domain.run import deletion
 from holdfast.domain.step import Step, describe
 from holdfast.domain.workload import Observation
-from holdfast.protocol import PurgeResult, PurgeTask
+from holdfast.protocol import PURGE, PurgeTask
 
-PURGE = "Purge"
 _log = logging.getLogger(__name__)
 
 
@@ -90,7 +90,7 @@ class Deletions:
         workload = await self._workloads.read(run, labels.RUN)
         if await self._stop_others(workload):
             return POLL_SECONDS
-        seen = workload.observe(PURGE, PurgeResult).get("")
+        seen = workload.observe(PURGE).get("")
         if seen is None:
             return await self._attempt(run, policy, workload)
         await self._context.reporter.tell(run, deletion.told(seen))
@@ -101,19 +101,18 @@ class Deletions:
 
     async def _stop_others(self, workload: Workload) -> bool:
         """Whether a pod may still write."""
-        await self._workloads.stop(job for job in workload.unfinished if job.component != PURGE)
-        purging = {job.name for job in workload.jobs if job.component == PURGE}
+        await self._workloads.stop(job for job in workload.unfinished if job.component != PURGE.component)
+        purging = {job.name for job in workload.jobs if job.component == PURGE.component}
         return any(not pod.ended and pod.job not in purging for pod in workload.pods)
 
     async def _attempt(self, run: BackupRun, policy: BackupPolicy | None, workload: Workload) -> float:
         state, now = run.status.deletion, self._context.now()
         if state is not None and state.next_time is not None and now < state.next_time:
             return (state.next_time - now).total_seconds()
-        if any(job.component == PURGE for job in workload.jobs):
+        if any(job.component == PURGE.component for job in workload.jobs):
             return POLL_SECONDS  # the last attempt's is about to be gone
-        settings = JobSettings.of(policy)
-        manifest = purge_job(run, _task(run), settings, self._context.config)
-        failure = await self._workloads.ensure(run, manifest)
+        wanted = JobRequest(run, _task(run), JobSettings.of(policy))
+        failure = await self._workloads.ensure(run, build_job(wanted, self._context.config))
         if failure is None:
             return POLL_SECONDS
         if failure.reason == NAMESPACE_TERMINATING:

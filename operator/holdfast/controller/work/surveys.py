@@ -15,7 +15,6 @@ from pydantic import ValidationError
 from holdfast.api.base import to_utc_second
 from holdfast.api.policy import BackupPolicy, CatalogueProblem, Survey
 from holdfast.api.run import BackupRun, BackupRunStatus, Failure, RunPhase
-from holdfast.api.runner import Runner
 from holdfast.controller.errors import (
     AlreadyExistsError,
     ApiError,
@@ -23,7 +22,9 @@ from holdfast.controller.errors import (
     InvalidError,
     NotFoundError,
 )
-from holdfast.controller.jobs import survey_job, survey_part
+from holdfast.controller.jobs.job import JobRequest, build_job
+from holdfast.controller.jobs.kinds import Permit
+from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
 from holdfast.controller.work.places import Places
@@ -35,10 +36,8 @@ from holdfast.domain.naming import job_name
 from holdfast.domain.plan.support import policy_not_supported_yet
 from holdfast.domain.step import updated
 from holdfast.domain.workload import Observation, cannot_start
-from holdfast.protocol import SurveyedRun, SurveyResult, SurveyTask
+from holdfast.protocol import SURVEY, SurveyedRun, SurveyResult, SurveyTask
 
-MAX_SURVEYS = 10
-"""Policies whose destinations are surveyed at once."""
 _MAX_LOG_BYTES = 9 << 20
 _WRITES = 16
 """Requests that bring runs back at once."""
@@ -52,7 +51,7 @@ class Surveys:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._workloads = Workloads(context)
-        self._places = Places(MAX_SURVEYS, context.queue.add)
+        self._places = Places(Permit.SURVEY.limit(context.config), context.queue.add)
 
     async def reconcile(self, key: Key, policy: BackupPolicy | None) -> float | None:
         """Take the survey of a policy one step on; returns when to look at it again at the latest.
@@ -84,11 +83,11 @@ class Surveys:
         self._places.leave(key)
 
     async def _go_on(self, policy: BackupPolicy) -> float | None:
-        name = job_name(policy.metadata.name, policy.metadata.uid, survey_part(_number(policy)))
-        workload = await self._workloads.read(policy, labels.POLICY, "Survey")
+        name = job_name(policy.metadata.name, policy.metadata.uid, _part(policy))
+        workload = await self._workloads.read(policy, labels.POLICY, SURVEY.component)
         await self._workloads.stop(job for job in workload.jobs if job.name != name)
         workload = replace(workload, jobs=tuple(job for job in workload.jobs if job.name == name))
-        seen = workload.observe("Survey", SurveyResult).get("")
+        seen = workload.observe(SURVEY).get("")
         if seen is None:
             return await self._ask(policy)
         failure = self._failure(seen)
@@ -123,9 +122,8 @@ class Surveys:
             destinations=policy.spec.destinations,
             after=_survey(policy).after,
         )
-        runner = policy.spec.runner or Runner()
-        manifest = survey_job(policy, task, _number(policy), runner, self._context.config)
-        failure = await self._workloads.ensure(policy, manifest)
+        wanted = JobRequest(policy, task, JobSettings.of(policy), _part(policy))
+        failure = await self._workloads.ensure(policy, build_job(wanted, self._context.config))
         if failure is None:
             return POLL_SECONDS
         await self._fail(policy, failure)
@@ -237,5 +235,5 @@ def _survey(policy: BackupPolicy) -> Survey:
     return going
 
 
-def _number(policy: BackupPolicy) -> int:
-    return survey.catalogue_of(policy).job
+def _part(policy: BackupPolicy) -> str:
+    return f"survey.{survey.catalogue_of(policy).job}"

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
 from holdfast.api.run import BackupRun, BackupRunStatus, Failure
-from holdfast.controller.jobs import JobSettings, verify_job
+from holdfast.controller.jobs.job import JobRequest, build_job
+from holdfast.controller.jobs.kinds import MAX_VERIFICATIONS, Permit
+from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
 from holdfast.controller.work.places import Places
@@ -16,10 +18,8 @@ from holdfast.domain.naming import job_name
 from holdfast.domain.plan.readiness import Readiness
 from holdfast.domain.step import Step
 from holdfast.domain.workload import Observation, observe
-from holdfast.protocol import VerifyResult
+from holdfast.protocol import VERIFY
 
-MAX_VERIFICATIONS = 10
-"""Runs that are verified at once."""
 _log = logging.getLogger(__name__)
 
 
@@ -44,7 +44,7 @@ class Verifications:
     def __init__(self, context: Context, workloads: Workloads) -> None:
         self._context = context
         self._workloads = workloads
-        self._places = Places(MAX_VERIFICATIONS, context.queue.add)
+        self._places = Places(Permit.VERIFICATION.limit(context.config), context.queue.add)
 
     def forget(self, key: Key) -> None:
         """No verification of it goes on or waits."""
@@ -87,9 +87,8 @@ class Verifications:
         task = decisions.task(run, policy)
         if task is None:
             return Failure(reason="NothingStored", message="no destination holds all of the run any more")
-        settings = JobSettings.of(policy)
-        manifest = verify_job(run, decisions.job_part(run), task, settings, self._context.config)
-        return await self._workloads.ensure(run, manifest)
+        wanted = JobRequest(run, task, JobSettings.of(policy), decisions.job_part(run))
+        return await self._workloads.ensure(run, build_job(wanted, self._context.config))
 
     async def _write(self, run: BackupRun, step: Step[BackupRunStatus]) -> None:
         if await self._context.save(run, step):
@@ -100,4 +99,4 @@ class Verifications:
 
 def _observe(workload: Workload, name: str) -> Observation | None:
     job = next((job for job in workload.jobs if job.name == name and not job.deleting), None)
-    return None if job is None else observe(job, workload.pods, VerifyResult, workload.complaints)
+    return None if job is None else observe(job, workload.pods, VERIFY, workload.complaints)

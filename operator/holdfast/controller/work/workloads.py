@@ -19,8 +19,8 @@ from holdfast.controller.errors import (
 )
 from holdfast.controller.work.context import Context
 from holdfast.domain import labels
-from holdfast.domain.workload import Complaint, GoodResult, Job, Observation, Pod, observe, to_be_explained
-from holdfast.protocol import ProgressLine
+from holdfast.domain.workload import Complaint, Job, Observation, Pod, observe, to_be_explained
+from holdfast.protocol import Kind, ProgressLine
 
 POLL_SECONDS = 2.0
 """How often pods that are starting or ending are looked at; of the end of a Job a watch tells."""
@@ -37,12 +37,12 @@ class Workload:
     pods: tuple[Pod, ...]
     complaints: dict[str, Complaint]
 
-    def observe(self, component: str, expected: type[GoodResult]) -> dict[str, Observation]:
-        """By target: what the Jobs of a component have come to."""
+    def observe(self, kind: Kind) -> dict[str, Observation]:
+        """By target: what the Jobs of a kind have come to."""
         return {
-            job.target: observe(job, self.pods, expected, self.complaints)
+            job.target: observe(job, self.pods, kind, self.complaints)
             for job in self.jobs
-            if job.component == component and not job.deleting
+            if job.component == kind.component and not job.deleting
         }
 
     @property

@@ -31,7 +31,13 @@ from holdfast.domain import labels
 from holdfast.domain.naming import same_places
 from holdfast.domain.run.lifecycle import COPY_MISSING, artifacts, succeeded
 from holdfast.domain.step import seconds_between, updated
-from holdfast.domain.stored import destinations_being_deleted, destinations_holding, is_whole
+from holdfast.domain.stored import (
+    destinations_being_deleted,
+    destinations_holding,
+    is_whole,
+    kept_in,
+    report_left,
+)
 from holdfast.domain.targets import failures
 from holdfast.layout import RunPath
 from holdfast.protocol import (
@@ -268,6 +274,8 @@ def _stored_in(
     targets = tuple(
         updated(
             target,
+            size_bytes=sum(artifact.size_bytes for artifact in held_there[target.name].artifacts),
+            artifacts_omitted=None,
             artifacts=tuple(
                 known.get(artifact.uri, artifact)
                 for artifact in artifacts(there, target.name, _result(held_there[target.name], destinations))
@@ -346,7 +354,8 @@ def _expired(run: BackupRun) -> BackupRunStatus:
         reason=DATA_GONE,
         message=message,
         copies=f"0/{len(names)}",
-        targets=tuple(updated(target, artifacts=()) for target in run.status.targets),
+        targets=tuple(kept_in(target, ()) for target in run.status.targets),
+        report=None,
     )
 
 
@@ -383,9 +392,7 @@ def _recounted(
     else:
         changed = updated(
             changed,
-            targets=tuple(
-                updated(target, artifacts=tuple(a for a in target.artifacts if a.destination in holders))
-                for target in changed.targets
-            ),
+            targets=tuple(kept_in(target, holders) for target in changed.targets),
         )
+    changed = updated(changed, report=report_left(run, changed))
     return _judged(run, changed, page.listed, now)

@@ -30,9 +30,15 @@ from holdfast.api.run import (
 from holdfast.domain.backup.retention import Backup, backup_of, decide, zone_of
 from holdfast.domain.naming import run_path, same_places
 from holdfast.domain.run import hooks
-from holdfast.domain.run.lifecycle import COPY_MISSING, MAX_ARTIFACTS, hook_failed, succeeded
+from holdfast.domain.run.lifecycle import COPY_MISSING, hook_failed, succeeded
 from holdfast.domain.step import Notice, Step, updated
-from holdfast.domain.stored import EARLIEST, copies_text, destinations_holding, is_whole
+from holdfast.domain.stored import (
+    EARLIEST,
+    artifacts_by_destination,
+    copies_text,
+    destinations_holding,
+    is_whole,
+)
 from holdfast.protocol import CommitResult, CommitTask, Cure, Fate, Gap, Leftovers
 
 MAX_GAPS = 20
@@ -240,7 +246,9 @@ def _with_copies(
                 updated(artifact, destination=each.name, uri=_uri(run, each, path), retain_until=None)
                 for each in added
             ]
-    return updated(target, artifacts=tuple(found[:MAX_ARTIFACTS]))
+    holding = {artifact.destination for artifact in found}
+    omitted = artifacts_by_destination(target) * len(holding) - len(found)
+    return updated(target, artifacts=tuple(found), artifacts_omitted=omitted or None)
 
 
 def _uri(run: BackupRun, destination: Destination, path: str) -> str:

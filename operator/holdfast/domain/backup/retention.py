@@ -52,6 +52,8 @@ from holdfast.domain.stored import (
     destinations_being_deleted,
     destinations_holding,
     is_whole,
+    kept_in,
+    report_left,
 )
 from holdfast.protocol import Expiry, Fate, HeldRun
 
@@ -217,6 +219,9 @@ def _destination_plan(
     moment: datetime,
 ) -> DestinationPlan:
     due = [verdict.backup.run for verdict in reversed(verdicts) if not verdict.reasons]
+    stuck = {run for run in due if messages.get((name, run)) in _STUCK}
+    # Else as many that are locked as are listed would keep all others from ever going.
+    listed = sorted(sorted(due, key=stuck.__contains__)[:MAX_PLANNED], key=due.index)
     kept = [verdict for verdict in verdicts if verdict.reasons]
     return DestinationPlan(
         destination=name,
@@ -225,12 +230,10 @@ def _destination_plan(
             DueRun(
                 run=run, since=shown[run].since if run in shown else moment, message=messages.get((name, run))
             )
-            for run in due[:MAX_PLANNED]
+            for run in listed
         ),
         delete_omitted=len(due[MAX_PLANNED:]) or None,
-        delete_bytes=sum(
-            sizes[run].get(name, 0) for run in due[:MAX_PLANNED] if messages.get((name, run)) not in _STUCK
-        ),
+        delete_bytes=sum(sizes[run].get(name, 0) for run in listed if run not in stuck),
         keep=tuple(KeptRun(run=each.backup.run, reasons=each.reasons) for each in kept[:MAX_PLANNED]),
         keep_omitted=len(kept[MAX_PLANNED:]) or None,
     )
@@ -338,16 +341,14 @@ def taken_in(run: BackupRun, fates: Mapping[str, Fate]) -> Step[BackupRunStatus]
     )
     if not gone:
         return Step(status)
-    targets = tuple(
-        updated(target, artifacts=tuple(a for a in target.artifacts if a.destination not in gone))
-        for target in status.targets
-    )
+    remaining = {each.name for each in status.destinations} - gone
+    targets = tuple(kept_in(target, remaining) for target in status.targets)
     status = _with_expiring(
         updated(status, targets=targets),
         {name: Expiring(destination=name, gone=True) for name in sorted(gone)},
     )
     left = {a.destination for target in targets for a in target.artifacts}
-    status = updated(status, copies=copies_text(run, status))
+    status = updated(status, copies=copies_text(run, status), report=report_left(run, status))
     names = ", ".join(sorted(gone))
     if left:
         return Step(status, (Notice("CopyDeleted", f"retention deleted the copy in {names}", names),))

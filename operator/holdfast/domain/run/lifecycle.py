@@ -27,12 +27,11 @@ from holdfast.domain.plan.support import policy_not_supported_yet
 from holdfast.domain.run import hooks
 from holdfast.domain.run.admission import MAX_QUEUED, Standing, is_scheduled, too_late
 from holdfast.domain.step import Notice, Step, describe, seconds_between, updated
-from holdfast.domain.stored import is_whole
+from holdfast.domain.stored import is_whole, kept_in, report_uri
 from holdfast.domain.targets import JobFacts, advance_targets, cancel, fail, failures, held_up
 from holdfast.domain.workload import Observation, cannot_start
 from holdfast.protocol import BackupResult, CommitResult
 
-MAX_ARTIFACTS = 200
 COPY_MISSING = "CopyMissing"
 
 RunStep = Step[BackupRunStatus]
@@ -162,7 +161,9 @@ def _succeed(
         source=result.source,
         contents=result.contents,
         manifest_sha256=result.manifest_sha256,
+        size_bytes=result.size_bytes,
         artifacts=artifacts(run, target.name, result),
+        artifacts_omitted=result.artifacts_omitted * len(result.destinations) or None,
         failure=None,
         warnings=(*target.warnings, *missing),
     )
@@ -179,7 +180,7 @@ def artifacts(run: BackupRun, target: str, result: BackupResult) -> tuple[Artifa
     """What a target has stored, by the destinations that its Result names."""
     held = [each for each in run.status.destinations if each.name in result.destinations]
     folder = run_path(run).target(target)
-    found = tuple(
+    return tuple(
         Artifact(
             destination=destination.name,
             uri=destination.spec.uri(folder + artifact.name),
@@ -191,7 +192,6 @@ def artifacts(run: BackupRun, target: str, result: BackupResult) -> tuple[Artifa
         for artifact in result.artifacts
         for destination in held
     )
-    return found[:MAX_ARTIFACTS]
 
 
 def _targets_ended(
@@ -218,6 +218,9 @@ def commit(run: BackupRun, seen: Observation | None, start_deadline: timedelta, 
         Notice(note.reason, f"commit: {note.message}", f"commit/{note.message}", note.warning)
         for note in seen.notes
     )
+    if seen.more:
+        message = f"commit: {seen.more} more notes are in the run's report"
+        notices = (*notices, Notice("NotesOmitted", message, "commit/more"))
     if isinstance(seen.result, CommitResult):
         step = _committed(run, seen.result, now)
     elif seen.failed and seen.failure is not None:
@@ -255,7 +258,9 @@ def _committed(run: BackupRun, result: CommitResult, now: datetime) -> RunStep:
         skew_seconds=result.skew_seconds,
         size_bytes=result.size_bytes,
         copies=f"{len(result.destinations)}/{len(destinations)}",
-        targets=tuple(_found(target, result) for target in run.status.targets),
+        # Without what was stored where the commit did not find the run.
+        targets=tuple(kept_in(target, result.destinations) for target in run.status.targets),
+        report=report_uri(run, result.report.name, result.report.destinations) if result.report else None,
         leftovers=result.untidy,
     )
     told = Notice(
@@ -266,12 +271,6 @@ def _committed(run: BackupRun, result: CommitResult, now: datetime) -> RunStep:
     phase, reason, message = _outcome(status, destinations, result)
     step = end(run, status, phase, reason, message, now)
     return Step(step.status, (told, *step.notices))
-
-
-def _found(target: TargetStatus, result: CommitResult) -> TargetStatus:
-    """The target without the artifacts that were stored where the commit did not find the run."""
-    found = (each for each in target.artifacts if each.destination in result.destinations)
-    return updated(target, artifacts=tuple(found))
 
 
 def _outcome(

@@ -10,7 +10,7 @@ from typing import IO
 
 from holdfast.api.destination import Destination as Specification
 from holdfast.destinations.volume import VOLUME, Volume
-from holdfast.engines.transfer import DestinationError
+from holdfast.engines.transfer import DestinationError, UnreachableError
 from holdfast.runner.destinations.destination import Destination, Readable, Upload
 from holdfast.runner.destinations.parts import Part
 from holdfast.runner.process.mounts import Mounts
@@ -41,7 +41,7 @@ class VolumeDestination(Destination):
         self._claim = volume.claim_name
         self._mount = mounts.destination(self.name, VOLUME)
         if not self._mount.is_dir():
-            raise DestinationError(
+            raise UnreachableError(
                 "DestinationUnreachable",
                 f"destination {self.name}: the volume of claim {self._claim} is not mounted at {self._mount}",
             )

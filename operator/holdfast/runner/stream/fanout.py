@@ -8,9 +8,12 @@ from contextlib import suppress
 from queue import Full, Queue
 from typing import Any
 
+from holdfast.api.destination import Destination as Specification
 from holdfast.engines.transfer import DestinationError, TransferError
+from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import Destination, Upload
 from holdfast.runner.destinations.parts import Part, PartCutter, Stored
+from holdfast.runner.process.mounts import Mounts
 
 _log = logging.getLogger(__name__)
 ABORT_SECONDS = 15
@@ -31,6 +34,21 @@ class Copies:
     def __init__(self, destinations: Sequence[Destination]) -> None:
         self.live = list(destinations)
         self.missing: dict[str, str] = {}
+
+    @classmethod
+    def connect(cls, specifications: Sequence[Specification], mounts: Mounts) -> "Copies":
+        """The destinations, without optional ones that cannot even be set up."""
+        connected: list[Destination] = []
+        failed: list[tuple[Specification, TransferError]] = []
+        for specification in specifications:
+            try:
+                connected.append(connect(specification, mounts))
+            except TransferError as failure:
+                failed.append((specification, failure))
+        copies = cls(connected)
+        for specification, error in failed:
+            copies.drop(specification.name, error, required=specification.required)
+        return copies
 
     def drop(self, name: str, error: TransferError, *, required: bool) -> None:
         """Go on without a destination. Raises `error` when it is required or was the last one."""

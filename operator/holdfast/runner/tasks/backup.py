@@ -18,6 +18,7 @@ from holdfast.engines.transfer import BackupContext, BackupReport, DestinationEr
 from holdfast.layout import RunPath, policy_folder
 from holdfast.protocol import POD_VARIABLE, BackupResult, BackupTask, StoredArtifact
 from holdfast.runner.destinations.destination import Destination
+from holdfast.runner.process import engines
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored import probe
@@ -75,6 +76,13 @@ class StoringContext(BackupContext):
     ) -> None:
         with self.store(name) as sink:
             run_producer(command, environment, sink)
+
+
+def run(task: BackupTask, mounts: Mounts, meter: Meter) -> BackupResult:
+    """Back a target up by its engine."""
+    spec = engines.engine_of(task.engine).target_spec.model_validate(task.spec)
+    engine = engines.module_of(task.engine, "backup").backup
+    return back_up(task, spec, mounts, Copies.connect(task.destinations, mounts), engine, meter)
 
 
 def back_up(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies,

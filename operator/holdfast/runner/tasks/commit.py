@@ -1,21 +1,30 @@
 """Commits a run: reads back what its targets stored, then writes the run's entry in the catalogue."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
+import holdfast
 from holdfast.engines.transfer import DestinationError, TaskError
 from holdfast.layout import RunPath
-from holdfast.protocol import CommitResult, CommitTask, CommittedTarget
+from holdfast.protocol import CommitResult, CommitTask, CommittedTarget, Note
 from holdfast.runner.destinations.destination import Destination
+from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.documents import read_entry, read_manifest
 from holdfast.runner.stored.entry import entry_of
 from holdfast.runner.stored.manifest import CatalogueEntry, Manifest
+from holdfast.runner.stored.report import Outcome, Report, ReportedTarget, write_report
 from holdfast.runner.stream.fanout import Copies
 from holdfast.runner.upkeep.budget import Budget
 from holdfast.runner.upkeep.expired_runs import ExpiredRuns
 from holdfast.runner.upkeep.leftovers import FailedRunLeftovers
 from holdfast.runner.upkeep.missing_copies import MissingCopies
 from holdfast.runner.upkeep.unreferenced import UnreferencedObjects
+
+
+def run(task: CommitTask, mounts: Mounts, meter: Meter) -> CommitResult:
+    """Commit a run in every destination that can be set up."""
+    return commit(task, Copies.connect(task.destinations, mounts), meter)
 
 
 def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
@@ -42,6 +51,12 @@ def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
     leftovers, missing = FailedRunLeftovers(task, meter), MissingCopies(task, meter)
     leftovers.clear(connected, budget)
     missing.heal(connected, budget)
+    notes = (
+        *unreferenced.notes, *expired.notes, *leftovers.notes, *missing.outcomes.notes(), *missing.notes,
+    )  # fmt: skip
+    outcomes = (*expired.report, *leftovers.outcomes.for_report(), *missing.outcomes.for_report())
+    report = _report(task, copies, read_back, outcomes, notes)
+    written, not_written = write_report(report, _recipients(task, read_back), copies.live)
     return CommitResult(
         verified_bytes=sum(read_back.verified[destination.name] for destination in copies.live),
         recovery_point=entry.recovery_point,
@@ -54,8 +69,38 @@ def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
         leftovers=leftovers.outcomes.letters,
         untidy=tuple(unreferenced.destinations_not_cleared),
         healing=missing.outcomes.letters,
-        notes=(*unreferenced.notes, *expired.notes, *leftovers.notes, *missing.outcomes.notes()),
+        report=written,
+        notes=(*notes, *not_written),
     )
+
+
+def _report(
+    task: CommitTask,
+    copies: Copies,
+    read_back: "_ReadBack",
+    outcomes: tuple[Outcome, ...],
+    notes: tuple[Note, ...],
+) -> Report:
+    live = [destination.name for destination in copies.live]
+    return Report(
+        tool_version=holdfast.__version__,
+        namespace=task.namespace,
+        policy=task.policy,
+        run=task.run,
+        run_uid=task.run_uid,
+        written_time=datetime.now(UTC),
+        targets=tuple(ReportedTarget.of(read_back.manifests[target.name], live) for target in task.targets),
+        missing=copies.missing,
+        outcomes=outcomes,
+        notes=notes,
+    )
+
+
+def _recipients(task: CommitTask, read_back: "_ReadBack") -> tuple[str, ...]:
+    """The Task's; those of the manifests if the Task has none: its policy was gone, or its operator older."""
+    encrypted = [manifest.encrypted for manifest in read_back.manifests.values() if manifest.encrypted]
+    stored = dict.fromkeys(recipient for target in encrypted for recipient in target.recipients)
+    return task.recipients or tuple(stored)
 
 
 def _without_run(task: CommitTask, destinations: Iterable[Destination]) -> list[Destination]:

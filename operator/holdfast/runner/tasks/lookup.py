@@ -3,15 +3,18 @@
 from holdfast.engines.transfer import TaskError
 from holdfast.layout import ENTRY_SUFFIX, PathError, RunPath
 from holdfast.protocol import FoundTarget, LookupResult, LookupTask, StoredRun
+from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import Destination
+from holdfast.runner.process.mounts import Mounts
+from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.documents import read_entry
 
 _MAX_NAMED = 5
 
 
-def look_up(task: LookupTask, destination: Destination) -> LookupResult:
+def run(task: LookupTask, mounts: Mounts, meter: Meter) -> LookupResult:
     """What the catalogue says of the run. Raises TaskError (`RunNotFound`, `PathInvalid`)."""
-    path = run_path(task.source)
+    destination, path = connect(task.source.destination, mounts), run_path(task.source)
     entry = read_entry(destination, path)
     if entry is None:
         raise not_found(path, destination)

@@ -23,7 +23,7 @@ from holdfast.runner.upkeep.erasure import erase, is_shown
 _log = logging.getLogger(__name__)
 
 
-def purge(task: PurgeTask, mounts: Mounts, meter: Meter) -> PurgeResult | FailedResult:
+def run(task: PurgeTask, mounts: Mounts, meter: Meter) -> PurgeResult | FailedResult:
     """Delete the run wherever that can be done; it has failed as long as a destination does not let it.
 
     Doing it again is no error. Raises TaskError.

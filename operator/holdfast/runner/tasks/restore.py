@@ -21,7 +21,9 @@ from holdfast.engines.transfer import (
 )
 from holdfast.layout import RunPath
 from holdfast.protocol import RestoreResult, RestoreTask
+from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import READ_BYTES, Destination, Readable
+from holdfast.runner.process import engines
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.documents import parse_manifest, read_entry
@@ -157,6 +159,15 @@ class PlainReader(io.RawIOBase):
             if found != expected:
                 raise self._mismatch(f"{what}: {found}, not {expected}")
         self._checked = True
+
+
+def run(task: RestoreTask, mounts: Mounts, meter: Meter) -> RestoreResult:
+    """Restore a target by its engine."""
+    engine = engines.engine_of(task.engine)
+    spec = engine.target_spec.model_validate(task.spec)
+    override = None if task.override is None else engine.restore_spec.model_validate(task.override)
+    restores = engines.module_of(task.engine, "restore").restore
+    return restore(task, spec, override, connect(task.source.destination, mounts), mounts, restores, meter)
 
 
 def restore(task: RestoreTask, spec: Any, override: Any | None, source: Destination, mounts: Mounts,

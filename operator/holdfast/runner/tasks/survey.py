@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from holdfast.api.destination import Destination as Specification
 from holdfast.api.run import Failure
-from holdfast.engines.transfer import DestinationError, MismatchError, TransferError
+from holdfast.engines.transfer import DestinationError, MismatchError, TransferError, UnreachableError
 from holdfast.layout import ENTRY_SUFFIX, catalogue_folder, policy_folder
 from holdfast.protocol import (
     StoredArtifact,
@@ -38,6 +38,11 @@ MAX_PAGE_BYTES = 4 << 20
 _MAX_MESSAGE = 500
 _CHUNK = 100
 """Runs whose entries are in memory at once."""
+
+
+def run(task: SurveyTask, mounts: Mounts, meter: Meter) -> SurveyResult:
+    """Read one page into this process's standard output."""
+    return survey(task, mounts, meter)
 
 
 def survey(
@@ -144,12 +149,12 @@ class _Place:
             if data is None:
                 return None  # retention has deleted it meanwhile
             return self._checked(run, parse_entry(self._destination, key, data))
-        except DestinationError as error:
-            if error.reason != "DestinationUnreachable":
-                return self.damage(run, f"it cannot be read: {error.message}")
+        except UnreachableError as error:
             self.listed = False
             self._fail(error)
             return None
+        except DestinationError as error:
+            return self.damage(run, f"it cannot be read: {error.message}")
         except MismatchError as error:
             return self.damage(run, error.message)
 

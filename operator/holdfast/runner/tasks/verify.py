@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from holdfast.api.destination import Destination as Specification
 from holdfast.engines.transfer import MismatchError, TransferError
 from holdfast.layout import RunPath
 from holdfast.protocol import CommittedTarget, VerifiedCopy, VerifyResult, VerifyTask
+from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import Destination
+from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.documents import parse_entry, parse_manifest, read_document
 from holdfast.runner.stored.manifest import Manifest
@@ -19,7 +20,7 @@ _MAX_NAMED = 3
 """Objects that are named of a copy that has several bad ones."""
 
 
-def verify(task: VerifyTask, connect: Callable[[Specification], Destination], meter: Meter) -> VerifyResult:
+def run(task: VerifyTask, mounts: Mounts, meter: Meter) -> VerifyResult:
     """Read all copies, also when one is bad.
 
     Raises MismatchError (`ChecksumMismatch`), which names every bad copy and its objects; where there is none
@@ -27,7 +28,7 @@ def verify(task: VerifyTask, connect: Callable[[Specification], Destination], me
     """
     readings = [_Reading(task, each.name, meter) for each in task.destinations]
     for reading, specification in zip(readings, task.destinations, strict=True):
-        reading.read(lambda specification=specification: connect(specification))  # type: ignore[misc]
+        reading.read(lambda specification=specification: connect(specification, mounts))  # type: ignore[misc]
     said = "; ".join(each.said for each in readings)
     if any(reading.wrong for reading in readings):
         raise MismatchError("ChecksumMismatch", said)

@@ -5,7 +5,8 @@ It goes in this order, so that it can be killed between any two deletions:
 1. its entry is taken out of the catalogue, which then claims nothing that is not whole. In a versioned bucket
    that only hides it, by a delete marker;
 2. the versions of the entry are erased. They were written last, so where the bucket locks everything for a
-   time they are free last: when the store refuses, nothing else was touched, and the entry is shown again;
+   time they are free last: when the store refuses, nothing else was touched, and the entry is shown again.
+   So are those of its report, which was written after it;
 3. every version of every object in the run's folder, and its unfinished uploads;
 4. the delete markers.
 
@@ -56,15 +57,18 @@ def is_shown(destination: Destination, path: RunPath) -> bool:
 
 
 def _versions(destination: Destination, path: RunPath) -> tuple[list[Version], list[Version]]:
-    """Those of the entry, and those of the run's folder."""
+    """Those of the entry and the report, and those of the targets."""
     entry = [version for version in destination.versions(path.entry) if version.key == path.entry]
-    return entry, list(destination.versions(path.folder))
+    folder = list(destination.versions(path.folder))
+    of_targets = [version for version in folder if "/" in version.key.removeprefix(path.folder)]
+    report = [version for version in folder if version not in of_targets]
+    return [*report, *entry], of_targets
 
 
 def _erase(destination: Destination, versions: Iterable[Version], *, markers: bool) -> None:
     """The newest first, which is free last of those that are locked for the same time; deep ones first.
 
-    So a volume's folders become empty from below, and go.
+    So a volume's folders become empty from below, and go; a report is gone before the manifests are.
     """
     chosen = [version for version in versions if version.marker is markers]
     chosen.sort(key=lambda version: (version.written, version.key.count("/")), reverse=True)

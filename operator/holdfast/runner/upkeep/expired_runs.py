@@ -17,6 +17,7 @@ from holdfast.runner.destinations.destination import Destination, LockedError
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.documents import read_entry
 from holdfast.runner.stored.manifest import CatalogueEntry
+from holdfast.runner.stored.report import Outcome
 from holdfast.runner.upkeep.budget import Budget
 from holdfast.runner.upkeep.erasure import erase, is_shown
 from holdfast.runner.upkeep.outcomes import Outcomes, Reason
@@ -50,6 +51,7 @@ class ExpiredRuns:
         self.letters: dict[str, str] = {}
         """By destination: the outcomes, in the order of the Task."""
         self.notes: list[Note] = []
+        self.report: list[Outcome] = []
         self._task = task
         self._committed = committed
         self._meter = meter
@@ -67,6 +69,7 @@ class ExpiredRuns:
             place.delete(self._meter, budget)
             self.letters[destination.name] = place.outcomes.letters
             self.notes += place.outcomes.notes()
+            self.report += place.outcomes.for_report()
 
 
 class _ExpiryInDestination:
@@ -75,7 +78,7 @@ class _ExpiryInDestination:
     def __init__(
         self, task: CommitTask, expiry: Expiry, destination: Destination, committed: CatalogueEntry | None
     ) -> None:
-        self.outcomes = Outcomes[Fate](_REASONS)
+        self.outcomes = Outcomes[Fate]("Retention", _REASONS)
         self._task = task
         self._expiry = expiry
         self._destination = destination

@@ -25,7 +25,7 @@ class FailedRunLeftovers:
     """The leftovers that one commit clears. They never fail the commit."""
 
     def __init__(self, task: CommitTask, meter: Meter) -> None:
-        self.outcomes = Outcomes[Fate]({})
+        self.outcomes = Outcomes[Fate]("Leftovers", {})
         self.notes: list[Note] = []
         self._task = task
         self._meter = meter
@@ -39,14 +39,14 @@ class FailedRunLeftovers:
         for leftovers in self._task.leftovers:
             destination = by_name.get(leftovers.destination)
             for run in leftovers.runs:
-                outcome = self._clear_run(run, leftovers, destination, budget)
-                self.outcomes.add(run, leftovers.destination, outcome)
+                outcome, message = self._clear_run(run, leftovers, destination, budget)
+                self.outcomes.add(run, leftovers.destination, outcome, message)
 
     def _clear_run(
         self, run: str, leftovers: Leftovers, destination: Destination | None, budget: Budget
-    ) -> Fate:
+    ) -> tuple[Fate, str]:
         if destination is None or destination.name in self._unreachable or not budget.has_room:
-            return Fate.UNTOUCHED
+            return Fate.UNTOUCHED, ""
         self._meter.step(f"clearing what run {run} left in {destination.name}")
         path = RunPath(self._task.namespace, self._task.policy, run)
         try:
@@ -55,7 +55,7 @@ class FailedRunLeftovers:
             self._unreachable.add(destination.name)
             return self._stays(run, Fate.FAILED, error)
         try:
-            return self._outcome(destination, path, entry, is_held=leftovers.held)
+            return self._outcome(destination, path, entry, is_held=leftovers.held), ""
         except LockedError as error:
             return self._stays(run, Fate.LOCKED, error)
         except MismatchError as error:
@@ -78,7 +78,7 @@ class FailedRunLeftovers:
             destination.delete(key)
         return Fate.DELETED
 
-    def _stays(self, run: str, outcome: Fate, error: TransferError) -> Fate:
+    def _stays(self, run: str, outcome: Fate, error: TransferError) -> tuple[Fate, str]:
         _log.warning("leftovers of run %s stay: %s", run, error.message)
         self.notes.append(Note(reason="CleanupFailed", message=f"run {run}: {error.message}", warning=True))
-        return outcome
+        return outcome, error.message

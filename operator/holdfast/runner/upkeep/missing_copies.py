@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from holdfast.engines.transfer import DestinationError, MismatchError, TransferError
 from holdfast.layout import RunPath
-from holdfast.protocol import CommitTask, CommittedTarget, Cure, Gap
+from holdfast.protocol import CommitTask, CommittedTarget, Cure, Gap, Note
 from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.documents import (
@@ -26,6 +26,7 @@ from holdfast.runner.stored.documents import (
 from holdfast.runner.stored.entry import entry_of
 from holdfast.runner.stored.manifest import CatalogueEntry, Manifest, ManifestArtifact
 from holdfast.runner.stored.object_copy import TimeOverError, copy_object
+from holdfast.runner.stored.report import copy_report
 from holdfast.runner.stream.fanout import Copies, FanOut
 from holdfast.runner.upkeep.budget import Budget
 from holdfast.runner.upkeep.outcomes import Outcomes, Reason
@@ -61,7 +62,9 @@ class MissingCopies:
     """The copies that one commit makes. They never fail the commit."""
 
     def __init__(self, task: CommitTask, meter: Meter) -> None:
-        self.outcomes = Outcomes[Cure](_REASONS)
+        self.outcomes = Outcomes[Cure]("Healing", _REASONS)
+        self.notes: list[Note] = []
+        """What else is reported."""
         self._task = task
         self._meter = meter
         self._failures: Counter[str] = Counter()
@@ -145,11 +148,20 @@ class MissingCopies:
                 key = path.target(manifest.target) + artifact.key
                 self._copy_artifact(artifact, key, good.source, lacking, budget)
             _publish(data, manifest, path.manifest(manifest.target), lacking)
+        self._copy_report(path, good.source, lacking)
         # Before the entry: once that is there, nobody looks at the run's folder again.
         UnreferencedObjects(path, good.entry).clear(lacking)
         lacking.create(path.entry, good.entry_data)
         if not _has_entry(good, lacking):
             raise DestinationError("CatalogueConflict", f"{lacking.uri(path.entry)} is not what was written")
+
+    def _copy_report(self, path: RunPath, source: Destination, lacking: Destination) -> None:
+        """The copy is whole without the report."""
+        try:
+            copy_report(path, source, lacking)
+        except TransferError as error:
+            _log.warning("the report of run %s is not copied: %s", path.run, error.message)
+            self.notes.append(Note(reason="ReportNotWritten", message=error.message, warning=True))
 
     def _copy_artifact(
         self, artifact: ManifestArtifact, key: str, source: Destination, lacking: Destination, budget: Budget

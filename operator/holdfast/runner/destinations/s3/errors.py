@@ -39,6 +39,7 @@ _REASONS = {
     "Throttling": "DestinationThrottled",
     "ServiceUnavailable": "DestinationThrottled",
 }
+UNREACHABLE = "DestinationUnreachable"
 FINAL = {"StorageClassInvalid", "ObjectArchived"}
 """Reasons that another attempt would meet again."""
 
@@ -56,7 +57,7 @@ def explain(error: BotoCoreError | ClientError, endpoint: str) -> tuple[str, str
     if isinstance(error, SSLError):
         return "CertificateNotTrusted", f"{endpoint}: {error}"
     if isinstance(error, HTTPClientError | BotoConnectionError | IncompleteReadError):
-        return "DestinationUnreachable", f"{endpoint}: {error}"
+        return UNREACHABLE, f"{endpoint}: {error}"
     return "DestinationFailed", str(error)
 
 

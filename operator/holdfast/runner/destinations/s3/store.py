@@ -14,9 +14,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from holdfast.api.destination import Destination as Specification
 from holdfast.destinations.s3 import ARCHIVES, CA, CA_FILE, CREDENTIALS, S3
-from holdfast.engines.transfer import DestinationError, DestinationWrongError, TaskError
+from holdfast.engines.transfer import DestinationError, DestinationWrongError, TaskError, UnreachableError
 from holdfast.runner.destinations.destination import Destination, LockedError, Version
-from holdfast.runner.destinations.s3.errors import FINAL, MISSING, code_of, explain
+from holdfast.runner.destinations.s3.errors import FINAL, MISSING, UNREACHABLE, code_of, explain
 from holdfast.runner.destinations.s3.objectlock import Lock
 from holdfast.runner.process.mounts import Mounts
 
@@ -113,7 +113,9 @@ class Bucket(Destination, ABC):
 
     def error(self, reason: str, key: str, what: str) -> DestinationError:
         """An error about an object."""
-        kind = DestinationWrongError if reason in FINAL else DestinationError
+        kind: type[DestinationError] = UnreachableError if reason == UNREACHABLE else DestinationError
+        if reason in FINAL:
+            kind = DestinationWrongError
         return kind(reason, f"destination {self.name}: {self.uri(key)}: {what}")
 
     def _read_keys(self, mounts: Mounts) -> dict[str, str]:

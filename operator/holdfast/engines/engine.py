@@ -23,7 +23,7 @@ class SecretMount:
 class PodNeeds:
     """What a Job's pod needs for one target: an image and the Secrets that it mounts.
 
-    `image` is the name of an image of images/Dockerfile, `variant` a part of its tag (`pg17`).
+    `image` is the engine's name, `variant` a part of its tag (`pg17`); engines/<engine>/image describes both.
     """
 
     image: str

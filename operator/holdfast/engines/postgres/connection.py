@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from holdfast.engines.postgres.spec import Tls
+from holdfast.engines.postgres.spec import PostgresTls
 from holdfast.engines.transfer import BackupContext, RestoreContext, SourceError, TaskError, TransferError
 
 CONNECT_SECONDS = 10
@@ -40,7 +40,7 @@ class Server:
     port: int
     user: str
     passfile: Path
-    tls: Tls | None
+    tls: PostgresTls | None
     ca: Path | None
 
     @property
@@ -121,7 +121,7 @@ def _prepare(connection: Connection) -> None:
 
 
 def server(
-    context: BackupContext | RestoreContext, host: str, port: int, tls: Tls | None, major: int
+    context: BackupContext | RestoreContext, host: str, port: int, tls: PostgresTls | None, major: int
 ) -> Server:
     """The server at `host` with the mounted credentials; writes the password file into the scratch folder.
 
@@ -150,7 +150,7 @@ def _credential(context: BackupContext | RestoreContext, key: str) -> str:
     return value
 
 
-def _authority(context: BackupContext | RestoreContext, tls: Tls | None, major: int) -> Path | None:
+def _authority(context: BackupContext | RestoreContext, tls: PostgresTls | None, major: int) -> Path | None:
     """What to verify the server's certificate with: the Secret's, else the system's (libpq 16 and later)."""
     if tls is None or not tls.mode.startswith("verify-"):
         return None

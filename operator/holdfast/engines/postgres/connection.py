@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from holdfast.engines.postgres.failures import DatabaseRefusedError
 from holdfast.engines.postgres.spec import PostgresTls
 from holdfast.engines.transfer import BackupContext, RestoreContext, SourceError, TaskError, TransferError
 
@@ -99,9 +100,9 @@ class Server:
                 f"server's pg_hba.conf; {said}",
             )
         if _DATABASE_MISSING.search(text):
-            return TaskError("DatabaseNotFound", f"there is no database {database}; {said}")
+            return DatabaseRefusedError("DatabaseNotFound", f"there is no database {database}; {said}")
         if _DATABASE_DENIED.search(text):
-            return TaskError(
+            return DatabaseRefusedError(
                 "PermissionDenied",
                 f"role {self.user} may not connect to database {database}: "
                 f"GRANT CONNECT ON DATABASE {database} TO {self.user}; {said}",

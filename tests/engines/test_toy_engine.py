@@ -14,6 +14,7 @@ from tests.harness import REPOSITORY, Runner
 from tests.runner.engine import configured
 
 from holdfast import __version__
+from holdfast.engines.registry import ENGINES
 from holdfast.protocol import BackupResult, CommitResult, RestoreResult
 
 SPEC = {"service": {"name": "toys", "port": 7}, "credentialsSecret": {"name": "toy-login"}}
@@ -166,6 +167,36 @@ def test_the_image_is_among_those_that_are_built(tree: Path) -> None:
     both = output(tree, tree / "hack/images", "list", "--toy", "1", "--toy", "3").splitlines()
     assert {f"docker.io/holdfast/toy:{__version__}-v{variant}" for variant in "13"} < set(both)
     assert f"docker.io/holdfast/toy:{__version__}-v2" not in both
+
+
+@pytest.mark.parametrize("wrong", ["titel = 'A toy'", "title = 1", "title = 'A toy'\n[variants]\ntag = 'x'"])
+def test_a_wrong_description_is_named(tree: Path, tmp_path: Path, wrong: str) -> None:
+    path = tmp_path / "operator/holdfast/engines/toy/image/image.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(wrong)
+    code = "import pathlib; from imagebuild.description import descriptions; descriptions(pathlib.Path())"
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, **paths(tree)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "OnenodeError" in ended.stderr
+    assert str(path.relative_to(tmp_path)) in ended.stderr.splitlines()[-1]
+
+
+def test_every_job_finds_its_image(tree: Path) -> None:
+    """By default a Job asks for an image that is built by default."""
+    unset = ("--unset=HOLDFAST_IMAGE_PREFIX", "--unset=PG_MAJORS")
+    listed = output(tree, "env", *unset, tree / "hack/images", "list")
+    for name, engine in ENGINES.items():
+        if engine.not_supported_yet(engine.target_spec.model_construct()) != [name]:
+            needs = engine.backup_pod(engine.target_spec.model_validate(SPEC))
+            assert needs.image == name
+            tag = f"{__version__}-{needs.variant}" if needs.variant else __version__
+            assert f"docker.io/holdfast/{name}:{tag}" in listed.splitlines()
 
 
 def test_the_dockerfile_gets_what_the_folder_says(tree: Path) -> None:

@@ -18,16 +18,16 @@ _FLOAT_TOLERANCE = 1e-15
 """How much a float of metadata may be off when it cannot be told exactly: four units in the last place."""
 
 
-def differing_paths(wanted: Any, found: Any, path: str = "") -> list[str]:
+def differing_paths(wanted: Any, shown: Any, path: str = "") -> list[str]:
     """The paths at which two JSON values differ."""
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        keys = sorted({*wanted, *found})
+    if isinstance(wanted, dict) and isinstance(shown, dict):
+        keys = sorted({*wanted, *shown})
         return [
             place
             for key in keys
-            for place in differing_paths(wanted.get(key), found.get(key), f"{path}/{key}")
+            for place in differing_paths(wanted.get(key), shown.get(key), f"{path}/{key}")
         ]
-    return [] if wanted == found or not (wanted or found) else [path]
+    return [] if wanted == shown or not (wanted or shown) else [path]
 
 
 def corrected(wanted: dict[str, Any] | None, there: dict[str, Any] | None) -> dict[str, Any]:
@@ -40,9 +40,9 @@ def corrected(wanted: dict[str, Any] | None, there: dict[str, Any] | None) -> di
     return spell_floats(wanted or {}, ROW_READINGS) | inherited
 
 
-def other_metadata(sent: Rows, found: Rows) -> list[tuple[int, bool]]:
+def other_metadata(sent: Rows, shown: Rows) -> list[tuple[int, bool]]:
     """Which rows' metadata differs, and whether only by floats next to each other."""
-    pairs = enumerate(zip(sent.metadatas, found.metadatas, strict=True))
+    pairs = enumerate(zip(sent.metadatas, shown.metadatas, strict=True))
     return [
         (number, _nearly(wanted or {}, there or {}))
         for number, (wanted, there) in pairs
@@ -60,32 +60,32 @@ def _nearly(wanted: Any, there: Any) -> bool:
     return type(wanted) is type(there) and bool(wanted == there)
 
 
-def differences(sent: Rows, matrix: Matrix, found: Rows, found_matrix: Matrix, *,
+def differences(sent: Rows, matrix: Matrix, shown: Rows, shown_matrix: Matrix, *,
                  rounded: bool) -> tuple[list[str], int]:  # fmt: skip
     """What reads back otherwise than it was sent, and how many rows' metadata does so only nearly."""
-    metadata = other_metadata(sent, found)
+    metadata = other_metadata(sent, shown)
     differing = {
-        "document": _unequal(sent.documents, found.documents),
+        "document": _unequal(sent.documents, shown.documents),
         "metadata": [number for number, nearly in metadata if not nearly],
-        "uri": _unequal(sent.uris, found.uris),
-        "embedding": np.flatnonzero(~same_embeddings(matrix, found_matrix, rounded=rounded)).tolist(),
+        "uri": _unequal(sent.uris, shown.uris),
+        "embedding": np.flatnonzero(~same_embeddings(matrix, shown_matrix, rounded=rounded)).tolist(),
     }
-    told = [
+    texts = [
         f"row {sent.ids[number]!r} reads back with another {part}"
         for part, numbers in differing.items()
         for number in numbers
     ]
-    return told, sum(nearly for _, nearly in metadata)
+    return texts, sum(nearly for _, nearly in metadata)
 
 
-def _unequal(sent: Sequence[str | None], found: Sequence[str | None]) -> list[int]:
-    return [number for number, pair in enumerate(zip(sent, found, strict=True)) if pair[0] != pair[1]]
+def _unequal(sent: Sequence[str | None], shown: Sequence[str | None]) -> list[int]:
+    return [number for number, pair in enumerate(zip(sent, shown, strict=True)) if pair[0] != pair[1]]
 
 
-def same_embeddings(sent: Matrix, found: Matrix, *, rounded: bool) -> Any:
+def same_embeddings(sent: Matrix, shown: Matrix, *, rounded: bool) -> Any:
     """For every row, whether it is the same: to the bit, or within what cosine rounds."""
     if not rounded:
-        return (sent.view(np.uint32) == found.view(np.uint32)).all(axis=1)
-    overflowed = (sent == OVERFLOWED).all(axis=1) & np.isnan(found).all(axis=1)
+        return (sent.view(np.uint32) == shown.view(np.uint32)).all(axis=1)
+    overflowed = (sent == OVERFLOWED).all(axis=1) & np.isnan(shown).all(axis=1)
     scale = np.abs(sent).max(axis=1, keepdims=True)
-    return (np.abs(sent - found) <= _TOLERANCE * scale).all(axis=1) | overflowed
+    return (np.abs(sent - shown) <= _TOLERANCE * scale).all(axis=1) | overflowed

@@ -72,18 +72,18 @@ class Filler:
         if not limits.supports_base64_encoding:
             body["embeddings"] = list(matrix)
         place.upsert(body)
-        found, found_matrix = _read_back(place, sent, matrix.shape[1])
-        misread = [number for number, _ in other_metadata(sent, found)]
+        shown, shown_matrix = _read_back(place, sent, matrix.shape[1])
+        misread = [number for number, _ in other_metadata(sent, shown)]
         if misread:
             again = {key: [values[number] for number in misread] for key, values in body.items()}
-            again["metadatas"] = [corrected(sent.metadatas[n], found.metadatas[n]) for n in misread]
+            again["metadatas"] = [corrected(sent.metadatas[n], shown.metadatas[n]) for n in misread]
             place.upsert(again)
-            found, found_matrix = _read_back(place, sent, matrix.shape[1])
-        differing, nearly = differences(sent, matrix, found, found_matrix, rounded=planned.rounded)
+            shown, shown_matrix = _read_back(place, sent, matrix.shape[1])
+        differing, nearly = differences(sent, matrix, shown, shown_matrix, rounded=planned.rounded)
         planned.nearly += nearly
         planned.differences += differing[: max(MAX_NAMED - len(planned.differences), 0)]
         planned.sent.add(fingerprints(sent, matrix))
-        planned.received.add(fingerprints(found, None if planned.rounded else found_matrix))
+        planned.received.add(fingerprints(shown, None if planned.rounded else shown_matrix))
 
     def _compare(self, planned: PlannedCollection) -> int:
         """Compare a filled collection with manifest and artifact; how many rows there are."""
@@ -95,12 +95,12 @@ class Filler:
                 f"{ARTIFACT} holds {len(planned.sent)} rows of {planned.source}, the manifest tells of"
                 f" {planned.detail['count']}, or they are not the same",
             )
-        found = self._read_all(planned, planned.place)
-        if len(found) != len(planned.received):
+        shown = self._read_all(planned, planned.place)
+        if len(shown) != len(planned.received):
             planned.differences.append(
-                f"the backup holds {len(planned.received)} rows, there are {len(found)}"
+                f"the backup holds {len(planned.received)} rows, there are {len(shown)}"
             )
-        elif found.digest() != planned.received.digest():
+        elif shown.digest() != planned.received.digest():
             planned.differences.append("the rows are as many as in the backup but not the same")
         if planned.differences:
             planned.differences.append(f"what was filled is left as {planned.temporary}")
@@ -111,17 +111,17 @@ class Filler:
             message += " cannot be told exactly; it is off in the sixteenth digit"
             planned.notes.append(Note(reason="RoundedNumbers", message=message, warning=True))
         planned.sent = planned.received = Fingerprint()
-        return len(found)
+        return len(shown)
 
     def _read_all(self, planned: PlannedCollection, place: Place) -> Fingerprint:
-        found = Fingerprint()
+        shown = Fingerprint()
         listing = IdList(place, self._context.scratch)
         parts = [part for part in PARTS if part != "embeddings" or not planned.rounded]
         dimension = planned.detail["dimension"] or 1
         for rows in each_page(place, listing, parts):
-            found.add(fingerprints(rows, None if planned.rounded else to_matrix(rows, dimension)))
+            shown.add(fingerprints(rows, None if planned.rounded else to_matrix(rows, dimension)))
         listing.close()
-        return found
+        return shown
 
 
 def _batches(body: dict[str, Any], size: int) -> Iterator[dict[str, Any]]:

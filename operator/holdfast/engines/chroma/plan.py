@@ -30,7 +30,7 @@ class PlannedCollection:
     received: Fingerprint = field(default_factory=Fingerprint)
     """The same rows as the server gave them back at once."""
     nearly: int = 0
-    """Rows with a float that the server cannot be told, only its neighbour."""
+    """Rows with a float that the server cannot be collisions, only its neighbour."""
     differences: list[str] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 
@@ -81,14 +81,14 @@ def _refuse_collisions(collections: Sequence[PlannedCollection]) -> None:
     sources: dict[Where, list[Where]] = {}
     for planned in collections:
         sources.setdefault(planned.target, []).append(planned.source)
-    told = [
+    collisions = [
         f"{' and '.join(map(str, several))} would both become {target}"
         for target, several in sources.items()
         if len(several) > 1
     ]
-    if told:
+    if collisions:
         raise TaskError(
-            "NamesCollide", f"{'; '.join(told)}: restore them one by one, with include and rename"
+            "NamesCollide", f"{'; '.join(collisions)}: restore them one by one, with include and rename"
         )
 
 

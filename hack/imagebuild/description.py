@@ -1,4 +1,13 @@
-"""Reads what an engine's folder says of its image: engines/<engine>/image/image.toml."""
+"""Reads what an engine's folder says of its image: engines/<engine>/image/image.toml.
+
+The Dockerfile, hack/lock and hack/prerequisites use the files beside it:
+
+    system/install            runs as root in the image, with the variant; what it needs lies beside it
+    python/requirements.in    packages besides those of every Job; hack/lock pins them in requirements.txt
+    python/server.in          wheels that python/install takes without their dependencies (if it is there)
+    python/install            runs after the packages are installed, with their folder (if it is there)
+    test-packages             Debian packages of the server that the tests start (if it is there)
+"""
 
 import tomllib
 from collections.abc import Mapping

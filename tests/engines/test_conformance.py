@@ -21,26 +21,27 @@ def is_built(engine: str) -> bool:
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
-    """The engine's case; a failure when it has none."""
+def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+    """The servers of the engine's case; a failure when it has none."""
     if not is_built(request.param):
         pytest.skip(f"engine {request.param} is not built yet")
     module = importlib.import_module(f"tests.engines.{request.param}.case")
-    with module.open_case(tmp_path_factory.mktemp(request.param)) as opened:
-        yield opened
+    with module.open_case(tmp_path_factory.mktemp(request.param)) as servers:
+        yield servers
+
+
+@pytest.fixture
+def case(opened: Case) -> Iterator[Case]:
+    """The engine's case, whose place to restore to is empty again afterwards."""
+    yield opened
+    opened.clear()
 
 
 @pytest.fixture
 def engine(request: pytest.FixtureRequest) -> str:
     """The engine's name."""
-    name: str = request.node.callspec.params["case"]
+    name: str = request.node.callspec.params["opened"]
     return name
-
-
-@pytest.fixture(autouse=True)
-def _cleared(case: Case) -> Iterator[None]:
-    yield
-    case.clear()
 
 
 def backed_up(case: Case, engine: str, runner: Runner) -> BackupResult:

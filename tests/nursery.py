@@ -26,17 +26,17 @@ from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
 _MODULES = (
-    *("holdfast.controller.operator", "boto3", "botocore.config"),
+    *("holdfast.controller.operator", "boto3", "botocore.config", "holdfast.runner.process.memory"),
     *(
-        f"holdfast.runner.{name}"
-        for name in (
-            "process.memory",
-            *(f"tasks.{task}" for task in ("backup", "commit", "lookup", "restore", "survey", "verify")),
-        )
+        f"holdfast.runner.tasks.{name}"
+        for name in ("backup", "commit", "lookup", "purge", "restore", "survey", "verify")
     ),
-    *(f"holdfast.engines.{name}.{part}" for name in ("chroma", "postgres", "redis")
-      for part in ("backup", "restore")),
-)  # fmt: skip
+    *(
+        f"holdfast.engines.{path.parent.name}.{path.stem}"
+        for part in ("backup", "restore")
+        for path in _ROOT.glob(f"operator/holdfast/engines/*/{part}.py")
+    ),
+)
 _PR_SET_PDEATHSIG = 1
 END_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
 """Before a command: a process ends with the tests, however they end."""

@@ -176,6 +176,17 @@ class SecretRef(Model):
     name: ObjectName
     """The Secret's name."""
 
+    @property
+    def files(self) -> dict[str, str]:
+        """From a key to the file that a Job finds it in; empty: every key under its own name."""
+        return {}
+
+
+class Tls(Model):
+    """Encrypt the connection and verify the server."""
+
+    ca_secret: SecretRef | None = Field(default=None, description="Key ca.crt.")
+
 
 class Service(Model):
     """A Service in the same namespace."""
@@ -211,3 +222,21 @@ class Addressed(Model):
             return f"{self.service.name}.{namespace}.svc", self.service.port
         assert self.host is not None
         return self.host.name, self.host.port
+
+
+def at_most_one(*names: str) -> tuple[tuple[str, str], ...]:
+    """The rule of a model that at most one of these fields may be set."""
+    fields = ", ".join(f"has(self.{name})" for name in names)
+    return ((f"[{fields}].filter(x, x).size() <= 1", f"at most one of {', '.join(names)} may be set"),)
+
+
+class AddressOverride(Addressed):
+    """Where something is reached instead of where it was backed up, or nothing of it."""
+
+    exactly_one: ClassVar[tuple[str, ...]] = ()
+    rules: ClassVar[tuple[tuple[str, str], ...]] = at_most_one("service", "host")
+
+    @property
+    def has_address(self) -> bool:
+        """Whether it names a server."""
+        return self.service is not None or self.host is not None

@@ -18,7 +18,7 @@ from tests.engines.chroma.memory import Memory, run_backup, run_restore
 from tests.engines.chroma.test_round_trip import fill_with_rows, same
 from tests.harness import Runner, free_port, stop, wait_until
 
-from holdfast.engines.chroma import client, inspect, restore
+from holdfast.engines.chroma import client, compare, inspect
 from holdfast.engines.transfer import MismatchError, SourceError, TargetNotEmptyError, TaskError
 
 OTHER_UID = "holdfast-restore-33333333-0"
@@ -337,7 +337,7 @@ def test_cosine_tolerance_tells_other_vectors() -> None:
     sent = np.array([[3, 4, 0.001]], "<f4")
     rounded = np.nextafter(sent, np.float32(9))
     other = sent + np.float32(0.001)
-    assert restore._same_embeddings(sent, rounded, rounded=True).all()
-    assert not restore._same_embeddings(sent, rounded, rounded=False).any()
-    assert not restore._same_embeddings(sent, other, rounded=True).any()
-    assert not restore._same_embeddings(sent, np.full_like(sent, np.nan), rounded=True).any()
+    assert compare.same_embeddings(sent, rounded, rounded=True).all()
+    assert not compare.same_embeddings(sent, rounded, rounded=False).any()
+    assert not compare.same_embeddings(sent, other, rounded=True).any()
+    assert not compare.same_embeddings(sent, np.full_like(sent, np.nan), rounded=True).any()

@@ -13,28 +13,7 @@ from tests.engines.redis.servers import Server, digest, expiries, functions
 from tests.harness import Result, Runner, Running, wait_until
 from tests.readme import without_holdfast
 
-from holdfast.protocol import BackupResult, ExitCode, FailedResult, RestoreResult
-
-
-def test_there_and_back(new_server: NewServer, runner: Runner) -> None:
-    source, target = new_server(password="secret"), new_server(password="other")
-    fill_every_type(source)
-    spec = {**source.spec, "credentialsSecret": {"name": "redis-backup"}}
-
-    code, result = runner.run_backup("redis", spec, {"credentials": {"password": "secret"}})
-    assert code == ExitCode.DONE
-    assert isinstance(result, BackupResult)
-    assert result.contents["databases"] == len(DATABASES)
-    code, restored = runner.run_restore("redis", spec, target.spec, {"credentials": {"password": "other"}})
-
-    assert code == ExitCode.DONE
-    assert isinstance(restored, RestoreResult)
-    assert restored.contents == result.contents
-    assert digest(target) == digest(source)
-    assert expiries(target, DATABASES) == expiries(source, DATABASES)
-    code, again = runner.run_restore("redis", spec, target.spec)
-    assert (code, isinstance(again, FailedResult) and again.refused) == (ExitCode.TASK_WRONG, True)
-    assert digest(target) == digest(source)
+from holdfast.protocol import BackupResult, ExitCode, FailedResult
 
 
 def test_a_restore_that_was_killed_goes_on(new_server: NewServer, runner: Runner) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from holdfast.api.base import Addressed, Model, SecretRef
+from holdfast.api.base import Addressed, AddressOverride, Model, SecretRef, Tls
 
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 
@@ -27,7 +27,7 @@ class Collections(Model):
     """Collections that are left out, though included."""
 
 
-class Tls(Model):
+class ChromaTls(Tls):
     """Encrypt the connection; without it plain HTTP is spoken, as Chroma does by itself."""
 
     ca_secret: SecretRef | None = Field(
@@ -42,7 +42,7 @@ class ChromaTarget(Addressed):
     credentials_secret: SecretRef | None = Field(
         default=None, description="Key token, or username and password."
     )
-    tls: Tls | None = None
+    tls: ChromaTls | None = None
     tenants: Annotated[tuple[Tenant, ...], Field(min_length=1, max_length=100)] = (
         Tenant(name="default_tenant"),
     )
@@ -50,21 +50,15 @@ class ChromaTarget(Addressed):
     collections: Collections = Collections()
 
 
-class ChromaRestore(Addressed):
+class ChromaRestore(AddressOverride):
     """Where a Chroma target is restored to, and what of it."""
-
-    exactly_one = ()
-    rules = (
-        (
-            "[has(self.service), has(self.host)].filter(x, x).size() <= 1",
-            "at most one of service, host may be set",
-        ),
-    )
 
     credentials_secret: SecretRef | None = Field(
         default=None, description="Key token, or username and password. Default: the policy's."
     )
-    tls: Tls | None = Field(default=None, description="Encrypt the connection. Default: as the policy says.")
+    tls: ChromaTls | None = Field(
+        default=None, description="Encrypt the connection. Default: as the policy says."
+    )
     tenant: Name | None = Field(
         default=None,
         description="Restore into this tenant, created when missing. Default: the tenants of the backup.",

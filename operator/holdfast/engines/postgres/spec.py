@@ -4,24 +4,36 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from holdfast.api.base import Addressed, Duration, Model, ObjectName, SecretKey, SecretRef
+from holdfast.api.base import (
+    Addressed,
+    AddressOverride,
+    Duration,
+    Model,
+    ObjectName,
+    SecretKey,
+    SecretRef,
+    at_most_one,
+)
 
 Identifier = Annotated[str, Field(min_length=1, max_length=63)]
 """A PostgreSQL identifier, unquoted: https://www.postgresql.org/docs/current/sql-syntax-lexical.html"""
 
 
-class CredentialsSecret(Model):
+class CredentialsSecret(SecretRef):
     """A Secret with a role's name and password."""
 
-    name: ObjectName
-    """The Secret's name."""
     username_key: SecretKey = "username"
     """The key that holds the role's name."""
     password_key: SecretKey = "password"  # noqa: S105 the key's name
     """The key that holds the password."""
 
+    @property
+    def files(self) -> dict[str, str]:
+        """The two keys under the names that the engine reads."""
+        return {self.username_key: "username", self.password_key: "password"}
 
-class Tls(Model):
+
+class PostgresTls(Model):
     """How the connection is encrypted and the server verified, in libpq's terms."""
 
     mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "verify-full"
@@ -53,7 +65,7 @@ class PostgresTarget(Addressed):
 
     standby: Standby | None = None
     credentials_secret: CredentialsSecret
-    tls: Tls | None = Field(
+    tls: PostgresTls | None = Field(
         default=None, description="How the connection is encrypted; without it as libpq's `prefer` does."
     )
     major_version: Annotated[int, Field(ge=13, le=18)] = Field(
@@ -81,18 +93,14 @@ class VolumeClaim(Model):
     """The claim's name."""
 
 
-class PostgresRestore(Addressed):
+class PostgresRestore(AddressOverride):
     """Where a PostgreSQL target is restored to, and what of it."""
 
-    exactly_one: ClassVar[tuple[str, ...]] = ()
-    rules: ClassVar[tuple[tuple[str, str], ...]] = (
-        ("[has(self.service), has(self.host), has(self.volumeClaim)].filter(x, x).size() <= 1",
-         "at most one of service, host, volumeClaim may be set"),
-    )  # fmt: skip
+    rules: ClassVar[tuple[tuple[str, str], ...]] = at_most_one("service", "host", "volumeClaim")
 
     volume_claim: VolumeClaim | None = None
     credentials_secret: CredentialsSecret | None = None
-    tls: Tls | None = None
+    tls: PostgresTls | None = None
     rename: Annotated[dict[Identifier, Identifier], Field(max_length=100)] | None = Field(
         default=None, description="From a database's name in the backup to its name here."
     )

@@ -4,13 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from holdfast.api.base import Addressed, Model, SecretRef
-
-
-class Tls(Model):
-    """Encrypt the connection and verify the server; without it plain TCP is spoken."""
-
-    ca_secret: SecretRef | None = Field(default=None, description="Key ca.crt.")
+from holdfast.api.base import Addressed, AddressOverride, SecretRef, Tls
 
 
 class RedisTarget(Addressed):
@@ -25,16 +19,8 @@ class RedisTarget(Addressed):
     )
 
 
-class RedisRestore(Addressed):
+class RedisRestore(AddressOverride):
     """Where a Redis target is restored to, and what of it."""
-
-    exactly_one = ()
-    rules = (
-        (
-            "[has(self.service), has(self.host)].filter(x, x).size() <= 1",
-            "at most one of service, host may be set",
-        ),
-    )
 
     credentials_secret: SecretRef | None = Field(
         default=None,

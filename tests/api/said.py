@@ -13,6 +13,7 @@ from pathlib import Path
 CAMEL_CASE = re.compile(r"[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*")
 _STATUSES = {"True", "False", "Unknown"}
 _PARAMETERS = ("reason", "otherwise")
+_TYPES = ("type", "type_")
 _EVENTS = ("Notice", "Note")
 _DEEP = 3
 """So many functions a reason may be returned through."""
@@ -31,6 +32,8 @@ class Code:
         self._constants: defaultdict[Path, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         self._words: defaultdict[str, set[str]] = defaultdict(set)
         self._places: defaultdict[str, set[int]] = defaultdict(set)
+        self._types: defaultdict[str, set[int]] = defaultdict(set)
+        """Where a call that takes a reason takes the type of a condition."""
         self._returned: defaultdict[str, list[tuple[Path, ast.expr]]] = defaultdict(list)
         for path, tree in self.trees.items():
             self._read_names(path, tree)
@@ -58,15 +61,21 @@ class Code:
         return found
 
     def condition_types(self) -> set[str]:
-        """The types of conditions: what `type` or `type_` is given, and columns of conditions name."""
+        """What is set as the type of a condition, looked for as one, or shown in a column."""
         found: set[str] = set()
         for path, tree in self.trees.items():
             for node in ast.walk(tree):
-                if isinstance(node, ast.Call) and "condition" in _name(node.func).lower():
-                    for argument in [*node.args, *(word.value for word in node.keywords)]:
-                        if isinstance(argument, ast.Constant | ast.Name | ast.Attribute):
-                            found |= self._values(path, argument)
+                if isinstance(node, ast.Call):
+                    for expression in self._condition_types(node):
+                        found |= self._values(path, expression)
         return found
+
+    def _condition_types(self, call: ast.Call) -> Iterator[ast.expr]:
+        name = _name(call.func)
+        yield from (one for n, one in enumerate(call.args) if n in self._types[name])
+        yield from (word.value for word in call.keywords if word.arg in _TYPES and self._types[name])
+        if name in ("find_condition", "is_true", "condition_column"):
+            yield call.args[1]
 
     def _read_names(self, path: Path, tree: ast.Module) -> None:
         for node in ast.walk(tree):
@@ -105,6 +114,10 @@ class Code:
 
     def _add_places(self, name: str, parameters: list[str]) -> None:
         self._places[name] |= {n for n, one in enumerate(parameters) if one in _PARAMETERS}
+        if self._places[name] and "status" in parameters:
+            self._types[name] |= {n for n, one in enumerate(parameters) if one in _TYPES}
+        if name == "Reason":
+            self._places[name].add(0)
 
     def _read_errors(self) -> None:
         """What is derived from an error with a reason takes it where that does."""

@@ -43,7 +43,7 @@ images: ## Build the container images, by Docker or by buildah
 deploy: cluster images ## Install Holdfast on the local cluster by its chart
 	@hack/deploy $(DEPLOY_FLAGS)
 
-manifests: venv ## Generate crds/, and their copies in the chart, from the models
+manifests: venv ## Generate crds/, their copies in the chart, and docs/reference
 	@hack/manifests
 
 verify: venv ## Fail when something generated is stale

@@ -241,6 +241,16 @@ GROUPS = (
                 "Nothing: a later commit heals them. When it repeats, raise `activeDeadline`.",
             ),
             Reason(
+                "ReportNotWritten", (Where.RUN_EVENT,),
+                "The report beside a run could not be written. The run itself is stored.",
+                "Look at the message, and repair the destination. The next run writes a report again.",
+            ),
+            Reason(
+                "NotesOmitted", (Where.RUN_EVENT, Where.REQUEST_EVENT),
+                "A Job had more to report than its Result holds.",
+                "Read the run's report (`status.report`) or the log of the pod.",
+            ),
+            Reason(
                 "CleanupFailed", (Where.RUN_EVENT,),
                 "The commit could not clear leftovers of failed attempts or failed runs.",
                 "Look at the message. The credentials need to list and abort uploads (`docs/copies.md`), "

@@ -47,10 +47,13 @@ class UnreferencedObjects:
 
     def _keys(self, destination: Destination) -> list[str]:
         keys_of_targets: dict[str, set[str]] = {}
+        unreferenced = list(destination.list(self.path.unfinished_entries))
         for key in destination.list(self.path.folder):
             target = self.path.target_of(key)
-            keys_of_targets.setdefault(target, set()).add(key)
-        unreferenced = list(destination.list(self.path.unfinished_entries))
+            if key.startswith(self.path.target(target)):
+                keys_of_targets.setdefault(target, set()).add(key)
+            elif key not in self.path.reports:
+                unreferenced.append(key)  # on a volume: the temporary file of a writer of a report
         for target, keys in keys_of_targets.items():
             unreferenced += sorted(keys - self._referenced(destination, target))
         return unreferenced

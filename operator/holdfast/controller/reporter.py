@@ -29,7 +29,7 @@ class Reporter:
         self._now = now
         self._told: OrderedDict[tuple[str, str], None] = OrderedDict()
 
-    async def tell(self, resource: Resource, notices: Iterable[Notice]) -> None:
+    async def report(self, resource: Resource, notices: Iterable[Notice]) -> None:
         """Create the events that are not known to be there."""
         for notice in notices:
             uid = resource.metadata.uid

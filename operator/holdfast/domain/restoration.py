@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from holdfast.api.conditions import Status, is_true, set_condition
+from holdfast.api.conditions import Status, set_condition
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import (
@@ -17,12 +17,12 @@ from holdfast.api.restore import (
 )
 from holdfast.api.run import STORED, BackupRun, Failure, Progress, RunPhase, TargetPhase
 from holdfast.domain.naming import job_name, run_path
+from holdfast.domain.rows import RunRow
 from holdfast.domain.step import Notice, Step, describe, seconds_between, updated
 from holdfast.domain.stored import (
     EARLIEST,
     current_destination,
     destinations_being_deleted,
-    is_whole,
     targets_held,
 )
 from holdfast.domain.targets import JobFacts, advance_targets, cancel, failures, held_up
@@ -52,37 +52,37 @@ class Plan:
     """The Secret whose key identity decrypts it."""
 
 
-def choose_run(request: RestoreRequest, runs: Iterable[BackupRun]) -> BackupRun:
+def choose_run(request: RestoreRequest, rows: Iterable[RunRow]) -> RunRow:
     """The run that policyRef means: the newest that holds what is asked for. Raises RefusedError."""
     wanted = request.spec.source.policy_ref
     assert wanted is not None
-    runs = list(runs)
-    good = [run for run in runs if run.status.phase in STORED and run.status.recovery_point]
-    good = [run for run in good if run.status.deletion is None]
+    good = [row for row in rows if row.is_stored and row.recovery_point and not row.has_purge]
     if good and wanted.select == "LatestVerified":
-        good = [run for run in good if is_true(run.status.conditions, "Verified")]
+        good = [row for row in good if row.is_verified]
         if not good:
             message = (
                 f"no run of policy {wanted.name} is verified; "
                 "`kubectl annotate backuprun NAME holdfast.dev/verify=1` has one verified"
             )
             raise RefusedError("NoRunVerified", message)
-    in_time = [run for run in good if not wanted.not_after or _point(run) <= wanted.not_after]
+    in_time = [row for row in good if not wanted.not_after or _point(row) <= wanted.not_after]
     names = {target.name for target in request.spec.targets}
-    whole = [run for run in in_time if names <= targets_held(run) if names or is_whole(run.status)]
-    if whole:
-        return max(whole, key=_point)
+    complete = [row for row in in_time if (names <= row.targets_held if names else row.is_whole)]
+    if complete:
+        return max(complete, key=_point)
     if not good:
         raise RefusedError("NoRun", f"policy {wanted.name} has no run that succeeded")
     if not in_time:
         first = f"{min(map(_point, good)):%Y-%m-%dT%H:%M:%SZ}"
         raise RefusedError("NoRun", f"the oldest recovery point of policy {wanted.name} is {first}")
-    asked = ", ".join(sorted(names)) or "every target"
-    raise RefusedError("NoRun", f"no run of policy {wanted.name} holds {asked}; name the targets to restore")
+    targets = ", ".join(sorted(names)) or "every target"
+    raise RefusedError(
+        "NoRun", f"no run of policy {wanted.name} holds {targets}; name the targets to restore"
+    )
 
 
-def _point(run: BackupRun) -> datetime:
-    return run.status.recovery_point or EARLIEST
+def _point(row: RunRow) -> datetime:
+    return row.recovery_point or EARLIEST
 
 
 def stored_run(request: RestoreRequest, run: BackupRun, policy: BackupPolicy | None) -> StoredRun:

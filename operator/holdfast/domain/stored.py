@@ -1,14 +1,14 @@
-"""What a run has stored, and in which destinations: facts that its status tells. Pure."""
+"""What a run has stored, and in which destinations, by its status. Pure."""
 
 from datetime import UTC, datetime
 
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
-from holdfast.api.run import STORED, BackupRun, BackupRunStatus, TargetPhase
+from holdfast.api.run import STORED, BackupRun, BackupRunStatus, RunPhase, TargetPhase
 from holdfast.domain.naming import place
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
-"""Sorts whatever has no time before everything that has one."""
+"""Sorts what has no time before everything that has one."""
 
 
 def targets_held(run: BackupRun) -> set[str]:
@@ -57,13 +57,20 @@ def bytes_by_destination(run: BackupRun) -> dict[str, int]:
     return totals if size is None else totals | dict.fromkeys(destinations_holding(run), size)
 
 
-def by_recovery_point(run: BackupRun) -> tuple[datetime, str]:
-    """Sorts runs by what they restore, the oldest first."""
-    return run.status.recovery_point or EARLIEST, run.metadata.name
+def may_hold_data(run: BackupRun) -> bool:
+    """Whether a destination may hold something of the run."""
+    status = run.status
+    if status.start_time is None or status.phase is None or status.phase is RunPhase.EXPIRED:
+        return False
+    if not status.phase.terminal or any(target.artifacts for target in status.targets):
+        return True
+    deleted, ended = run.metadata.deletion_timestamp, status.completion_time
+    # The deletion stopped its pods, and no Result says what they had written.
+    return deleted is not None and ended is not None and ended >= deleted
 
 
 def current_destination(recorded: Destination, policy: BackupPolicy | None) -> Destination:
-    """The policy's destination of that name if it is the same place: its credentials may be newer."""
+    """The policy's destination of that name if it is the same place, because its credentials may be newer."""
     if policy is not None:
         for destination in policy.spec.destinations:
             if destination.name == recorded.name and place(destination) == place(recorded):

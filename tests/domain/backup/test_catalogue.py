@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests import factories
+from tests.factories import REDIS, SHA, rows
 
 from holdfast.api.conditions import find_condition
-from holdfast.api.policy import BackupPolicy
+from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
 from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun, Failure, RunPhase, Source
 from holdfast.domain.backup import catalogue, survey
@@ -18,10 +20,11 @@ from holdfast.domain.backup.catalogue import DATA_GONE, Page, decide, imported_r
 from holdfast.domain.backup.retention import backup_of
 from holdfast.domain.backup.survey import Outcome
 from holdfast.domain.labels import IMPORTED
-from holdfast.domain.policy.history import age, beyond_history
+from holdfast.domain.policy.history import runs_to_prune
 from holdfast.domain.restoration import plan_from_policy
+from holdfast.domain.rows import row_of
 from holdfast.domain.run import lifecycle
-from holdfast.domain.run.admission import Standing, waits
+from holdfast.domain.run.admission import Standing, is_waiting
 from holdfast.domain.stored import destinations_holding
 from holdfast.domain.workload import Job, Observation
 from holdfast.protocol import (
@@ -41,10 +44,8 @@ from holdfast.runner.tasks.survey import _Lines, _surveyed
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 THEN = NOW - timedelta(days=3)
 HOURS = timedelta(hours=6)
-REDIS = {"service": {"name": "redis", "port": 1}}
 PLACES = ("one", "two", "three")
 JOB = Job("j", "ns", "ju", "ru", "t", "Backup", "", "", NOW)
-SHA = "a" * 64
 
 
 def policy(*places: str, targets: Sequence[str] = ("a", "b"), **status: Any) -> BackupPolicy:
@@ -53,21 +54,16 @@ def policy(*places: str, targets: Sequence[str] = ("a", "b"), **status: Any) -> 
         {"name": name, "s3": {"bucket": f"bucket-{name}"}, "required": number == 0}
         for number, name in enumerate(places or PLACES[:2])
     ]
-    spec = {"targets": [{"name": n, "redis": REDIS} for n in targets], "destinations": destinations}
-    metadata = {
-        "name": "p", "namespace": "ns", "uid": "pu", "generation": 4,
-        "creationTimestamp": "2025-12-01T00:00:00Z",
-    }  # fmt: skip
-    return BackupPolicy.model_validate(
-        {"kind": "BackupPolicy", "metadata": metadata, "spec": spec, "status": status}
+    return factories.policy(
+        metadata={"generation": 4, "creationTimestamp": "2025-12-01T00:00:00Z"},
+        status=BackupPolicyStatus.model_validate(status),
+        targets=factories.targets(*targets),
+        destinations=destinations,
     )
 
 
 def run(name: str = "r", uid: str = "ru", **spec: Any) -> BackupRun:
-    metadata = {"name": name, "namespace": "ns", "uid": uid, "generation": 1}
-    return BackupRun.model_validate(
-        {"kind": "BackupRun", "metadata": metadata, "spec": {"policyRef": {"name": "p"}, **spec}}
-    )
+    return factories.run(name, metadata={"uid": uid}, **spec)
 
 
 def manifest(of: BackupRun, target: str, artifacts: int, moment: datetime, encrypted: bool) -> Manifest:
@@ -214,7 +210,7 @@ def test_a_run_comes_back_as_it_was(data: st.DataObject) -> None:
         for name in KEPT_OF_TARGETS:
             assert getattr(target, name) == getattr(told[target.name], name), name
     assert destinations_holding(after) == destinations_holding(before)
-    assert backup_of(after, by.spec.destinations) == backup_of(before, by.spec.destinations)
+    assert backup_of(row_of(after), by.spec.destinations) == backup_of(row_of(before), by.spec.destinations)
     complete = find_condition(after.status.conditions, "Complete")
     assert complete is not None
     assert complete.status == "True"
@@ -238,7 +234,7 @@ def test_what_is_unfinished_never_starts_and_is_finished() -> None:
     made = imported_run(policy(), entry)
     made = made.model_copy(update={"metadata": made.metadata.model_copy(update={"uid": "other"})})
     assert made.metadata.annotations == {IMPORTED: "ru"}
-    assert not waits(made)
+    assert not is_waiting(row_of(made))
     decision = decide(policy(), [made], page(entry), NOW)
     ((_, status),) = decision.write
     assert status == imported(entry).status
@@ -378,8 +374,8 @@ def test_history_takes_it_for_as_old_as_it_is() -> None:
     old = imported(simple()[1])
     metadata = old.metadata.model_copy(update={"creation_timestamp": NOW})
     old = old.model_copy(update={"metadata": metadata})
-    assert age(old)[0] == THEN
-    assert beyond_history([old], policy().spec.history.model_copy(update={"succeeded": 0})) == []
+    assert row_of(old).age[0] == THEN
+    assert runs_to_prune(rows([old]), policy().spec.history.model_copy(update={"succeeded": 0})) == []
 
 
 # What the policy's status says of its surveys.

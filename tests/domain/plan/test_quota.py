@@ -4,10 +4,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from tests import factories
 
 from holdfast.api.conditions import Condition, find_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, DestinationPlan, RetentionPlan
-from holdfast.api.run import BackupRun, RunPhase
+from holdfast.api.run import RunPhase
 from holdfast.domain.plan.quota import fills, judged, refusal, used_up
 from holdfast.domain.run import lifecycle
 from holdfast.domain.run.admission import Standing
@@ -25,20 +26,14 @@ def status(*, freed: int = 0, dry_run: bool = False, **stored: int) -> BackupPol
 
 def policy(state: BackupPolicyStatus | None = None, **quotas: Any) -> BackupPolicy:
     """With an optional destination for every quota whose name begins with `optional`."""
-    made = BackupPolicy.model_validate(
-        {
-            "metadata": {"name": "p", "namespace": "ns", "uid": "u", "generation": 1},
-            "spec": {
-                "targets": [{"name": "t", "redis": {"service": {"name": "redis", "port": 1}}}],
-                "destinations": [
-                    {"name": name, "s3": {"bucket": "backups"}, "required": not name.startswith("optional")}
-                    | ({"quota": quota} if quota else {})
-                    for name, quota in quotas.items()
-                ],
-            },
-        }
+    destinations = [
+        {"name": name, "s3": {"bucket": "backups"}, "required": not name.startswith("optional")}
+        | ({"quota": quota} if quota else {})
+        for name, quota in quotas.items()
+    ]
+    return factories.policy(
+        status=state or BackupPolicyStatus(), targets=factories.targets("t"), destinations=destinations
     )
-    return made.model_copy(update={"status": state or BackupPolicyStatus()})
 
 
 TEN = {"size": "10Gi"}
@@ -154,9 +149,7 @@ def test_which_destinations_must_have_room() -> None:
     assert (says(both) or "").startswith("no destination is left to write to: destination optional holds")
 
 
-RUN = BackupRun.model_validate(
-    {"metadata": {"name": "r", "namespace": "ns", "uid": "ru"}, "spec": {"policyRef": {"name": "p"}}}
-)
+RUN = factories.run()
 
 
 def test_a_run_starts_without_an_optional_destination_that_is_full() -> None:

@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests import factories
+from tests.factories import targets, with_status
 
-from holdfast.api.policy import BackupPolicy
-from holdfast.api.run import BackupRun, BackupRunStatus, Failure, RunPhase, Source, TargetPhase
+from holdfast.api.run import BackupRun, Failure, RunPhase, Source, TargetPhase
 from holdfast.domain.run import hooks, lifecycle
 from holdfast.domain.run.admission import Standing
 from holdfast.domain.run.hooks import Candidate, Due, Outcome
@@ -31,20 +32,11 @@ def hook(name: str, on_error: str = "Fail") -> dict[str, Any]:
 
 
 def started(before: tuple[dict[str, Any], ...] = (), after: tuple[dict[str, Any], ...] = ()) -> BackupRun:
-    spec = {
-        "targets": [{"name": n, "redis": {"service": {"name": "redis", "port": 1}}} for n in ("a", "b")],
-        "destinations": [{"name": "one", "s3": {"bucket": "backups"}}],
-        "hooks": {"before": before, "after": after},
-    }
-    policy = BackupPolicy.model_validate({"metadata": {"name": "p", "uid": "pu"}, "spec": spec})
-    run = BackupRun.model_validate(
-        {"metadata": {"name": "r", "namespace": "ns", "uid": "ru"}, "spec": {"policyRef": {"name": "p"}}}
+    policy = factories.policy(
+        metadata={"generation": None}, targets=targets("a", "b"), hooks={"before": before, "after": after}
     )
+    run = factories.run(metadata={"generation": None})
     return with_status(run, lifecycle.admit(run, policy, Standing(), NOW).status)
-
-
-def with_status(run: BackupRun, status: BackupRunStatus) -> BackupRun:
-    return run.model_copy(update={"status": status})
 
 
 def name(due: Due | None) -> str:

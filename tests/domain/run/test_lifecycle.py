@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests import factories
+from tests.factories import ONE, SHA, TWO, targets
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, Failure, RunPhase, Source, TargetPhase
@@ -17,25 +19,16 @@ from holdfast.protocol import BackupResult, CommitResult, StoredArtifact
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 START = timedelta(minutes=2)
-SHA = "a" * 64
 JOB = Job("j", "ns", "ju", "ru", "t", "Backup", "", "", NOW)
-REDIS = {"service": {"name": "redis", "port": 1}}
-PLACES = [
-    {"name": "one", "s3": {"bucket": "backups"}},
-    {"name": "two", "s3": {"bucket": "more"}, "required": False},
-]
 
 
 def policy(**fields: Any) -> BackupPolicy:
-    spec = {"targets": [{"name": n, "redis": REDIS} for n in ("a", "b")], "destinations": PLACES} | fields
-    metadata = {"name": "p", "namespace": "ns", "uid": "pu", "generation": 4}
-    return BackupPolicy.model_validate({"kind": "BackupPolicy", "metadata": metadata, "spec": spec})
+    minimal = {"targets": targets("a", "b"), "destinations": [ONE, TWO]}
+    return factories.policy(metadata={"generation": 4}, **minimal | fields)
 
 
 def run(trigger: str = "Manual", cancel: bool = False, **annotations: str) -> BackupRun:
-    spec: dict[str, Any] = {"policyRef": {"name": "p"}, "trigger": trigger, "cancel": cancel}
-    metadata = {"name": "r", "namespace": "ns", "uid": "ru", "generation": 1, "annotations": annotations}
-    return BackupRun.model_validate({"kind": "BackupRun", "metadata": metadata, "spec": spec})
+    return factories.run(metadata={"annotations": annotations}, trigger=trigger, cancel=cancel)
 
 
 def running() -> BackupRun:
@@ -73,13 +66,11 @@ STARTING = Observation(JOB, 1, complaint=Complaint("FailedMount", "no secret x")
 
 
 FREE = Standing()
-BUSY = Standing(active="other")
-BEHIND = Standing(ahead=("x", "y", "z"))
-FULL = Standing(place=2, waiting=5, limit=3)
+BUSY = Standing(active_run="other")
+BEHIND = Standing(runs_ahead=("x", "y", "z"))
+FULL = Standing(position=2, line_length=5, limit=3)
 SLOT = {"trigger": "Schedule", "scheduledTime": NOW - timedelta(hours=2)}
-LATE = BackupRun.model_validate(
-    {"metadata": {"name": "r", "namespace": "ns", "uid": "ru"}, "spec": SLOT | {"policyRef": {"name": "p"}}}
-)
+LATE = factories.run(**SLOT)
 QUEUE = policy(concurrencyPolicy="Queue")
 
 
@@ -101,7 +92,7 @@ QUEUE = policy(concurrencyPolicy="Queue")
         (run("Schedule"), QUEUE, BEHIND, RunPhase.SKIPPED, "QueueFull"),
         (run("Schedule"), QUEUE, FREE, RunPhase.RUNNING, None),
         (LATE, policy(), FREE, RunPhase.RUNNING, None),
-        (LATE, policy(), Standing(overtaken=True), RunPhase.MISSED, "StartingDeadlineExceeded"),
+        (LATE, policy(), Standing(is_overtaken=True), RunPhase.MISSED, "StartingDeadlineExceeded"),
         (LATE, policy(catchUp="None"), FREE, RunPhase.MISSED, "StartingDeadlineExceeded"),
         (LATE, policy(catchUp="None", startingDeadline="3h"), FREE, RunPhase.RUNNING, None),
         (run("Schedule", **{MISSED: "too late"}), policy(), FREE, RunPhase.MISSED, "Missed"),
@@ -126,7 +117,7 @@ def test_run_that_waits_says_at_which_place_and_is_told_once() -> None:
     assert first.status.message == (
         "waits for a free place, as number 2 of 5: at most 3 Jobs of backups run at once"
     )
-    later = lifecycle.admit(run(), policy(), Standing(place=1, waiting=4, limit=3), NOW)
+    later = lifecycle.admit(run(), policy(), Standing(position=1, line_length=4, limit=3), NOW)
     assert {(n.reason, n.subject) for n in (*first.notices, *later.notices)} == {("WaitingForCapacity", "")}
 
 

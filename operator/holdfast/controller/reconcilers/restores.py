@@ -63,8 +63,9 @@ class Restores:
             name = source.run_ref.name
         else:
             assert source.policy_ref is not None
-            runs = await self._context.runs_of(request.metadata.namespace, source.policy_ref.name)
-            name = restoration.choose_run(request, runs).metadata.name
+            policy = source.policy_ref.name
+            rows = await self._context.runs.of_policy(request.metadata.namespace, policy)
+            name = restoration.choose_run(request, rows).name
         await self._write(request, restoration.resolved(request, name, self._context.now()))
         return 0
 

@@ -17,6 +17,7 @@ from holdfast.controller.work.retention import Retention
 from holdfast.controller.work.verification import Verifications
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
+from holdfast.domain.rows import row_of
 from holdfast.domain.run import admission, deletion, hooks, lifecycle
 from holdfast.domain.run.hooks import Due
 from holdfast.domain.run.lifecycle import RunStep
@@ -47,7 +48,7 @@ class Runs:
         except NotFoundError:
             self._hooks.give_up(key)
             self._verifications.forget(key)
-            await self._admissions.place_freed(gone=key)
+            await self._admissions.wake_starters(gone=key)
             return None
         phase = run.status.phase or RunPhase.PENDING
         deleted = run.metadata.deletion_timestamp is not None
@@ -70,7 +71,9 @@ class Runs:
     async def _over(self, run: BackupRun) -> float | None:
         """Nothing more is done for the run, but to verify it, and what its finalizers stand for."""
         self._hooks.give_up(Key.of(run))
-        if await self._deletions.follow(run, deletion.without(run.metadata.finalizers, labels.PAUSED)):
+        if await self._deletions.set_finalizers(
+            run, deletion.without(run.metadata.finalizers, labels.PAUSED)
+        ):
             return 0
         if run.metadata.deletion_timestamp is not None:
             self._verifications.forget(Key.of(run))
@@ -85,7 +88,7 @@ class Runs:
         if _terminal(step):
             self._context.wake_policy_of(run)
             if run.status.phase is RunPhase.PENDING:  # it may have stood in front of others
-                await self._admissions.place_freed(gone=Key.of(run))
+                await self._admissions.wake_starters(gone=Key.of(run))
         return pause
 
     async def _overdue(self, run: BackupRun, workload: Workload, step: RunStep) -> float | None:
@@ -115,7 +118,7 @@ class Runs:
         return 0
 
     async def _run(self, run: BackupRun, workload: Workload, deadline: timedelta | None) -> float | None:
-        if not workload.jobs and await self._deletions.guard(run):
+        if not workload.jobs and await self._deletions.protect(run):
             return 0
         due = hooks.due(run.status)
         if due is not None:
@@ -161,15 +164,15 @@ class Runs:
         if seen is None:
             settings = _settings(workload) or JobSettings()
             policy = await self._context.policy_of(run)
-            expiries = await self._retention.hand_over(run, policy)
-            gaps, leftovers = await self._copies.hand_over(run, policy)
+            expiries = await self._retention.mark(run, policy)
+            gaps, leftovers = await self._copies.choose(run, policy)
             task = _commit_task(run, expiries, self._earliest(None, run, deadline))
             task = task.model_copy(update={"gaps": gaps, "leftovers": leftovers})
             manifest = commit_job(run, task, settings, self._context.config)
             failure = await self._workloads.ensure(run, manifest)
         else:
-            await self._retention.take_in(run, seen)
-            await self._copies.take_in(run, seen)
+            await self._retention.record(run, seen)
+            await self._copies.record(run, seen)
         now = self._context.now()
         if failure is not None:
             step = lifecycle.commit_failed(run, failure, now)
@@ -209,9 +212,9 @@ class Runs:
         if _terminal(step):
             self._context.wake_policy_of(run)
         limit = self._context.config.max_running_jobs
-        later = run.model_copy(update={"status": step.status})
-        if admission.jobs_at_once(later, limit) < admission.jobs_at_once(run, limit):
-            await self._admissions.place_freed()
+        before, after = row_of(run), row_of(run.model_copy(update={"status": step.status}))
+        if admission.permits_of(after, limit) < admission.permits_of(before, limit):
+            await self._admissions.wake_starters()
 
     async def _save(self, run: BackupRun, step: RunStep) -> None:
         if await self._context.save(run, step, observed=True):

@@ -15,8 +15,10 @@ from holdfast.controller.work.workloads import (
     Workloads,
 )
 from holdfast.domain import labels
+from holdfast.domain.rows import RunRow, row_of
 from holdfast.domain.run import deletion
 from holdfast.domain.step import Step, describe
+from holdfast.domain.stored import may_hold_data
 from holdfast.domain.workload import Observation
 from holdfast.protocol import PurgeResult, PurgeTask
 
@@ -31,23 +33,28 @@ class Deletions:
         self._context = context
         self._workloads = workloads
 
-    async def follow(self, resource: BackupPolicy | BackupRun, finalizers: Sequence[str]) -> bool:
-        """Have an object carry exactly these finalizers; whether that changed it."""
+    async def set_finalizers(self, resource: BackupPolicy | BackupRun, finalizers: Sequence[str]) -> bool:
+        """Have an object carry exactly these finalizers; returns whether that changed it."""
         if tuple(resource.metadata.finalizers) == tuple(finalizers):
             return False
         await self._context.cluster.set_finalizers(resource, finalizers)
         return True
 
-    async def guard(self, run: BackupRun) -> bool:
-        """Before its first Job: have the run carry what the policy asks for; whether that changed it."""
+    async def protect(self, run: BackupRun) -> bool:
+        """Before its first Job: give the run its finalizers; returns whether that changed it."""
         policy = await self._context.policy_of(run)
-        return policy is not None and await self.follow(run, deletion.finalizers(run, policy))
+        if policy is None:
+            return False
+        return await self.set_finalizers(run, deletion.run_finalizers(row_of(run), policy))
 
-    async def follow_policy(self, policy: BackupPolicy, runs: Sequence[BackupRun]) -> None:
+    async def set_run_finalizers(self, policy: BackupPolicy, rows: Sequence[RunRow]) -> None:
         """Have the finalizers of all runs say what the policy does."""
-        for run in runs:
+        for row in rows:
+            finalizers = deletion.run_finalizers(row, policy)
+            if finalizers == row.finalizers:
+                continue
             try:
-                await self.follow(run, deletion.finalizers(run, policy))
+                await self._context.cluster.set_finalizers(await self._context.runs.read(row), finalizers)
             except NotFoundError:
                 continue
 
@@ -56,33 +63,34 @@ class Deletions:
         if labels.DATA not in policy.metadata.finalizers:
             return
         namespace, name = policy.metadata.namespace, policy.metadata.name
-        runs = await self._context.runs_of(namespace, name)
-        await self.follow_policy(policy, runs)
-        if deletion.deletes(policy):
-            for run in runs:
-                if run.metadata.deletion_timestamp is None:
-                    await self._delete(run)
-            if await self._context.runs_of(namespace, name):
+        rows = await self._context.runs.of_policy(namespace, name)
+        await self.set_run_finalizers(policy, rows)
+        if deletion.has_delete_policy(policy):
+            for row in rows:
+                if not row.is_deleted:
+                    await self._delete(row)
+            if await self._context.runs.of_policy(namespace, name):
                 return
-        await self.follow(policy, deletion.without(policy.metadata.finalizers, labels.DATA))
-        _log.info("policy %s/%s is free to go", namespace, name)
+        await self.set_finalizers(policy, deletion.without(policy.metadata.finalizers, labels.DATA))
+        _log.info("policy %s/%s: finalizer removed", namespace, name)
 
-    async def _delete(self, run: BackupRun) -> None:
+    async def _delete(self, row: RunRow) -> None:
         try:
+            run = await self._context.cluster.get(BackupRun, row.namespace, row.name)
             await self._context.cluster.delete(run)
         except NotFoundError:
             return
-        _log.info("run %s/%s deleted with its policy", run.metadata.namespace, run.metadata.name)
+        _log.info("run %s/%s deleted with its policy", row.namespace, row.name)
 
     async def end_run(self, run: BackupRun) -> float | None:
         """Take the deletion of a run that does nothing more one step on."""
         if labels.DATA not in run.metadata.finalizers:
             return None
         policy = await self._context.policy_of(run)
-        if not deletion.may_hold_data(run) or (policy is not None and not deletion.deletes(policy)):
+        if not may_hold_data(run) or (policy is not None and not deletion.has_delete_policy(policy)):
             await self._free(run)
             return None
-        if await self.follow(run, deletion.unhindered(run)):
+        if await self.set_finalizers(run, deletion.without_foreground(run)):
             return 0
         if run.status.deletion is None:
             await self._context.save(run, Step(deletion.begun(run.status)))
@@ -93,7 +101,7 @@ class Deletions:
         seen = workload.observe(PURGE, PurgeResult).get("")
         if seen is None:
             return await self._attempt(run, policy, workload)
-        await self._context.reporter.tell(run, deletion.told(seen))
+        await self._context.reporter.report(run, deletion.told(seen))
         if seen.result is not None:
             await self._free(run)
             return None
@@ -140,8 +148,8 @@ class Deletions:
         return POLL_SECONDS
 
     async def _free(self, run: BackupRun) -> None:
-        await self.follow(run, deletion.without(run.metadata.finalizers, labels.DATA))
-        _log.info("run %s/%s is free to go", run.metadata.namespace, run.metadata.name)
+        await self.set_finalizers(run, deletion.without(run.metadata.finalizers, labels.DATA))
+        _log.info("run %s/%s: finalizer removed", run.metadata.namespace, run.metadata.name)
         self._context.wake_policy_of(run)
 
 

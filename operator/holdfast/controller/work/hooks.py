@@ -34,7 +34,7 @@ class Hooks:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._going: dict[Key, _Going] = {}
-        self._places = asyncio.Semaphore(_MOST)
+        self._permits = asyncio.Semaphore(_MOST)
 
     def take_on(self, key: Key, run: BackupRun, due: Due) -> RunStep | None:
         """What follows for the hook that is due; None while it goes on. The same until that is written."""
@@ -57,7 +57,7 @@ class Hooks:
 
     async def _run(self, key: Key, run: BackupRun, due: Due) -> Outcome:
         try:
-            async with self._places:
+            async with self._permits:
                 return await self._in_time(run, due)
         except Exception as error:  # noqa: BLE001 a defect must not leave the application paused
             _log.exception("hook %s of %s met a defect", due.hook.name, key)

@@ -26,13 +26,14 @@ from holdfast.controller.errors import (
 from holdfast.controller.jobs import survey_job, survey_part
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
-from holdfast.controller.work.places import Places
+from holdfast.controller.work.permits import Permits
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
 from holdfast.domain.backup import catalogue, survey
 from holdfast.domain.backup.catalogue import Decision, Page
 from holdfast.domain.naming import job_name
 from holdfast.domain.plan.support import policy_not_supported_yet
+from holdfast.domain.rows import row_of
 from holdfast.domain.step import updated
 from holdfast.domain.workload import Observation, cannot_start
 from holdfast.protocol import SurveyedRun, SurveyResult, SurveyTask
@@ -52,7 +53,7 @@ class Surveys:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._workloads = Workloads(context)
-        self._places = Places(MAX_SURVEYS, context.queue.add)
+        self._permits = Permits(MAX_SURVEYS, context.queue.add)
 
     async def reconcile(self, key: Key, policy: BackupPolicy | None) -> float | None:
         """Take the survey of a policy one step on; returns when to look at it again at the latest.
@@ -68,20 +69,20 @@ class Surveys:
             self.forget(key)
             return None
         if survey.under_way(policy) is not None:
-            self._places.hold(key)
+            self._permits.keep(key)
             return await self._go_on(policy)
         wait = survey.due_in(policy, self._context.now())
         if wait > 0:
             self.forget(key)
             return wait
-        if not self._places.take(key):
+        if not self._permits.take(key):
             return None
         await self._context.save(policy, survey.begin(policy, self._context.now()))
         return 0
 
     def forget(self, key: Key) -> None:
         """No survey of it goes on or waits."""
-        self._places.leave(key)
+        self._permits.release(key)
 
     async def _go_on(self, policy: BackupPolicy) -> float | None:
         name = job_name(policy.metadata.name, policy.metadata.uid, survey_part(_number(policy)))
@@ -109,12 +110,12 @@ class Surveys:
     async def _ask(self, policy: BackupPolicy) -> float | None:
         """Make the Job of a page; not while a commit goes on, which changes what it reads."""
         asked = _survey(policy).page_time
-        runs = await self._runs(policy)
-        if any(run.status.phase is RunPhase.COMMITTING for run in runs):
+        rows = await self._context.runs.of_policy(policy.metadata.namespace, policy.metadata.name)
+        if any(row.phase is RunPhase.COMMITTING for row in rows):
             return None  # its end brings the policy back
-        if catalogue.may_have_changed(runs, to_utc_second(self._context.now())):
+        if catalogue.may_have_changed(rows, to_utc_second(self._context.now())):
             return POLL_SECONDS  # a commit has ended within this very second
-        if catalogue.may_have_changed(runs, asked):
+        if catalogue.may_have_changed(rows, asked):
             await self._context.save(policy, survey.ask_again(policy, self._context.now()))
             return 0
         task = SurveyTask(
@@ -144,8 +145,8 @@ class Surveys:
         if page is None:
             message = "the log of the survey's pod is not what it has written: it was cut off or rotated"
             return Failure(reason="LogIncomplete", message=message)
-        runs = await self._runs(policy)
-        if catalogue.may_have_changed(runs, going.page_time):
+        runs = await self._context.runs.whole_of_policy(policy.metadata.namespace, policy.metadata.name)
+        if catalogue.may_have_changed(map(row_of, runs), going.page_time):
             await self._context.save(policy, survey.ask_again(policy, self._context.now()))
             return None
         decision = catalogue.decide(policy, runs, page, self._context.now())
@@ -226,9 +227,6 @@ class Surveys:
     async def _fail(self, policy: BackupPolicy, failure: Failure) -> None:
         interval = self._context.config.survey_interval
         await self._context.save(policy, survey.fail(policy, failure, interval, self._context.now()))
-
-    async def _runs(self, policy: BackupPolicy) -> list[BackupRun]:
-        return await self._context.runs_of(policy.metadata.namespace, policy.metadata.name)
 
 
 def _survey(policy: BackupPolicy) -> Survey:

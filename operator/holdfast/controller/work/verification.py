@@ -1,19 +1,18 @@
 """Have stored runs verified: mark the run that is due, make its Job, take in what became of it."""
 
 import logging
-from collections.abc import Sequence
 
-from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
+from holdfast.api.policy import BackupPolicyStatus
 from holdfast.api.run import BackupRun, BackupRunStatus, Failure
 from holdfast.controller.jobs import JobSettings, verify_job
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
-from holdfast.controller.work.places import Places
+from holdfast.controller.work.permits import Permits
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
 from holdfast.domain.backup import verification as decisions
 from holdfast.domain.naming import job_name
-from holdfast.domain.plan.readiness import Readiness
+from holdfast.domain.policy.status import Situation
 from holdfast.domain.step import Step
 from holdfast.domain.workload import Observation, observe
 from holdfast.protocol import VerifyResult
@@ -23,18 +22,15 @@ MAX_VERIFICATIONS = 10
 _log = logging.getLogger(__name__)
 
 
-async def begin_due(
-    context: Context,
-    policy: BackupPolicy,
-    status: BackupPolicyStatus,
-    state: Readiness,
-    runs: Sequence[BackupRun],
-) -> BackupPolicyStatus:
+async def mark_due(context: Context, situation: Situation, status: BackupPolicyStatus) -> BackupPolicyStatus:
     """Mark the run that is due; returns the policy's status that follows, which is to be written next."""
-    decision = decisions.decide(policy, status, state, runs, context.now())
-    if decision.run is not None:
-        await context.cluster.write_status(decision.run, decision.marked)
-        context.queue.add(Key.of(decision.run))
+    policy, state = situation.policy, situation.readiness
+    decision = decisions.decide(policy, status, state, situation.rows, situation.now)
+    if decision.row is not None:
+        run = await context.runs.read(decision.row)
+        mark = decisions.with_verification_marked(run, slot=decision.slot)
+        await context.cluster.write_status(run, mark)
+        context.queue.add(Key.of(run))
     return decision.status
 
 
@@ -44,20 +40,20 @@ class Verifications:
     def __init__(self, context: Context, workloads: Workloads) -> None:
         self._context = context
         self._workloads = workloads
-        self._places = Places(MAX_VERIFICATIONS, context.queue.add)
+        self._permits = Permits(MAX_VERIFICATIONS, context.queue.add)
 
     def forget(self, key: Key) -> None:
         """No verification of it goes on or waits."""
-        self._places.leave(key)
+        self._permits.release(key)
 
     async def reconcile(self, run: BackupRun) -> float | None:
         """Take the verification of an ended run one step on; None when none is under way."""
-        if not decisions.active(run):
+        if not decisions.is_active(run):
             self.forget(Key.of(run))
-            asked = decisions.requested(run)
+            asked = decisions.request_of(run)
             if asked is None:
                 return None
-            await self._write(run, Step(decisions.marked(run, requested=asked)))
+            await self._write(run, Step(decisions.with_verification_marked(run, requested=asked)))
             return 0
         self._workloads.unsettle(run)
         workload = await self._workloads.read(run, labels.RUN)
@@ -65,16 +61,16 @@ class Verifications:
         seen = _observe(workload, name)
         now = self._context.now()
         if seen is not None:
-            self._places.hold(Key.of(run))
+            self._permits.keep(Key.of(run))
             step = decisions.advance(run, seen, self._context.config.pod_start_deadline, now)
-        elif self._places.take(Key.of(run)):
+        elif self._permits.take(Key.of(run)):
             failure = await self._create(run)
             step = decisions.started(run) if failure is None else decisions.failed(run, failure, now)
         else:
             await self._write(run, decisions.waits(run, MAX_VERIFICATIONS))
             return None
         await self._write(run, step)
-        if not decisions.active(run.model_copy(update={"status": step.status})):
+        if not decisions.is_active(run.model_copy(update={"status": step.status})):
             self._context.wake_policy_of(run)
             return 0
         if seen is not None and seen.running_pod:

@@ -28,6 +28,7 @@ from holdfast.api.run import (
 )
 from holdfast.domain import labels
 from holdfast.domain.naming import artifact_uri, same_places
+from holdfast.domain.rows import RunRow
 from holdfast.domain.run.lifecycle import COPY_MISSING, artifacts, succeeded
 from holdfast.domain.step import seconds_between, updated
 from holdfast.domain.stored import destinations_being_deleted, destinations_holding, is_whole
@@ -111,13 +112,12 @@ def was_imported_since(run: BackupRun, moment: datetime) -> bool:
     return is_imported(run) and created is not None and created >= moment
 
 
-def may_have_changed(runs: Iterable[BackupRun], since: datetime) -> bool:
+def may_have_changed(rows: Iterable[RunRow], since: datetime) -> bool:
     """Whether a commit of these runs may have changed the catalogue since then."""
     return any(
-        run.status.phase is RunPhase.COMMITTING
-        or (run.status.completion_time is not None and run.status.completion_time >= since)
-        for run in runs
-        if run.status.start_time is not None and not is_imported(run)
+        row.phase is RunPhase.COMMITTING or (row.completion_time is not None and row.completion_time >= since)
+        for row in rows
+        if row.start_time is not None and not row.is_imported
     )
 
 
@@ -135,7 +135,10 @@ class Decision:
 
 
 def decide(policy: BackupPolicy, runs: Sequence[BackupRun], page: Page, now: datetime) -> Decision:
-    """Hold the policy's runs against a page."""
+    """Compare the policy's runs with a page.
+
+    It has the whole runs, not their rows: what it decides for each is the next status of all of it.
+    """
     known = {run.metadata.name: run for run in runs}
     problems = [CatalogueProblem(uri=each.uri[:2048], message=each.message) for each in page.damaged]
     create, write, expired = [], [], []

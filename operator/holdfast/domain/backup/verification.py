@@ -1,8 +1,8 @@
 """Which run of a policy is verified when, and what a run's status says of it. Pure.
 
-A slot of `verification.schedule` marks the newest run that is stored, in that run's own status; the run's
-reconcile makes the Job and takes in its Result. The mark carries the slot, so that a slot that is looked at
-again, with a newer run there perhaps, is known to have been dealt with.
+A slot of `verification.schedule` marks the newest stored run, in that run's own status. The run's reconcile
+makes the Job and records its Result. The mark carries the slot: if the same slot is decided again, perhaps
+with a newer run in the list, the decision sees that a run was marked for it.
 """
 
 import hashlib
@@ -23,9 +23,10 @@ from holdfast.api.run import (
 from holdfast.api.text import human_bytes
 from holdfast.domain.labels import VERIFY
 from holdfast.domain.plan.readiness import Readiness
-from holdfast.domain.plan.schedule import put_off, verification_schedule_of
+from holdfast.domain.plan.schedule import delay_of, verification_schedule_of
+from holdfast.domain.rows import RunRow
 from holdfast.domain.step import Notice, Step, describe, updated
-from holdfast.domain.stored import by_recovery_point, current_destination, destinations_holding
+from holdfast.domain.stored import current_destination, destinations_holding
 from holdfast.domain.workload import Observation, cannot_start
 from holdfast.protocol import CommittedTarget, VerifyResult, VerifyTask
 
@@ -42,13 +43,13 @@ class Decision:
 
     status: BackupPolicyStatus
     """The policy's status that follows."""
-    run: BackupRun | None = None
-    """The run whose verification is to begin."""
-    marked: BackupRunStatus | None = None
-    """Its status, which has to be written before the policy's."""
+    row: RunRow | None = None
+    """The run to verify. Its mark has to be written before the policy's status."""
+    slot: datetime | None = None
+    """The slot that it is verified for."""
 
 
-def active(run: BackupRun) -> bool:
+def is_active(run: BackupRun) -> bool:
     """Whether a verification of the run is under way."""
     verification = run.status.verification
     return verification is not None and not verification.phase.terminal
@@ -58,26 +59,17 @@ def decide(
     policy: BackupPolicy,
     status: BackupPolicyStatus,
     state: Readiness,
-    runs: Sequence[BackupRun],
+    rows: Sequence[RunRow],
     now: datetime,
 ) -> Decision:
-    """Deal with the slot that is due; `status` is the policy's as all else has made it.
+    """Choose a run for the slot that is due; `status` is the policy's after its other sections.
 
-    Slots from before it was scheduled as it is now never are; of several the newest is. It waits while
-    another verification of the policy is under way. `suspend` stops backups, not this.
+    Changing the schedule does not make earlier slots due. Of several slots the newest counts. It waits while
+    another verification of the policy is under way. `suspend` stops backups, not verifications.
     """
     if policy.spec.verification is None:
-        others = tuple(each for each in status.conditions if each.type != RECOVERY_VERIFIED)
-        return Decision(
-            updated(
-                status,
-                conditions=others,
-                next_verification_time=None,
-                verification_scheduled=None,
-                verification_handled=None,
-            )
-        )
-    status = _judged(policy, status, runs, now)
+        return Decision(_without_verification(status))
+    status = _with_verdict(policy, status, rows, now)
     if not state.ready:
         return Decision(updated(status, next_verification_time=None))
     schedule = verification_schedule_of(policy.spec)
@@ -85,59 +77,73 @@ def decide(
     plan = f"{policy.spec.verification.schedule} {policy.spec.time_zone}"
     handled = status.verification_handled if status.verification_scheduled == plan else None
     handled = handled or now
-    later = put_off(policy.spec, policy.metadata.uid)
-    _, slots = schedule.slots_between(handled, now - later)
-    slot, begins = (slots[-1] if slots else None), None
+    delay = delay_of(policy.spec, policy.metadata.uid)
+    _, slots = schedule.slots_between(handled, now - delay)
+    slot, row = (slots[-1] if slots else None), None
     if slot is not None:
-        asked = any(run.status.verification and run.status.verification.slot == slot for run in runs)
-        waits = not asked and any(active(run) for run in runs)
-        begins = None if asked or waits else _newest(runs)
-        handled = handled if waits else slot
-    following = schedule.next_after(max(now - later, handled))
+        is_marked = any(other.verification and other.verification.slot == slot for other in rows)
+        must_wait = not is_marked and any(other.is_being_verified for other in rows)
+        row = None if is_marked or must_wait else _newest(rows)
+        handled = handled if must_wait else slot
+    following = schedule.next_after(max(now - delay, handled))
     status = updated(
         status,
-        next_verification_time=following and following + later,
+        next_verification_time=following and following + delay,
         verification_scheduled=plan,
         verification_handled=handled,
     )
-    return Decision(status) if begins is None else Decision(status, begins, marked(begins, slot=slot))
+    return Decision(status, row, slot)
 
 
-def _newest(runs: Sequence[BackupRun]) -> BackupRun | None:
-    """The newest run with a copy that retention has not begun to delete."""
-    there = [run for run in runs if destinations_holding(run)]
-    return max(there, key=by_recovery_point, default=None)
-
-
-def _judged(
-    policy: BackupPolicy, status: BackupPolicyStatus, runs: Sequence[BackupRun], now: datetime
-) -> BackupPolicyStatus:
-    """Take in how the verifications of its runs ended; what was known of runs that are gone stays."""
-    ended = [
-        (found.time, run.metadata.name, found)
-        for run in runs
-        if (found := run.status.verification) is not None and found.time is not None and found.phase.terminal
-    ]
-    verified = [time for time, _, found in ended if found.phase is VerificationPhase.SUCCEEDED]
-    before = find_condition(status.conditions, RECOVERY_VERIFIED)
-    said: tuple[Status, str, str] = ("Unknown", "NotVerifiedYet", "no verification of a run has ended yet")
-    if ended:
-        _, name, last = max(ended, key=lambda each: each[:2])
-        good = last.phase is VerificationPhase.SUCCEEDED
-        said = "True" if good else "False", last.reason or _FAILED, f"run {name}: {last.message}"
-    elif before is not None:
-        said = before.status, before.reason, before.message
+def _without_verification(status: BackupPolicyStatus) -> BackupPolicyStatus:
     return updated(
         status,
-        last_verified_time=max([*verified, *filter(None, [status.last_verified_time])], default=None),
+        conditions=tuple(c for c in status.conditions if c.type != RECOVERY_VERIFIED),
+        next_verification_time=None,
+        verification_scheduled=None,
+        verification_handled=None,
+    )
+
+
+def _newest(rows: Sequence[RunRow]) -> RunRow | None:
+    """The newest run with a whole copy that is not being deleted."""
+    stored = [row for row in rows if row.destinations_holding]
+    return max(stored, key=lambda row: row.age_of_data, default=None)
+
+
+def _with_verdict(
+    policy: BackupPolicy, status: BackupPolicyStatus, rows: Sequence[RunRow], now: datetime
+) -> BackupPolicyStatus:
+    """The status by how the verifications of its runs ended. What was known of runs that are gone stays."""
+    ended = [
+        (verification.time, row.name, verification)
+        for row in rows
+        if (verification := row.verification) is not None
+        and verification.time
+        and verification.phase.terminal
+    ]
+    times = [time for time, _, verification in ended if verification.phase is VerificationPhase.SUCCEEDED]
+    before = find_condition(status.conditions, RECOVERY_VERIFIED)
+    verdict: tuple[Status, str, str] = ("Unknown", "NotVerifiedYet", "no verification of a run has ended yet")
+    if ended:
+        _, name, last = max(ended, key=lambda entry: entry[:2])
+        is_good = last.phase is VerificationPhase.SUCCEEDED
+        verdict = "True" if is_good else "False", last.reason or _FAILED, f"run {name}: {last.message}"
+    elif before is not None:
+        verdict = before.status, before.reason, before.message
+    return updated(
+        status,
+        last_verified_time=max([*times, *filter(None, [status.last_verified_time])], default=None),
         conditions=set_condition(
-            status.conditions, RECOVERY_VERIFIED, *said, now, policy.metadata.generation
+            status.conditions, RECOVERY_VERIFIED, *verdict, now, policy.metadata.generation
         ),
     )
 
 
-def marked(run: BackupRun, *, slot: datetime | None = None, requested: str | None = None) -> BackupRunStatus:
-    """The status of a run whose verification is to begin."""
+def with_verification_marked(
+    run: BackupRun, *, slot: datetime | None = None, requested: str | None = None
+) -> BackupRunStatus:
+    """The status of a run that is to be verified."""
     before = run.status.verification
     verification = Verification(
         phase=VerificationPhase.PENDING,
@@ -148,8 +154,8 @@ def marked(run: BackupRun, *, slot: datetime | None = None, requested: str | Non
     return updated(run.status, verification=verification)
 
 
-def requested(run: BackupRun) -> str | None:
-    """What asks by annotation for a verification of the run and was not dealt with yet."""
+def request_of(run: BackupRun) -> str | None:
+    """The annotation's value that asks for a verification of the run, if none was made for it yet."""
     value = run.metadata.annotations.get(VERIFY, "")[:253]
     before = run.status.verification
     return value if value and (before is None or before.requested != value) else None

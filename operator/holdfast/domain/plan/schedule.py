@@ -175,7 +175,7 @@ def scheduled_expression(spec: BackupPolicySpec) -> str | None:
     return None if spec.schedule is None or spec.suspend else f"{spec.schedule} {spec.time_zone}"
 
 
-def put_off(spec: BackupPolicySpec, uid: str) -> timedelta:
+def delay_of(spec: BackupPolicySpec, uid: str) -> timedelta:
     """How much later than its slot a run starts: at most the jitter, and always the same for one UID."""
     return timedelta() if spec.jitter is None else _share(spec.jitter.seconds, uid)
 

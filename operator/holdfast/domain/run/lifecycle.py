@@ -24,8 +24,9 @@ from holdfast.domain.labels import MISSED
 from holdfast.domain.naming import artifact_uri, job_name
 from holdfast.domain.plan import quota
 from holdfast.domain.plan.support import policy_not_supported_yet
+from holdfast.domain.rows import row_of
 from holdfast.domain.run import hooks
-from holdfast.domain.run.admission import MAX_QUEUED, Standing, is_scheduled, too_late
+from holdfast.domain.run.admission import MAX_QUEUED, Standing, is_scheduled, is_too_late
 from holdfast.domain.step import Notice, Step, describe, seconds_between, updated
 from holdfast.domain.stored import is_whole
 from holdfast.domain.targets import JobFacts, advance_targets, cancel, fail, failures, held_up
@@ -55,7 +56,7 @@ def admit(run: BackupRun, policy: BackupPolicy | None, standing: Standing, now: 
     if fields:
         message = f"policy {name} asks for what is not supported yet: {', '.join(fields)}"
         return end(run, run.status, RunPhase.FAILED, "NotSupportedYet", message, now)
-    dropped = _drop(run, policy, standing, now) if is_scheduled(run) else None
+    dropped = _drop(run, policy, standing, now) if is_scheduled(row_of(run)) else None
     return dropped or _wait(run, standing) or _start(run, policy, now)
 
 
@@ -65,30 +66,31 @@ def _drop(run: BackupRun, policy: BackupPolicy, standing: Standing, now: datetim
     if spec.suspend:
         message = f"policy {policy.metadata.name} was suspended before it started"
         return end(run, run.status, RunPhase.SKIPPED, "Suspended", message, now)
-    if too_late(run, policy, standing.overtaken, now):
-        why = "a later slot is due" if standing.overtaken else "catchUp is None"
+    if is_too_late(row_of(run), policy, standing.is_overtaken, now):
+        why = "a later slot is due" if standing.is_overtaken else "catchUp is None"
         message = f"it had not started when startingDeadline ({spec.starting_deadline}) was over, and {why}"
         return end(run, run.status, RunPhase.MISSED, "StartingDeadlineExceeded", message, now)
-    if spec.concurrency_policy == "Forbid" and (standing.active or standing.ahead):
-        message = f"run {standing.active} of the same policy was still under way"
-        if not standing.active:
-            message = f"run {standing.ahead[0]} of the same policy still waited to start"
+    if spec.concurrency_policy == "Forbid" and (standing.active_run or standing.runs_ahead):
+        message = f"run {standing.active_run} of the same policy was still under way"
+        if not standing.active_run:
+            message = f"run {standing.runs_ahead[0]} of the same policy still waited to start"
         return end(run, run.status, RunPhase.SKIPPED, "ConcurrentRun", message, now)
-    if len(standing.ahead) >= MAX_QUEUED:
-        message = f"{len(standing.ahead)} runs of the same policy wait already: {', '.join(standing.ahead)}"
+    if len(standing.runs_ahead) >= MAX_QUEUED:
+        names = ", ".join(standing.runs_ahead)
+        message = f"{len(standing.runs_ahead)} runs of the same policy wait already: {names}"
         return end(run, run.status, RunPhase.SKIPPED, "QueueFull", message, now)
     return None
 
 
 def _wait(run: BackupRun, standing: Standing) -> RunStep | None:
     """A run that starts later."""
-    before = standing.active or next(iter(standing.ahead), "")
+    before = standing.active_run or next(iter(standing.runs_ahead), "")
     if before:
         reason, message = "WaitingForRun", f"waits for run {before} of the same policy to end"
-    elif standing.place:
+    elif standing.position:
         reason = "WaitingForCapacity"
         message = (
-            f"waits for a free place, as number {standing.place} of {standing.waiting}: "
+            f"waits for a free place, as number {standing.position} of {standing.line_length}: "
             f"at most {standing.limit} Jobs of backups run at once"
         )
     else:

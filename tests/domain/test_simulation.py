@@ -25,6 +25,7 @@ from holdfast.domain.policy.history import runs_to_prune
 from holdfast.domain.policy.status import Situation, slots_due
 from holdfast.domain.rows import PolicyName, RunRow, row_of
 from holdfast.domain.run import admission, lifecycle
+from holdfast.domain.step import End
 
 # New York's clocks go forward on 8 March, Berlin's on the 29th; those of Australia and Chile back on 5 April.
 START, END = utc("2026-03-06T12:00"), utc("2026-04-06T12:00")
@@ -274,7 +275,7 @@ class Simulation:
             policy = self.policies[name]
             run = policy.runs[run_name_]
             phase = RunPhase.SUCCEEDED if self.dice.random() < 0.95 else RunPhase.FAILED
-            ended = lifecycle.end(run, run.status, phase, None, "", self.now).status
+            ended = lifecycle.end(run, run.status, End(phase, None, ""), self.now).status
             assert run.spec.scheduled_time is not None
             policy.ends[run.spec.scheduled_time].append(phase)
             self._put(run.model_copy(update={"status": ended}))

@@ -36,6 +36,7 @@ from holdfast.domain.backup import copies
 from holdfast.domain.run import lifecycle
 from holdfast.domain.run.admission import Standing
 from holdfast.domain.stored import destinations_holding
+from holdfast.domain.targets import JobFacts
 from holdfast.domain.workload import Job, Observation
 from holdfast.protocol import (
     POD_VARIABLE,
@@ -198,7 +199,7 @@ class Operator:
             target.name: self._job(_backup_task(run, self.policy, target.name), now)
             for target in run.status.targets
         }
-        run = self._after(run, lifecycle.advance(run, seen, {}, {}, START, now))
+        run = self._after(run, lifecycle.advance(run, JobFacts(seen, START), now))
         if run.status.phase is RunPhase.COMMITTING:
             observed = self._job(self._commit_task(run), now)
             self._take_in(observed, now)

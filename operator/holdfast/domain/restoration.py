@@ -1,11 +1,11 @@
 """How a RestoreRequest finds its run and goes from phase to phase. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from holdfast.api.conditions import Status, set_condition
+from holdfast.api.conditions import Status, Verdict, set_condition
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import (
@@ -15,17 +15,17 @@ from holdfast.api.restore import (
     RestoreRequestStatus,
     RestoreTargetStatus,
 )
-from holdfast.api.run import STORED, BackupRun, Failure, Progress, RunPhase, TargetPhase
+from holdfast.api.run import STORED, BackupRun, Failure, RunPhase, TargetPhase
 from holdfast.domain.naming import job_name, run_path
 from holdfast.domain.rows import RunRow
-from holdfast.domain.step import Notice, Step, describe, seconds_between, updated
+from holdfast.domain.step import End, Notice, Step, describe, seconds_between, updated
 from holdfast.domain.stored import (
     EARLIEST,
     current_destination,
     destinations_being_deleted,
     targets_held,
 )
-from holdfast.domain.targets import JobFacts, advance_targets, cancel, failures, held_up
+from holdfast.domain.targets import JobFacts, advance_targets, cancel, failures, obstacle
 from holdfast.domain.workload import Observation, cannot_start
 from holdfast.protocol import FoundTarget, LookupResult, RestoreResult, StoredRun
 
@@ -231,22 +231,14 @@ def started(request: RestoreRequest, plan: Plan) -> RestoreStep:
     return Step(status, (Notice("Started", f"restoring {names} from {plan.stored.path} in {place}"),))
 
 
-def advance(
-    request: RestoreRequest,
-    targets: Mapping[str, Observation],
-    broken: Mapping[str, Failure],
-    progress: Mapping[str, Progress],
-    start_deadline: timedelta,
-    now: datetime,
-) -> RestoreStep:
-    """A Running request: take in what its Jobs have come to, and why Jobs could not be made (`broken`)."""
-    facts = JobFacts(targets, broken, progress, start_deadline)
+def advance(request: RestoreRequest, facts: JobFacts, now: datetime) -> RestoreStep:
+    """A Running request goes on, by what is known of its Jobs."""
     statuses, notices = advance_targets(request.status.targets, facts, _succeed, now)
-    reason, message = held_up(statuses, targets)
+    reason, message = obstacle(statuses, facts.observations)
     status = updated(request.status, targets=statuses, reason=reason, message=message)
     if not all(target.phase.terminal for target in statuses):
         return Step(status, notices)
-    refused = {name for name, seen in targets.items() if seen.refused}
+    refused = {name for name, job in facts.observations.items() if job.refused}
     step = _ended(request, status, refused, now)
     return Step(step.status, (*notices, *step.notices))
 
@@ -291,12 +283,12 @@ def _ended(
         reason, message = failures(failed)
         nothing_touched = not done and refused >= {target.name for target in failed}
         phase = RestorePhase.REFUSED if nothing_touched else RestorePhase.FAILED
-        return end(request, status, phase, reason, message, now)
+        return end(request, status, End(phase, reason, message), now)
     if mismatched:
         message = f"{mismatched} of {compared} counts differ from the backup"
-        return end(request, status, RestorePhase.FAILED, "Mismatch", message, now)
+        return end(request, status, End(RestorePhase.FAILED, "Mismatch", message), now)
     message = f"{len(done)} targets restored; {compared} counts compared, all equal"
-    return end(request, status, RestorePhase.SUCCEEDED, None, message, now)
+    return end(request, status, End(RestorePhase.SUCCEEDED, None, message), now)
 
 
 def lookup(
@@ -320,19 +312,19 @@ def lookup_failed(request: RestoreRequest, failure: Failure | None, now: datetim
     """The end of a request whose run could not be read from the catalogue."""
     failure = failure or Failure(reason="LookupFailed", message="for no known reason")
     message = f"lookup: {describe(failure)}"
-    return end(request, request.status, RestorePhase.FAILED, failure.reason, message, now)
+    return end(request, request.status, End(RestorePhase.FAILED, failure.reason, message), now)
 
 
 def refuse(request: RestoreRequest, error: RefusedError, now: datetime) -> RestoreStep:
     """A request that cannot be begun."""
-    return end(request, request.status, RestorePhase.REFUSED, error.reason, error.message, now)
+    return end(request, request.status, End(RestorePhase.REFUSED, error.reason, error.message), now)
 
 
 def cancelled(request: RestoreRequest, now: datetime) -> RestoreStep:
     """A request that was cancelled and whose pods are gone."""
     status = updated(request.status, targets=cancel(request.status.targets, now))
     message = "cancelled by spec.cancel; what was restored until then is left as it is"
-    return end(request, status, RestorePhase.CANCELLED, "Cancelled", message, now)
+    return end(request, status, End(RestorePhase.CANCELLED, "Cancelled", message), now)
 
 
 def cancelling(status: RestoreRequestStatus) -> RestoreRequestStatus:
@@ -346,29 +338,21 @@ def overrides(request: RestoreRequest) -> dict[str, dict[str, Any]]:
 
 
 def end(
-    request: RestoreRequest,
-    status: RestoreRequestStatus,
-    phase: RestorePhase,
-    reason: str | None,
-    message: str,
-    now: datetime,
+    request: RestoreRequest, status: RestoreRequestStatus, how: End[RestorePhase], now: datetime
 ) -> RestoreStep:
-    """The last status of a request. Its restoreSeconds last to the end of the slowest target."""
+    """The request ends. Its restoreSeconds last to the end of the slowest target."""
     generation = request.metadata.generation
     ends: Sequence[datetime] = [t.completion_time for t in status.targets if t.completion_time]
-    complete: Status = "True" if phase is RestorePhase.SUCCEEDED else "False"
-    took = seconds_between(status.start_time, max(ends)) if status.start_time and ends else None
-    ended = updated(
+    complete: Status = "True" if how.phase is RestorePhase.SUCCEEDED else "False"
+    verdict = Verdict("Complete", complete, how.reason or how.phase.value, how.message)
+    status = updated(
         status,
         observed_generation=generation,
-        phase=phase,
+        phase=how.phase,
         completion_time=now,
-        restore_seconds=took,
-        reason=reason,
-        message=message,
-        conditions=set_condition(
-            status.conditions, "Complete", complete, reason or phase.value, message, now, generation
-        ),
+        restore_seconds=seconds_between(status.start_time, max(ends)) if status.start_time and ends else None,
+        reason=how.reason,
+        message=how.message,
+        conditions=set_condition(status.conditions, verdict, now, generation),
     )
-    told = message if reason in (None, phase.value) else f"{reason}: {message}"
-    return Step(ended, (Notice(phase.value, told, warning=phase is not RestorePhase.SUCCEEDED),))
+    return Step(status, (how.notice(warning=how.phase is not RestorePhase.SUCCEEDED),))

@@ -14,6 +14,7 @@ from holdfast.api.run import BackupRun, RunPhase
 from holdfast.domain.rows import RunRow, row_of
 from holdfast.domain.run import lifecycle
 from holdfast.domain.run.admission import Situation, line_up, permits_of, situation_of, standing
+from holdfast.domain.step import End
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -45,7 +46,7 @@ def started(of: BackupRun, policy: BackupPolicy, now: datetime = NOW) -> BackupR
 
 
 def ended(of: BackupRun, now: datetime) -> BackupRun:
-    status = lifecycle.end(of, of.status, RunPhase.SUCCEEDED, None, "", now).status
+    status = lifecycle.end(of, of.status, End(RunPhase.SUCCEEDED, None, ""), now).status
     return of.model_copy(update={"status": status})
 
 

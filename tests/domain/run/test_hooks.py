@@ -11,7 +11,9 @@ from holdfast.api.run import BackupRun, Failure, RunPhase, Source, TargetPhase
 from holdfast.domain.run import hooks, lifecycle
 from holdfast.domain.run.admission import Standing
 from holdfast.domain.run.hooks import Candidate, Due, Outcome
+from holdfast.domain.run.lifecycle import Deadline
 from holdfast.domain.step import updated
+from holdfast.domain.targets import JobFacts
 from holdfast.domain.workload import Job, Observation
 from holdfast.protocol import BackupResult, CommitResult
 
@@ -63,7 +65,7 @@ def seen(run: BackupRun, result: BackupResult | None) -> BackupRun:
     """The run once all its Jobs have ended, well or not."""
     found = Observation(JOB, 1, NOW, NOW, result=result, failed=result is None, failure=Failure(reason="Bad"))
     jobs = {target.name: found for target in run.status.targets}
-    return with_status(run, lifecycle.advance(run, jobs, {}, {}, LIMIT, NOW).status)
+    return with_status(run, lifecycle.advance(run, JobFacts(jobs, LIMIT), NOW).status)
 
 
 STORED = BackupResult(
@@ -99,7 +101,7 @@ def test_a_hook_before_that_fails_makes_no_job_and_the_application_goes_on() -> 
     assert {target.phase for target in run.status.targets} == {TargetPhase.SKIPPED}
     assert name(hooks.due(run.status)) == "After/go-on", "flush is not run"
     run = do(run)
-    step = lifecycle.advance(run, {}, {}, {}, LIMIT, NOW)
+    step = lifecycle.advance(run, JobFacts({}, LIMIT), NOW)
     assert (step.status.phase, step.status.reason) == (RunPhase.FAILED, "HookFailed")
     assert step.status.message == "before the backup: hook pause: HookFailed: pod app-1: exit code 3: no disk"
     (entry,) = [each for each in step.status.hooks if each.name == "pause"]
@@ -143,13 +145,13 @@ def test_a_run_that_fails_lets_the_application_go_on_first() -> None:
 
 def test_an_overdue_run_gives_the_hook_up_and_ends_after_the_application_goes_on() -> None:
     run = begin(started((hook("pause"),), (hook("go-on"),)))
-    step = lifecycle.overdue(run, LIMIT, NOW + LIMIT)
+    step = lifecycle.check_deadline(run, Deadline(NOW, LIMIT), NOW + LIMIT)
     assert step is not None
     assert step.status.phase is RunPhase.RUNNING
     run = with_status(run, step.status)
     assert run.status.hooks[0].message == "given up: not done within activeDeadline (1h0m)"
     assert name(hooks.due(run.status)) == "After/go-on"
-    step = lifecycle.overdue(do(run), LIMIT, NOW + LIMIT)
+    step = lifecycle.check_deadline(do(run), Deadline(NOW, LIMIT), NOW + LIMIT)
     assert step is not None
     assert (step.status.phase, step.status.reason) == (RunPhase.FAILED, "DeadlineExceeded")
 

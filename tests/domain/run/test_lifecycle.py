@@ -13,7 +13,9 @@ from holdfast.api.run import BackupRun, Failure, RunPhase, Source, TargetPhase
 from holdfast.domain.labels import MISSED
 from holdfast.domain.run import lifecycle
 from holdfast.domain.run.admission import Standing
+from holdfast.domain.run.lifecycle import Deadline
 from holdfast.domain.step import Step
+from holdfast.domain.targets import JobFacts
 from holdfast.domain.workload import Complaint, Job, Observation
 from holdfast.protocol import BackupResult, CommitResult, StoredArtifact
 
@@ -51,7 +53,7 @@ def test_artifacts_say_whether_they_are_encrypted() -> None:
         assert isinstance(good().result, BackupResult)
         result = good().result.model_copy(update={"encrypted": encrypted})
         seen = {"a": dataclasses.replace(good(), result=result)}
-        step = lifecycle.advance(running(), seen, {}, {}, START, NOW)
+        step = lifecycle.advance(running(), JobFacts(seen, START), NOW)
         assert [artifact.encrypted for artifact in step.status.targets[0].artifacts] == [encrypted] * 2
 
 
@@ -146,30 +148,30 @@ def test_targets_lead_the_run(
     a: Observation | None, b: Observation | None, phase: RunPhase, phases: list[str]
 ) -> None:
     seen = {name: each for name, each in (("a", a), ("b", b)) if each}
-    step = lifecycle.advance(running(), seen, {}, {}, START, NOW)
+    step = lifecycle.advance(running(), JobFacts(seen, START), NOW)
     assert step.status.phase == phase
     assert [target.phase.value for target in step.status.targets] == phases
 
 
 def test_what_holds_a_run_up_is_shown() -> None:
-    waiting = lifecycle.advance(running(), {"a": STARTING}, {}, {}, START, NOW).status
+    waiting = lifecycle.advance(running(), JobFacts({"a": STARTING}, START), NOW).status
     assert (waiting.reason, waiting.message) == ("FailedMount", "target a cannot start: no secret x")
-    assert lifecycle.advance(running(), {"a": RETRIED}, {}, {}, START, NOW).status.reason == "Retrying"
+    assert lifecycle.advance(running(), JobFacts({"a": RETRIED}, START), NOW).status.reason == "Retrying"
 
 
 def test_target_that_has_ended_stays_as_it_is() -> None:
     subject = running()
-    first = lifecycle.advance(subject, {"a": good(), "b": GOING}, {}, {}, START, NOW).status
+    first = lifecycle.advance(subject, JobFacts({"a": good(), "b": GOING}, START), NOW).status
     again = subject.model_copy(update={"status": first})
-    later = lifecycle.advance(again, {"a": bad(), "b": GOING}, {}, {}, START, NOW).status
+    later = lifecycle.advance(again, JobFacts({"a": bad(), "b": GOING}, START), NOW).status
     assert later.targets[0] == first.targets[0]
-    assert lifecycle.advance(again, {"b": GOING}, {}, {}, START, NOW).status.targets[0] == first.targets[0]
+    assert lifecycle.advance(again, JobFacts({"b": GOING}, START), NOW).status.targets[0] == first.targets[0]
 
 
 def test_job_that_was_seen_and_is_gone_fails_its_target() -> None:
     subject = running()
-    seen = lifecycle.advance(subject, {"a": GOING, "b": GOING}, {}, {}, START, NOW).status
-    later = lifecycle.advance(subject.model_copy(update={"status": seen}), {"b": GOING}, {}, {}, START, NOW)
+    seen = lifecycle.advance(subject, JobFacts({"a": GOING, "b": GOING}, START), NOW).status
+    later = lifecycle.advance(subject.model_copy(update={"status": seen}), JobFacts({"b": GOING}, START), NOW)
     failure = later.status.targets[0].failure
     assert failure is not None
     assert failure.reason == "JobDeleted"
@@ -178,7 +180,7 @@ def test_job_that_was_seen_and_is_gone_fails_its_target() -> None:
 def committing(*targets: Observation) -> BackupRun:
     subject = running()
     seen = dict(zip(("a", "b"), targets, strict=True))
-    step = lifecycle.advance(subject, seen, {}, {}, START, NOW)
+    step = lifecycle.advance(subject, JobFacts(seen, START), NOW)
     assert step.status.phase is RunPhase.COMMITTING
     return subject.model_copy(update={"status": step.status})
 
@@ -229,7 +231,7 @@ def test_what_the_commit_did_not_find_is_named_no_more() -> None:
 def test_nothing_but_a_commit_makes_a_run_succeed() -> None:
     """No step before the commit's Result leads to Succeeded, whatever the targets say."""
     steps: list[Step[Any]] = [
-        lifecycle.advance(running(), {"a": good(), "b": good()}, {}, {}, START, NOW),
+        lifecycle.advance(running(), JobFacts({"a": good(), "b": good()}, START), NOW),
         lifecycle.commit(committing(good(), good()), good(), START, NOW),
         lifecycle.commit(committing(good(), good()), RETRIED, START, NOW),
     ]
@@ -238,8 +240,8 @@ def test_nothing_but_a_commit_makes_a_run_succeed() -> None:
 
 def test_deadline_ends_the_run_at_its_second() -> None:
     subject, limit = running(), timedelta(hours=6)
-    assert lifecycle.overdue(subject, limit, NOW + limit - timedelta(seconds=1)) is None
-    step = lifecycle.overdue(subject, limit, NOW + limit)
+    assert lifecycle.check_deadline(subject, Deadline(NOW, limit), NOW + limit - timedelta(seconds=1)) is None
+    step = lifecycle.check_deadline(subject, Deadline(NOW, limit), NOW + limit)
     assert step is not None
     assert (step.status.phase, step.status.reason) == (RunPhase.FAILED, "DeadlineExceeded")
     assert all(target.phase is TargetPhase.FAILED for target in step.status.targets)
@@ -248,7 +250,7 @@ def test_deadline_ends_the_run_at_its_second() -> None:
 
 def test_cancelled_run_keeps_what_had_ended() -> None:
     subject = running()
-    status = lifecycle.advance(subject, {"a": good(), "b": GOING}, {}, {}, START, NOW).status
+    status = lifecycle.advance(subject, JobFacts({"a": good(), "b": GOING}, START), NOW).status
     ended = lifecycle.cancelled(subject.model_copy(update={"status": status}), NOW).status
     assert [target.phase.value for target in ended.targets] == ["Succeeded", "Cancelled"]
     assert ended.phase is RunPhase.CANCELLED

@@ -15,6 +15,7 @@ from holdfast.domain import labels, restoration
 from holdfast.domain.plan.support import restore_not_supported_yet
 from holdfast.domain.restoration import Plan, RefusedError, RestoreStep
 from holdfast.domain.step import Step
+from holdfast.domain.targets import JobFacts
 from holdfast.domain.workload import Observation
 from holdfast.protocol import FoundTarget, LookupResult, LookupTask, RestoreResult, RestoreTask, StoredRun
 
@@ -135,7 +136,8 @@ class Restores:
         broken = await self._create_targets(request, workload, seen)
         progress = await self._workloads.progress(seen)
         start_deadline: timedelta = self._context.config.pod_start_deadline
-        step = restoration.advance(request, seen, broken, progress, start_deadline, self._context.now())
+        facts = JobFacts(seen, start_deadline, broken, progress)
+        step = restoration.advance(request, facts, self._context.now())
         await self._write(request, step)
         ended = {target.name for target in step.status.targets if target.phase.terminal}
         await self._workloads.stop(job for job in workload.unfinished if job.target in ended)

@@ -20,8 +20,9 @@ from holdfast.domain import labels
 from holdfast.domain.rows import row_of
 from holdfast.domain.run import admission, deletion, hooks, lifecycle
 from holdfast.domain.run.hooks import Due
-from holdfast.domain.run.lifecycle import RunStep
+from holdfast.domain.run.lifecycle import Deadline, RunStep
 from holdfast.domain.step import Step
+from holdfast.domain.targets import JobFacts
 from holdfast.domain.workload import Observation
 from holdfast.protocol import BackupResult, BackupTask, CommitResult, CommitTask, CommittedTarget, Expiry
 
@@ -60,8 +61,8 @@ class Runs:
         workload = await self._workloads.read(run, labels.RUN)
         if (run.spec.cancel or deleted) and not _commit_done(workload):
             return await self._cancel(run, workload)
-        deadline = _deadline(workload) or await self._deadline_of_hooks(run)
-        step = lifecycle.overdue(run, deadline, self._context.now()) if deadline else None
+        deadline = await self._deadline(run, workload)
+        step = lifecycle.check_deadline(run, deadline, self._context.now()) if deadline else None
         if step is not None:
             return await self._overdue(run, workload, step)
         if phase is RunPhase.RUNNING:
@@ -99,25 +100,32 @@ class Runs:
             return 0
         return await self._take_on(run, due)
 
-    async def _deadline_of_hooks(self, run: BackupRun) -> timedelta | None:
-        """The policy's, as long as hooks have kept the run from making a Job that says it."""
+    async def _deadline(self, run: BackupRun, workload: Workload) -> Deadline | None:
+        """By the settings of the run's Jobs; by the policy as long as hooks keep the run from having any."""
+        start, settings = run.status.start_time, _settings(workload)
+        if start is None:
+            return None
+        if settings is not None:
+            return Deadline(start, timedelta(seconds=settings.active_deadline_seconds))
         if run.status.hook_plan is None or run.status.phase is not RunPhase.RUNNING:
             return None
         policy = await self._context.policy_of(run)
-        return None if policy is None else timedelta(seconds=policy.spec.active_deadline.seconds)
+        if policy is None:
+            return None
+        return Deadline(start, timedelta(seconds=policy.spec.active_deadline.seconds))
 
-    async def _take_on(self, run: BackupRun, due: Due, deadline: timedelta | None = None) -> float | None:
+    async def _take_on(self, run: BackupRun, due: Due, deadline: Deadline | None = None) -> float | None:
         finalizers = run.metadata.finalizers
         if labels.PAUSED not in finalizers and run.metadata.deletion_timestamp is None:
             await self._context.cluster.set_finalizers(run, (*finalizers, labels.PAUSED))
             return 0
         step = self._hooks.take_on(Key.of(run), run, due)
         if step is None:
-            return self._earliest(None, run, deadline)
+            return self._earliest(None, deadline)
         await self._write(run, step)
         return 0
 
-    async def _run(self, run: BackupRun, workload: Workload, deadline: timedelta | None) -> float | None:
+    async def _run(self, run: BackupRun, workload: Workload, deadline: Deadline | None) -> float | None:
         if not workload.jobs and await self._deletions.protect(run):
             return 0
         due = hooks.due(run.status)
@@ -127,13 +135,14 @@ class Runs:
         broken = await self._create_targets(run, seen)
         progress = await self._workloads.progress(seen)
         start_deadline = self._context.config.pod_start_deadline
-        step = lifecycle.advance(run, seen, broken, progress, start_deadline, self._context.now())
+        facts = JobFacts(seen, start_deadline, broken, progress)
+        step = lifecycle.advance(run, facts, self._context.now())
         await self._write(run, step)
         ended = {target.name for target in step.status.targets if target.phase.terminal}
         await self._workloads.stop(job for job in workload.unfinished if job.target in ended)
         if step.status.phase is not RunPhase.RUNNING or hooks.due(step.status) is not None:
             return 0
-        return self._earliest(self._workloads.pause(step.status.targets, seen), run, deadline)
+        return self._earliest(self._workloads.pause(step.status.targets, seen), deadline)
 
     async def _create_targets(self, run: BackupRun, seen: dict[str, Observation]) -> dict[str, Failure]:
         """Create the Jobs that are not there yet, as far as the limit goes; returns why some cannot be."""
@@ -158,7 +167,7 @@ class Runs:
                 broken[name] = failure
         return broken
 
-    async def _commit(self, run: BackupRun, workload: Workload, deadline: timedelta | None) -> float | None:
+    async def _commit(self, run: BackupRun, workload: Workload, deadline: Deadline | None) -> float | None:
         seen = workload.observe("Commit", CommitResult).get("")
         failure = None
         if seen is None:
@@ -166,7 +175,8 @@ class Runs:
             policy = await self._context.policy_of(run)
             expiries = await self._retention.mark(run, policy)
             gaps, leftovers = await self._copies.choose(run, policy)
-            task = _commit_task(run, expiries, self._earliest(None, run, deadline))
+            remaining = deadline.remaining(self._context.now()) if deadline else None
+            task = _commit_task(run, expiries, remaining)
             task = task.model_copy(update={"gaps": gaps, "leftovers": leftovers})
             manifest = commit_job(run, task, settings, self._context.config)
             failure = await self._workloads.ensure(run, manifest)
@@ -182,7 +192,7 @@ class Runs:
         if _terminal(step):
             return 0
         pause = POLL_SECONDS if seen is None or not seen.running_pod else None
-        return self._earliest(pause, run, deadline)
+        return self._earliest(pause, deadline)
 
     async def _cancel(self, run: BackupRun, workload: Workload) -> float | None:
         await self._workloads.stop(workload.unfinished)
@@ -200,11 +210,11 @@ class Runs:
             return await self._take_on(run, due)
         return 0
 
-    def _earliest(self, pause: float | None, run: BackupRun, deadline: timedelta | None) -> float | None:
-        start = run.status.start_time
-        if deadline is None or start is None:
+    def _earliest(self, pause: float | None, deadline: Deadline | None) -> float | None:
+        """The pause, but no longer than until the deadline."""
+        if deadline is None:
             return pause
-        remaining = max(0.0, (start + deadline - self._context.now()).total_seconds())
+        remaining = deadline.remaining(self._context.now())
         return remaining if pause is None else min(pause, remaining)
 
     async def _write(self, run: BackupRun, step: RunStep) -> None:
@@ -233,11 +243,6 @@ def _settings(workload: Workload) -> JobSettings | None:
     """Those that the run's Jobs were made with; the policy may have been edited since."""
     made = next((job.settings for job in workload.jobs if job.settings), None)
     return None if made is None else JobSettings.model_validate_json(made)
-
-
-def _deadline(workload: Workload) -> timedelta | None:
-    settings = _settings(workload)
-    return None if settings is None else timedelta(seconds=settings.active_deadline_seconds)
 
 
 def _backup_task(run: BackupRun, policy: BackupPolicy | None, target: str) -> BackupTask | None:

@@ -66,25 +66,19 @@ class Hooks:
             self._context.queue.add(key)
 
     async def _in_time(self, run: BackupRun, due: Due) -> Outcome:
-        attempt = _Attempt(self._context, run, due)
+        execution = _Execution(self._context, run, due)
         try:
             async with asyncio.timeout(due.hook.timeout.seconds):
-                while True:
-                    try:
-                        return await attempt.make()
-                    except TransientError as error:
-                        attempt.error = str(error)
-                        _log.warning("hook %s is tried again: %s", due.hook.name, error)
-                    await asyncio.sleep(_PAUSE)
+                return await execution.outcome()
         except TimeoutError:
-            return attempt.failed(f"not done within {due.hook.timeout}{attempt.why}")
+            return execution.failed(f"not done within {due.hook.timeout}{execution.why}")
         except ForbiddenError as error:
-            return attempt.failed(f"{error}; the chart's value operator.hooks must be true for hooks")
+            return execution.failed(f"{error}; the chart's value operator.hooks must be true for hooks")
         except ApiError as error:
-            return attempt.failed(str(error))
+            return execution.failed(str(error))
 
 
-class _Attempt:
+class _Execution:
     """One hook, as often as the API server has to be asked."""
 
     def __init__(self, context: Context, run: BackupRun, due: Due) -> None:
@@ -100,7 +94,17 @@ class _Attempt:
         """What kept it from being done, if that is known."""
         return f": {self.error}" if self.error else ""
 
-    async def make(self) -> Outcome:
+    async def outcome(self) -> Outcome:
+        """How the command ended, however often the API server has to be asked."""
+        while True:
+            try:
+                return await self._execute()
+            except TransientError as error:
+                self.error = str(error)
+                _log.warning("hook %s is retried: %s", self._hook.name, error)
+            await asyncio.sleep(_PAUSE)
+
+    async def _execute(self) -> Outcome:
         """Choose a pod and run the command there."""
         namespace, labels = self._run.metadata.namespace, self._hook.pod_selector.match_labels
         pods = await self._context.cluster.candidates(namespace, labels)

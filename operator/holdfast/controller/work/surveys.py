@@ -68,16 +68,16 @@ class Surveys:
         if policy_not_supported_yet(policy.spec):
             self.forget(key)
             return None
-        if survey.under_way(policy) is not None:
+        if survey.survey_of(policy) is not None:
             self._permits.keep(key)
             return await self._go_on(policy)
-        wait = survey.due_in(policy, self._context.now())
+        wait = survey.seconds_until_due(policy, self._context.now())
         if wait > 0:
             self.forget(key)
             return wait
         if not self._permits.take(key):
             return None
-        await self._context.save(policy, survey.begin(policy, self._context.now()))
+        await self._context.save(policy, survey.start(policy, self._context.now()))
         return 0
 
     def forget(self, key: Key) -> None:
@@ -116,7 +116,7 @@ class Surveys:
         if catalogue.may_have_changed(rows, to_utc_second(self._context.now())):
             return POLL_SECONDS  # a commit has ended within this very second
         if catalogue.may_have_changed(rows, asked):
-            await self._context.save(policy, survey.ask_again(policy, self._context.now()))
+            await self._context.save(policy, survey.retry_page(policy, self._context.now()))
             return 0
         task = SurveyTask(
             namespace=policy.metadata.namespace,
@@ -147,7 +147,7 @@ class Surveys:
             return Failure(reason="LogIncomplete", message=message)
         runs = await self._context.runs.whole_of_policy(policy.metadata.namespace, policy.metadata.name)
         if catalogue.may_have_changed(map(row_of, runs), going.page_time):
-            await self._context.save(policy, survey.ask_again(policy, self._context.now()))
+            await self._context.save(policy, survey.retry_page(policy, self._context.now()))
             return None
         decision = catalogue.decide(policy, runs, page, self._context.now())
         try:
@@ -158,10 +158,12 @@ class Surveys:
             run.metadata.name in page.runs and catalogue.was_imported_since(run, going.start_time)
             for run in runs
         )
-        outcome = survey.Outcome(imported, decision.expired, (*decision.problems, *found))
+        outcome = survey.PageOutcome(
+            imported, decision.expired, (*decision.problems, *found), result.failures
+        )
         interval = self._context.config.survey_interval
         await self._context.save(
-            policy, survey.take_in(policy, page, result.failures, outcome, interval, self._context.now())
+            policy, survey.record_page(policy, page, outcome, interval, self._context.now())
         )
         _log.info(
             "policy %s/%s: %d runs of its catalogue read", policy.metadata.namespace, policy.metadata.name,
@@ -230,7 +232,7 @@ class Surveys:
 
 
 def _survey(policy: BackupPolicy) -> Survey:
-    going = survey.under_way(policy)
+    going = survey.survey_of(policy)
     assert going is not None
     return going
 

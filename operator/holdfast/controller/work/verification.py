@@ -65,9 +65,9 @@ class Verifications:
             step = decisions.advance(run, seen, self._context.config.pod_start_deadline, now)
         elif self._permits.take(Key.of(run)):
             failure = await self._create(run)
-            step = decisions.started(run) if failure is None else decisions.failed(run, failure, now)
+            step = decisions.start(run) if failure is None else decisions.fail(run, failure, now)
         else:
-            await self._write(run, decisions.waits(run, MAX_VERIFICATIONS))
+            await self._write(run, decisions.wait(run, MAX_VERIFICATIONS))
             return None
         await self._write(run, step)
         if not decisions.is_active(run.model_copy(update={"status": step.status})):

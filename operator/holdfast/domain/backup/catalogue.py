@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from holdfast.api.conditions import set_condition
+from holdfast.api.conditions import Verdict, set_condition
 from holdfast.api.destination import Destination
 from holdfast.api.meta import Metadata
 from holdfast.api.policy import BackupPolicy, CatalogueProblem
@@ -46,6 +46,7 @@ from holdfast.protocol import (
 DATA_GONE = "DataGone"
 CATALOGUE = "catalogue"
 """The folder of a policy's catalogue."""
+_MAX_DESTINATIONS = 5
 _LOST = Failure(reason="TargetFailed", message="it failed when the run was made")
 
 
@@ -187,13 +188,13 @@ def _next_status(
     if is_unfinished(run) or was_gone:
         if found is not None:
             return imported_status(policy, run, found, page.listed, now)
-        return _expired(run) if is_unfinished(run) and _is_gone(policy, run, page) else status
+        return _with_data_gone(run) if is_unfinished(run) and _is_gone(policy, run, page) else status
     ended = status.completion_time
     if status.phase not in STORED or destinations_being_deleted(run) or ended is None or ended >= page.asked:
         return status
     if found is None and _is_gone(policy, run, page):
-        return _expired(run)
-    return _recounted(policy, run, found, page, now)
+        return _with_data_gone(run)
+    return _with_copies_counted(policy, run, found, page, now)
 
 
 def imported_run(policy: BackupPolicy, found: SurveyedRun) -> BackupRun:
@@ -240,7 +241,7 @@ def imported_status(
             ),
         ),
     )
-    return _judged(run, _stored_in(run, status, found, found.destinations), listed, now)
+    return _with_phase(run, _with_artifacts_in(run, status, found, found.destinations), listed, now)
 
 
 def _held_target(found: SurveyedTarget) -> TargetStatus:
@@ -255,7 +256,7 @@ def _held_target(found: SurveyedTarget) -> TargetStatus:
     )
 
 
-def _stored_in(
+def _with_artifacts_in(
     run: BackupRun, status: BackupRunStatus, found: SurveyedRun, destinations: Collection[str]
 ) -> BackupRunStatus:
     """The status with the artifacts of these destinations, and no others."""
@@ -293,7 +294,7 @@ def _result(found: SurveyedTarget, destinations: Collection[str]) -> BackupResul
     )
 
 
-def _judged(
+def _with_phase(
     run: BackupRun, status: BackupRunStatus, listed: Collection[str], now: datetime
 ) -> BackupRunStatus:
     """Whether the run is whole, by its targets and by the destinations that hold it."""
@@ -313,15 +314,14 @@ def _judged(
     else:
         phase, reason, message = RunPhase.SUCCEEDED, None, succeeded(status)
     generation = run.metadata.generation
+    verdict = Verdict("Complete", "True", reason or phase.value, message)
     return updated(
         status,
         observed_generation=generation,
         phase=phase,
         reason=reason,
         message=message,
-        conditions=set_condition(
-            status.conditions, "Complete", "True", reason or phase.value, message, now, generation
-        ),
+        conditions=set_condition(status.conditions, verdict, now, generation),
     )
 
 
@@ -334,7 +334,7 @@ def _is_gone(policy: BackupPolicy, run: BackupRun, page: Page) -> bool:
     return same_places(mine, looked_at) == {each.name for each in mine}
 
 
-def _expired(run: BackupRun) -> BackupRunStatus:
+def _with_data_gone(run: BackupRun) -> BackupRunStatus:
     names = [each.name for each in run.status.destinations]
     message = f"its data is gone: the catalogue of {', '.join(names) or 'no destination'} does not have it"
     return updated(
@@ -347,42 +347,59 @@ def _expired(run: BackupRun) -> BackupRunStatus:
     )
 
 
-def _recounted(
-    policy: BackupPolicy, run: BackupRun, found: SurveyedRun | None, page: Page, now: datetime
+@dataclass
+class _Copies:
+    """The destinations of a run, and which of them hold it."""
+
+    destinations: dict[str, Destination]
+    holding: set[str]
+
+    def count(self, destination: Destination, is_listed: bool, is_unmoved: bool) -> None:
+        """Count what the catalogue of one of the policy's destinations says."""
+        name = destination.name
+        if not is_listed:
+            if is_unmoved:
+                self.holding.discard(name)
+            return
+        if not is_unmoved and (name in self.destinations or len(self.destinations) < _MAX_DESTINATIONS):
+            self.destinations[name] = destination
+        if name in self.destinations:
+            self.holding.add(name)
+
+
+def _copies_now(policy: BackupPolicy, run: BackupRun, entry: SurveyedRun | None, page: Page) -> _Copies:
+    status = run.status
+    copies = _Copies({destination.name: destination for destination in status.destinations}, _holding(run))
+    unmoved = same_places(status.destinations, policy.spec.destinations)
+    unknown = {damage.destination for damage in page.damaged if damage.run == run.metadata.name}
+    unknown |= {copy.destination for copy in status.expiring if copy.gone}
+    for destination in policy.spec.destinations:
+        name = destination.name
+        if name in page.listed and name not in unknown:
+            copies.count(destination, entry is not None and name in entry.destinations, name in unmoved)
+    return copies
+
+
+def _holding(run: BackupRun) -> set[str]:
+    return {artifact.destination for target in run.status.targets for artifact in target.artifacts}
+
+
+def _with_copies_counted(
+    policy: BackupPolicy, run: BackupRun, entry: SurveyedRun | None, page: Page, now: datetime
 ) -> BackupRunStatus:
     """The status of a stored run by the destinations whose catalogues have it now."""
-    status = run.status
-    recorded = {each.name: each for each in status.destinations}
-    unmoved = same_places(status.destinations, policy.spec.destinations)
-    damaged = {each.destination for each in page.damaged if each.run == run.metadata.name}
-    deleted = {each.destination for each in status.expiring if each.gone}
-    before = {artifact.destination for target in status.targets for artifact in target.artifacts}
-    holders = set(before)
-    for each in policy.spec.destinations:
-        if each.name not in page.listed or each.name in deleted | damaged:
-            continue
-        same = each.name in unmoved
-        if found is not None and each.name in found.destinations:
-            if not same and (each.name in recorded or len(recorded) < 5):
-                recorded[each.name] = each
-                holders.discard(each.name)
-            if each.name in recorded:
-                holders.add(each.name)
-        elif same:
-            holders.discard(each.name)
-    destinations = tuple(recorded.values())
-    if destinations == status.destinations and holders == before:
-        return status
-    changed = updated(status, destinations=destinations)
-    if found is not None:
-        ordered = [name for name in recorded if name in holders]
-        changed = _stored_in(run, changed, found, ordered)
+    copies = _copies_now(policy, run, entry, page)
+    destinations = tuple(copies.destinations.values())
+    if destinations == run.status.destinations and copies.holding == _holding(run):
+        return run.status
+    status = updated(run.status, destinations=destinations)
+    if entry is not None:
+        ordered = [name for name in copies.destinations if name in copies.holding]
+        status = _with_artifacts_in(run, status, entry, ordered)
     else:
-        changed = updated(
-            changed,
-            targets=tuple(
-                updated(target, artifacts=tuple(a for a in target.artifacts if a.destination in holders))
-                for target in changed.targets
-            ),
+        targets = (
+            updated(target, artifacts=tuple(a for a in target.artifacts if a.destination in copies.holding))
+            for target in status.targets
         )
-    return _judged(run, changed, page.listed, now)
+        status = updated(status, targets=tuple(targets))
+    return _with_phase(run, status, page.listed, now)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from holdfast.api.conditions import set_condition
+from holdfast.api.conditions import Verdict, set_condition
 from holdfast.api.destination import Destination, Retention
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import (
@@ -119,12 +119,12 @@ def _copies_missing(policy: BackupPolicy, run: BackupRun, rows: Iterable[RunRow]
     for row in others:
         backup = backup_of(row, destinations)
         backups.append(replace(backup, destinations=backup.destinations | missing[row.name]))
-    verdicts = decide(backups, _rules(policy, destinations), zone)
+    rulings = decide(backups, _rules(policy, destinations), zone)
     kept = {
-        (verdict.backup.run, name)
-        for name, of_destination in verdicts.items()
-        for verdict in of_destination
-        if verdict.reasons
+        (ruling.backup.run, name)
+        for name, of_destination in rulings.items()
+        for ruling in of_destination
+        if ruling.reasons
     }
     lacks = [
         MissingCopies(
@@ -264,14 +264,13 @@ def _with_fewer_missing(
         reason, message = hook_failed(hook)
         return updated(status, reason=reason, message=message)
     message = succeeded(status)
+    verdict = Verdict("Complete", "True", RunPhase.SUCCEEDED, message)
     return updated(
         status,
         phase=RunPhase.SUCCEEDED,
         reason=None,
         message=message,
-        conditions=set_condition(
-            status.conditions, "Complete", "True", RunPhase.SUCCEEDED, message, now, generation
-        ),
+        conditions=set_condition(status.conditions, verdict, now, generation),
     )
 
 

@@ -82,7 +82,7 @@ class Backup:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Ruling:
     """What becomes of a run in one destination."""
 
     backup: Backup
@@ -92,16 +92,16 @@ class Verdict:
 
 def decide(
     backups: Iterable[Backup], rules: Mapping[str, Retention | None], zone: ZoneInfo
-) -> dict[str, list[Verdict]]:
+) -> dict[str, list[Ruling]]:
     """By destination: every run that it holds, newest first. `None` for rules keeps everything."""
     stored = [backup for backup in backups if backup.phase in STORED and backup.recovery_point is not None]
     stored.sort(key=lambda backup: backup.age, reverse=True)
-    return {name: _verdicts(stored, name, retention, zone) for name, retention in rules.items()}
+    return {name: _rulings(stored, name, retention, zone) for name, retention in rules.items()}
 
 
-def _verdicts(
+def _rulings(
     stored: list[Backup], destination: str, retention: Retention | None, zone: ZoneInfo
-) -> list[Verdict]:
+) -> list[Ruling]:
     going = [backup for backup in stored if destination in backup.being_deleted]
     staying = [
         backup
@@ -117,9 +117,9 @@ def _verdicts(
         for rule, kept in (*_kept(whole, retention, zone), *_kept(staying, retention, zone)):
             for backup in kept:
                 reasons[backup.run].add(rule)
-    verdicts = [Verdict(backup, tuple(sorted(reasons[backup.run]))) for backup in staying]
-    verdicts += [Verdict(backup, ()) for backup in going]
-    return sorted(verdicts, key=lambda verdict: verdict.backup.age, reverse=True)
+    rulings = [Ruling(backup, tuple(sorted(reasons[backup.run]))) for backup in staying]
+    rulings += [Ruling(backup, ()) for backup in going]
+    return sorted(rulings, key=lambda ruling: ruling.backup.age, reverse=True)
 
 
 def _has_number(retention: Retention) -> bool:
@@ -180,14 +180,14 @@ def next_plan(
         )
         has_rules = any(rules.values())
         return None, (Notice("RetentionPaused", message, warning=True),) if has_rules else ()
-    verdicts = decide((backup_of(row, policy.spec.destinations) for row in rows), rules, zone)
+    rulings = decide((backup_of(row, policy.spec.destinations) for row in rows), rules, zone)
     # Later than what was shown before, so that a plan's time tells it from every other.
     moment = max(now, before.time + timedelta(seconds=1)) if before and before.time else now
     planner = _Planner({row.name: row for row in rows}, rules, before, moment)
     destinations = tuple(
         planner.plan(name, of_destination)
-        for name, of_destination in verdicts.items()
-        if rules[name] is not None or any(not verdict.reasons for verdict in of_destination)
+        for name, of_destination in rulings.items()
+        if rules[name] is not None or any(not ruling.reasons for ruling in of_destination)
     )
     if not destinations:
         return None, ()
@@ -204,11 +204,11 @@ class _Planner:
     """The plan that is shown now."""
     moment: datetime
 
-    def plan(self, destination: str, verdicts: list[Verdict]) -> DestinationPlan:
+    def plan(self, destination: str, rulings: list[Ruling]) -> DestinationPlan:
         """What the policy's status shows of one destination."""
         rule = self.rules[destination]
-        due = [verdict.backup.run for verdict in reversed(verdicts) if not verdict.reasons]
-        kept = [verdict for verdict in verdicts if verdict.reasons]
+        due = [ruling.backup.run for ruling in reversed(rulings) if not ruling.reasons]
+        kept = [ruling for ruling in rulings if ruling.reasons]
         shown = _shown(self.before, destination)
         messages = {run: self._message(run, destination) for run in due[:MAX_PLANNED]}
         return DestinationPlan(
@@ -225,7 +225,7 @@ class _Planner:
                 if message not in _STUCK
             ),
             keep=tuple(
-                KeptRun(run=verdict.backup.run, reasons=verdict.reasons) for verdict in kept[:MAX_PLANNED]
+                KeptRun(run=ruling.backup.run, reasons=ruling.reasons) for ruling in kept[:MAX_PLANNED]
             ),
             keep_omitted=len(kept[MAX_PLANNED:]) or None,
         )
@@ -273,17 +273,17 @@ def expiries(
     rules = {name: rule for name, rule in _rules(policy.spec).items() if rule is None or not rule.dry_run}
     others = [row for row in rows if row.name != run.metadata.name]
     # As this run knows the destinations: its Job is given no other.
-    verdicts = decide((backup_of(row, run.status.destinations) for row in others), rules, zone)
+    rulings = decide((backup_of(row, run.status.destinations) for row in others), rules, zone)
     wanted = []
     for destination in (recorded.name for recorded in run.status.destinations):
         shown = {name for name, due in _shown(plan, destination).items() if due.since <= start_plan_time}
         due = [
-            verdict.backup
-            for verdict in reversed(verdicts.get(destination, []))
-            if not verdict.reasons and verdict.backup.run in shown and verdict.backup.run not in in_use
+            ruling.backup
+            for ruling in reversed(rulings.get(destination, []))
+            if not ruling.reasons and ruling.backup.run in shown and ruling.backup.run not in in_use
         ]
         if due:
-            kept = [verdict.backup for verdict in verdicts[destination] if verdict.reasons]
+            kept = [ruling.backup for ruling in rulings[destination] if ruling.reasons]
             wanted.append(
                 Expiry(
                     destination=destination,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from holdfast.api.conditions import Status, find_condition, set_condition
+from holdfast.api.conditions import Condition, Status, Verdict, find_condition, set_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
 from holdfast.api.run import (
     BackupRun,
@@ -123,21 +123,23 @@ def _with_verdict(
         and verification.phase.terminal
     ]
     times = [time for time, _, verification in ended if verification.phase is VerificationPhase.SUCCEEDED]
-    before = find_condition(status.conditions, RECOVERY_VERIFIED)
-    verdict: tuple[Status, str, str] = ("Unknown", "NotVerifiedYet", "no verification of a run has ended yet")
-    if ended:
-        _, name, last = max(ended, key=lambda entry: entry[:2])
-        is_good = last.phase is VerificationPhase.SUCCEEDED
-        verdict = "True" if is_good else "False", last.reason or _FAILED, f"run {name}: {last.message}"
-    elif before is not None:
-        verdict = before.status, before.reason, before.message
+    verdict = _verdict(ended, find_condition(status.conditions, RECOVERY_VERIFIED))
     return updated(
         status,
         last_verified_time=max([*times, *filter(None, [status.last_verified_time])], default=None),
-        conditions=set_condition(
-            status.conditions, RECOVERY_VERIFIED, *verdict, now, policy.metadata.generation
-        ),
+        conditions=set_condition(status.conditions, verdict, now, policy.metadata.generation),
     )
+
+
+def _verdict(ended: Sequence[tuple[datetime, str, Verification]], before: Condition | None) -> Verdict:
+    if ended:
+        _, name, last = max(ended, key=lambda entry: entry[:2])
+        status: Status = "True" if last.phase is VerificationPhase.SUCCEEDED else "False"
+        return Verdict(RECOVERY_VERIFIED, status, last.reason or _FAILED, f"run {name}: {last.message}")
+    if before is not None:
+        return Verdict(RECOVERY_VERIFIED, before.status, before.reason, before.message)
+    message = "no verification of a run has ended yet"
+    return Verdict(RECOVERY_VERIFIED, "Unknown", "NotVerifiedYet", message)
 
 
 def with_verification_marked(
@@ -195,72 +197,74 @@ def task(run: BackupRun, policy: BackupPolicy | None) -> VerifyTask | None:
     )
 
 
-def waits(run: BackupRun, limit: int) -> Step[BackupRunStatus]:
-    """It is due, and as many as may go on do."""
-    message = f"{limit} runs are verified at once: it waits for the end of one of them"
-    return Step(_with(run, reason="WaitingForCapacity", message=message))
+def wait(run: BackupRun, limit: int) -> Step[BackupRunStatus]:
+    """The verification is due, but the limit of verifications is reached."""
+    message = f"waits for a permit: at most {limit} runs are verified at once"
+    return Step(_with_verification(run, reason="WaitingForCapacity", message=message))
 
 
-def started(run: BackupRun) -> Step[BackupRunStatus]:
-    """It has a Job."""
-    return Step(_with(run, reason=None, message=None))
+def start(run: BackupRun) -> Step[BackupRunStatus]:
+    """The verification has a Job."""
+    return Step(_with_verification(run, reason=None, message=None))
 
 
 def advance(
-    run: BackupRun, seen: Observation, start_deadline: timedelta, now: datetime
+    run: BackupRun, job: Observation, start_deadline: timedelta, now: datetime
 ) -> Step[BackupRunStatus]:
-    """Take in what the Job has come to."""
-    if isinstance(seen.result, VerifyResult):
-        return _succeeded(run, seen.result, seen.ended or now, now)
-    if seen.failed:
-        return failed(run, seen.failure or Failure(reason=_FAILED), now, seen.ended)
-    if (failure := cannot_start(seen, now, start_deadline)) is not None:
-        return failed(run, failure, now)
+    """The verification goes on, by what is known of its Job."""
+    if isinstance(job.result, VerifyResult):
+        return _succeed(run, job.result, job.ended or now, now)
+    if job.failed:
+        return fail(run, job.failure or Failure(reason=_FAILED), now, job.ended)
+    if (failure := cannot_start(job, now, start_deadline)) is not None:
+        return fail(run, failure, now)
     reason = message = None
-    if seen.complaint is not None:
-        reason, message = seen.complaint.reason, f"the Job cannot start: {seen.complaint.message}"
-    elif seen.failure is not None:
-        reason, message = "Retrying", f"it is tried again: {describe(seen.failure)}"
-    return Step(_with(run, phase=VerificationPhase.RUNNING, reason=reason, message=message))
+    if job.complaint is not None:
+        reason, message = job.complaint.reason, f"the Job cannot start: {job.complaint.message}"
+    elif job.failure is not None:
+        reason, message = "Retrying", f"the verification is retried: {describe(job.failure)}"
+    return Step(_with_verification(run, phase=VerificationPhase.RUNNING, reason=reason, message=message))
 
 
-def _succeeded(run: BackupRun, result: VerifyResult, ended: datetime, now: datetime) -> Step[BackupRunStatus]:
+def _succeed(run: BackupRun, result: VerifyResult, ended: datetime, now: datetime) -> Step[BackupRunStatus]:
     read = ", ".join(
-        f"{each.objects} objects of {human_bytes(each.bytes_read)} in {each.destination} "
-        f"({each.seconds:.0f} s)"
-        for each in result.copies
+        f"{copy.objects} objects of {human_bytes(copy.bytes_read)} in {copy.destination} "
+        f"({copy.seconds:.0f} s)"
+        for copy in result.copies
     )
     message = f"every stored byte was read back and is what was stored: {read}; it was not restored"
-    status = _with(run, phase=VerificationPhase.SUCCEEDED, time=ended, reason=_MATCH, message=message)
-    return _told(run, status, "True", _MATCH, Notice(VERIFIED, message, job_part(run)), now)
+    succeeded = VerificationPhase.SUCCEEDED
+    status = _with_verification(run, phase=succeeded, time=ended, reason=_MATCH, message=message)
+    verdict = Verdict(VERIFIED, "True", _MATCH, message)
+    status = _with_condition(run, status, verdict, now)
+    return Step(status, (Notice(VERIFIED, message, job_part(run)),))
 
 
-def failed(
+def fail(
     run: BackupRun, failure: Failure, now: datetime, ended: datetime | None = None
 ) -> Step[BackupRunStatus]:
-    """The end of a verification that found bytes that are wrong, or could not be carried out.
+    """The verification ends: it found wrong bytes, or it could not be carried out.
 
-    The latter tells nothing of the run: what an earlier one has found stands.
+    The latter says nothing about the run: the verdict of an earlier verification stays.
     """
-    wrong = failure.reason == MISMATCH
-    message = failure.message if wrong else f"it could not be verified: {describe(failure)}"
-    reason = MISMATCH if wrong else _FAILED
-    status = _with(run, phase=VerificationPhase.FAILED, time=ended or now, reason=reason, message=message)
-    notice = Notice(_FAILED, message, job_part(run), warning=True)
-    if not wrong and find_condition(status.conditions, VERIFIED) is not None:
-        return Step(status, (notice,))
-    return _told(run, status, "False" if wrong else "Unknown", reason, notice, now)
+    is_wrong = failure.reason == MISMATCH
+    message = failure.message if is_wrong else f"it could not be verified: {describe(failure)}"
+    reason = MISMATCH if is_wrong else _FAILED
+    failed = VerificationPhase.FAILED
+    status = _with_verification(run, phase=failed, time=ended or now, reason=reason, message=message)
+    if is_wrong or find_condition(status.conditions, VERIFIED) is None:
+        verdict = Verdict(VERIFIED, "False" if is_wrong else "Unknown", reason, message)
+        status = _with_condition(run, status, verdict, now)
+    return Step(status, (Notice(_FAILED, message, job_part(run), warning=True),))
 
 
-def _with(run: BackupRun, **fields: object) -> BackupRunStatus:
+def _with_verification(run: BackupRun, **fields: object) -> BackupRunStatus:
     assert run.status.verification is not None
     return updated(run.status, verification=updated(run.status.verification, **fields))
 
 
-def _told(
-    run: BackupRun, status: BackupRunStatus, verified: Status, reason: str, notice: Notice, now: datetime
-) -> Step[BackupRunStatus]:
-    conditions = set_condition(
-        status.conditions, VERIFIED, verified, reason, notice.message, now, run.metadata.generation
-    )
-    return Step(updated(status, conditions=conditions), (notice,))
+def _with_condition(
+    run: BackupRun, status: BackupRunStatus, verdict: Verdict, now: datetime
+) -> BackupRunStatus:
+    conditions = set_condition(status.conditions, verdict, now, run.metadata.generation)
+    return updated(status, conditions=conditions)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from holdfast.api.conditions import Status, find_condition, set_condition
+from holdfast.api.conditions import Verdict, find_condition, set_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, RecoveryWindow
 from holdfast.api.run import STORED, RunPhase
 from holdfast.domain.backup.retention import next_plan
@@ -78,7 +78,7 @@ def with_slots(situation: Situation, status: BackupPolicyStatus, slots: Slots) -
     plan = _plan(policy, state)
     last_slot = slots.due.newest or policy.status.last_schedule_time
     generation = policy.metadata.generation
-    ready: Status = "True" if state.ready else "False"
+    verdict = Verdict("Ready", "True" if state.ready else "False", state.reason, state.message)
     status = updated(
         status,
         observed_generation=generation,
@@ -87,9 +87,7 @@ def with_slots(situation: Situation, status: BackupPolicyStatus, slots: Slots) -
         scheduled=plan,
         scheduled_since=slots.since if plan else None,
         missed_runs=policy.status.missed_runs + slots.due.missed_count,
-        conditions=set_condition(
-            status.conditions, "Ready", ready, state.reason, state.message, situation.now, generation
-        ),
+        conditions=set_condition(status.conditions, verdict, situation.now, generation),
     )
     return Step(status, (*_readiness_notices(situation), *_missed_notices(slots.due)))
 
@@ -124,7 +122,6 @@ def with_newest_runs(situation: Situation, status: BackupPolicyStatus) -> Policy
     last_success = max(filter(None, times), default=None)
     is_new_success = last_success is not None and last_success != before.last_successful_time
     newest = max(situation.rows, key=lambda row: row.age, default=None)
-    fresh, reason, message = _freshness(situation.rows)
     generation = situation.policy.metadata.generation
     return Step(
         updated(
@@ -134,22 +131,23 @@ def with_newest_runs(situation: Situation, status: BackupPolicyStatus) -> Policy
             # Slots that were missed just now count from this success on.
             missed_runs=status.missed_runs - (before.missed_runs if is_new_success else 0),
             conditions=set_condition(
-                status.conditions, "BackupFresh", fresh, reason, message, situation.now, generation
+                status.conditions, _freshness(situation.rows), situation.now, generation
             ),
         )
     )
 
 
-def _freshness(rows: Iterable[RunRow]) -> tuple[Status, str, str]:
+def _freshness(rows: Iterable[RunRow]) -> Verdict:
     """Whether the newest try at a backup succeeded. Skipped and cancelled runs were none."""
     tries = [r for r in rows if r.has_ended and r.phase not in (RunPhase.SKIPPED, RunPhase.CANCELLED)]
     if not tries:
-        return "Unknown", "NoRunYet", "no run has ended yet"
+        return Verdict("BackupFresh", "Unknown", "NoRunYet", "no run has ended yet")
     last = max(tries, key=lambda row: row.age)
     assert last.phase is not None
     if last.phase in STORED:
-        return "True", last.phase.value, f"run {last.name} holds a backup"
-    return "False", last.phase.value, f"run {last.name}: {last.message or last.phase.value}"
+        return Verdict("BackupFresh", "True", last.phase.value, f"run {last.name} holds a backup")
+    message = f"run {last.name}: {last.message or last.phase.value}"
+    return Verdict("BackupFresh", "False", last.phase.value, message)
 
 
 def with_recovery_windows(situation: Situation, status: BackupPolicyStatus) -> PolicyStep:
@@ -180,5 +178,5 @@ def with_retention_plan(situation: Situation, status: BackupPolicyStatus) -> Pol
 
 def with_quota(situation: Situation, status: BackupPolicyStatus) -> PolicyStep:
     """How full the destinations are, by the stored bytes and the retention plan of `status`."""
-    conditions, notices = quota.judged(situation.policy, status, status.conditions, situation.now)
+    conditions, notices = quota.conditions_of(situation.policy, status, situation.now)
     return Step(updated(status, conditions=conditions), tuple(notices))

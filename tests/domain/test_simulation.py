@@ -20,7 +20,7 @@ from holdfast.api.run import BackupRun, RunPhase
 from holdfast.domain.labels import MISSED
 from holdfast.domain.naming import run_name
 from holdfast.domain.plan.readiness import readiness
-from holdfast.domain.plan.schedule import Due, delay_of
+from holdfast.domain.plan.schedule import DueSlots, delay_of
 from holdfast.domain.policy.history import runs_to_prune
 from holdfast.domain.policy.status import Situation, slots_due
 from holdfast.domain.rows import PolicyName, RunRow, row_of
@@ -176,7 +176,7 @@ class Simulation:
             first = policy.resource.status.observed_generation is None
             policy.era = (*plan, START if first else self.now)
 
-    def _create_runs(self, policy: Policy, slots: Due) -> None:
+    def _create_runs(self, policy: Policy, slots: DueSlots) -> None:
         for slot in slots.missed:
             self._create_run(policy, slot, "Schedule", {MISSED: slots.why})
         if slots.newest is not None and slots.starts:

@@ -203,7 +203,7 @@ class Operator:
         if run.status.phase is RunPhase.COMMITTING:
             observed = self._job(self._commit_task(run), now)
             self._take_in(observed, now)
-            run = self._after(run, lifecycle.commit(run, observed, START, now))
+            run = self._after(run, lifecycle.advance_commit(run, observed, START, now))
         return run
 
     def _commit_task(self, run: BackupRun) -> Any:

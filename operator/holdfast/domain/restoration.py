@@ -33,7 +33,7 @@ RestoreStep = Step[RestoreRequestStatus]
 
 
 class RefusedError(Exception):
-    """A restore that cannot be begun as it was asked for."""
+    """A restore that cannot start as it was asked for."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -98,13 +98,13 @@ def stored_run(request: RestoreRequest, run: BackupRun, policy: BackupPolicy | N
     artifacts = {t.name: {a.destination for a in t.artifacts} for t in run.status.targets}
     going = destinations_being_deleted(run)
     holding = [
-        each
-        for each in run.status.destinations
-        if each.name not in going and all(each.name in artifacts[name] for name in wanted)
+        destination
+        for destination in run.status.destinations
+        if destination.name not in going and all(destination.name in artifacts[name] for name in wanted)
     ]
     if not holding:
         raise RefusedError("NoDestination", f"no destination holds all of {', '.join(sorted(wanted))}")
-    chosen = next((each for each in holding if each.required), holding[0])
+    chosen = next((destination for destination in holding if destination.required), holding[0])
     path = run_path(run.metadata.namespace, run.spec.policy_ref.name, run.metadata.name)
     return StoredRun(destination=current_destination(chosen, policy), path=path)
 
@@ -124,12 +124,12 @@ def plan_from_policy(request: RestoreRequest, run: BackupRun, policy: BackupPoli
     """The plan, if the policy is still the one that was run; else the catalogue has to be read."""
     if policy is None or not _unchanged_since(run, policy) or run.status.recovery_point is None:
         return None
-    held = targets_held(run)
+    names = targets_held(run)
     recipients = policy.spec.encryption.age.recipients if policy.spec.encryption else ()
     targets = tuple(
         FoundTarget(name=t.name, engine=t.engine, spec=t.engine_spec.to_json(), recipients=recipients)
         for t in policy.spec.targets
-        if t.name in held
+        if t.name in names
     )
     stored, identity = stored_run(request, run, policy), _identity_secret(request, policy)
     return _restricted(request, Plan(stored, run.status.recovery_point, targets, identity))
@@ -142,11 +142,11 @@ def _unchanged_since(run: BackupRun, policy: BackupPolicy) -> bool:
 
 
 def plan_from_lookup(
-    request: RestoreRequest, stored: StoredRun, found: LookupResult, policy: BackupPolicy | None
+    request: RestoreRequest, stored: StoredRun, result: LookupResult, policy: BackupPolicy | None
 ) -> Plan:
     """The plan, by the run's entry in the catalogue. Raises RefusedError."""
     identity = _identity_secret(request, policy)
-    return _restricted(request, Plan(stored, found.recovery_point, found.targets, identity))
+    return _restricted(request, Plan(stored, result.recovery_point, result.targets, identity))
 
 
 def _identity_secret(request: RestoreRequest, policy: BackupPolicy | None) -> str | None:
@@ -160,7 +160,7 @@ def _identity_secret(request: RestoreRequest, policy: BackupPolicy | None) -> st
 
 def _check_identity(request: RestoreRequest, plan: Plan) -> None:
     """Raises RefusedError when a target is encrypted and nothing names an identity."""
-    recipients = dict.fromkeys(each for target in plan.targets for each in target.recipients)
+    recipients = dict.fromkeys(recipient for target in plan.targets for recipient in target.recipients)
     if not recipients or plan.identity_secret is not None:
         return
     location = "source.location.identitySecret"
@@ -176,37 +176,37 @@ def _check_identity(request: RestoreRequest, plan: Plan) -> None:
 
 def _restricted(request: RestoreRequest, plan: Plan) -> Plan:
     asked = {target.name: target for target in request.spec.targets}
-    held = {target.name: target for target in plan.targets}
-    _refuse_unknown(set(asked), set(held), plan.stored.path.rpartition("/")[2])
+    stored = {target.name: target for target in plan.targets}
+    _refuse_unknown(set(asked), set(stored), plan.stored.path.rpartition("/")[2])
     for name, target in asked.items():
-        if target.engine != held[name].engine:
-            message = f"target {name} is a backup of {held[name].engine}, not of {target.engine}"
+        if target.engine != stored[name].engine:
+            message = f"target {name} is a backup of {stored[name].engine}, not of {target.engine}"
             raise RefusedError("EngineMismatch", message)
     targets = tuple(target for target in plan.targets if not asked or target.name in asked)
     return replace(plan, targets=targets)
 
 
-def _refuse_unknown(wanted: set[str], held: set[str], run: str) -> None:
-    unknown = sorted(wanted - held)
+def _refuse_unknown(wanted: set[str], stored: set[str], run: str) -> None:
+    unknown = sorted(wanted - stored)
     if unknown:
-        names = ", ".join(sorted(held)) or "none"
+        names = ", ".join(sorted(stored)) or "none"
         message = f"run {run} holds no target {', '.join(unknown)}; the targets that it holds: {names}"
         raise RefusedError("TargetNotFound", message)
 
 
-def resolved(request: RestoreRequest, source: str, now: datetime) -> RestoreStep:
-    """The source is settled: from here on it stays the same, whatever else becomes of the policy."""
+def resolve(request: RestoreRequest, source: str, now: datetime) -> RestoreStep:
+    """The request has its run, and keeps it, whatever becomes of the policy."""
     return Step(updated(request.status, phase=RestorePhase.PENDING, source=source, start_time=now))
 
 
-def looking_up(request: RestoreRequest) -> RestoreStep:
-    """A request whose run is looked for in the catalogue."""
+def look_up(request: RestoreRequest) -> RestoreStep:
+    """The run's entry is read from the catalogue."""
     message = "reads the run's entry in the catalogue"
     return Step(updated(request.status, reason="LookingUp", message=message))
 
 
-def started(request: RestoreRequest, plan: Plan) -> RestoreStep:
-    """A request whose targets are known; their Jobs come next. Raises RefusedError."""
+def start(request: RestoreRequest, plan: Plan) -> RestoreStep:
+    """The targets are known; their Jobs come next. Raises RefusedError."""
     _check_identity(request, plan)
     uid = request.metadata.uid
     created = request.metadata.creation_timestamp
@@ -244,14 +244,14 @@ def advance(request: RestoreRequest, facts: JobFacts, now: datetime) -> RestoreS
 
 
 def _succeed(
-    target: RestoreTargetStatus, seen: Observation, now: datetime
+    target: RestoreTargetStatus, job: Observation, now: datetime
 ) -> tuple[RestoreTargetStatus, Notice]:
-    result = seen.result
+    result = job.result
     assert isinstance(result, RestoreResult)
     status = updated(
         target,
         phase=TargetPhase.SUCCEEDED,
-        completion_time=seen.ended or now,
+        completion_time=job.ended or now,
         address=result.address,
         contents=result.contents,
         verification=Comparison(compared=result.compared, mismatched=result.mismatched),
@@ -291,43 +291,43 @@ def _ended(
     return end(request, status, End(RestorePhase.SUCCEEDED, None, message), now)
 
 
-def lookup(
-    request: RestoreRequest, seen: Observation, start_deadline: timedelta, now: datetime
+def advance_lookup(
+    request: RestoreRequest, job: Observation, start_deadline: timedelta, now: datetime
 ) -> RestoreStep:
-    """A request whose lookup Job has not succeeded, or not yet."""
-    if seen.failed:
-        return lookup_failed(request, seen.failure, now)
-    if (failure := cannot_start(seen, now, start_deadline)) is not None:
-        return lookup_failed(request, failure, now)
-    if seen.complaint is not None:
-        message = f"the lookup Job cannot start: {seen.complaint.message}"
-        return Step(updated(request.status, reason=seen.complaint.reason, message=message))
-    if seen.failure is not None:
-        message = f"the lookup is tried again: {describe(seen.failure)}"
+    """The lookup goes on, by what is known of its Job."""
+    if job.failed:
+        return fail_lookup(request, job.failure, now)
+    if (failure := cannot_start(job, now, start_deadline)) is not None:
+        return fail_lookup(request, failure, now)
+    if job.complaint is not None:
+        message = f"the lookup Job cannot start: {job.complaint.message}"
+        return Step(updated(request.status, reason=job.complaint.reason, message=message))
+    if job.failure is not None:
+        message = f"the lookup is retried: {describe(job.failure)}"
         return Step(updated(request.status, reason="Retrying", message=message))
-    return looking_up(request)
+    return look_up(request)
 
 
-def lookup_failed(request: RestoreRequest, failure: Failure | None, now: datetime) -> RestoreStep:
-    """The end of a request whose run could not be read from the catalogue."""
+def fail_lookup(request: RestoreRequest, failure: Failure | None, now: datetime) -> RestoreStep:
+    """The run's entry could not be read from the catalogue."""
     failure = failure or Failure(reason="LookupFailed", message="for no known reason")
     message = f"lookup: {describe(failure)}"
     return end(request, request.status, End(RestorePhase.FAILED, failure.reason, message), now)
 
 
 def refuse(request: RestoreRequest, error: RefusedError, now: datetime) -> RestoreStep:
-    """A request that cannot be begun."""
+    """The request cannot start."""
     return end(request, request.status, End(RestorePhase.REFUSED, error.reason, error.message), now)
 
 
-def cancelled(request: RestoreRequest, now: datetime) -> RestoreStep:
+def end_cancelled(request: RestoreRequest, now: datetime) -> RestoreStep:
     """A request that was cancelled and whose pods are gone."""
     status = updated(request.status, targets=cancel(request.status.targets, now))
     message = "cancelled by spec.cancel; what was restored until then is left as it is"
     return end(request, status, End(RestorePhase.CANCELLED, "Cancelled", message), now)
 
 
-def cancelling(status: RestoreRequestStatus) -> RestoreRequestStatus:
+def with_cancellation_started(status: RestoreRequestStatus) -> RestoreRequestStatus:
     """A request whose Jobs are being stopped."""
     return updated(status, reason="Cancelling", message="waits for its pods to end")
 

@@ -118,7 +118,7 @@ def backed_up(
         size_bytes=entry.size_bytes, destinations=tuple(places),
     )  # fmt: skip
     observed = Observation(JOB, 1, THEN, THEN, result=committed)
-    step = lifecycle.commit(ended, observed, timedelta(minutes=1), THEN + timedelta(seconds=9))
+    step = lifecycle.advance_commit(ended, observed, timedelta(minutes=1), THEN + timedelta(seconds=9))
     return ended.model_copy(update={"status": step.status})
 
 

@@ -1,4 +1,4 @@
-"""Due slots: daylight saving both ways, leap days, downtime, and what never comes."""
+"""DueSlots slots: daylight saving both ways, leap days, downtime, and what never comes."""
 
 import time
 from datetime import UTC, datetime, timedelta

@@ -77,10 +77,10 @@ def test_the_garbage_collector_is_kept_from_the_purge_job() -> None:
 
 
 def test_pauses_grow_to_an_hour() -> None:
-    status = deletion.begun(run(STORED).status)
+    status = deletion.with_deletion_started(run(STORED).status)
     pauses = []
     for _ in range(20):
-        step = deletion.failed(status, "the bucket is away", NOW)
+        step = deletion.retry_later(status, "the bucket is away", NOW)
         status = step.status
         assert status.deletion is not None
         assert status.deletion.next_time is not None

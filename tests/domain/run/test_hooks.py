@@ -10,7 +10,7 @@ from tests.factories import targets, with_status
 from holdfast.api.run import BackupRun, Failure, RunPhase, Source, TargetPhase
 from holdfast.domain.run import hooks, lifecycle
 from holdfast.domain.run.admission import Standing
-from holdfast.domain.run.hooks import Candidate, Due, Outcome
+from holdfast.domain.run.hooks import Candidate, DueHook, Outcome
 from holdfast.domain.run.lifecycle import Deadline
 from holdfast.domain.step import updated
 from holdfast.domain.targets import JobFacts
@@ -41,20 +41,20 @@ def started(before: tuple[dict[str, Any], ...] = (), after: tuple[dict[str, Any]
     return with_status(run, lifecycle.admit(run, policy, Standing(), NOW).status)
 
 
-def name(due: Due | None) -> str:
+def name(due: DueHook | None) -> str:
     return f"{due.when}/{due.hook.name}" if due else ""
 
 
 def begin(run: BackupRun) -> BackupRun:
     due = hooks.due(run.status)
     assert due is not None
-    return with_status(run, hooks.begun(run.status, due, NOW))
+    return with_status(run, hooks.with_hook_started(run.status, due, NOW))
 
 
 def finish(run: BackupRun, outcome: Outcome = GOOD) -> BackupRun:
     due = hooks.due(run.status)
     assert due is not None
-    return with_status(run, hooks.ended(run.status, due, outcome, NOW).status)
+    return with_status(run, hooks.end_hook(run.status, due, outcome, NOW).status)
 
 
 def do(run: BackupRun, outcome: Outcome = GOOD) -> BackupRun:
@@ -112,7 +112,7 @@ def test_a_hook_that_may_fail_is_told_and_nothing_else() -> None:
     run = begin(started((hook("pause", "Continue"), hook("flush"))))
     due = hooks.due(run.status)
     assert due is not None
-    step = hooks.ended(run.status, due, BROKEN, NOW)
+    step = hooks.end_hook(run.status, due, BROKEN, NOW)
     (notice,) = step.notices
     assert (notice.reason, notice.warning) == ("HookFailed", True)
     assert notice.message.endswith("; the run goes on")
@@ -131,7 +131,7 @@ def test_a_hook_after_that_fails_leaves_a_backup_that_is_whole(
     run = do(do(run, BROKEN))
     assert [each.name for each in run.status.hooks] == ["go-on", "tell"], "the others are run all the same"
     run = seen(run, STORED)
-    step = lifecycle.commit(run, Observation(JOB, 1, result=COMMITTED), LIMIT, NOW)
+    step = lifecycle.advance_commit(run, Observation(JOB, 1, result=COMMITTED), LIMIT, NOW)
     assert (step.status.phase, step.status.reason) == (phase, reason)
 
 

@@ -117,7 +117,7 @@ def test_admission(
 def test_run_that_waits_says_at_which_place_and_is_told_once() -> None:
     first = lifecycle.admit(run(), policy(), FULL, NOW)
     assert first.status.message == (
-        "waits for a free place, as number 2 of 5: at most 3 Jobs of backups run at once"
+        "waits for a permit, as number 2 of 5: at most 3 Jobs of backups run at once"
     )
     later = lifecycle.admit(run(), policy(), Standing(position=1, line_length=4, limit=3), NOW)
     assert {(n.reason, n.subject) for n in (*first.notices, *later.notices)} == {("WaitingForCapacity", "")}
@@ -214,7 +214,7 @@ def test_commit_decides(
     reason: str | None,
     copies: str | None,
 ) -> None:
-    status = lifecycle.commit(committing(*targets), seen, START, NOW).status
+    status = lifecycle.advance_commit(committing(*targets), seen, START, NOW).status
     assert (status.phase, status.reason, status.copies) == (phase, reason, copies)
 
 
@@ -223,7 +223,7 @@ def test_what_the_commit_did_not_find_is_named_no_more() -> None:
     seen = committed("one", two="its SHA-256 is another")
     assert isinstance(seen.result, CommitResult)
     seen = dataclasses.replace(seen, result=seen.result.model_copy(update={"untidy": ("one",)}))
-    status = lifecycle.commit(committing(good(), good("one")), seen, START, NOW).status
+    status = lifecycle.advance_commit(committing(good(), good("one")), seen, START, NOW).status
     assert [[each.destination for each in t.artifacts] for t in status.targets] == [["one"], ["one"]]
     assert status.leftovers == ("one",)
 
@@ -232,8 +232,8 @@ def test_nothing_but_a_commit_makes_a_run_succeed() -> None:
     """No step before the commit's Result leads to Succeeded, whatever the targets say."""
     steps: list[Step[Any]] = [
         lifecycle.advance(running(), JobFacts({"a": good(), "b": good()}, START), NOW),
-        lifecycle.commit(committing(good(), good()), good(), START, NOW),
-        lifecycle.commit(committing(good(), good()), RETRIED, START, NOW),
+        lifecycle.advance_commit(committing(good(), good()), good(), START, NOW),
+        lifecycle.advance_commit(committing(good(), good()), RETRIED, START, NOW),
     ]
     assert {step.status.phase for step in steps} == {RunPhase.COMMITTING}
 
@@ -251,6 +251,6 @@ def test_deadline_ends_the_run_at_its_second() -> None:
 def test_cancelled_run_keeps_what_had_ended() -> None:
     subject = running()
     status = lifecycle.advance(subject, JobFacts({"a": good(), "b": GOING}, START), NOW).status
-    ended = lifecycle.cancelled(subject.model_copy(update={"status": status}), NOW).status
+    ended = lifecycle.end_cancelled(subject.model_copy(update={"status": status}), NOW).status
     assert [target.phase.value for target in ended.targets] == ["Succeeded", "Cancelled"]
     assert ended.phase is RunPhase.CANCELLED

@@ -23,7 +23,7 @@ from holdfast.controller.work.workloads import Workloads
 from holdfast.domain import labels
 from holdfast.domain.naming import run_name
 from holdfast.domain.plan.readiness import readiness
-from holdfast.domain.plan.schedule import Due
+from holdfast.domain.plan.schedule import DueSlots
 from holdfast.domain.policy.history import runs_to_prune
 from holdfast.domain.policy.status import (
     PolicyStep,
@@ -72,7 +72,7 @@ class Policies:
             policy = None
         if policy is None or policy.metadata.deletion_timestamp is not None:
             self._context.scheduler.set(key, None)
-            self._surveys.forget(key)
+            self._surveys.release(key)
             if policy is not None:
                 await self._deletions.end_policy(policy)
             return None
@@ -129,7 +129,7 @@ class Policies:
             return await self._surveys.reconcile(Key.of(policy), unchanged)
         return None
 
-    async def _create_runs(self, policy: BackupPolicy, slots: Due) -> None:
+    async def _create_runs(self, policy: BackupPolicy, slots: DueSlots) -> None:
         for slot in slots.missed:
             await self._create_run(policy, slot, "Schedule", {labels.MISSED: slots.why})
         if slots.newest is not None and slots.starts:

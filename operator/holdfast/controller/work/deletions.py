@@ -88,24 +88,24 @@ class Deletions:
             return None
         policy = await self._context.policy_of(run)
         if not may_hold_data(run) or (policy is not None and not deletion.has_delete_policy(policy)):
-            await self._free(run)
+            await self._remove_finalizer(run)
             return None
         if await self.set_finalizers(run, deletion.without_foreground(run)):
             return 0
         if run.status.deletion is None:
-            await self._context.save(run, Step(deletion.begun(run.status)))
+            await self._context.save(run, Step(deletion.with_deletion_started(run.status)))
             return 0
         workload = await self._workloads.read(run, labels.RUN)
         if await self._stop_others(workload):
             return POLL_SECONDS
-        seen = workload.observe(PURGE, PurgeResult).get("")
-        if seen is None:
-            return await self._attempt(run, policy, workload)
-        await self._context.reporter.report(run, deletion.told(seen))
-        if seen.result is not None:
-            await self._free(run)
+        job = workload.observe(PURGE, PurgeResult).get("")
+        if job is None:
+            return await self._create_job(run, policy, workload)
+        await self._context.reporter.report(run, deletion.notices_of(job))
+        if job.result is not None:
+            await self._remove_finalizer(run)
             return None
-        return await self._failed(run, seen) if seen.failed else await self._going(run, seen)
+        return await self._retry(run, job) if job.failed else await self._wait(run, job)
 
     async def _stop_others(self, workload: Workload) -> bool:
         """Whether a pod may still write."""
@@ -113,7 +113,7 @@ class Deletions:
         purging = {job.name for job in workload.jobs if job.component == PURGE}
         return any(not pod.ended and pod.job not in purging for pod in workload.pods)
 
-    async def _attempt(self, run: BackupRun, policy: BackupPolicy | None, workload: Workload) -> float:
+    async def _create_job(self, run: BackupRun, policy: BackupPolicy | None, workload: Workload) -> float:
         state, now = run.status.deletion, self._context.now()
         if state is not None and state.next_time is not None and now < state.next_time:
             return (state.next_time - now).total_seconds()
@@ -129,25 +129,25 @@ class Deletions:
                 "run %s/%s: its namespace is being deleted, so no Job can delete its data: it stays",
                 run.metadata.namespace, run.metadata.name,
             )  # fmt: skip
-            await self._free(run)
+            await self._remove_finalizer(run)
             return 0
-        await self._context.save(run, deletion.failed(run.status, describe(failure), now))
+        await self._context.save(run, deletion.retry_later(run.status, describe(failure), now))
         return 0
 
-    async def _failed(self, run: BackupRun, seen: Observation) -> float:
+    async def _retry(self, run: BackupRun, job: Observation) -> float:
         state, now = run.status.deletion, self._context.now()
         if state is None or state.next_time is None or state.next_time <= now:
-            why = describe(seen.failure) if seen.failure else "the Job failed"
-            await self._context.save(run, deletion.failed(run.status, why, now))
-        await self._workloads.stop([seen.job])
+            why = describe(job.failure) if job.failure else "the Job failed"
+            await self._context.save(run, deletion.retry_later(run.status, why, now))
+        await self._workloads.stop([job.job])
         return 0
 
-    async def _going(self, run: BackupRun, seen: Observation) -> float:
-        message = f"{seen.complaint.reason}: {seen.complaint.message}" if seen.complaint else None
-        await self._context.save(run, Step(deletion.waits_for(run.status, message)))
+    async def _wait(self, run: BackupRun, job: Observation) -> float:
+        message = f"{job.complaint.reason}: {job.complaint.message}" if job.complaint else None
+        await self._context.save(run, Step(deletion.with_obstacle(run.status, message)))
         return POLL_SECONDS
 
-    async def _free(self, run: BackupRun) -> None:
+    async def _remove_finalizer(self, run: BackupRun) -> None:
         await self.set_finalizers(run, deletion.without(run.metadata.finalizers, labels.DATA))
         _log.info("run %s/%s: finalizer removed", run.metadata.namespace, run.metadata.name)
         self._context.wake_policy_of(run)

@@ -1,4 +1,4 @@
-"""Have stored runs verified: mark the run that is due, make its Job, take in what became of it."""
+"""Have stored runs verified: mark the run that is due, create its Job, record its Result."""
 
 import logging
 
@@ -42,14 +42,14 @@ class Verifications:
         self._workloads = workloads
         self._permits = Permits(MAX_VERIFICATIONS, context.queue.add)
 
-    def forget(self, key: Key) -> None:
-        """No verification of it goes on or waits."""
+    def release(self, key: Key) -> None:
+        """No verification of this run goes on or waits."""
         self._permits.release(key)
 
     async def reconcile(self, run: BackupRun) -> float | None:
         """Take the verification of an ended run one step on; None when none is under way."""
         if not decisions.is_active(run):
-            self.forget(Key.of(run))
+            self.release(Key.of(run))
             asked = decisions.request_of(run)
             if asked is None:
                 return None
@@ -58,11 +58,11 @@ class Verifications:
         self._workloads.unsettle(run)
         workload = await self._workloads.read(run, labels.RUN)
         name = job_name(run.metadata.name, run.metadata.uid, decisions.job_part(run))
-        seen = _observe(workload, name)
+        job = _observe(workload, name)
         now = self._context.now()
-        if seen is not None:
+        if job is not None:
             self._permits.keep(Key.of(run))
-            step = decisions.advance(run, seen, self._context.config.pod_start_deadline, now)
+            step = decisions.advance(run, job, self._context.config.pod_start_deadline, now)
         elif self._permits.take(Key.of(run)):
             failure = await self._create(run)
             step = decisions.start(run) if failure is None else decisions.fail(run, failure, now)
@@ -73,8 +73,8 @@ class Verifications:
         if not decisions.is_active(run.model_copy(update={"status": step.status})):
             self._context.wake_policy_of(run)
             return 0
-        if seen is not None and seen.running_pod:
-            return self._context.config.resync.total_seconds()  # its end is told by a watch
+        if job is not None and job.running_pod:
+            return self._context.config.resync.total_seconds()  # a watch reports its end
         return POLL_SECONDS
 
     async def _create(self, run: BackupRun) -> Failure | None:
@@ -82,7 +82,7 @@ class Verifications:
         policy = await self._context.policy_of(run)
         task = decisions.task(run, policy)
         if task is None:
-            return Failure(reason="NothingStored", message="no destination holds all of the run any more")
+            return Failure(reason="NothingStored", message="no destination holds all of the run")
         settings = JobSettings.of(policy)
         manifest = verify_job(run, decisions.job_part(run), task, settings, self._context.config)
         return await self._workloads.ensure(run, manifest)

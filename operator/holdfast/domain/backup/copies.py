@@ -30,7 +30,7 @@ from holdfast.domain.backup.retention import Backup, backup_of, decide, zone_of
 from holdfast.domain.naming import artifact_uri, same_places
 from holdfast.domain.rows import RunRow, destinations_unmoved, row_of
 from holdfast.domain.run import hooks
-from holdfast.domain.run.lifecycle import COPY_MISSING, MAX_ARTIFACTS, hook_failed, succeeded
+from holdfast.domain.run.lifecycle import COPY_MISSING, MAX_ARTIFACTS, hook_failure, success_message
 from holdfast.domain.step import Notice, Step, updated
 from holdfast.domain.stored import EARLIEST, copies_text, destinations_holding, is_whole
 from holdfast.protocol import CommitResult, CommitTask, Cure, Fate, Gap, Leftovers
@@ -259,11 +259,11 @@ def _with_fewer_missing(
     """The status of a run that lacked nothing but copies, now that it lacks only those."""
     if missing:
         return updated(status, message=f"not in every destination: still missing in {', '.join(missing)}")
-    hook = hooks.failed(status, "After")
+    hook = hooks.first_failure(status, "After")
     if hook is not None:
-        reason, message = hook_failed(hook)
+        reason, message = hook_failure(hook)
         return updated(status, reason=reason, message=message)
-    message = succeeded(status)
+    message = success_message(status)
     verdict = Verdict("Complete", "True", RunPhase.SUCCEEDED, message)
     return updated(
         status,

@@ -192,7 +192,9 @@ def task(run: BackupRun, policy: BackupPolicy | None) -> VerifyTask | None:
             if target.phase is TargetPhase.SUCCEEDED
         ),
         destinations=tuple(
-            current_destination(each, policy) for each in run.status.destinations if each.name in names
+            current_destination(destination, policy)
+            for destination in run.status.destinations
+            if destination.name in names
         ),
     )
 

@@ -13,11 +13,11 @@ from holdfast.domain.plan import quota
 from holdfast.domain.plan.readiness import Readiness
 from holdfast.domain.plan.schedule import (
     TIME_ZONE_UNKNOWN,
-    Due,
+    DueSlots,
     delay_of,
     due,
+    missed_by_change,
     scheduled_expression,
-    superseded,
 )
 from holdfast.domain.rows import RunRow
 from holdfast.domain.step import Notice, Step, updated
@@ -43,7 +43,7 @@ class Slots:
 
     since: datetime
     """The moment from which on slots count."""
-    due: Due
+    due: DueSlots
 
 
 def slots_due(policy: BackupPolicy, state: Readiness, now: datetime) -> Slots:
@@ -56,12 +56,12 @@ def slots_due(policy: BackupPolicy, state: Readiness, now: datetime) -> Slots:
     since = status.scheduled_since or policy.metadata.creation_timestamp or now
     handled = max(since, status.last_schedule_time or since)
     if status.scheduled is not None and status.scheduled != plan:
-        return Slots(now, superseded(status.scheduled, handled, now))
+        return Slots(now, missed_by_change(status.scheduled, handled, now))
     is_new = status.observed_generation is None
     if plan is None or (status.scheduled is None and not is_new):
-        return Slots(now, Due())
+        return Slots(now, DueSlots())
     if state.schedule is None:
-        return Slots(since, Due())
+        return Slots(since, DueSlots())
     delay = delay_of(policy.spec, policy.metadata.uid)
     return Slots(since, due(state.schedule, policy.spec, handled, now, delay))
 
@@ -108,7 +108,7 @@ def _readiness_notices(situation: Situation) -> Iterable[Notice]:
         yield Notice(state.reason, state.message, subject, warning=not state.ready)
 
 
-def _missed_notices(slots: Due) -> Iterable[Notice]:
+def _missed_notices(slots: DueSlots) -> Iterable[Notice]:
     if slots.missed_count:
         newest = f"{slots.newest:%Y-%m-%dT%H:%MZ}"
         message = f"{slots.missed_count} slots up to {newest} were missed"

@@ -1,7 +1,7 @@
-"""What becomes of a run's data when its BackupRun is deleted and the policy says Delete. Pure.
+"""How a run is purged when its BackupRun is deleted and the policy says Delete. Pure.
 
-A finalizer keeps a run that may hold data until a Purge Job has told that nothing more of it can be deleted.
-The run is marked as going before that Job is made, so that no restore reads from it any more.
+A finalizer keeps a run that may hold data until a Purge Job reports that nothing more of it can be deleted.
+The run is marked before that Job exists, so that no restore reads from it any more.
 """
 
 from collections.abc import Sequence
@@ -59,30 +59,30 @@ def without(finalizers: Sequence[str], finalizer: str) -> tuple[str, ...]:
     return tuple(name for name in finalizers if name != finalizer)
 
 
-def begun(status: BackupRunStatus) -> BackupRunStatus:
+def with_deletion_started(status: BackupRunStatus) -> BackupRunStatus:
     """The status of a run whose data is about to be deleted."""
-    going = tuple(
-        Expiring(destination=each.name, begun=True, message="it is deleted with its BackupRun")
-        for each in status.destinations
+    copies = tuple(
+        Expiring(destination=destination.name, begun=True, message="it is deleted with its BackupRun")
+        for destination in status.destinations
     )
-    return updated(status, expiring=going, deletion=Deletion())
+    return updated(status, expiring=copies, deletion=Deletion())
 
 
-def failed(status: BackupRunStatus, message: str, now: datetime) -> Step[BackupRunStatus]:
-    """An attempt has failed; the next one is after twice the pause."""
+def retry_later(status: BackupRunStatus, message: str, now: datetime) -> Step[BackupRunStatus]:
+    """The purge has failed; it is retried after twice the last pause."""
     attempts = status.deletion.attempts if status.deletion else 0
     pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(attempts, 12))
     deletion = Deletion(attempts=attempts + 1, next_time=now + pause, message=message)
-    notice = Notice("DeletionFailed", f"{message}; it is tried again", message, warning=True)
+    notice = Notice("DeletionFailed", f"{message}; it is retried", message, warning=True)
     return Step(updated(status, deletion=deletion), (notice,))
 
 
-def waits_for(status: BackupRunStatus, message: str | None) -> BackupRunStatus:
-    """The status while an attempt goes on; `message` says what holds it up."""
+def with_obstacle(status: BackupRunStatus, message: str | None) -> BackupRunStatus:
+    """The status while the purge goes on; `message` says what keeps its Job from running."""
     deletion = status.deletion or Deletion()
     return updated(status, deletion=updated(deletion, message=message))
 
 
-def told(seen: Observation) -> tuple[Notice, ...]:
-    """What the Job has to tell, once for each thing said."""
-    return tuple(Notice(note.reason, note.message, note.message, note.warning) for note in seen.notes)
+def notices_of(job: Observation) -> tuple[Notice, ...]:
+    """What the Job notes, once for each message."""
+    return tuple(Notice(note.reason, note.message, note.message, note.warning) for note in job.notes)

@@ -38,7 +38,7 @@ RunStep = Step[BackupRunStatus]
 
 
 def admit(run: BackupRun, policy: BackupPolicy | None, standing: Standing, now: datetime) -> RunStep:
-    """Whether a Pending run starts."""
+    """A Pending run starts, waits, or ends without a start."""
     missed = run.metadata.annotations.get(MISSED)
     name = run.spec.policy_ref.name
     if missed is not None:
@@ -46,7 +46,7 @@ def admit(run: BackupRun, policy: BackupPolicy | None, standing: Standing, now: 
     if run.spec.cancel:
         return end(run, run.status, End(RunPhase.CANCELLED, "Cancelled", "cancelled before it started"), now)
     if policy is None:
-        message = f"there is no BackupPolicy {name} in this namespace"
+        message = f"spec.policyRef: this namespace has no BackupPolicy {name}"
         return end(run, run.status, End(RunPhase.FAILED, "PolicyNotFound", message), now)
     if policy.metadata.deletion_timestamp is not None:
         return end(
@@ -54,7 +54,7 @@ def admit(run: BackupRun, policy: BackupPolicy | None, standing: Standing, now: 
         )
     fields = policy_not_supported_yet(policy.spec)
     if fields:
-        message = f"policy {name} asks for what is not supported yet: {', '.join(fields)}"
+        message = f"policy {name} has fields that are not supported yet: {', '.join(fields)}"
         return end(run, run.status, End(RunPhase.FAILED, "NotSupportedYet", message), now)
     dropped = _drop(run, policy, standing, now) if is_scheduled(row_of(run)) else None
     return dropped or _wait(run, standing) or _start(run, policy, now)
@@ -68,7 +68,7 @@ def _drop(run: BackupRun, policy: BackupPolicy, standing: Standing, now: datetim
         return end(run, run.status, End(RunPhase.SKIPPED, "Suspended", message), now)
     if is_too_late(row_of(run), policy, standing.is_overtaken, now):
         why = "a later slot is due" if standing.is_overtaken else "catchUp is None"
-        message = f"it had not started when startingDeadline ({spec.starting_deadline}) was over, and {why}"
+        message = f"it had not started at the end of startingDeadline ({spec.starting_deadline}), and {why}"
         return end(run, run.status, End(RunPhase.MISSED, "StartingDeadlineExceeded", message), now)
     if spec.concurrency_policy == "Forbid" and (standing.active_run or standing.runs_ahead):
         message = f"run {standing.active_run} of the same policy was still under way"
@@ -90,7 +90,7 @@ def _wait(run: BackupRun, standing: Standing) -> RunStep | None:
     elif standing.position:
         reason = "WaitingForCapacity"
         message = (
-            f"waits for a free place, as number {standing.position} of {standing.line_length}: "
+            f"waits for a permit, as number {standing.position} of {standing.line_length}: "
             f"at most {standing.limit} Jobs of backups run at once"
         )
     else:
@@ -122,8 +122,8 @@ def _start(run: BackupRun, policy: BackupPolicy, now: datetime) -> RunStep:
         ),
     )
     names = ", ".join(target.name for target in policy.spec.targets)
-    places = ", ".join(each.name for each in policy.spec.destinations if each.name not in full)
-    notices = [Notice("Started", f"backing up {names} to {places}")]
+    destinations = ", ".join(d.name for d in policy.spec.destinations if d.name not in full)
+    notices = [Notice("Started", f"backing up {names} to {destinations}")]
     notices += [Notice("QuotaExceeded", why, name, warning=True) for name, why in full.items()]
     return Step(status, tuple(notices))
 
@@ -142,21 +142,21 @@ def advance(run: BackupRun, facts: JobFacts, now: datetime) -> RunStep:
 
 
 def _succeed(
-    run: BackupRun, target: TargetStatus, seen: Observation, now: datetime
+    run: BackupRun, target: TargetStatus, job: Observation, now: datetime
 ) -> tuple[TargetStatus, Notice]:
-    result = seen.result
+    result = job.result
     assert isinstance(result, BackupResult)
     missing = (f"destination {name}: {why}" for name, why in result.missing.items())
     status = updated(
         target,
         phase=TargetPhase.SUCCEEDED,
-        completion_time=seen.ended or now,
+        completion_time=job.ended or now,
         snapshot_time=result.snapshot_time,
         progress=None,
         source=result.source,
         contents=result.contents,
         manifest_sha256=result.manifest_sha256,
-        artifacts=artifacts(run, target.name, result),
+        artifacts=artifacts_of(run, target.name, result),
         failure=None,
         warnings=(*target.warnings, *missing),
     )
@@ -169,10 +169,12 @@ def _succeed(
     return status, Notice("TargetSucceeded", message, target.name)
 
 
-def artifacts(run: BackupRun, target: str, result: BackupResult) -> tuple[Artifact, ...]:
-    """What a target has stored, by the destinations that its Result names."""
-    held = [each for each in run.status.destinations if each.name in result.destinations]
-    found = tuple(
+def artifacts_of(run: BackupRun, target: str, result: BackupResult) -> tuple[Artifact, ...]:
+    """What a target has stored in the destinations that its Result names."""
+    holding = [
+        destination for destination in run.status.destinations if destination.name in result.destinations
+    ]
+    artifacts = tuple(
         Artifact(
             destination=destination.name,
             uri=artifact_uri(
@@ -188,9 +190,9 @@ def artifacts(run: BackupRun, target: str, result: BackupResult) -> tuple[Artifa
             retain_until=result.retain_until.get(destination.name),
         )
         for artifact in result.artifacts
-        for destination in held
+        for destination in holding
     )
-    return found[:MAX_ARTIFACTS]
+    return artifacts[:MAX_ARTIFACTS]
 
 
 def _targets_ended(
@@ -198,46 +200,48 @@ def _targets_ended(
 ) -> RunStep:
     if any(target.phase is TargetPhase.SUCCEEDED for target in status.targets):
         return Step(updated(status, phase=RunPhase.COMMITTING), notices)
-    hook = hooks.failed(status, "Before")
-    reason, message = failures(status.targets) if hook is None else hook_failed(hook)
+    hook = hooks.first_failure(status, "Before")
+    reason, message = failures(status.targets) if hook is None else hook_failure(hook)
     step = end(run, status, End(RunPhase.FAILED, reason, message), now)
     return Step(step.status, (*notices, *step.notices))
 
 
-def hook_failed(hook: HookStatus) -> tuple[str, str]:
+def hook_failure(hook: HookStatus) -> tuple[str, str]:
     """The reason and the message of a run with that hook."""
     return hooks.HOOK_FAILED, f"{hook.when.lower()} the backup: {hook.message}"
 
 
-def commit(run: BackupRun, seen: Observation | None, start_deadline: timedelta, now: datetime) -> RunStep:
-    """A Committing run: take in what its commit Job has come to."""
-    if seen is None:
+def advance_commit(
+    run: BackupRun, job: Observation | None, start_deadline: timedelta, now: datetime
+) -> RunStep:
+    """A Committing run goes on, by what is known of its commit Job."""
+    if job is None:
         return Step(run.status)
     notices = tuple(
         Notice(note.reason, f"commit: {note.message}", f"commit/{note.message}", note.warning)
-        for note in seen.notes
+        for note in job.notes
     )
-    if isinstance(seen.result, CommitResult):
-        step = _committed(run, seen.result, now)
-    elif seen.failed and seen.failure is not None:
-        step = commit_failed(run, seen.failure, now)
-    elif (failure := cannot_start(seen, now, start_deadline)) is not None:
-        step = commit_failed(run, failure, now)
+    if isinstance(job.result, CommitResult):
+        step = _committed(run, job.result, now)
+    elif job.failed and job.failure is not None:
+        step = fail_commit(run, job.failure, now)
+    elif (failure := cannot_start(job, now, start_deadline)) is not None:
+        step = fail_commit(run, failure, now)
     else:
-        step = Step(_committing(run.status, seen))
+        step = Step(_committing(run.status, job))
     return Step(step.status, (*notices, *step.notices))
 
 
-def _committing(status: BackupRunStatus, seen: Observation) -> BackupRunStatus:
-    if seen.complaint is not None:
-        message = f"the commit Job cannot start: {seen.complaint.message}"
-        return updated(status, reason=seen.complaint.reason, message=message)
-    if seen.failure is not None:
-        return updated(status, reason="Retrying", message=f"commit is tried again: {describe(seen.failure)}")
+def _committing(status: BackupRunStatus, job: Observation) -> BackupRunStatus:
+    if job.complaint is not None:
+        message = f"the commit Job cannot start: {job.complaint.message}"
+        return updated(status, reason=job.complaint.reason, message=message)
+    if job.failure is not None:
+        return updated(status, reason="Retrying", message=f"the commit is retried: {describe(job.failure)}")
     return updated(status, reason=None, message=None)
 
 
-def commit_failed(run: BackupRun, failure: Failure, now: datetime) -> RunStep:
+def fail_commit(run: BackupRun, failure: Failure, now: datetime) -> RunStep:
     """The end of a run whose commit Job failed or could not be made."""
     return end(run, run.status, End(RunPhase.FAILED, failure.reason, f"commit: {describe(failure)}"), now)
 
@@ -280,14 +284,14 @@ def _end_of(status: BackupRunStatus, result: CommitResult) -> End[RunPhase]:
         known = result.missing | (status.over_quota or {})
         whys = "; ".join(f"{name}: {known.get(name, 'a target is missing there')}" for name in missing)
         return End(RunPhase.PARTIALLY_SUCCEEDED, COPY_MISSING, f"not in every destination: {whys}")
-    hook = hooks.failed(status, "After")
+    hook = hooks.first_failure(status, "After")
     if hook is not None:
-        return End(RunPhase.PARTIALLY_SUCCEEDED, *hook_failed(hook))
-    return End(RunPhase.SUCCEEDED, None, succeeded(status))
+        return End(RunPhase.PARTIALLY_SUCCEEDED, *hook_failure(hook))
+    return End(RunPhase.SUCCEEDED, None, success_message(status))
 
 
-def succeeded(status: BackupRunStatus) -> str:
-    """What a run says that lacks nothing."""
+def success_message(status: BackupRunStatus) -> str:
+    """The message of a run that lacks nothing."""
     return f"{len(status.targets)} targets, {status.size} in {status.copies} destinations"
 
 
@@ -318,16 +322,16 @@ def check_deadline(run: BackupRun, deadline: Deadline, now: datetime) -> RunStep
     )
     status = updated(run.status, targets=targets)
     if hooks.next_after(status) is not None:
-        return Step(hooks.interrupted(status, message, now))
+        return Step(hooks.with_hook_given_up(status, message, now))
     return end(run, status, End(RunPhase.FAILED, "DeadlineExceeded", message), now)
 
 
-def cancelling(status: BackupRunStatus) -> BackupRunStatus:
+def with_cancellation_started(status: BackupRunStatus) -> BackupRunStatus:
     """A run whose Jobs are being stopped."""
     return updated(status, reason="Cancelling", message="waits for its pods to end")
 
 
-def cancelled(run: BackupRun, now: datetime) -> RunStep:
+def end_cancelled(run: BackupRun, now: datetime) -> RunStep:
     """A run that was cancelled and whose pods are gone."""
     status = updated(run.status, targets=cancel(run.status.targets, now))
     message = "cancelled by spec.cancel" if run.spec.cancel else "deleted while it was under way"

@@ -16,7 +16,8 @@ from statistics import median
 
 from pyrage import x25519
 
-from holdfast.api.destination import Destination, Volume
+from holdfast.api.destination import Destination
+from holdfast.destinations.volume import Volume
 from holdfast.runner.destinations import connect
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter

@@ -15,14 +15,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import botocore.session
 import pytest
 from botocore.config import Config
 from tests.nursery import END_WITH_PARENT, Forked, fork
 
-from holdfast.api.destination import S3, Destination, Volume
+import holdfast
+from holdfast.api.destination import Destination
+from holdfast.destinations.s3 import S3
+from holdfast.destinations.volume import Volume
 from holdfast.protocol import (
     POD_VARIABLE,
     RESULT,
@@ -40,6 +43,8 @@ from holdfast.protocol import (
 )
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+OPERATOR = Path(holdfast.__file__).parent.parent
+"""The code that this process tests."""
 TERMINATION_VARIABLE = "HOLDFAST_TERMINATION_LOG"
 POLICY = "policy"
 Result = AnyResult
@@ -241,7 +246,14 @@ class VolumePlace:
             volume.symlink_to(self.folder)
 
 
-Place = S3Place | VolumePlace
+class Place(Protocol):
+    """What a destination of any kind is stored in."""
+
+    def destination(self, name: str, *, required: bool = True, prefix: str | None = None) -> Destination:
+        """The place as a destination."""
+
+    def mount(self, folder: Path) -> None:
+        """Make what a pod mounts for it, below the destination's own folder."""
 
 
 @dataclass
@@ -323,7 +335,7 @@ class Runner:
         logs.mkdir(parents=True)
         variables = {
             **os.environ,
-            "PYTHONPATH": f"{REPOSITORY / 'operator'}:{REPOSITORY}",
+            "PYTHONPATH": f"{OPERATOR}:{REPOSITORY}",
             TASK_VARIABLE: json.dumps(task.to_json()),
             ROOT_VARIABLE: str(self.root),
             POD_VARIABLE: f"policy-job-{secrets_token()[:5]}",

@@ -29,7 +29,10 @@ _MODULES = (
     *("holdfast.controller.operator", "boto3", "botocore.config"),
     *(
         f"holdfast.runner.{name}"
-        for name in ("backup", "commit", "lookup", "memory", "restore", "survey", "verify")
+        for name in (
+            "process.memory",
+            *(f"tasks.{task}" for task in ("backup", "commit", "lookup", "restore", "survey", "verify")),
+        )
     ),
     *(f"holdfast.engines.{name}.{part}" for name in ("chroma", "postgres", "redis")
       for part in ("backup", "restore")),

@@ -17,7 +17,6 @@ from tests.controller.proxy import ApiProxy
 
 from holdfast.api.destination import Destination
 from holdfast.api.run import Failure
-from holdfast.domain.naming import place
 from holdfast.protocol import BackupTask, LookupTask, SurveyedRun
 
 IMPORTED = "holdfast.dev/imported"
@@ -227,7 +226,7 @@ def test_copies_are_counted_by_the_catalogues(world: World) -> None:
 def test_a_destination_that_fails_is_named(world: World) -> None:
     world.store("good")
     failures = world.kubelet.catalogues.failures
-    failures[place(OFFSITE)] = Failure(reason="AccessDenied", message="PutObject: AccessDenied")
+    failures[OFFSITE.place] = Failure(reason="AccessDenied", message="PutObject: AccessDenied")
     world.namespace.policy(destinations=[each.to_json() for each in (PRIMARY, OFFSITE)])
     condition = wait_for("the condition", world.condition)
     assert (condition["status"], condition["reason"]) == ("False", "AccessDenied")
@@ -236,7 +235,7 @@ def test_a_destination_that_fails_is_named(world: World) -> None:
     assert "offsite: it could not be read" in status["message"]
     world.surveyed()
     assert world.told("DestinationUnreachable") == 1
-    del failures[place(OFFSITE)]
+    del failures[OFFSITE.place]
     wait_for("it to be reachable", lambda: world.condition()["status"] == "True")
     wait_for("the event", lambda: world.told("DestinationReachable") == 1)
 

@@ -7,8 +7,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.api.destination import Destination
-from holdfast.domain.naming import artifact_uri, event_name, job_name, run_name
+from holdfast.domain.naming import event_name, job_name, run_name
 
 LABEL = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", fullmatch=True)
 OWNER = st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?", fullmatch=True)
@@ -38,15 +37,3 @@ def test_event_name_tells_reason_and_subject_apart() -> None:
     names = {event_name("run", "uid", reason, subject) for reason in ("A", "B") for subject in ("", "x")}
     assert len(names) == 4
     assert len(event_name("r" * 300, "uid", "A", "")) <= 253
-
-
-def test_artifact_uri() -> None:
-    bucket = Destination.model_validate({"name": "a", "s3": {"bucket": "backups", "prefix": "prod/eu"}})
-    bare = Destination.model_validate({"name": "a", "s3": {"bucket": "backups"}})
-    volume = Destination.model_validate({"name": "a", "volume": {"claimName": "claim", "path": "holdfast"}})
-    where = [artifact_uri(each, "ns", "policy", "run", "t/p/x.zst") for each in (bucket, bare, volume)]
-    assert where == [
-        "s3://backups/prod/eu/ns/policy/run/t/p/x.zst",
-        "s3://backups/ns/policy/run/t/p/x.zst",
-        "pvc://claim/holdfast/ns/policy/run/t/p/x.zst",
-    ]

@@ -118,7 +118,7 @@ class Scene:
         for run in self.results:
             for destination in self.runner.places:
                 root = self.runner.volume(destination)
-                place = "volume://backups"
+                place = "pvc://backups"
                 if destination == "s3":
                     root, place = self.bucket.server.folder / self.bucket.bucket, f"s3://{self.bucket.bucket}"
                 for path in sorted(root.rglob("*")):

@@ -253,7 +253,7 @@ def test_a_full_volume(jobs: Jobs, small_volume: VolumePlace) -> None:
     jobs.places = {"small": small_volume}
     outcome = jobs.back_up({"name": "data", "bytes": BIG})
     failure = failed(outcome, ExitCode.DESTINATION_FAILED, "DestinationFull").failure
-    assert failure.message.startswith("destination small: volume://backups/default/policy/")
+    assert failure.message.startswith("destination small: pvc://backups/default/policy/")
     assert [path for path in small_volume.folder.rglob("*") if path.is_file()] == []
 
 

@@ -173,7 +173,7 @@ def test_an_entry_that_says_something_else_than_the_run_is_not_copied(history: H
     other = gap(history.tasks["r1"], failed_targets=("three",))
     result = history.do(task.model_copy(update={"gaps": (other,)}))
     assert result.healing == Cure.DAMAGED
-    assert "something else than the run" in result.notes[0].message
+    assert "it differs from the run and its manifests" in result.notes[0].message
     assert content(pair.lacking, 1) == {}
 
 
@@ -235,7 +235,7 @@ def test_another_run_in_its_place_is_left_alone(history: History, s3: S3Server) 
     (note,) = result.notes
     assert (note.reason, note.warning) == ("HealingRefused", True)
     assert note.message.startswith("destination lacking: r1, r2: ")
-    assert "is of another run" in note.message
+    assert "belongs to another run" in note.message
     assert before.items() <= content(pair.lacking).items()
 
 

@@ -40,7 +40,7 @@ def test_a_flipped_byte_on_a_volume_stops_commit_and_restore(jobs: Jobs, name: s
     flip_a_byte(path)
     for outcome in (jobs.commit(result), jobs.restore()):
         message = failed(outcome, ExitCode.MISMATCH, "ChecksumMismatch").failure.message
-        assert message.startswith("destination nearby: volume://backups/")
+        assert message.startswith("destination nearby: pvc://backups/")
         assert path.name in message
 
 
@@ -197,7 +197,7 @@ def test_a_lookup_that_finds_nothing_names_what_is_there(jobs: Jobs) -> None:
     message = failed(
         jobs.run_lookup("default/policy/policy-1"), ExitCode.TASK_WRONG, "RunNotFound"
     ).failure.message
-    assert "volume://backups/default/policy/catalogue/policy-1.json" in message
+    assert "pvc://backups/default/policy/catalogue/policy-1.json" in message
     assert "the newest of 8 there: policy-202611230200, policy-202611160200" in message
     assert "policy-202611120200" not in message
     assert (

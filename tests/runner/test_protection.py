@@ -409,4 +409,4 @@ def test_retention_frees_a_full_destination_that_the_run_is_not_in(
     # The last that is there stays, though the run that is committed is newer.
     last = commit_deleting(jobs, "r3", "r1", "small", bytes=2 * BIG)
     assert last.retention == {"small": "r"}
-    assert "r1 is the newest run that the catalogue has there" in last.notes[0].message
+    assert "r1 is the newest run in the catalogue" in last.notes[0].message

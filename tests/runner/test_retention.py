@@ -64,7 +64,7 @@ def test_the_guards_hold_whatever_is_handed(history: History, bucket: S3Place) -
     assert result.retention == {"s3": "drr"}
     (refused,) = [note for note in result.notes if note.reason == "RetentionRefused"]
     assert refused.warning
-    assert "r2, r4: r2 is the newest verified run that the catalogue has" in refused.message
+    assert "r2, r4: r2 is the newest verified run in the catalogue" in refused.message
     assert [number for number in range(1, 6) if claims(bucket, number)] == [2, 3, 4, 5]
     # A witness that was named but is not in the catalogue is none.
     task = history.with_due(history.tasks["r5"], 2, 3, keep=(4, 9), verified=(2, 9))

@@ -165,7 +165,7 @@ def test_what_is_damaged_is_named_and_hides_nothing_else(jobs: Jobs, bucket: S3P
         f"{at}slotless.json": "trigger",
         f"{at}Upper.json": "run",
         f"{at}notes.txt": "not a catalogueentry",
-        f"volume://backups/{CATALOGUE}good.json": f"it says otherwise than {at}good.json",
+        f"pvc://backups/{CATALOGUE}good.json": f"it says otherwise than {at}good.json",
     }
     assert told.keys() == expected.keys()
     for uri, part in expected.items():

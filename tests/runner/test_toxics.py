@@ -48,7 +48,7 @@ from holdfast.protocol import (
     RestoreResult,
 )
 from holdfast.runner import __main__ as runner
-from holdfast.runner.destinations import s3 as s3_module
+from holdfast.runner.destinations.s3 import reader as s3_reader
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.manifest import CatalogueEntry, Manifest
 
@@ -260,7 +260,7 @@ def operator(jobs: Jobs, store: Store, monkeypatch: pytest.MonkeyPatch) -> Opera
     monkeypatch.setattr(runner, "_module", lambda name, part: engine)
     monkeypatch.setattr(botocore.session, "get_session", functools.cache(botocore.session.get_session))
     monkeypatch.setattr(botocore.retries.standard.ExponentialBackoff, "delay_amount", lambda *_: 0.0)
-    monkeypatch.setattr(s3_module, "time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr(s3_reader, "time", SimpleNamespace(sleep=lambda _: None))
     policy = BackupPolicy.model_validate({
         "kind": "BackupPolicy",
         "metadata": {"name": POLICY, "namespace": jobs.namespace, "uid": "policy"},

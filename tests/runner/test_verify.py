@@ -67,7 +67,7 @@ def test_what_differs_is_named_and_what_does_not_too(run: Run, place: str, name:
     path = run.file(name, place)
     flip_a_byte(path)
     message = run.message(ExitCode.MISMATCH, "ChecksumMismatch")
-    at, other = (f"s3://{run.bucket.bucket}", "nearby") if place == "s3" else ("volume://backups", "s3")
+    at, other = (f"s3://{run.bucket.bucket}", "nearby") if place == "s3" else ("pvc://backups", "s3")
     key = str(path).partition("default/")[2]
     assert message.count("is not ") == 1
     assert f"destination {place}: {at}/default/{key} is not" in message

@@ -1,6 +1,7 @@
 """The base of every model of the contract: camelCase names, frozen, bounded, unknown fields refused."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Self
 
@@ -15,6 +16,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     PlainSerializer,
     WithJsonSchema,
+    create_model,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -71,6 +73,14 @@ class Model(BaseModel):
     def to_json(self) -> dict[str, Any]:
         """The object as the API server and a Task carry it: camelCase, without absent fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def with_sections(base: type[Model], sections: Mapping[str, type[Model]]) -> type[Model]:
+    """`base` with a section for each registered kind of thing, of which it says that exactly one is set."""
+    fields: dict[str, Any] = {name: (section | None, None) for name, section in sections.items()}
+    return create_model(
+        base.__name__, __base__=base, __module__=base.__module__, __doc__=base.__doc__, **fields
+    )
 
 
 def _exactly_one_message(names: tuple[str, ...]) -> str:

@@ -7,11 +7,12 @@ from pydantic import AwareDatetime, Field, WithJsonSchema, computed_field
 
 from holdfast.api.base import DnsLabel, Int64, Model, ObjectName, SecretRef, Time
 from holdfast.api.conditions import Condition
-from holdfast.api.destination import Location, Path
+from holdfast.api.destination import Location
 from holdfast.api.meta import AGE, Column, Lenient, Resource
 from holdfast.api.run import Contents, Failure, Progress, ShortText, TargetPhase
 from holdfast.api.target import RestoreTarget
 from holdfast.api.text import Message, Warnings, human_bytes, human_seconds
+from holdfast.destinations.destination import Path
 
 Moment = Annotated[AwareDatetime, WithJsonSchema({"type": "string", "format": "date-time"})]
 """A moment with its time zone; fractions of a second are kept."""

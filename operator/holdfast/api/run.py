@@ -11,6 +11,7 @@ from holdfast.api.destination import Destination
 from holdfast.api.hook import MAX_HOOKS, Hooks
 from holdfast.api.meta import AGE, Column, Lenient, Resource, condition_column
 from holdfast.api.text import LogTail, Message, Warnings, human_bytes, human_seconds
+from holdfast.layout import RESERVED
 
 ShortText = Annotated[str, Field(max_length=253)]
 RunTrigger = Literal["Schedule", "CatchUp", "Manual", "Safety"]
@@ -364,8 +365,9 @@ class BackupRun(Resource):
     )
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
         ("self.metadata.name.size() <= 63", "metadata.name must have at most 63 characters"),
-        ("!(self.metadata.name in ['catalogue', 'wal'])",
-         "metadata.name must not be catalogue or wal: their folders in a destination have another meaning"),
+        (f"!(self.metadata.name in {list(RESERVED)})",
+         f"metadata.name must not be {' or '.join(RESERVED)}: "
+         "their folders in a destination have another meaning"),
     )  # fmt: skip
 
     kind: Literal["BackupRun"] = "BackupRun"

@@ -1,10 +1,8 @@
 """A target of a policy or a restore request: a name and the section of exactly one registered engine."""
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import create_model
-
-from holdfast.api.base import DnsLabel, Model
+from holdfast.api.base import DnsLabel, Model, with_sections
 from holdfast.engines.registry import ENGINES
 
 _RESTORABLE = {name: engine for name, engine in ENGINES.items() if engine.restore_spec is not Model}
@@ -40,14 +38,7 @@ class RestoreTarget(_EngineChoice):
 
 
 if not TYPE_CHECKING:
-
-    def _with_sections(base: type[Model], specs: dict[str, type[Model]]) -> type[Model]:
-        sections: dict[str, Any] = {name: (spec | None, None) for name, spec in specs.items()}
-        return create_model(
-            base.__name__, __base__=base, __module__=__name__, __doc__=base.__doc__, **sections
-        )
-
-    Target = _with_sections(Target, {name: engine.target_spec for name, engine in ENGINES.items()})
-    RestoreTarget = _with_sections(
+    Target = with_sections(Target, {name: engine.target_spec for name, engine in ENGINES.items()})
+    RestoreTarget = with_sections(
         RestoreTarget, {name: engine.restore_spec for name, engine in _RESTORABLE.items()}
     )

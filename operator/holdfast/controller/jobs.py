@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from holdfast.api.base import Model
-from holdfast.api.destination import ARCHIVES, Destination
+from holdfast.api.destination import Destination
 from holdfast.api.meta import API_VERSION, Resource
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.runner import Runner
@@ -14,8 +14,9 @@ from holdfast.controller.config import Config
 from holdfast.controller.views import CONTAINER
 from holdfast.domain import labels
 from holdfast.domain.naming import job_name
-from holdfast.engines.engine import PodNeeds, SecretMount
+from holdfast.engines.engine import PodNeeds
 from holdfast.engines.registry import ENGINES
+from holdfast.mounts import ClaimMount, SecretMount
 from holdfast.protocol import (
     DEFAULT_ROOT,
     POD_VARIABLE,
@@ -35,10 +36,6 @@ _USER = 65532
 _OPERATOR = PodNeeds("operator")
 _RESOURCES: dict[str, Any] = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
 """No limit of CPUs: a backup that is throttled holds its snapshot open for longer."""
-
-
-_THAW_SECONDS = 48 * 3600
-"""What a restore from an archive class may take longer: as long as the slowest of them thaws."""
 
 
 class JobSettings(Model):
@@ -111,10 +108,8 @@ def restore_job(owner: Resource, task: RestoreTask, settings: JobSettings, confi
     override = None if task.override is None else engine.restore_spec.model_validate(task.override)
     needs = engine.restore_pod(spec, override)
     part = {labels.TARGET: task.target}
-    s3 = task.source.destination.s3
-    if s3 is not None and s3.storage_class in ARCHIVES:
-        longer = settings.active_deadline_seconds + _THAW_SECONDS
-        settings = settings.model_copy(update={"active_deadline_seconds": longer})
+    seconds = settings.active_deadline_seconds + task.source.destination.spec.thaw_seconds
+    settings = settings.model_copy(update={"active_deadline_seconds": seconds})
     return _job(owner, task.target, task, part, needs, (task.source.destination,), settings, config)
 
 
@@ -279,16 +274,8 @@ def _volumes(
     pod = _Mounts()
     for secret in secrets:
         pod.secret(f"source-{secret.folder}", secret.secret, f"source/{secret.folder}", secret.keys)
-    for each in destinations:
-        at = f"destinations/{each.name}"
-        if each.volume is not None:
-            claim = {"claimName": each.volume.claim_name, "readOnly": reads_only}
-            pod.add(f"d-{each.name}", {"persistentVolumeClaim": claim}, f"{at}/volume", reads_only)
-        if each.s3 is not None and each.s3.credentials_secret is not None:
-            pod.secret(f"d-{each.name}-credentials", each.s3.credentials_secret.name, f"{at}/credentials", {})
-        if each.s3 is not None and each.s3.ca_secret is not None:
-            keys = {"ca.crt": "ca.crt"}
-            pod.secret(f"d-{each.name}-ca", each.s3.ca_secret.name, f"{at}/ca", keys)
+    for destination in destinations:
+        pod.destination(destination, reads_only)
     if identity is not None:
         # Optional: without the Secret the runner refuses, and tells at once which identities would do.
         pod.secret("identity", identity, "identity", {"identity": "identity"}, optional=True)
@@ -318,6 +305,15 @@ class _Mounts:
     def add(self, name: str, source: dict[str, Any], path: str, read_only: bool) -> None:
         self.volumes.append({"name": name, **source})
         self.mounts.append({"name": name, "mountPath": f"{DEFAULT_ROOT}/{path}", "readOnly": read_only})
+
+    def destination(self, destination: Destination, read_only: bool) -> None:
+        for mount in destination.spec.mounts():
+            name, path = f"d-{destination.name}", f"destinations/{destination.name}/{mount.folder}"
+            if isinstance(mount, ClaimMount):
+                claim = {"claimName": mount.claim, "readOnly": read_only}
+                self.add(name, {"persistentVolumeClaim": claim}, path, read_only)
+            else:
+                self.secret(f"{name}-{mount.folder}", mount.secret, path, mount.keys)
 
     def secret(
         self, name: str, secret: str, path: str, keys: dict[str, str], *, optional: bool = False

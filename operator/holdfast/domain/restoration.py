@@ -27,6 +27,7 @@ from holdfast.domain.stored import (
 )
 from holdfast.domain.targets import JobFacts, advance_targets, cancel, failures, obstacle
 from holdfast.domain.workload import Observation, cannot_start
+from holdfast.layout import PathError, RunPath
 from holdfast.protocol import FoundTarget, LookupResult, RestoreResult, StoredRun
 
 RestoreStep = Step[RestoreRequestStatus]
@@ -105,18 +106,19 @@ def stored_run(request: RestoreRequest, run: BackupRun, policy: BackupPolicy | N
     if not holding:
         raise RefusedError("NoDestination", f"no destination holds all of {', '.join(sorted(wanted))}")
     chosen = next((destination for destination in holding if destination.required), holding[0])
-    path = run_path(run.metadata.namespace, run.spec.policy_ref.name, run.metadata.name)
-    return StoredRun(destination=current_destination(chosen, policy), path=path)
+    return StoredRun(destination=current_destination(chosen, policy), path=str(run_path(run)))
 
 
 def location_run(request: RestoreRequest) -> StoredRun:
     """The run that source.location names. Raises RefusedError."""
     location = request.spec.source.location
     assert location is not None
-    if location.path.count("/") != 2:
+    try:
+        RunPath.parse(location.path)
+    except PathError as error:
         message = f"source.location.path {location.path!r} must be namespace/policy/run"
-        raise RefusedError("LocationInvalid", message)
-    destination = Destination(name="location", s3=location.s3, volume=location.volume)
+        raise RefusedError("LocationInvalid", message) from error
+    destination = Destination.model_validate({"name": "location", location.kind: location.spec})
     return StoredRun(destination=destination, path=location.path)
 
 
@@ -177,7 +179,7 @@ def _check_identity(request: RestoreRequest, plan: Plan) -> None:
 def _restricted(request: RestoreRequest, plan: Plan) -> Plan:
     asked = {target.name: target for target in request.spec.targets}
     stored = {target.name: target for target in plan.targets}
-    _refuse_unknown(set(asked), set(stored), plan.stored.path.rpartition("/")[2])
+    _refuse_unknown(set(asked), set(stored), RunPath.parse(plan.stored.path).run)
     for name, target in asked.items():
         if target.engine != stored[name].engine:
             message = f"target {name} is a backup of {stored[name].engine}, not of {target.engine}"

@@ -12,7 +12,6 @@ from holdfast.api.conditions import is_true
 from holdfast.api.destination import Destination
 from holdfast.api.run import STORED, BackupRun, Expiring, RunPhase, RunTrigger, TargetPhase, Verification
 from holdfast.domain.labels import IMPORTED, MISSED
-from holdfast.domain.naming import place
 from holdfast.domain.stored import (
     EARLIEST,
     bytes_by_destination,
@@ -128,7 +127,7 @@ def row_of(run: BackupRun) -> RunRow:
         message=status.message or "",
         recovery_point=status.recovery_point,
         finalizers=metadata.finalizers,
-        places={destination.name: place(destination) for destination in status.destinations},
+        places={destination.name: destination.place for destination in status.destinations},
         destinations_holding=frozenset(destinations_holding(run)),
         destinations_being_deleted=frozenset(destinations_being_deleted(run)),
         stored_bytes=bytes_by_destination(run),
@@ -152,5 +151,5 @@ def row_of(run: BackupRun) -> RunRow:
 
 def destinations_unmoved(row: RunRow, destinations: Iterable[Destination]) -> set[str]:
     """The run's destinations that are the same place among these `destinations`."""
-    places = {destination.name: place(destination) for destination in destinations}
+    places = {destination.name: destination.place for destination in destinations}
     return {name for name, recorded in row.places.items() if places.get(name) == recorded}

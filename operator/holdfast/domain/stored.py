@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import STORED, BackupRun, BackupRunStatus, RunPhase, TargetPhase
-from holdfast.domain.naming import place
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 """Sorts what has no time before everything that has one."""
@@ -73,6 +72,6 @@ def current_destination(recorded: Destination, policy: BackupPolicy | None) -> D
     """The policy's destination of that name if it is the same place, because its credentials may be newer."""
     if policy is not None:
         for destination in policy.spec.destinations:
-            if destination.name == recorded.name and place(destination) == place(recorded):
+            if destination.name == recorded.name and destination.place == recorded.place:
                 return destination
     return recorded

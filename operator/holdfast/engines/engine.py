@@ -1,22 +1,11 @@
 """What the control plane needs to know of an engine; light, it loads nothing that talks to one."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from holdfast.api.base import Model
-
-
-@dataclass(frozen=True)
-class SecretMount:
-    """A Secret mounted below the pod's `source` folder (see `holdfast.protocol`).
-
-    `keys` maps a key of the Secret to the file it becomes; empty mounts every key under its own name.
-    """
-
-    folder: str
-    secret: str
-    keys: dict[str, str] = field(default_factory=dict)
+from holdfast.mounts import SecretMount
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ _DEFECT = 1
 _TERMINATED = 128 + signal.SIGTERM
 _TRACEBACK_LINES = 12
 
-_LOG = logging.getLogger("holdfast")
+_log = logging.getLogger("holdfast")
 
 
 class Terminated(BaseException):
@@ -79,17 +79,17 @@ def _attempt(meter: Meter) -> AnyResult:
     try:
         return _do(TASK.validate_json(os.environ.get(TASK_VARIABLE, "")), Mounts.from_environment(), meter)
     except TransferError as error:
-        _LOG.error("%s: %s", error.reason, error.message)
+        _log.error("%s: %s", error.reason, error.message)
         refused = isinstance(error, RestoreRefusedError)
         return _failed(error.exit_code, error.reason, error.message, error.log_tail, refused=refused)
     except ValidationError as error:
-        _LOG.error("the task is invalid: %s", error)
+        _log.error("the task is invalid: %s", error)
         return _failed(ExitCode.TASK_WRONG, "TaskInvalid", f"{TASK_VARIABLE}: {_first(error)}")
     except Terminated:
-        _LOG.error("ended by SIGTERM")
+        _log.error("ended by SIGTERM")
         return _failed(_TERMINATED, "Terminated", "the pod was told to end before the work was done")
     except Exception as error:  # noqa: BLE001 - whatever it is, the operator must hear of it
-        _LOG.exception("this is a defect")
+        _log.exception("this is a defect")
         tail = traceback.format_exc().splitlines()[-_TRACEBACK_LINES:]
         return _failed(_DEFECT, "Defect", f"{type(error).__name__}: {error}", "\n".join(tail))
 

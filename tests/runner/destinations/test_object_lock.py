@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from holdfast.api.destination import ObjectLock
-from holdfast.runner.destinations.archive import archived, thaw_request
+from holdfast.destinations.s3 import ObjectLock
 from holdfast.runner.destinations.destination import Archived
-from holdfast.runner.destinations.objectlock import Lock
+from holdfast.runner.destinations.s3.archive import archived, thaw_request
+from holdfast.runner.destinations.s3.objectlock import Lock
 
 NOW = datetime(2026, 11, 23, 2, 0, 0, 900_000, tzinfo=UTC)
 UNTIL = datetime(2026, 12, 23, 2, tzinfo=UTC)

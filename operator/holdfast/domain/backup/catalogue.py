@@ -10,6 +10,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from holdfast.api.conditions import Verdict, set_condition
 from holdfast.api.destination import Destination
@@ -27,12 +28,13 @@ from holdfast.api.run import (
     TargetStatus,
 )
 from holdfast.domain import labels
-from holdfast.domain.naming import artifact_uri, same_places
+from holdfast.domain.naming import same_places
 from holdfast.domain.rows import RunRow
 from holdfast.domain.run.lifecycle import COPY_MISSING, artifacts_of, success_message
 from holdfast.domain.step import seconds_between, updated
 from holdfast.domain.stored import destinations_being_deleted, destinations_holding, is_whole
 from holdfast.domain.targets import failures
+from holdfast.layout import RunPath
 from holdfast.protocol import (
     SURVEY_LINE,
     SURVEY_LINE_START,
@@ -44,8 +46,8 @@ from holdfast.protocol import (
 )
 
 DATA_GONE = "DataGone"
-CATALOGUE = "catalogue"
-"""The folder of a policy's catalogue."""
+_ABSENT_SECTIONS: dict[str, Any] = {"s3": None, "volume": None}
+"""In every digest of places, which a policy's status keeps: no kind that is added later may change it."""
 _MAX_DESTINATIONS = 5
 _LOST = Failure(reason="TargetFailed", message="it failed when the run was made")
 
@@ -88,10 +90,12 @@ def page_of(result: SurveyResult, log: bytes, after: str, asked: datetime) -> Pa
 
 def places_of(destinations: Iterable[Destination]) -> str:
     """The same as long as the destinations are the same places, reached in the same way."""
-    facts = [
-        destination.model_dump(mode="json", include={"name", "s3", "volume"}) for destination in destinations
+    described = [
+        _ABSENT_SECTIONS
+        | {"name": destination.name, destination.kind: destination.spec.model_dump(mode="json")}
+        for destination in destinations
     ]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def is_imported(run: BackupRun) -> bool:
@@ -178,8 +182,8 @@ def name_taken(policy: BackupPolicy, there: BackupRun, entry: SurveyedRun) -> Ca
 def problem(policy: BackupPolicy, entry: SurveyedRun, message: str) -> CatalogueProblem:
     """Why the run of an entry cannot be imported."""
     holder = next(d for d in policy.spec.destinations if d.name in entry.destinations)
-    folder = (policy.metadata.namespace, policy.metadata.name, CATALOGUE)
-    return CatalogueProblem(uri=artifact_uri(holder, *folder, f"{entry.run}.json"), message=message)
+    path = RunPath(policy.metadata.namespace, policy.metadata.name, entry.run)
+    return CatalogueProblem(uri=holder.spec.uri(path.entry), message=message)
 
 
 def _next_status(

@@ -27,7 +27,7 @@ from holdfast.api.run import (
     TargetStatus,
 )
 from holdfast.domain.backup.retention import Backup, backup_of, decide, zone_of
-from holdfast.domain.naming import artifact_uri, same_places
+from holdfast.domain.naming import run_path, same_places
 from holdfast.domain.rows import RunRow, destinations_unmoved, row_of
 from holdfast.domain.run import hooks
 from holdfast.domain.run.lifecycle import COPY_MISSING, MAX_ARTIFACTS, hook_failure, success_message
@@ -293,8 +293,7 @@ def _with_copies(
 
 
 def _uri(run: BackupRun, destination: Destination, path: str) -> str:
-    policy = run.spec.policy_ref.name
-    return artifact_uri(destination, run.metadata.namespace, policy, run.metadata.name, path)
+    return destination.spec.uri(run_path(run).folder + path)
 
 
 def record_clearing(run: BackupRun, outcomes: Mapping[str, Fate]) -> Step[BackupRunStatus]:

@@ -19,7 +19,7 @@ from holdfast.api.run import (
 )
 from holdfast.api.text import human_bytes, human_seconds
 from holdfast.domain.labels import MISSED
-from holdfast.domain.naming import artifact_uri, job_name
+from holdfast.domain.naming import job_name, run_path
 from holdfast.domain.plan import quota
 from holdfast.domain.plan.support import policy_not_supported_yet
 from holdfast.domain.rows import row_of
@@ -174,16 +174,11 @@ def artifacts_of(run: BackupRun, target: str, result: BackupResult) -> tuple[Art
     holding = [
         destination for destination in run.status.destinations if destination.name in result.destinations
     ]
+    folder = run_path(run).target(target)
     artifacts = tuple(
         Artifact(
             destination=destination.name,
-            uri=artifact_uri(
-                destination,
-                run.metadata.namespace,
-                run.spec.policy_ref.name,
-                run.metadata.name,
-                f"{target}/{artifact.name}",
-            ),
+            uri=destination.spec.uri(folder + artifact.name),
             size_bytes=artifact.size_bytes,
             sha256=artifact.sha256,
             encrypted=result.encrypted,

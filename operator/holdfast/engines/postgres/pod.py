@@ -2,8 +2,9 @@
 
 from typing import ClassVar
 
-from holdfast.engines.engine import Engine, PodNeeds, SecretMount
+from holdfast.engines.engine import Engine, PodNeeds
 from holdfast.engines.postgres.spec import CredentialsSecret, PostgresRestore, PostgresTarget, Tls
+from holdfast.mounts import SecretMount
 
 
 class Postgres(Engine):

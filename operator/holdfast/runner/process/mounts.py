@@ -32,14 +32,6 @@ class Mounts:
         """The identities that decrypt a backup; a restore alone has them."""
         return self.root / "identity" / "identity"
 
-    def credentials(self, destination: str) -> Path:
-        """The keys of a destination's object store."""
-        return self.root / "destinations" / destination / "credentials"
-
-    def ca(self, destination: str) -> Path:
-        """The CA certificate of a destination's object store."""
-        return self.root / "destinations" / destination / "ca" / "ca.crt"
-
-    def volume(self, destination: str) -> Path:
-        """The volume of a destination."""
-        return self.root / "destinations" / destination / "volume"
+    def destination(self, name: str, folder: str) -> Path:
+        """What a destination asked for."""
+        return self.root / "destinations" / name / folder

@@ -15,7 +15,7 @@ from holdfast.protocol import (
     VerifyResult,
 )
 
-_MOST_MESSAGE = 300
+_MAX_MESSAGE = 300
 
 
 def fit(result: AnyResult, limit: int = MAX_RESULT_BYTES) -> bytes:
@@ -75,10 +75,10 @@ def _messages(result: AnyResult, limit: int) -> AnyResult:
         message = result.failure.message
         return _most(len(message), lambda keep: _failure(result, message=message[:keep]), limit)
     if isinstance(result, BackupResult | CommitResult):
-        missing = {name: message[:_MOST_MESSAGE] for name, message in result.missing.items()}
+        missing = {name: message[:_MAX_MESSAGE] for name, message in result.missing.items()}
         return result.model_copy(update={"missing": missing})
     if isinstance(result, SurveyResult):
-        return _most(_MOST_MESSAGE, lambda keep: _failures(result, keep), limit)
+        return _most(_MAX_MESSAGE, lambda keep: _failures(result, keep), limit)
     return result
 
 

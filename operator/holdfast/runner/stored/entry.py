@@ -1,22 +1,8 @@
-"""Reads the manifests of a run's targets, and makes its entry in the catalogue from them."""
-
-import hashlib
+"""Makes a run's entry in the catalogue from the manifests of its targets."""
 
 import holdfast
 from holdfast.protocol import CommitTask
-from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.stored.manifest import CatalogueArtifact, CatalogueEntry, CatalogueTarget, Manifest
-
-
-def read_manifest(destination: Destination, key: str, sha256: str) -> tuple[Manifest, bytes]:
-    """A target's manifest, and its bytes. Raises MismatchError when they are not those of `sha256`."""
-    data = destination.read(key)
-    if data is None:
-        raise destination.mismatch(key, "it is not there")
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise destination.mismatch(key, f"its SHA-256 is {found}, not {sha256}")
-    return Manifest.parse(data, destination.uri(key)), data
 
 
 def entry_of(task: CommitTask, manifests: list[Manifest]) -> CatalogueEntry:

@@ -1,74 +1,22 @@
 """What is written beside the data: each target's manifest, and the run's entry in the catalogue.
 
-Layout, below a destination's prefix:
-
-    <namespace>/<policy>/<run>/<target>/<attempt>/<artifact>.zst[.age]
-    <namespace>/<policy>/<run>/<target>/manifest.json      a target's commit point
-    <namespace>/<policy>/catalogue/<run>.json              a run's commit point
+`holdfast.layout` says where.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, Field, ValidationError
 
 from holdfast.api.meta import Lenient
 from holdfast.api.run import Source
-from holdfast.engines.transfer import MismatchError, TaskError
+from holdfast.engines.transfer import MismatchError
 from holdfast.protocol import Note
 from holdfast.runner.destinations.parts import Stored
 
-MANIFEST = "manifest.json"
-CATALOGUE = "catalogue"
 _BLANK = "0" * 64
 """What stands for a document's own SHA-256 while that is computed."""
-
-
-@dataclass(frozen=True)
-class RunPath:
-    """Where a run is stored."""
-
-    namespace: str
-    policy: str
-    run: str
-
-    @classmethod
-    def parse(cls, path: str) -> "RunPath":
-        """`<namespace>/<policy>/<run>`. Raises TaskError (`PathInvalid`)."""
-        names = path.split("/")
-        if len(names) != 3 or not all(names) or ".." in names:
-            raise TaskError("PathInvalid", f"path {path!r} must be <namespace>/<policy>/<run>")
-        return cls(*names)
-
-    @property
-    def folder(self) -> str:
-        """The run's folder, with a slash at its end."""
-        return f"{self.namespace}/{self.policy}/{self.run}/"
-
-    @property
-    def catalogue(self) -> str:
-        """The folder of the policy's catalogue, with a slash at its end."""
-        return f"{self.namespace}/{self.policy}/{CATALOGUE}/"
-
-    @property
-    def entry(self) -> str:
-        """The key of the run's entry in the catalogue."""
-        return f"{self.catalogue}{self.run}.json"
-
-    @property
-    def unfinished_entries(self) -> str:
-        """What the temporary files of writers of the entry that were killed begin with, on a volume."""
-        return f"{self.catalogue}.{self.run}.json."
-
-    def target(self, target: str) -> str:
-        """A target's folder, with a slash at its end."""
-        return f"{self.folder}{target}/"
-
-    def manifest(self, target: str) -> str:
-        """The key of a target's manifest."""
-        return self.target(target) + MANIFEST
 
 
 class Document(Lenient):

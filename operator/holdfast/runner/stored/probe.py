@@ -12,7 +12,7 @@ from holdfast.engines.transfer import DestinationError, TransferError
 from holdfast.protocol import POD_VARIABLE
 from holdfast.runner.destinations.destination import Destination, LockedError
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 _NAME = ".probe-"
 _TIME = "%Y%m%dT%H%M%SZ"
 _LEFT_BEHIND = timedelta(hours=1)
@@ -50,7 +50,7 @@ def delete(destination: Destination, key: str) -> None:
         versions = [version for version in destination.versions(key) if version.key == key]
     except DestinationError as error:
         # Whoever may not list versions can still delete, and most buckets keep none.
-        _LOG.info("the versions of a probe are not told: %s", error.message)
+        _log.info("the versions of a probe are not told: %s", error.message)
         versions = []
     if not versions:
         destination.delete(key)
@@ -58,7 +58,7 @@ def delete(destination: Destination, key: str) -> None:
         try:
             destination.erase(version)
         except LockedError as error:
-            _LOG.info("swept away by a later survey: %s", error.message)
+            _log.info("swept away by a later survey: %s", error.message)
             destination.delete(key)
 
 
@@ -71,9 +71,9 @@ def sweep(destination: Destination, folder: str) -> None:
         for version in sorted(left, key=lambda each: (each.key, each.marker)):
             destination.erase(version)
     except LockedError as error:
-        _LOG.info("it and those after it are swept away later: %s", error.message)
+        _log.info("it and those after it are swept away later: %s", error.message)
     except TransferError as error:
-        _LOG.warning("what earlier probes left stays: %s", error.message)
+        _log.warning("what earlier probes left stays: %s", error.message)
 
 
 def _made(key: str, start: str) -> datetime:

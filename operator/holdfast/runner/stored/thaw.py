@@ -9,9 +9,9 @@ from holdfast.protocol import Note
 from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.process.progress import Meter
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 _FIRST_PAUSE = 1.0
-_MOST_PAUSE = 300.0
+_MAX_PAUSE = 300.0
 """Seconds. A store tells nobody when an object is thawed: it has to be asked."""
 
 
@@ -31,12 +31,12 @@ def thaw(source: Destination, keys: Iterable[str], meter: Meter) -> tuple[Note, 
         classes |= {found.storage_class for _, found in frozen}
         for key, found in frozen:
             if not found.thawing:
-                _LOG.info("thawing %s from %s", source.uri(key), found.storage_class)
+                _log.info("thawing %s from %s", source.uri(key), found.storage_class)
                 source.thaw(key)
         names = ", ".join(sorted(classes))
         meter.step(f"thawing {len(frozen)} of {every} objects from {names}, which takes 3 to 48 hours")
         time.sleep(pause)
-        waiting, pause = [key for key, _ in frozen], min(2 * pause, _MOST_PAUSE)
+        waiting, pause = [key for key, _ in frozen], min(2 * pause, _MAX_PAUSE)
     if not every:
         return ()
     waited = human_seconds(int(time.monotonic() - began))

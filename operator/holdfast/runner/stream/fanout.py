@@ -12,7 +12,7 @@ from holdfast.engines.transfer import DestinationError, TransferError
 from holdfast.runner.destinations.destination import Destination, Upload
 from holdfast.runner.destinations.parts import Part, PartCutter, Stored
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 ABORT_SECONDS = 15
 """How long a stalled connection may hold up an abort."""
 
@@ -37,7 +37,7 @@ class Copies:
         self.live = [destination for destination in self.live if destination.name != name]
         if required or not self.live:
             raise error
-        _LOG.warning("going on without optional destination: %s", error.message)
+        _log.warning("going on without optional destination: %s", error.message)
         self.missing.setdefault(name, error.message)
 
     def each(
@@ -156,7 +156,7 @@ class _Branch:
         try:
             self._upload.abort()
         except TransferError as error:
-            _LOG.warning("left for the commit to clear away: %s", error.message)
+            _log.warning("left for the commit to clear away: %s", error.message)
 
     def _work(self) -> None:
         while (part := self._queue.get()) is not None:

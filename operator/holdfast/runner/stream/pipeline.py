@@ -25,7 +25,7 @@ from holdfast.runner.stream.fanout import ABORT_SECONDS, Copies, FanOut, stop_wo
 
 _SUFFIX = ".zst"
 _LEVEL = 3
-_MOST_THREADS = 8
+_MAX_THREADS = 8
 _JOB_BYTES = 2 << 20
 """What one zstd thread takes at a time. Its default of 8 MiB costs 20 MB a thread and gains nothing here."""
 _BLOCK_BYTES = 1 << 20
@@ -50,7 +50,7 @@ class Compression:
 
     def __init__(self) -> None:
         parameters = zstandard.ZstdCompressionParameters.from_level(
-            _LEVEL, threads=min(cpu_limit(), _MOST_THREADS), job_size=_JOB_BYTES, write_checksum=True
+            _LEVEL, threads=min(cpu_limit(), _MAX_THREADS), job_size=_JOB_BYTES, write_checksum=True
         )
         self._stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
 

@@ -14,7 +14,7 @@ from typing import IO
 
 from holdfast.engines.transfer import Sink, SourceError
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 _READ_BYTES = 1 << 20
 _TAIL_LINES = 40
 _STOP_SECONDS = 5
@@ -68,7 +68,7 @@ def _collect(errors: IO[bytes], tail: "deque[str]") -> None:
     for raw in errors:
         line = raw.decode(errors="replace").rstrip()
         tail.append(line)
-        _LOG.info("%s", line)
+        _log.info("%s", line)
 
 
 def _failure(program: str, code: int, tail: "deque[str]") -> SourceError:

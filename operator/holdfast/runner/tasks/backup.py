@@ -15,20 +15,21 @@ from pyrage.x25519 import Recipient
 
 import holdfast
 from holdfast.engines.transfer import BackupContext, BackupReport, DestinationError, Sink, TaskError
+from holdfast.layout import RunPath, policy_folder
 from holdfast.protocol import POD_VARIABLE, BackupResult, BackupTask, StoredArtifact
 from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored import probe
-from holdfast.runner.stored.adopt import Found, copy_to, find
-from holdfast.runner.stored.manifest import Encrypted, Manifest, ManifestArtifact, RunPath
+from holdfast.runner.stored.adopt import StoredTarget, copy_to_lacking, find_earlier_attempt
+from holdfast.runner.stored.manifest import Encrypted, Manifest, ManifestArtifact
 from holdfast.runner.stream.crypto import parse_recipients
 from holdfast.runner.stream.fanout import Copies
 from holdfast.runner.stream.pipeline import Pipeline, suffix
 from holdfast.runner.stream.producer import run_producer
 
-_LOG = logging.getLogger(__name__)
-_MOST_NAME_BYTES = 200
+_log = logging.getLogger(__name__)
+_MAX_NAME_BYTES = 200
 
 
 class StoringContext(BackupContext):
@@ -85,31 +86,31 @@ def back_up(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies,
     path = RunPath(task.namespace, task.policy, task.run)
     recipients = parse_recipients(task.recipients)
     copies.each(lambda destination: destination.check())
-    copies.each(lambda destination: _probe(destination, f"{task.namespace}/{task.policy}/"))
-    found = find(path.manifest(task.target), task.run_uid, copies)
-    if found is None:
-        found = _store(task, spec, mounts, copies, recipients, engine, meter)
+    copies.each(lambda destination: _probe(destination, policy_folder(task.namespace, task.policy)))
+    target = find_earlier_attempt(path.manifest(task.target), task.run_uid, copies)
+    if target is None:
+        target = _store(task, spec, mounts, copies, recipients, engine, meter)
     else:
-        _check_encryption(found.manifest, task)
-        _LOG.info("adopting what attempt %s of this run stored", found.manifest.attempt)
+        _check_encryption(target.manifest, task)
+        _log.info("adopting what attempt %s of this run stored", target.manifest.attempt)
         meter.step("copying what an earlier attempt stored")
-        copy_to(found, path.target(task.target), copies, meter)
-    _publish(found, path.manifest(task.target), copies)
-    return _result(found, copies)
+        copy_to_lacking(target, path.target(task.target), copies, meter)
+    _publish(target, path.manifest(task.target), copies)
+    return _result(target, copies)
 
 
 def _probe(destination: Destination, folder: str) -> None:
-    """Raises DestinationError before the source is touched, should the destination take or give nothing."""
+    """Raises DestinationError before the source is touched when the destination cannot be written or read."""
     key = probe.write_and_read(destination, folder)
     try:
         probe.delete(destination, key)
     except DestinationError as error:
-        # A backup deletes nothing: it may be that nobody but the bucket's owner can. A survey reports it.
-        _LOG.warning("the probe stays: %s", error.message)
+        # A backup deletes nothing: perhaps only the bucket's owner may. The survey reports it.
+        _log.warning("the probe's object stays: %s", error.message)
 
 
 def _store(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies, recipients: Sequence[Recipient],
-           engine: Callable[[BackupContext], BackupReport], meter: Meter) -> Found:  # fmt: skip
+           engine: Callable[[BackupContext], BackupReport], meter: Meter) -> StoredTarget:  # fmt: skip
     folder = RunPath(task.namespace, task.policy, task.run).target(task.target)
     started = datetime.now(UTC)
     context = StoringContext(spec, task.namespace, mounts, folder, copies, recipients, meter)
@@ -124,7 +125,7 @@ def _store(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies, recipien
         notes=report.notes, encrypted=_encrypted(task), artifacts=tuple(context.artifacts.values()),
         retain_until={each.name: each.retain_until for each in copies.live if each.retain_until},
     )  # fmt: skip
-    return Found(manifest, manifest.encode(), frozenset())
+    return StoredTarget(manifest, manifest.encode(), frozenset())
 
 
 def _encrypted(task: BackupTask) -> Encrypted | None:
@@ -142,23 +143,23 @@ def _check_encryption(manifest: Manifest, task: BackupTask) -> None:
         )
 
 
-def _publish(found: Found, key: str, copies: Copies) -> None:
+def _publish(target: StoredTarget, key: str, copies: Copies) -> None:
     """Write the manifest where it is not yet."""
 
     def write(destination: Destination) -> None:
-        there = destination.name in found.holders or destination.create(key, found.data)
-        if not there and destination.read(key) != found.data:
+        is_written = destination.name in target.holders or destination.create(key, target.data)
+        if not is_written and destination.read(key) != target.data:
             raise DestinationError(
                 "ManifestConflict",
-                f"destination {destination.name}: another attempt wrote {destination.uri(key)} meanwhile",
+                f"destination {destination.name}: another attempt has written {destination.uri(key)}",
             )
-        destination.verify_lock(key, found.manifest.retain_until.get(destination.name))
+        destination.verify_lock(key, target.manifest.retain_until.get(destination.name))
 
     copies.each(write)
 
 
-def _result(found: Found, copies: Copies) -> BackupResult:
-    manifest = found.manifest
+def _result(target: StoredTarget, copies: Copies) -> BackupResult:
+    manifest = target.manifest
     artifacts = tuple(
         StoredArtifact(name=item.key, size_bytes=item.size_bytes, sha256=item.sha256)
         for item in manifest.artifacts
@@ -167,7 +168,7 @@ def _result(found: Found, copies: Copies) -> BackupResult:
         snapshot_time=manifest.snapshot_time, source=manifest.source, contents=manifest.contents,
         plain_bytes=sum(item.plain_bytes for item in manifest.artifacts), size_bytes=manifest.size_bytes,
         artifacts=artifacts, encrypted=manifest.encrypted is not None,
-        manifest_sha256=hashlib.sha256(found.data).hexdigest(),
+        manifest_sha256=hashlib.sha256(target.data).hexdigest(),
         destinations=tuple(destination.name for destination in copies.live), missing=copies.missing,
         # Of what an earlier attempt stored in some of them, the moment that it asked for.
         retain_until={each.name: manifest.retain_until.get(each.name, each.retain_until)
@@ -184,6 +185,6 @@ def _attempt() -> str:
 def _file_name(name: str) -> str:
     """An artifact's name as a file name: anything but letters, digits and `_.-~` becomes `%XX`."""
     quoted = quote(name, safe="")
-    if not quoted.strip(".") or len(quoted) > _MOST_NAME_BYTES:
-        raise TaskError("NameTooLong", f"artifact {name!r} is no name of at most {_MOST_NAME_BYTES} bytes")
+    if not quoted.strip(".") or len(quoted) > _MAX_NAME_BYTES:
+        raise TaskError("NameTooLong", f"artifact {name!r} is no name of at most {_MAX_NAME_BYTES} bytes")
     return quoted

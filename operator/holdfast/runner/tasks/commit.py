@@ -1,73 +1,73 @@
 """Commits a run: reads back what its targets stored, then writes the run's entry in the catalogue."""
 
-import math
-import time
 from collections.abc import Iterable
 
 from holdfast.engines.transfer import DestinationError, TaskError
+from holdfast.layout import RunPath
 from holdfast.protocol import CommitResult, CommitTask, CommittedTarget
 from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.process.progress import Meter
-from holdfast.runner.stored.entry import entry_of, read_manifest
-from holdfast.runner.stored.manifest import CatalogueEntry, Manifest, RunPath
+from holdfast.runner.stored.documents import read_entry, read_manifest
+from holdfast.runner.stored.entry import entry_of
+from holdfast.runner.stored.manifest import CatalogueEntry, Manifest
 from holdfast.runner.stream.fanout import Copies
-from holdfast.runner.upkeep.cleaning import Cleaning
-from holdfast.runner.upkeep.healing import Healing
-from holdfast.runner.upkeep.leftovers import Clearing
-from holdfast.runner.upkeep.retention import Retention
+from holdfast.runner.upkeep.budget import Budget
+from holdfast.runner.upkeep.expired_runs import ExpiredRuns
+from holdfast.runner.upkeep.leftovers import FailedRunLeftovers
+from holdfast.runner.upkeep.missing_copies import MissingCopies
+from holdfast.runner.upkeep.unreferenced import UnreferencedObjects
 
 
 def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
-    """Verify every target in every destination, write the entry, clear away what failed attempts left.
+    """Verify every target in every destination, write the entry, clear what failed attempts left.
 
-    Then do for earlier runs what the operator has handed over: delete what retention no longer keeps, clear
-    away what failed ones left, heal copies. Whatever comes of that, the run is committed.
+    Then do for earlier runs what the Task says: delete runs that retention no longer keeps, clear what failed
+    runs left, heal copies. Whatever becomes of that, the run is committed.
     Raises MismatchError naming destination and object, and what the destinations raise.
     """
     if not task.targets:
         raise TaskError("NothingToCommit", f"run {task.run}: no target succeeded")
-    connected, until = tuple(copies.live), _until(task)
+    connected, budget = tuple(copies.live), Budget.from_now(task.retention_seconds)
     path = RunPath(task.namespace, task.policy, task.run)
-    reading = _Reading(task, path, meter)
-    copies.each(reading.verify)
-    entry = entry_of(task, [reading.manifests[target.name] for target in task.targets])
-    copies.each(lambda destination: _write(entry, path.entry, destination))
-    cleaning = Cleaning(path, entry)
+    read_back = _ReadBack(task, path, meter)
+    copies.each(read_back.verify)
+    entry = entry_of(task, [read_back.manifests[target.name] for target in task.targets])
+    copies.each(lambda destination: _write(entry, path, destination))
+    unreferenced = UnreferencedObjects(path, entry)
     for destination in copies.live:
-        cleaning.clean(destination)
-    retention = Retention(task)
-    retention.carry_out(entry, copies.live, _without_run(task, connected), meter, until)
-    # Also where this run is not: that a target missed a destination does not mean that it is down now.
-    clearing, healing = Clearing(task, meter), Healing(task, meter)
-    clearing.carry_out(connected, until)
-    healing.carry_out(connected, until)
+        unreferenced.try_to_clear(destination)
+    expired = ExpiredRuns(task, entry, meter)
+    expired.delete(copies.live, _without_run(task, connected), budget)
+    # Also where this run is not: a destination that missed a target need not be down now.
+    leftovers, missing = FailedRunLeftovers(task, meter), MissingCopies(task, meter)
+    leftovers.clear(connected, budget)
+    missing.heal(connected, budget)
     return CommitResult(
-        verified_bytes=sum(reading.verified[destination.name] for destination in copies.live),
+        verified_bytes=sum(read_back.verified[destination.name] for destination in copies.live),
         recovery_point=entry.recovery_point,
         skew_seconds=entry.skew_seconds,
         size_bytes=entry.size_bytes,
         destinations=tuple(destination.name for destination in copies.live),
         missing=copies.missing,
-        aborted_uploads=cleaning.aborted,
-        retention=retention.fates,
-        leftovers=clearing.fates,
-        untidy=tuple(cleaning.failed),
-        healing=healing.cures,
-        notes=(*cleaning.notes, *retention.notes, *clearing.notes, *healing.notes),
+        aborted_uploads=unreferenced.aborted_uploads,
+        retention=expired.letters,
+        leftovers=leftovers.outcomes.letters,
+        untidy=tuple(unreferenced.destinations_not_cleared),
+        healing=missing.outcomes.letters,
+        notes=(*unreferenced.notes, *expired.notes, *leftovers.notes, *missing.outcomes.notes()),
     )
 
 
-def _until(task: CommitTask) -> float:
-    """By `time.monotonic()`: when what is done for earlier runs has to end."""
-    return math.inf if task.retention_seconds is None else time.monotonic() + task.retention_seconds
-
-
 def _without_run(task: CommitTask, destinations: Iterable[Destination]) -> list[Destination]:
-    """Those that the run was not written to: what is due goes there too, or a full one stays full."""
-    return [each for each in destinations if any(each.name not in t.destinations for t in task.targets)]
+    """Those that the run was not written to: expired runs are deleted there too, or a full one stays full."""
+    return [
+        destination
+        for destination in destinations
+        if any(destination.name not in target.destinations for target in task.targets)
+    ]
 
 
-class _Reading:
+class _ReadBack:
     """Reads the targets' manifests and artifacts back."""
 
     def __init__(self, task: CommitTask, path: RunPath, meter: Meter) -> None:
@@ -101,25 +101,26 @@ class _Reading:
         self.manifests[target.name] = manifest
 
 
-def _write(entry: CatalogueEntry, key: str, destination: Destination) -> None:
+def _write(entry: CatalogueEntry, path: RunPath, destination: Destination) -> None:
     """Write the entry; one that an earlier attempt of this commit wrote is as good."""
+    key = path.entry
     if not destination.create(key, entry.encode()):
-        _check_same(entry, key, destination)
-    # As long as the data: retention takes the entry out first.
-    locks = [found for target in entry.targets if (found := target.retain_until.get(destination.name))]
+        _check_same(entry, path, destination)
+    # The entry must stay locked as long as the data, because retention deletes it first.
+    locks = [until for target in entry.targets if (until := target.retain_until.get(destination.name))]
     destination.verify_lock(key, max(locks, default=None))
 
 
-def _check_same(entry: CatalogueEntry, key: str, destination: Destination) -> None:
-    data = destination.read(key)
-    if data is None:
+def _check_same(entry: CatalogueEntry, path: RunPath, destination: Destination) -> None:
+    key = path.entry
+    stored = read_entry(destination, path)
+    if stored is None:
         raise DestinationError("CatalogueConflict", f"{destination.uri(key)} vanished while it was read")
-    there = CatalogueEntry.parse(data, destination.uri(key))
-    if there.run_uid != entry.run_uid:
+    if stored.run_uid != entry.run_uid:
         raise TaskError(
             "RunAlreadyStored",
             f"destination {destination.name}: {destination.uri(key)} is of another run of the same name "
-            f"(UID {there.run_uid})",
+            f"(UID {stored.run_uid})",
         )
-    if not there.same_backup(entry):
+    if not stored.same_backup(entry):
         raise destination.mismatch(key, "an earlier commit of this run wrote other targets or checksums")

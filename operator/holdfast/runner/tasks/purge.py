@@ -10,15 +10,17 @@ from holdfast.api.base import to_utc_second
 from holdfast.api.destination import Destination as Specification
 from holdfast.api.run import Failure
 from holdfast.engines.transfer import MismatchError, TaskError, TransferError
+from holdfast.layout import RESERVED, RunPath
 from holdfast.protocol import ExitCode, FailedResult, Note, PurgeResult, PurgeTask
 from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import Destination, LockedError
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
-from holdfast.runner.stored.manifest import MANIFEST, CatalogueEntry, Manifest, RunPath
-from holdfast.runner.upkeep.erasure import RESERVED, erase, is_shown
+from holdfast.runner.stored.documents import parse_manifest, read_entry
+from holdfast.runner.stored.manifest import CatalogueEntry
+from holdfast.runner.upkeep.erasure import erase, is_shown
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def purge(task: PurgeTask, mounts: Mounts, meter: Meter) -> PurgeResult | FailedResult:
@@ -28,20 +30,20 @@ def purge(task: PurgeTask, mounts: Mounts, meter: Meter) -> PurgeResult | Failed
     """
     if task.run in RESERVED:
         raise TaskError("RunInvalid", f"{task.run} is not a run that may be deleted")
-    purging = _Purging(task)
+    purge_of_run = _Purge(task)
     for specification in task.destinations:
         meter.step(f"deleting run {task.run} in {specification.name}")
-        purging.attempt(specification, mounts)
-    if not purging.failures:
-        return PurgeResult(destinations=tuple(purging.gone), notes=tuple(purging.notes))
-    first = purging.failures[0]
-    message = "; ".join(error.message for error in purging.failures)
+        purge_of_run.attempt(specification, mounts)
+    if not purge_of_run.failures:
+        return PurgeResult(destinations=tuple(purge_of_run.gone), notes=tuple(purge_of_run.notes))
+    first = purge_of_run.failures[0]
+    message = "; ".join(error.message for error in purge_of_run.failures)
     failure = Failure(reason=first.reason, message=message)
     code = ExitCode.DESTINATION_FAILED
-    return FailedResult(exit_code=code, failure=failure, notes=tuple(purging.notes))
+    return FailedResult(exit_code=code, failure=failure, notes=tuple(purge_of_run.notes))
 
 
-class _Purging:
+class _Purge:
     """What has become of the run in each destination."""
 
     def __init__(self, task: PurgeTask) -> None:
@@ -66,10 +68,10 @@ class _Purging:
             self._stays("DataKept", error.message)
             return
         except TransferError as error:
-            _LOG.error("%s: %s", error.reason, error.message)
+            _log.error("%s: %s", error.reason, error.message)
             self.failures.append(error)
             return
-        _LOG.info("deleted run %s in %s", self._task.run, name)
+        _log.info("deleted run %s in %s", self._task.run, name)
 
     def _erase(self, destination: Destination) -> None:
         try:
@@ -83,23 +85,22 @@ class _Purging:
         self.notes.append(Note(reason="DataDeleted", message=message))
 
     def _stays(self, reason: str, message: str) -> None:
-        _LOG.warning("%s", message)
+        _log.warning("%s", message)
         self.notes.append(Note(reason=reason, message=f"{message}: the data stays", warning=True))
 
     def _other(self, destination: Destination) -> str | None:
         """What says that the data is of another run. Raises MismatchError where that cannot be read."""
-        data = destination.read(self._path.entry)
-        if data is not None:
-            entry = CatalogueEntry.parse(data, destination.uri(self._path.entry))
+        entry = read_entry(destination, self._path)
+        if entry is not None:
             return None if self._is_ours(entry) else f"{destination.uri(self._path.entry)} is of another run"
         if self._task.recovery_point is not None:
             return None  # it was committed, and a deletion has begun
         for key in destination.list(self._path.folder):
-            if key.count("/") == self._path.folder.count("/") + 1 and key.endswith(f"/{MANIFEST}"):
-                found = destination.read(key)
-                if found is None:
+            if self._path.is_manifest(key):
+                data = destination.read(key)
+                if data is None:
                     continue
-                if Manifest.parse(found, destination.uri(key)).run_uid != self._task.run_uid:
+                if parse_manifest(destination, key, data).run_uid != self._task.run_uid:
                     return f"{destination.uri(key)} is of another run"
         return None
 

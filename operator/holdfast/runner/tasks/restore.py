@@ -19,16 +19,18 @@ from holdfast.engines.transfer import (
     TaskError,
     TransferError,
 )
+from holdfast.layout import RunPath
 from holdfast.protocol import RestoreResult, RestoreTask
 from holdfast.runner.destinations.destination import READ_BYTES, Destination, Readable
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
-from holdfast.runner.stored.manifest import CatalogueEntry, Manifest, ManifestArtifact, RunPath
+from holdfast.runner.stored.documents import parse_manifest, read_entry
+from holdfast.runner.stored.manifest import Manifest, ManifestArtifact
 from holdfast.runner.stored.thaw import thaw
 from holdfast.runner.stream.crypto import Decryption, open_identities
-from holdfast.runner.tasks.lookup import not_found
+from holdfast.runner.tasks.lookup import not_found, run_path
 
-_MOST_DETAILS = 20
+_MAX_DETAILS = 20
 
 
 class ReadingContext(RestoreContext):
@@ -164,9 +166,9 @@ def restore(task: RestoreTask, spec: Any, override: Any | None, source: Destinat
     Raises IdentityError before anything is touched; MismatchError when an object is not what was stored, or
     the comparison finds a difference.
     """
-    path = RunPath.parse(task.source.path)
+    path = run_path(task.source)
     thawed = thaw(source, (path.entry, path.manifest(task.target)), meter)
-    manifest = read_manifest(task, path, source)
+    manifest = read_committed_manifest(task, path, source)
     identities = _identities(task, manifest, mounts)
     folder = path.target(task.target)
     for artifact in manifest.artifacts:
@@ -194,19 +196,18 @@ def _identities(task: RestoreTask, manifest: Manifest, mounts: Mounts) -> Sequen
     return open_identities(mounts.identity, manifest.encrypted.recipients, task.identity_secret)
 
 
-def read_manifest(task: RestoreTask, path: RunPath, source: Destination) -> Manifest:
+def read_committed_manifest(task: RestoreTask, path: RunPath, source: Destination) -> Manifest:
     """The target's manifest, checked against the catalogue where the run was committed.
 
     Raises TaskError (`RunNotFound`, `TargetNotFound`), MismatchError.
     """
     key = path.manifest(task.target)
-    entry_data = source.read(path.entry)
+    entry = read_entry(source, path)
     data = source.read(key)
-    if entry_data is None and data is None:
+    if entry is None and data is None:
         raise not_found(path, source)
     known = {}
-    if entry_data is not None:
-        entry = CatalogueEntry.parse(entry_data, source.uri(path.entry))
+    if entry is not None:
         known = {target.name: target.manifest_sha256 for target in entry.targets}
         if task.target not in known:
             raise TaskError(
@@ -215,10 +216,8 @@ def read_manifest(task: RestoreTask, path: RunPath, source: Destination) -> Mani
             )
     if data is None:
         raise source.mismatch(key, "it is not there")
-    found = hashlib.sha256(data).hexdigest()
-    if found != known.get(task.target, found):
-        raise source.mismatch(key, f"its SHA-256 is {found}, the catalogue has {known[task.target]}")
-    manifest = Manifest.parse(data, source.uri(key))
+    in_catalogue = [known[task.target]] if task.target in known else []
+    manifest = parse_manifest(source, key, data, *in_catalogue)
     if (manifest.target, manifest.engine) != (task.target, task.engine):
         raise source.mismatch(key, f"it is of target {manifest.target}, engine {manifest.engine}")
     return manifest
@@ -226,8 +225,8 @@ def read_manifest(task: RestoreTask, path: RunPath, source: Destination) -> Mani
 
 def _differences(target: str, report: RestoreReport) -> MismatchError:
     count = len(report.mismatches)
-    listed = "; ".join(report.mismatches[:_MOST_DETAILS])
-    more = f"; and {count - _MOST_DETAILS} more" if count > _MOST_DETAILS else ""
+    listed = "; ".join(report.mismatches[:_MAX_DETAILS])
+    more = f"; and {count - _MAX_DETAILS} more" if count > _MAX_DETAILS else ""
     return MismatchError(
         "RestoreMismatch",
         f"target {target} at {report.address}: {count} of {report.compared} differ from the backup: "

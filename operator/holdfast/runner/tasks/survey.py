@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from holdfast.api.destination import Destination as Specification
 from holdfast.api.run import Failure
 from holdfast.engines.transfer import DestinationError, MismatchError, TransferError
+from holdfast.layout import ENTRY_SUFFIX, catalogue_folder, policy_folder
 from holdfast.protocol import (
     StoredArtifact,
     SurveyedDamage,
@@ -29,14 +30,14 @@ from holdfast.runner.destinations import connect
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored import probe
-from holdfast.runner.stored.manifest import CatalogueEntry, CatalogueTarget, RunPath
+from holdfast.runner.stored.documents import parse_entry
+from holdfast.runner.stored.manifest import CatalogueEntry, CatalogueTarget
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 MAX_PAGE_BYTES = 4 << 20
 _MAX_MESSAGE = 500
 _CHUNK = 100
 """Runs whose entries are in memory at once."""
-_SUFFIX = ".json"
 
 
 def survey(
@@ -122,16 +123,16 @@ class _Place:
         )
 
     def _probe(self) -> None:
-        folder = f"{self._task.namespace}/{self._task.policy}/"
+        folder = policy_folder(self._task.namespace, self._task.policy)
         probe.delete(self._destination, probe.write_and_read(self._destination, folder))
         probe.sweep(self._destination, folder)
 
     def _list(self) -> None:
-        folder = RunPath(self._task.namespace, self._task.policy, "").catalogue
+        folder = catalogue_folder(self._task.namespace, self._task.policy)
         for key in self._destination.list(folder):
             name = key.removeprefix(folder)
             if not name.startswith("."):  # what a writer that was killed has left
-                self.keys[name.removesuffix(_SUFFIX)] = key
+                self.keys[name.removesuffix(ENTRY_SUFFIX)] = key
         self.listed = True
 
     def _read(self, run: str) -> CatalogueEntry | SurveyedDamage | None:
@@ -142,7 +143,7 @@ class _Place:
             data = self._destination.read(key)
             if data is None:
                 return None  # retention has deleted it meanwhile
-            return self._checked(run, CatalogueEntry.parse(data, self._destination.uri(key)))
+            return self._checked(run, parse_entry(self._destination, key, data))
         except DestinationError as error:
             if error.reason != "DestinationUnreachable":
                 return self.damage(run, f"it cannot be read: {error.message}")
@@ -153,7 +154,7 @@ class _Place:
             return self.damage(run, error.message)
 
     def _checked(self, run: str, entry: CatalogueEntry) -> CatalogueEntry | SurveyedDamage:
-        there, said = f"{run}{_SUFFIX}", f"{entry.run}{_SUFFIX}"
+        there, said = f"{run}{ENTRY_SUFFIX}", f"{entry.run}{ENTRY_SUFFIX}"
         whose = (entry.namespace, entry.policy, said)
         if whose != (self._task.namespace, self._task.policy, there) or not self.keys[run].endswith(there):
             return self.damage(run, f"it is the entry of run {'/'.join((*whose[:2], entry.run))}")
@@ -166,7 +167,7 @@ class _Place:
             self._fail(error)
 
     def _fail(self, error: TransferError) -> None:
-        _LOG.warning("%s: %s", error.reason, error.message)
+        _log.warning("%s: %s", error.reason, error.message)
         self.failure = self.failure or Failure(reason=error.reason, message=error.message[:_MAX_MESSAGE])
 
 

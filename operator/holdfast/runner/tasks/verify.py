@@ -1,6 +1,5 @@
 """Verifies a stored run: reads every byte of every copy back, and compares it with what was stored."""
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -8,13 +7,15 @@ from contextlib import contextmanager
 
 from holdfast.api.destination import Destination as Specification
 from holdfast.engines.transfer import MismatchError, TransferError
+from holdfast.layout import RunPath
 from holdfast.protocol import CommittedTarget, VerifiedCopy, VerifyResult, VerifyTask
 from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.process.progress import Meter
-from holdfast.runner.stored.manifest import CatalogueEntry, Manifest, RunPath
+from holdfast.runner.stored.documents import parse_entry, parse_manifest, read_document
+from holdfast.runner.stored.manifest import Manifest
 
-_LOG = logging.getLogger(__name__)
-_NAMED = 3
+_log = logging.getLogger(__name__)
+_MAX_NAMED = 3
 """Objects that are named of a copy that has several bad ones."""
 
 
@@ -67,9 +68,9 @@ class _Reading:
     @property
     def said(self) -> str:
         """The same for people."""
-        parts = self.wrong[:_NAMED]
-        if len(self.wrong) > _NAMED:
-            parts.append(f"destination {self._name}: and {len(self.wrong) - _NAMED} more objects")
+        parts = self.wrong[:_MAX_NAMED]
+        if len(self.wrong) > _MAX_NAMED:
+            parts.append(f"destination {self._name}: and {len(self.wrong) - _MAX_NAMED} more objects")
         if self.error is not None:
             parts.append(self.error.message)
         return "; ".join(parts) or f"destination {self._name}: every byte is what was stored"
@@ -80,7 +81,7 @@ class _Reading:
         try:
             self._read(connect())
         except TransferError as error:
-            _LOG.error("%s", error.message)
+            _log.error("%s", error.message)
             self.error = error
         self._seconds = round(time.monotonic() - began, 3)
 
@@ -104,15 +105,13 @@ class _Reading:
         try:
             yield
         except MismatchError as error:
-            _LOG.error("%s", error.message)
+            _log.error("%s", error.message)
             self.wrong.append(error.message)
 
     def _entry(self, destination: Destination) -> dict[str, str]:
         """By target: the SHA-256 of its manifest that the catalogue has."""
         key = self._path.entry
-        entry = CatalogueEntry.parse(
-            self._document(destination, key), f"destination {self._name}: {destination.uri(key)}"
-        )
+        entry = parse_entry(destination, key, self._document(destination, key))
         if entry.run != self._task.run:
             raise destination.mismatch(key, f"it is of run {entry.run}")
         known = {target.name: target.manifest_sha256 for target in entry.targets}
@@ -124,17 +123,12 @@ class _Reading:
     def _manifest(self, destination: Destination, target: CommittedTarget, known: dict[str, str]) -> Manifest:
         key = self._path.manifest(target.name)
         data = self._document(destination, key)
-        found = hashlib.sha256(data).hexdigest()
-        for expected in (target.manifest_sha256, known.get(target.name)):
-            if expected and found != expected:
-                raise destination.mismatch(key, f"its SHA-256 is {found}, not {expected}")
-        return Manifest.parse(data, f"destination {self._name}: {destination.uri(key)}")
+        expected = filter(None, (target.manifest_sha256, known.get(target.name)))
+        return parse_manifest(destination, key, data, *expected)
 
     def _document(self, destination: Destination, key: str) -> bytes:
         self._objects += 1
-        data = destination.read(key)
-        if data is None:
-            raise destination.mismatch(key, "it is not there")
+        data = read_document(destination, key)
         self._count(len(data))
         return data
 

@@ -20,12 +20,10 @@ import logging
 from collections.abc import Iterable
 
 from holdfast.engines.transfer import TransferError
+from holdfast.layout import RunPath
 from holdfast.runner.destinations.destination import Destination, LockedError, Version
-from holdfast.runner.stored.manifest import CATALOGUE, RunPath
 
-RESERVED = (CATALOGUE, "wal")
-"""No runs: the folders of these names have another meaning."""
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def erase(destination: Destination, path: RunPath) -> None:
@@ -53,7 +51,7 @@ def is_shown(destination: Destination, path: RunPath) -> bool:
     try:
         return destination.read(path.entry) is not None
     except TransferError as error:
-        _LOG.warning("%s", error.message)
+        _log.warning("%s", error.message)
         return False
 
 

@@ -1,84 +1,84 @@
-"""Clears away what runs that ended without a backup left in the destinations.
+"""Clears what runs that ended without a backup left in the destinations.
 
-The operator hands over runs that have no pods any more. What an entry of the catalogue claims stays, whatever
-became of the run otherwise: only what nothing leads to is removed from among it.
+The operator names runs that have no pods any more. Whatever became of a run, the objects that its entry leads
+to stay: only objects that no manifest names are deleted beside them.
 """
 
 import logging
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from holdfast.engines.transfer import MismatchError, TransferError
+from holdfast.layout import RESERVED, RunPath
 from holdfast.protocol import CommitTask, Fate, Leftovers, Note
 from holdfast.runner.destinations.destination import Destination, LockedError
 from holdfast.runner.process.progress import Meter
-from holdfast.runner.stored.manifest import CatalogueEntry, RunPath
-from holdfast.runner.upkeep.cleaning import Cleaning
-from holdfast.runner.upkeep.erasure import RESERVED, erase
+from holdfast.runner.stored.documents import parse_entry
+from holdfast.runner.upkeep.budget import Budget
+from holdfast.runner.upkeep.erasure import erase
+from holdfast.runner.upkeep.outcomes import Outcomes
+from holdfast.runner.upkeep.unreferenced import UnreferencedObjects
 
-_LOG = logging.getLogger(__name__)
-_MOST_SECONDS = 600
-"""No run is begun later than this after the first, so that many do not hold up the next backup."""
+_log = logging.getLogger(__name__)
 
 
-class Clearing:
-    """What a commit clears away, and what it has to tell of it. Never fails the commit."""
+class FailedRunLeftovers:
+    """The leftovers that one commit clears. They never fail the commit."""
 
     def __init__(self, task: CommitTask, meter: Meter) -> None:
-        self.fates = ""
+        self.outcomes = Outcomes[Fate]({})
         self.notes: list[Note] = []
         self._task = task
         self._meter = meter
-        self._silent: set[str] = set()
-        """Destinations that do not even answer; nothing more is tried there."""
+        self._unreachable: set[str] = set()
+        """Destinations that do not answer; nothing more is tried there."""
 
-    def carry_out(self, destinations: Sequence[Destination], until: float) -> None:
-        """Clear away what was handed over, and begin nothing once `time.monotonic()` is `until`."""
-        until = min(until, time.monotonic() + _MOST_SECONDS)
+    def clear(self, destinations: Sequence[Destination], budget: Budget) -> None:
+        """Clear what the Task names, as far as the budget goes."""
+        budget = budget.for_one_part()
         by_name = {destination.name: destination for destination in destinations}
-        for each in self._task.leftovers:
-            self.fates += "".join(self._of(each, by_name.get(each.destination), until))
+        for leftovers in self._task.leftovers:
+            destination = by_name.get(leftovers.destination)
+            for run in leftovers.runs:
+                outcome = self._clear_run(run, leftovers, destination, budget)
+                self.outcomes.add(run, leftovers.destination, outcome)
 
-    def _of(self, left: Leftovers, destination: Destination | None, until: float) -> Iterable[Fate]:
-        for run in left.runs:
-            if destination is None or destination.name in self._silent or time.monotonic() >= until:
-                yield Fate.UNTOUCHED
-                continue
-            self._meter.step(f"clearing away what run {run} left in {destination.name}")
-            path = RunPath(self._task.namespace, self._task.policy, run)
-            try:
-                entry = destination.read(path.entry)
-            except TransferError as error:
-                self._silent.add(destination.name)
-                yield self._stays(run, Fate.FAILED, error)
-                continue
-            yield self._attempt(destination, path, entry, held=left.held)
+    def _clear_run(
+        self, run: str, leftovers: Leftovers, destination: Destination | None, budget: Budget
+    ) -> Fate:
+        if destination is None or destination.name in self._unreachable or not budget.has_room:
+            return Fate.UNTOUCHED
+        self._meter.step(f"clearing what run {run} left in {destination.name}")
+        path = RunPath(self._task.namespace, self._task.policy, run)
+        try:
+            entry = destination.read(path.entry)
+        except TransferError as error:
+            self._unreachable.add(destination.name)
+            return self._stays(run, Fate.FAILED, error)
+        try:
+            return self._outcome(destination, path, entry, is_held=leftovers.held)
+        except LockedError as error:
+            return self._stays(run, Fate.LOCKED, error)
+        except MismatchError as error:
+            return self._stays(run, Fate.REFUSED, error)
+        except TransferError as error:
+            return self._stays(run, Fate.FAILED, error)
 
-    def _attempt(self, destination: Destination, path: RunPath, entry: bytes | None, *, held: bool) -> Fate:
+    def _outcome(
+        self, destination: Destination, path: RunPath, entry: bytes | None, *, is_held: bool
+    ) -> Fate:
         if path.run in RESERVED or path.run == self._task.run:
             return Fate.REFUSED
-        try:
-            if entry is not None:
-                Cleaning(path, CatalogueEntry.parse(entry, destination.uri(path.entry))).remove(destination)
-                return Fate.DELETED if held else Fate.REFUSED
-            if held:
-                raise destination.mismatch(path.entry, "it is not there")
-            _clear(destination, path)
-            return Fate.DELETED
-        except LockedError as error:
-            return self._stays(path.run, Fate.LOCKED, error)
-        except MismatchError as error:
-            return self._stays(path.run, Fate.REFUSED, error)
-        except TransferError as error:
-            return self._stays(path.run, Fate.FAILED, error)
+        if entry is not None:
+            UnreferencedObjects(path, parse_entry(destination, path.entry, entry)).clear(destination)
+            return Fate.DELETED if is_held else Fate.REFUSED
+        if is_held:
+            raise destination.mismatch(path.entry, "it is not there")
+        erase(destination, path)
+        for key in list(destination.list(path.unfinished_entries)):
+            destination.delete(key)
+        return Fate.DELETED
 
-    def _stays(self, run: str, fate: Fate, error: TransferError) -> Fate:
-        _LOG.warning("leftovers of run %s stay: %s", run, error.message)
+    def _stays(self, run: str, outcome: Fate, error: TransferError) -> Fate:
+        _log.warning("leftovers of run %s stay: %s", run, error.message)
         self.notes.append(Note(reason="CleanupFailed", message=f"run {run}: {error.message}", warning=True))
-        return fate
-
-
-def _clear(destination: Destination, path: RunPath) -> None:
-    erase(destination, path)
-    for key in list(destination.list(path.unfinished_entries)):
-        destination.delete(key)
+        return outcome

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from holdfast.api.base import format_time, to_utc_second
-from holdfast.api.destination import ObjectLock
+from holdfast.destinations.s3 import ObjectLock
 
 NO_LOCK = {"ObjectLockConfigurationNotFoundError", "NotImplemented", "501", "MethodNotAllowed"}
 """What a store answers when asked for the lock of a bucket that has none."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from holdfast.api.destination import ARCHIVES
+from holdfast.destinations.s3 import ARCHIVES
 from holdfast.runner.destinations.destination import Archived
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from holdfast.runner.stream.fanout import FanOut
 
 
 class TimeOverError(DestinationError):
-    """There is no time left for what was begun; nothing of it shows."""
+    """No time is left to finish the copy; nothing of it shows."""
 
 
-def copy(
+def copy_object(
     artifact: ManifestArtifact,
     holder: Destination,
     key: str,
@@ -22,7 +22,7 @@ def copy(
     meter: Meter,
     until: float = math.inf,
 ) -> None:
-    """Copy what `holder` has at `key`, and give up once `time.monotonic()` is `until`.
+    """Copy the object that `holder` has at `key`, and stop once `time.monotonic()` is `until`.
 
     Raises MismatchError when what is read is not what was stored, TimeOverError, and what `out` raises.
     """

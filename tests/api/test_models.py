@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from holdfast.api.base import Addressed, Duration, Quantity, Time, format_time
-from holdfast.api.conditions import find_condition, set_condition
+from holdfast.api.conditions import Verdict, find_condition, set_condition
 from holdfast.api.run import BackupRun, BackupRunStatus, Failure, RunPhase, TargetPhase, TargetStatus
 from holdfast.api.target import Target
 from holdfast.api.text import MAX_WARNINGS, human_bytes, human_seconds
@@ -97,19 +97,19 @@ def test_a_target_names_its_engine() -> None:
 
 
 def test_a_condition_keeps_its_transition_time_while_its_status_is_the_same() -> None:
-    first = set_condition((), "Ready", "True", "AsWanted", "", NOW, 1)
-    again = set_condition(first, "Ready", "True", "StillAsWanted", "Fine.", LATER, 2)
+    first = set_condition((), Verdict("Ready", "True", "AsWanted", ""), NOW, 1)
+    again = set_condition(first, Verdict("Ready", "True", "StillAsWanted", "Fine."), LATER, 2)
     (condition,) = again
     assert (condition.last_transition_time, condition.reason) == (NOW, "StillAsWanted")
     assert condition.observed_generation == 2
-    changed = set_condition(again, "Ready", "False", "Broken", "", LATER, 2)
+    changed = set_condition(again, Verdict("Ready", "False", "Broken", ""), LATER, 2)
     assert changed[0].last_transition_time == LATER
 
 
 def test_a_condition_leaves_the_others_in_their_order() -> None:
-    conditions = set_condition((), "Complete", "False", "Running", "", NOW)
-    conditions = set_condition(conditions, "Verified", "Unknown", "NotTried", "", NOW)
-    conditions = set_condition(conditions, "Complete", "True", "Done", "", LATER)
+    conditions = set_condition((), Verdict("Complete", "False", "Running", ""), NOW)
+    conditions = set_condition(conditions, Verdict("Verified", "Unknown", "NotTried", ""), NOW)
+    conditions = set_condition(conditions, Verdict("Complete", "True", "Done", ""), LATER)
     assert [condition.type for condition in conditions] == ["Complete", "Verified"]
     verified = find_condition(conditions, "Verified")
     assert verified is not None

@@ -249,7 +249,7 @@ def test_a_survey_that_cannot_start_is_tried_again(world: World) -> None:
     wait_for("the condition", lambda: world.condition().get("status") == "Unknown")
     condition = world.condition()
     assert condition["reason"] == "FailedMount"
-    assert 'secret "s3" not found; it is tried again at' in condition["message"]
+    assert 'secret "s3" not found; it is retried at' in condition["message"]
     assert world.told("SurveyFailed") == 1
     world.namespace.wait_phase("BackupRun", "good", "Succeeded")
     wait_for("it to be reachable", lambda: world.condition()["status"] == "True")

@@ -68,7 +68,7 @@ def test_a_later_commit_heals_what_is_missing(namespace: Namespace, kubelet: Kub
     assert gap.manifests == {"sessions": status["targets"][0]["manifestSha256"]}
     assert phase(namespace, "one") == ("PartiallySucceeded", "CopyMissing", "2/3")
     assert (
-        namespace.status("BackupRun", "one")["message"] == "not in every destination: nearby lacks it still"
+        namespace.status("BackupRun", "one")["message"] == "not in every destination: still missing in nearby"
     )
     assert "HealingFailed" in namespace.events("BackupRun", "two")
     namespace.run("x")

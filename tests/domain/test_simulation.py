@@ -13,17 +13,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tests.domain.plan.calendar import MINUTE, Calendar, utc
+from tests.factories import ONE, next_status, rows, targets
 
 from holdfast.api.policy import BackupPolicy, BackupPolicySpec
 from holdfast.api.run import BackupRun, RunPhase
 from holdfast.domain.labels import MISSED
 from holdfast.domain.naming import run_name
 from holdfast.domain.plan.readiness import readiness
-from holdfast.domain.plan.schedule import Due, put_off
-from holdfast.domain.policy.history import beyond_history
-from holdfast.domain.policy.status import next_status, slots_due
+from holdfast.domain.plan.schedule import DueSlots, delay_of
+from holdfast.domain.policy.history import runs_to_prune
+from holdfast.domain.policy.status import Situation, slots_due
+from holdfast.domain.rows import PolicyName, RunRow, row_of
 from holdfast.domain.run import admission, lifecycle
-from holdfast.domain.run.admission import Name
+from holdfast.domain.step import End
 
 # New York's clocks go forward on 8 March, Berlin's on the 29th; those of Australia and Chile back on 5 April.
 START, END = utc("2026-03-06T12:00"), utc("2026-04-06T12:00")
@@ -35,8 +37,6 @@ ENDED_UNSTARTED = {
     RunPhase.MISSED: {"Missed", "StartingDeadlineExceeded"},
     RunPhase.SKIPPED: {"ConcurrentRun", "QueueFull", "Suspended"},
 }
-PLACES = [{"name": "primary", "s3": {"bucket": "backups"}}]
-REDIS = {"service": {"name": "redis", "port": 6379}}
 
 
 @dataclass
@@ -65,14 +65,14 @@ class Simulation:
         self.latest = START
         """The latest moment that the clock has shown."""
         self.up = True
-        self.policies: dict[Name, Policy] = {}
-        self.alarms: list[tuple[datetime, Name]] = []
-        self.ends: list[tuple[datetime, Name, str]] = []
-        self.active: dict[Name, tuple[BackupRun, ...]] = {}
-        self.pending: dict[Name, tuple[BackupRun, ...]] = {}
-        self.last_start: dict[Name, datetime] = {}
+        self.policies: dict[PolicyName, Policy] = {}
+        self.alarms: list[tuple[datetime, PolicyName]] = []
+        self.ends: list[tuple[datetime, PolicyName, str]] = []
+        self.active: dict[PolicyName, tuple[RunRow, ...]] = {}
+        self.pending: dict[PolicyName, tuple[RunRow, ...]] = {}
+        self.last_start: dict[PolicyName, datetime] = {}
         self.last_turn: dict[str, datetime] = {}
-        self.resources: dict[Name, BackupPolicy] = {}
+        self.resources: dict[PolicyName, BackupPolicy] = {}
         self.seen = admission.Situation(
             LIMIT, self.resources, self.active, self.pending, self.last_start, self.last_turn
         )
@@ -107,8 +107,8 @@ class Simulation:
             "concurrencyPolicy": dice.choice(("Forbid", "Forbid", "Queue")),
             "catchUp": dice.choice(("Latest", "Latest", "None")),
             "startingDeadline": dice.choice(("1h", "10m", "5h")),
-            "targets": [{"name": f"t{n}", "redis": REDIS} for n in range(dice.choice((1, 1, 1, 3)))],
-            "destinations": PLACES,
+            "targets": targets(*(f"t{n}" for n in range(dice.choice((1, 1, 1, 3))))),
+            "destinations": [ONE],
             "history": {"succeeded": 2, "failed": 2},
         }
 
@@ -145,23 +145,24 @@ class Simulation:
 
     # What the operator does
 
-    def reconcile(self, name: Name, killed: bool = False) -> None:
+    def reconcile(self, name: PolicyName, killed: bool = False) -> None:
         """As the service for policies: runs first, then the status."""
         policy = self.policies[name]
         resource, now = policy.resource, self.now
         state = readiness(resource)
-        since, slots = slots_due(resource, state, now)
+        due = slots_due(resource, state, now)
+        slots = due.due
         self._create_runs(policy, slots)
         if killed:
             return
         self._notice(policy)
-        step = next_status(resource, state, list(policy.runs.values()), since, slots, now)
+        step = next_status(Situation(resource, state, rows(policy.runs.values()), now), due)
         policy.resource = resource.model_copy(update={"status": step.status})
         policy.only_counted += slots.missed_count - len(slots.missed) if slots.missed else 0
         if step.status.next_schedule_time is not None:
             heapq.heappush(self.alarms, (step.status.next_schedule_time, name))
-        for run in beyond_history(policy.runs.values(), resource.spec.history):
-            del policy.runs[run.metadata.name]
+        for row in runs_to_prune(rows(policy.runs.values()), resource.spec.history):
+            del policy.runs[row.name]
         self._forget_old(policy)
         self.queue += [run for run in policy.runs.values() if run.status.phase in (None, RunPhase.PENDING)]
 
@@ -175,7 +176,7 @@ class Simulation:
             first = policy.resource.status.observed_generation is None
             policy.era = (*plan, START if first else self.now)
 
-    def _create_runs(self, policy: Policy, slots: Due) -> None:
+    def _create_runs(self, policy: Policy, slots: DueSlots) -> None:
         for slot in slots.missed:
             self._create_run(policy, slot, "Schedule", {MISSED: slots.why})
         if slots.newest is not None and slots.starts:
@@ -207,17 +208,17 @@ class Simulation:
 
     def admit(self, run: BackupRun) -> None:
         """As the service for admissions, which counts in what it has started since it read the lists."""
-        name, now = admission.policy_of(run), self.now
-        standing = admission.Standing()
-        if admission.waits(run):
-            standing = admission.standing(self.seen, self.line(), run, now)
+        row, now = row_of(run), self.now
+        name, standing = row.policy_name, admission.Standing()
+        if admission.is_waiting(row):
+            standing = admission.standing(self.seen, self.line(), row, now)
         self._take(run, lifecycle.admit(run, self.policies[name].resource, standing, now).status)
 
     def work(self) -> None:
         """Admit what was queued, as it is now."""
         queue, self.queue = self.queue, []
         for queued in queue:
-            run = self.policies[admission.policy_of(queued)].runs.get(queued.metadata.name)
+            run = self.policies[policy_name(queued)].runs.get(queued.metadata.name)
             if run is not None and run.status.phase in (None, RunPhase.PENDING):
                 self.admit(run)
 
@@ -229,11 +230,11 @@ class Simulation:
 
     def _put(self, run: BackupRun) -> None:
         """Store a run as it is now, and where it stands."""
-        name, policy = admission.policy_of(run), self.policies[admission.policy_of(run)]
+        name, policy = policy_name(run), self.policies[policy_name(run)]
         policy.runs[run.metadata.name] = run
         live = (each for each in policy.runs.values() if each is run or not _terminal(each))
-        one = admission.situation(live, [], LIMIT)
-        for mine, found in ((self.active, one.active), (self.pending, one.pending)):
+        one = admission.situation_of(rows(live), [], LIMIT)
+        for mine, found in ((self.active, one.active_runs), (self.pending, one.pending_runs)):
             mine.pop(name, None)
             mine.update(found)
         self.last_start.update(one.last_start)
@@ -243,25 +244,25 @@ class Simulation:
         if run.status.phase is None or ended:
             self._line = None
         elif run.status.phase is not RunPhase.PENDING and self._line is not None:
-            self._line = self._line.without(run)
+            self._line = self._line.without(run.metadata.uid)
 
     def _take(self, run: BackupRun, status: Any) -> None:
         if status == run.status:
             return
-        policy, slot = self.policies[admission.policy_of(run)], run.spec.scheduled_time
+        policy, slot = self.policies[policy_name(run)], run.spec.scheduled_time
         assert slot is not None
         self.waited += status.reason == "WaitingForCapacity" and run.status.reason is None
         if status.phase is RunPhase.RUNNING:
-            assert not self.active.get(admission.policy_of(run)), "two runs of a policy at once"
+            assert not self.active.get(policy_name(run)), "two runs of a policy at once"
             lasts = self.dice.choice((1, 1, 2, 3, 5, 8, 40))
             end = self.time + timedelta(minutes=lasts)
-            heapq.heappush(self.ends, (end, admission.policy_of(run), run.metadata.name))
+            heapq.heappush(self.ends, (end, policy_name(run), run.metadata.name))
         elif status.phase is not RunPhase.PENDING:
             assert status.reason in ENDED_UNSTARTED[status.phase], status
             policy.ends[slot].append(status.phase)
         self._put(run.model_copy(update={"status": status}))
         going = [each for found in self.active.values() for each in found]
-        at_once = sum(admission.jobs_at_once(each, LIMIT) for each in going)
+        at_once = sum(admission.permits_of(each, LIMIT) for each in going)
         assert at_once <= LIMIT
         self.most_at_once = max(self.most_at_once, at_once)
 
@@ -274,13 +275,13 @@ class Simulation:
             policy = self.policies[name]
             run = policy.runs[run_name_]
             phase = RunPhase.SUCCEEDED if self.dice.random() < 0.95 else RunPhase.FAILED
-            ended = lifecycle.end(run, run.status, phase, None, "", self.now).status
+            ended = lifecycle.end(run, run.status, End(phase, None, ""), self.now).status
             assert run.spec.scheduled_time is not None
             policy.ends[run.spec.scheduled_time].append(phase)
             self._put(run.model_copy(update={"status": ended}))
-            self.queue += self.pending.get(name, ())
-        for run in self.line().starts if freed else ():
-            self.admit(run)
+            self.queue += [policy.runs[row.name] for row in self.pending.get(name, ())]
+        for row in self.line().starters if freed else ():
+            self.admit(self.policies[row.policy_name].runs[row.name])
 
     # How time goes
 
@@ -290,8 +291,10 @@ class Simulation:
         self.alarms.clear()
         self.queue.clear()
         runs = [run for policy in self.policies.values() for run in policy.runs.values()]
-        listed = admission.situation(runs, [each.resource for each in self.policies.values()], LIMIT)
-        assert (listed.active, listed.pending) == (self.active, self.pending), "a restart changes the line"
+        listed = admission.situation_of(rows(runs), [each.resource for each in self.policies.values()], LIMIT)
+        assert (listed.active_runs, listed.pending_runs) == (self.active, self.pending), (
+            "a restart changes the line"
+        )
         self._end_runs()
         for name in self.policies:
             self.reconcile(name)
@@ -299,8 +302,8 @@ class Simulation:
 
     def _resync(self) -> None:
         for found in list(self.pending.values()):
-            for run in found:
-                self.admit(run)
+            for row in found:
+                self.admit(self.policies[row.policy_name].runs[row.name])
 
     def tick(self) -> None:
         """One minute."""
@@ -350,6 +353,10 @@ class Simulation:
                 self.edit()
 
 
+def policy_name(run: BackupRun) -> PolicyName:
+    return run.metadata.namespace, run.spec.policy_ref.name
+
+
 def _terminal(run: BackupRun) -> bool:
     return run.status.phase is not None and run.status.phase.terminal
 
@@ -390,7 +397,7 @@ def expected(policy: Policy, calendar: Calendar) -> set[datetime]:
     """The slots between the operator's first look at each schedule and the schedule's end."""
     eras = list(policy.eras)
     if policy.era is not None:
-        eras.append((*policy.era, END - put_off(policy.resource.spec, policy.resource.metadata.uid or "")))
+        eras.append((*policy.era, END - delay_of(policy.resource.spec, policy.resource.metadata.uid or "")))
     return {
         slot
         for expression, zone, start, end in eras

@@ -22,6 +22,7 @@ from typing import Any
 import botocore.retries.standard
 import botocore.session
 import pytest
+from tests.factories import rows
 from tests.faultproxy import FaultProxy, Request, fault_proxy
 from tests.harness import POLICY, Place, S3Place, VolumePlace, secrets_token, start_s3, stop
 from tests.runner import engine
@@ -35,6 +36,7 @@ from holdfast.domain.backup import copies
 from holdfast.domain.run import lifecycle
 from holdfast.domain.run.admission import Standing
 from holdfast.domain.stored import destinations_holding
+from holdfast.domain.targets import JobFacts
 from holdfast.domain.workload import Job, Observation
 from holdfast.protocol import (
     POD_VARIABLE,
@@ -197,31 +199,32 @@ class Operator:
             target.name: self._job(_backup_task(run, self.policy, target.name), now)
             for target in run.status.targets
         }
-        run = self._after(run, lifecycle.advance(run, seen, {}, {}, START, now))
+        run = self._after(run, lifecycle.advance(run, JobFacts(seen, START), now))
         if run.status.phase is RunPhase.COMMITTING:
             observed = self._job(self._commit_task(run), now)
             self._take_in(observed, now)
-            run = self._after(run, lifecycle.commit(run, observed, START, now))
+            run = self._after(run, lifecycle.advance_commit(run, observed, START, now))
         return run
 
     def _commit_task(self, run: BackupRun) -> Any:
         runs = list(self.runs.values())
-        left = copies.leftovers(self.policy, run, runs)[: copies.MAX_LEFTOVERS]
+        left = copies.leftovers_to_clear(self.policy, run, rows(runs))[: copies.MAX_LEFTOVERS]
+        healings = copies.copies_to_heal(self.policy, run, rows(runs))
         return _commit_task(run, (), 60).model_copy(
             update={
-                "gaps": copies.gaps(self.policy, run, runs),
-                "leftovers": copies.handed(left),
+                "gaps": tuple(copies.gap_of(self.runs[each.row.name], each) for each in healings),
+                "leftovers": copies.leftovers_of(left),
             }
         )
 
     def _take_in(self, seen: Observation, now: datetime) -> None:
         if not isinstance(seen.result, CommitResult):
             return
-        fates, cures = copies.told(runner.TASK.validate_json(seen.job.task), seen.result)
+        fates, cures = copies.outcomes_of(runner.TASK.validate_json(seen.job.task), seen.result)
         for name, cleared in fates.items():
-            self._after(self.runs[name], copies.cleared(self.runs[name], cleared))
+            self._after(self.runs[name], copies.record_clearing(self.runs[name], cleared))
         for name, healed in cures.items():
-            self._after(self.runs[name], copies.healed(self.runs[name], healed, now))
+            self._after(self.runs[name], copies.record_healing(self.runs[name], healed, now))
 
     def _after(self, run: BackupRun, step: Any) -> BackupRun:
         self.told.update(notice.reason for notice in step.notices)
@@ -327,7 +330,7 @@ def test_a_hundred_runs_among_toxics(operator: Operator, store: Store) -> None:
         status = operator.runs[name].status
         assert (status.phase, status.copies) == (RunPhase.SUCCEEDED, "3/3"), (name, status.message)
         assert destinations_holding(operator.runs[name]) == {"primary", "offsite", "nearby"}
-    assert copies.leftovers(operator.policy, last, list(operator.runs.values())) == []
+    assert copies.leftovers_to_clear(operator.policy, last, rows(operator.runs.values())) == []
     for name, place in store.places.items():
         # A commit that wrote its entry here before it failed elsewhere claims a run that is whole.
         claimed = {

@@ -1,5 +1,6 @@
 """Conditions in Kubernetes' shape, and how one is set."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -40,23 +41,27 @@ def is_true(conditions: tuple[Condition, ...], type_: str) -> bool:
     return found is not None and found.status == "True"
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What a condition is to say."""
+
+    type: str
+    status: Status
+    reason: str
+    message: str = ""
+
+
 def set_condition(
-    conditions: tuple[Condition, ...],
-    type_: str,
-    status: Status,
-    reason: str,
-    message: str,
-    now: datetime,
-    observed_generation: int | None = None,
+    conditions: tuple[Condition, ...], verdict: Verdict, now: datetime, observed_generation: int | None = None
 ) -> tuple[Condition, ...]:
     """`conditions` with this one set; its transition time stays while its status is the same."""
-    old = find_condition(conditions, type_)
+    old = find_condition(conditions, verdict.type)
     new = Condition(
-        type=type_,
-        status=status,
-        reason=reason,
-        message=message,
-        last_transition_time=old.last_transition_time if old and old.status == status else now,
+        type=verdict.type,
+        status=verdict.status,
+        reason=verdict.reason,
+        message=verdict.message,
+        last_transition_time=old.last_transition_time if old and old.status == verdict.status else now,
         observed_generation=observed_generation,
     )
     if old is None:

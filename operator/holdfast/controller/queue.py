@@ -1,4 +1,4 @@
-"""A queue of keys: each is handled by one worker at a time, once for however often it was added meanwhile."""
+"""A queue of keys: each is handled by one worker at a time, once for however often it was added."""
 
 import asyncio
 import logging
@@ -95,19 +95,19 @@ class Queue:
         try:
             delay = await self._handler(key)
         except ConflictError as error:
-            _log.info("%s has changed meanwhile, it is read again: %s", key, error)
+            _log.info("%s has changed and is read again: %s", key, error)
             return self._backoff(key)
         except TransientError as error:
             delay = self._backoff(key)
-            _log.warning("%s is tried again in %.1f s: %s", key, delay, error)
+            _log.warning("%s is retried in %.1f s: %s", key, delay, error)
             return delay
         except (ApiError, ValidationError):
             delay = self._backoff(key)
-            _log.exception("%s cannot be handled, it is tried again in %.1f s", key, delay)
+            _log.exception("%s cannot be handled and is retried in %.1f s", key, delay)
             return delay
         except Exception:  # noqa: BLE001 a defect met with one object must not stop the others
             delay = self._backoff(key)
-            _log.exception("%s met a defect, it is tried again in %.1f s", key, delay)
+            _log.exception("%s met a defect and is retried in %.1f s", key, delay)
             return delay
         self._failures.pop(key, None)
         return delay

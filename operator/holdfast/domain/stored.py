@@ -1,4 +1,4 @@
-"""What a run has stored, and in which destinations: facts that its status tells. Pure."""
+"""What a run has stored, and in which destinations, by its status. Pure."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
-from holdfast.api.run import STORED, BackupRun, BackupRunStatus, TargetPhase, TargetStatus
+from holdfast.api.run import STORED, BackupRun, BackupRunStatus, RunPhase, TargetPhase, TargetStatus
 from holdfast.domain.naming import run_path
 from holdfast.domain.step import updated
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
-"""Sorts whatever has no time before everything that has one."""
+"""Sorts what has no time before everything that has one."""
 
 
 def targets_held(run: BackupRun) -> set[str]:
@@ -95,13 +95,20 @@ def report_left(run: BackupRun, status: BackupRunStatus) -> str | None:
     return report_uri(later, status.report.rpartition("/")[2], destinations_holding(later))
 
 
-def by_recovery_point(run: BackupRun) -> tuple[datetime, str]:
-    """Sorts runs by what they restore, the oldest first."""
-    return run.status.recovery_point or EARLIEST, run.metadata.name
+def may_hold_data(run: BackupRun) -> bool:
+    """Whether a destination may hold something of the run."""
+    status = run.status
+    if status.start_time is None or status.phase is None or status.phase is RunPhase.EXPIRED:
+        return False
+    if not status.phase.terminal or any(target.artifacts for target in status.targets):
+        return True
+    deleted, ended = run.metadata.deletion_timestamp, status.completion_time
+    # The deletion stopped its pods, and no Result says what they had written.
+    return deleted is not None and ended is not None and ended >= deleted
 
 
 def current_destination(recorded: Destination, policy: BackupPolicy | None) -> Destination:
-    """The policy's destination of that name if it is the same place: its credentials may be newer."""
+    """The policy's destination of that name if it is the same place, because its credentials may be newer."""
     if policy is not None:
         for destination in policy.spec.destinations:
             if destination.name == recorded.name and destination.place == recorded.place:

@@ -8,21 +8,25 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests import factories
+from tests.factories import REDIS, SHA, rows
 
 from holdfast.api.conditions import find_condition
-from holdfast.api.policy import BackupPolicy
+from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
 from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun, Failure, RunPhase, Source
 from holdfast.domain.backup import catalogue, survey
 from holdfast.domain.backup.catalogue import DATA_GONE, Page, decide, imported_run, imported_status, page_of
 from holdfast.domain.backup.retention import backup_of
-from holdfast.domain.backup.survey import Outcome
+from holdfast.domain.backup.survey import PageOutcome
 from holdfast.domain.labels import IMPORTED
-from holdfast.domain.policy.history import age, beyond_history
+from holdfast.domain.policy.history import runs_to_prune
 from holdfast.domain.restoration import plan_from_policy
+from holdfast.domain.rows import row_of
 from holdfast.domain.run import lifecycle
-from holdfast.domain.run.admission import Standing, waits
+from holdfast.domain.run.admission import Standing, is_waiting
 from holdfast.domain.stored import destinations_holding
+from holdfast.domain.targets import JobFacts
 from holdfast.domain.workload import Job, Observation
 from holdfast.protocol import (
     BackupResult,
@@ -41,10 +45,8 @@ from holdfast.runner.tasks.survey import _Lines, _surveyed
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 THEN = NOW - timedelta(days=3)
 HOURS = timedelta(hours=6)
-REDIS = {"service": {"name": "redis", "port": 1}}
 PLACES = ("one", "two", "three")
 JOB = Job("j", "ns", "ju", "ru", "t", "Backup", "", "", NOW)
-SHA = "a" * 64
 
 
 def policy(*places: str, targets: Sequence[str] = ("a", "b"), **status: Any) -> BackupPolicy:
@@ -53,21 +55,16 @@ def policy(*places: str, targets: Sequence[str] = ("a", "b"), **status: Any) -> 
         {"name": name, "s3": {"bucket": f"bucket-{name}"}, "required": number == 0}
         for number, name in enumerate(places or PLACES[:2])
     ]
-    spec = {"targets": [{"name": n, "redis": REDIS} for n in targets], "destinations": destinations}
-    metadata = {
-        "name": "p", "namespace": "ns", "uid": "pu", "generation": 4,
-        "creationTimestamp": "2025-12-01T00:00:00Z",
-    }  # fmt: skip
-    return BackupPolicy.model_validate(
-        {"kind": "BackupPolicy", "metadata": metadata, "spec": spec, "status": status}
+    return factories.policy(
+        metadata={"generation": 4, "creationTimestamp": "2025-12-01T00:00:00Z"},
+        status=BackupPolicyStatus.model_validate(status),
+        targets=factories.targets(*targets),
+        destinations=destinations,
     )
 
 
 def run(name: str = "r", uid: str = "ru", **spec: Any) -> BackupRun:
-    metadata = {"name": name, "namespace": "ns", "uid": uid, "generation": 1}
-    return BackupRun.model_validate(
-        {"kind": "BackupRun", "metadata": metadata, "spec": {"policyRef": {"name": "p"}, **spec}}
-    )
+    return factories.run(name, metadata={"uid": uid}, **spec)
 
 
 def manifest(of: BackupRun, target: str, artifacts: int, moment: datetime, encrypted: bool) -> Manifest:
@@ -113,7 +110,7 @@ def backed_up(
         lost = Failure(reason="Broken")
         seen.setdefault(target.name, Observation(JOB, 1, THEN, THEN, failed=True, failure=lost))
     ended = begun.model_copy(
-        update={"status": lifecycle.advance(begun, seen, {}, {}, timedelta(minutes=1), THEN).status}
+        update={"status": lifecycle.advance(begun, JobFacts(seen, timedelta(minutes=1)), THEN).status}
     )
     entry = entry_of(commit_task(of, by, manifests), list(manifests))
     committed = CommitResult(
@@ -121,7 +118,7 @@ def backed_up(
         size_bytes=entry.size_bytes, destinations=tuple(places),
     )  # fmt: skip
     observed = Observation(JOB, 1, THEN, THEN, result=committed)
-    step = lifecycle.commit(ended, observed, timedelta(minutes=1), THEN + timedelta(seconds=9))
+    step = lifecycle.advance_commit(ended, observed, timedelta(minutes=1), THEN + timedelta(seconds=9))
     return ended.model_copy(update={"status": step.status})
 
 
@@ -214,7 +211,7 @@ def test_a_run_comes_back_as_it_was(data: st.DataObject) -> None:
         for name in KEPT_OF_TARGETS:
             assert getattr(target, name) == getattr(told[target.name], name), name
     assert destinations_holding(after) == destinations_holding(before)
-    assert backup_of(after, by.spec.destinations) == backup_of(before, by.spec.destinations)
+    assert backup_of(row_of(after), by.spec.destinations) == backup_of(row_of(before), by.spec.destinations)
     complete = find_condition(after.status.conditions, "Complete")
     assert complete is not None
     assert complete.status == "True"
@@ -238,7 +235,7 @@ def test_what_is_unfinished_never_starts_and_is_finished() -> None:
     made = imported_run(policy(), entry)
     made = made.model_copy(update={"metadata": made.metadata.model_copy(update={"uid": "other"})})
     assert made.metadata.annotations == {IMPORTED: "ru"}
-    assert not waits(made)
+    assert not is_waiting(row_of(made))
     decision = decide(policy(), [made], page(entry), NOW)
     ((_, status),) = decision.write
     assert status == imported(entry).status
@@ -378,8 +375,8 @@ def test_history_takes_it_for_as_old_as_it_is() -> None:
     old = imported(simple()[1])
     metadata = old.metadata.model_copy(update={"creation_timestamp": NOW})
     old = old.model_copy(update={"metadata": metadata})
-    assert age(old)[0] == THEN
-    assert beyond_history([old], policy().spec.history.model_copy(update={"succeeded": 0})) == []
+    assert row_of(old).age[0] == THEN
+    assert runs_to_prune(rows([old]), policy().spec.history.model_copy(update={"succeeded": 0})) == []
 
 
 # What the policy's status says of its surveys.
@@ -388,7 +385,7 @@ def test_history_takes_it_for_as_old_as_it_is() -> None:
 def after_page(by: BackupPolicy, found: Page, now: datetime = NOW, imported: int = 0, **failures: str) -> Any:
     told = {name: Failure(reason=reason, message="why") for name, reason in failures.items()}
     problems = decide(by, [], found, now).problems
-    return survey.take_in(by, found, told, Outcome(imported, (), problems), HOURS, now)
+    return survey.record_page(by, found, PageOutcome(imported, (), problems, told), HOURS, now)
 
 
 def with_status(by: BackupPolicy, step: Any) -> BackupPolicy:
@@ -403,48 +400,48 @@ def reachable(by: BackupPolicy) -> tuple[str, str, str]:
 
 def test_a_survey_goes_through_the_pages() -> None:
     by = policy()
-    assert survey.due_in(by, NOW) == 0
-    by = with_status(by, survey.begin(by, NOW))
-    assert survey.under_way(by) is not None
+    assert survey.seconds_until_due(by, NOW) == 0
+    by = with_status(by, survey.start(by, NOW))
+    assert survey.survey_of(by) is not None
     assert survey.catalogue_of(by).job == 1
     by = with_status(by, after_page(by, page(simple("r1")[1], last="r1"), imported=1))
-    going = survey.under_way(by)
+    going = survey.survey_of(by)
     assert going is not None
     assert (going.after, survey.catalogue_of(by).job) == ("r1", 2)
     step = after_page(by, page(simple("r2")[1], damaged=[damage("one")], after="r1"), imported=1)
     by = with_status(by, step)
-    assert survey.under_way(by) is None
+    assert survey.survey_of(by) is None
     seen = survey.catalogue_of(by)
     assert (seen.runs, seen.damaged, seen.time) == (2, 1, NOW)
     assert [each.uri for each in seen.problems] == ["s3://one/r.json"]
     assert [notice.reason for notice in step.notices] == ["CatalogueEntryDamaged", "RunsImported"]
     assert "2 runs" in step.notices[1].message
     assert reachable(by)[0] == "True"
-    wait = survey.due_in(by, NOW)
+    wait = survey.seconds_until_due(by, NOW)
     assert 0.75 * 6 * 3600 <= wait <= 1.25 * 6 * 3600
     changed = policy("one").spec
-    assert survey.due_in(by.model_copy(update={"spec": changed}), NOW) == 0, "other destinations"
+    assert survey.seconds_until_due(by.model_copy(update={"spec": changed}), NOW) == 0, "other destinations"
 
 
 def test_a_destination_that_fails_is_named_until_it_is_back() -> None:
     by = policy()
-    by = with_status(by, survey.begin(by, NOW))
+    by = with_status(by, survey.start(by, NOW))
     step = after_page(by, page(listed=("one",)), two="AccessDenied")
     assert [(notice.reason, notice.message) for notice in step.notices] == [
         ("DestinationUnreachable", "two: AccessDenied: why")
     ]
     by = with_status(by, step)
     assert reachable(by) == ("False", "AccessDenied", "two: AccessDenied: why")
-    pauses = [survey.due_in(by, NOW)]
+    pauses = [survey.seconds_until_due(by, NOW)]
     for _ in range(12):
-        by = with_status(by, survey.begin(by, NOW))
+        by = with_status(by, survey.start(by, NOW))
         step = after_page(by, page(listed=("one",)), two="AccessDenied")
         assert step.notices == (), "told once"
         by = with_status(by, step)
-        pauses.append(survey.due_in(by, NOW))
+        pauses.append(survey.seconds_until_due(by, NOW))
     assert pauses[:4] == [60, 120, 240, 480]
     assert pauses[-1] == 6 * 3600
-    by = with_status(by, survey.begin(by, NOW))
+    by = with_status(by, survey.start(by, NOW))
     step = after_page(by, page())
     assert [notice.reason for notice in step.notices] == ["DestinationReachable"]
     assert reachable(with_status(by, step))[0] == "True"
@@ -452,9 +449,9 @@ def test_a_destination_that_fails_is_named_until_it_is_back() -> None:
 
 def test_nothing_is_learnt_of_a_catalogue_that_no_destination_shows() -> None:
     by = policy()
-    by = with_status(by, survey.begin(by, NOW))
+    by = with_status(by, survey.start(by, NOW))
     by = with_status(by, after_page(by, page(simple()[1])))
-    by = with_status(by, survey.begin(by, NOW))
+    by = with_status(by, survey.start(by, NOW))
     by = with_status(by, after_page(by, page(listed=()), one="BucketNotFound", two="BucketNotFound"))
     assert survey.catalogue_of(by).runs == 1
 
@@ -462,11 +459,11 @@ def test_nothing_is_learnt_of_a_catalogue_that_no_destination_shows() -> None:
 def test_a_survey_that_fails_is_tried_again_with_a_growing_pause() -> None:
     by = policy()
     for wanted in (60, 120, 240):
-        by = with_status(by, survey.begin(by, NOW))
+        by = with_status(by, survey.start(by, NOW))
         step = survey.fail(by, Failure(reason="FailedMount", message="no secret s3"), HOURS, NOW)
         assert [notice.reason for notice in step.notices] == ["SurveyFailed"]
         by = with_status(by, step)
-        assert survey.due_in(by, NOW) == wanted
+        assert survey.seconds_until_due(by, NOW) == wanted
         status, reason, message = reachable(by)
         assert (status, reason) == ("Unknown", "FailedMount")
-        assert "no secret s3; it is tried again at 2026-01-01T12:0" in message
+        assert "no secret s3; it is retried at 2026-01-01T12:0" in message

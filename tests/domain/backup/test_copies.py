@@ -1,30 +1,35 @@
 """Which copies are made anew, which leftovers are cleared away, and what a status says of it afterwards."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests import factories
+from tests.factories import SHA, rows, targets, with_status
 
 from holdfast.api.policy import BackupPolicy, History
 from holdfast.api.run import BackupRun
 from holdfast.domain.backup.copies import (
     MAX_GAPS,
-    cleared,
-    gaps,
-    handed,
-    healed,
-    leftovers,
-    missing,
-    uncleared,
+    LeftoversToClear,
+    copies_to_heal,
+    destinations_missing,
+    destinations_to_clear,
+    gap_of,
+    leftovers_of,
+    leftovers_to_clear,
+    record_clearing,
+    record_healing,
 )
-from holdfast.domain.policy.history import beyond_history
+from holdfast.domain.policy.history import runs_to_prune
+from holdfast.domain.rows import row_of
 from holdfast.domain.stored import destinations_holding
 from holdfast.protocol import Cure, Fate, Gap
 
 NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
-SHA = "a" * 64
 A = {"name": "a", "s3": {"bucket": "backups", "prefix": "prod"}}
 B = {"name": "b", "required": False, "s3": {"bucket": "offsite"}}
 C = {"name": "c", "required": False, "volume": {"claimName": "nearby", "path": "x"}}
@@ -35,12 +40,7 @@ Places = tuple[dict[str, Any], ...]
 
 
 def policy(*places: dict[str, Any], **fields: Any) -> BackupPolicy:
-    spec = {
-        "targets": [{"name": "t", "redis": {"service": {"name": "redis", "port": 1}}}],
-        "destinations": places or PLACES,
-    } | fields
-    metadata = {"name": "p", "namespace": "ns", "uid": "pu"}
-    return BackupPolicy.model_validate({"kind": "BackupPolicy", "metadata": metadata, "spec": spec})
+    return factories.policy(targets=targets("t"), destinations=places or PLACES, **fields)
 
 
 def uri(place: dict[str, Any], run: str, path: str) -> str:
@@ -86,9 +86,7 @@ def run(day: int, holders: str = "a", places: Places = PLACES, **status: Any) ->
         "copies": f"{len(holders)}/{len(places)}",
         "targets": [target(name, holders)],
     } | status
-    metadata = {"name": name, "namespace": "ns", "uid": f"u{day}"}
-    spec = {"policyRef": {"name": "p"}}
-    return BackupRun.model_validate({"kind": "BackupRun", "metadata": metadata, "spec": spec, "status": body})
+    return factories.run(name, status=body)
 
 
 def committing(places: Places = PLACES) -> BackupRun:
@@ -102,6 +100,17 @@ def named(run: BackupRun, name: str, **metadata: Any) -> BackupRun:
     return run.model_copy(update={"metadata": run.metadata.model_copy(update={"name": name, **metadata})})
 
 
+def gaps(policy: BackupPolicy, run: BackupRun, runs: Sequence[BackupRun]) -> tuple[Gap, ...]:
+    """What the commit of `run` is given to heal."""
+    by_name = {each.metadata.name: each for each in runs}
+    healings = copies_to_heal(policy, run, rows(runs))
+    return tuple(gap_of(by_name[healing.row.name], healing) for healing in healings)
+
+
+def leftovers(policy: BackupPolicy, run: BackupRun, runs: Sequence[BackupRun]) -> list[LeftoversToClear]:
+    return leftovers_to_clear(policy, run, rows(runs))
+
+
 def wanted(found: tuple[Gap, ...]) -> dict[str, str]:
     return {gap.run: "".join(gap.lacking) for gap in found}
 
@@ -111,7 +120,9 @@ def failed(day: int, phase: str = "Failed", **status: Any) -> BackupRun:
 
 
 def cleared_away(policy: BackupPolicy, run: BackupRun, runs: list[BackupRun]) -> dict[str, str]:
-    return {each.metadata.name: "".join(sorted(names)) for each, names in leftovers(policy, run, runs)}
+    return {
+        clearing.row.name: "".join(sorted(clearing.destinations)) for clearing in leftovers(policy, run, runs)
+    }
 
 
 def test_a_gap_says_all_that_the_job_holds_the_good_copy_against() -> None:
@@ -181,8 +192,8 @@ def test_what_retention_would_not_keep_there_is_not_made_but_cleared_away() -> N
     runs = [run(1, "ac"), run(2, "ac"), run(3, "ac")]
     assert wanted(gaps(of, committing(), runs)) == {"r03": "b"}
     assert cleared_away(of, committing(), runs) == {"r01": "b", "r02": "b"}
-    after = cleared(runs[0], {"b": Fate.DELETED}).status
-    assert missing(runs[0].model_copy(update={"status": after})) == set()
+    after = record_clearing(runs[0], {"b": Fate.DELETED}).status
+    assert destinations_missing(row_of(with_status(runs[0], after))) == set()
     assert cleared_away(policy(A, C, **LAST), committing(), runs) == {}, "b is not the policy's any more"
     dry = policy(A, B | {"retention": {"keepLast": 2, "dryRun": True}}, C)
     assert len(gaps(dry, committing(), runs)) == 3
@@ -196,7 +207,7 @@ def test_an_unknown_time_zone_makes_no_copies() -> None:
 
 def test_a_run_with_all_copies_is_succeeded() -> None:
     subject = run(3)
-    step = healed(subject, {"b": Cure.HEALED, "c": Cure.HEALED}, NOW)
+    step = record_healing(subject, {"b": Cure.HEALED, "c": Cure.HEALED}, NOW)
     status = step.status
     assert (status.phase, status.reason, status.copies) == ("Succeeded", None, "3/3")
     assert status.message == "1 targets, 10 in 3/3 destinations"
@@ -212,18 +223,18 @@ def test_a_run_with_all_copies_is_succeeded() -> None:
     assert (notice.reason, notice.warning) == ("CopyHealed", False)
     assert notice.message == "run r03: its copy in b, c was made from a and read back; copies: 3/3"
     again = subject.model_copy(update={"status": status})
-    assert healed(again, {"b": Cure.HEALED}, NOW).status == status
-    assert healed(again, {"b": Cure.HEALED}, NOW).notices == ()
+    assert record_healing(again, {"b": Cure.HEALED}, NOW).status == status
+    assert record_healing(again, {"b": Cure.HEALED}, NOW).notices == ()
 
 
 def test_a_run_that_lacks_more_stays_what_it_is() -> None:
-    step = healed(run(3), {"b": Cure.HEALED, "c": Cure.FAILED}, NOW)
+    step = record_healing(run(3), {"b": Cure.HEALED, "c": Cure.FAILED}, NOW)
     assert (step.status.phase, step.status.reason, step.status.copies) == (
         "PartiallySucceeded", "CopyMissing", "2/3",
     )  # fmt: skip
-    assert step.status.message == "not in every destination: c lacks it still"
+    assert step.status.message == "not in every destination: still missing in c"
     targets = [target("r03", "a"), {"name": "u", "engine": "redis", "phase": "Failed"}]
-    step = healed(run(3, reason="Broken", targets=targets), {"b": Cure.HEALED, "c": Cure.HEALED}, NOW)
+    step = record_healing(run(3, reason="Broken", targets=targets), {"b": Cure.HEALED, "c": Cure.HEALED}, NOW)
     assert (step.status.phase, step.status.reason, step.status.copies) == (
         "PartiallySucceeded", "Broken", "3/3",
     )  # fmt: skip
@@ -231,12 +242,12 @@ def test_a_run_that_lacks_more_stays_what_it_is() -> None:
 
 @pytest.mark.parametrize("cure", [cure for cure in Cure if cure is not Cure.HEALED])
 def test_what_was_not_healed_changes_nothing(cure: Cure) -> None:
-    assert healed(run(3), {"b": cure}, NOW).status == run(3).status
+    assert record_healing(run(3), {"b": cure}, NOW).status == run(3).status
 
 
 def test_a_target_that_was_there_already_is_not_named_twice() -> None:
     targets = [target("r03", "ab", artifacts=90), target("r03", "a", "u", artifacts=1)]
-    status = healed(run(3, targets=targets), {"b": Cure.HEALED}, NOW).status
+    status = record_healing(run(3, targets=targets), {"b": Cure.HEALED}, NOW).status
     for each in status.targets:
         found = [(artifact.destination, artifact.uri) for artifact in each.artifacts]
         assert len(found) == len(set(found))
@@ -248,7 +259,7 @@ def test_a_target_that_was_there_already_is_not_named_twice() -> None:
 
 def test_a_run_that_expired_meanwhile_is_left_alone() -> None:
     gone = run(3, "", phase="Expired", reason="RetentionExpired")
-    assert healed(gone, {"b": Cure.HEALED}, NOW).status == gone.status
+    assert record_healing(gone, {"b": Cure.HEALED}, NOW).status == gone.status
 
 
 @settings(deadline=None)
@@ -268,14 +279,14 @@ def test_healing_comes_to_an_end_and_never_takes_from_what_is_going(runs: list[A
         assert set(gap.sources) <= destinations_holding(subject)
         taken = {each.destination for each in subject.status.expiring}
         assert not set(gap.lacking) & (set(gap.sources) | taken)
-        status = healed(subject, dict.fromkeys(gap.lacking, Cure.HEALED), NOW).status
+        status = record_healing(subject, dict.fromkeys(gap.lacking, Cure.HEALED), NOW).status
         by_name[gap.run] = subject.model_copy(update={"status": status})
         assert set(gap.lacking) <= destinations_holding(by_name[gap.run])
     assert gaps(policy(), committing(), list(by_name.values())) == ()
     # Nothing that may be restored from, or may be made, is deleted.
-    for each, names in leftovers(policy(), committing(), history):
-        assert not names & destinations_holding(each)
-        assert not names & set(wanted(found).get(each.metadata.name, ""))
+    for clearing in leftovers(policy(), committing(), history):
+        assert not clearing.destinations & clearing.row.destinations_holding
+        assert not clearing.destinations & set(wanted(found).get(clearing.row.name, ""))
 
 
 @pytest.mark.parametrize(
@@ -304,21 +315,21 @@ def test_what_is_cleared_away(subject: BackupRun, names: str) -> None:
 
 def test_what_was_cleared_away_is_remembered() -> None:
     fates = {"a": Fate.REFUSED, "b": Fate.DELETED, "c": Fate.FAILED}
-    status = cleared(failed(3), fates).status
+    status = record_clearing(failed(3), fates).status
     assert {each.destination: each.gone for each in status.expiring} == {"a": False, "b": True}
     later = failed(3).model_copy(update={"status": status})
-    assert uncleared(later, later.status.destinations) == {"c"}
-    status = cleared(later, {"c": Fate.DELETED}).status
+    assert destinations_to_clear(row_of(later), later.status.destinations) == {"c"}
+    status = record_clearing(later, {"c": Fate.DELETED}).status
     assert cleared_away(policy(), committing(), [later.model_copy(update={"status": status})]) == {}
 
 
 def test_a_run_that_is_held_is_only_tidied() -> None:
     subject = run(3, "abc", leftovers=["a", "b"])
     assert cleared_away(policy(), committing(), [subject]) == {"r03": "ab"}
-    assert [left.held for left in handed(leftovers(policy(), committing(), [subject, failed(1)]))] == [
+    assert [left.held for left in leftovers_of(leftovers(policy(), committing(), [subject, failed(1)]))] == [
         False, False, False, True, True,
     ]  # fmt: skip
-    status = cleared(subject, {"a": Fate.DELETED, "b": Fate.FAILED}).status
+    status = record_clearing(subject, {"a": Fate.DELETED, "b": Fate.FAILED}).status
     assert (status.leftovers, status.expiring) == (("b",), ())
     gone = run(3, "bc", leftovers=["a"], expiring=[{"destination": "a", "gone": True}])
     assert cleared_away(policy(), committing(), [gone]) == {}
@@ -326,7 +337,7 @@ def test_a_run_that_is_held_is_only_tidied() -> None:
 
 @pytest.mark.parametrize("fate", [Fate.LOCKED, Fate.UNTOUCHED, Fate.FAILED])
 def test_what_could_not_be_cleared_away_is_tried_again(fate: Fate) -> None:
-    assert cleared(failed(3), {"a": fate}).status == failed(3).status
+    assert record_clearing(failed(3), {"a": fate}).status == failed(3).status
 
 
 def test_history_keeps_the_runs_that_still_have_to_be_cleared_away() -> None:
@@ -337,8 +348,8 @@ def test_history_keeps_the_runs_that_still_have_to_be_cleared_away() -> None:
         for day, each in enumerate(kinds, 1)
     ]
     none, places = History(failed=0), policy().spec.destinations
-    assert {each.metadata.name for each in beyond_history(runs, none, places)} == {"r02", "r03"}
+    assert {row.name for row in runs_to_prune(rows(runs), none, places)} == {"r02", "r03"}
     moved = [place.model_copy(update={"name": f"new-{place.name}"}) for place in places]
-    assert len(beyond_history(runs, none, moved)) == 4
+    assert len(runs_to_prune(rows(runs), none, moved)) == 4
     many = [named(runs[0], f"x{number}") for number in range(70)]
-    assert len(beyond_history(many, none, places)) == 20
+    assert len(runs_to_prune(rows(many), none, places)) == 20

@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests import factories
+from tests.factories import SHA, rows, stored_target
 
 from holdfast.api.destination import Retention
 from holdfast.api.policy import MAX_PLANNED, BackupPolicy, BackupPolicyStatus, RetentionPlan
@@ -19,15 +21,15 @@ from holdfast.domain.backup.retention import (
     backup_of,
     decide,
     expiries,
-    marked,
     next_plan,
-    taken_in,
+    record_expiry,
+    with_expiry_marked,
 )
+from holdfast.domain.rows import row_of
 from holdfast.domain.stored import bytes_by_destination, destinations_holding
 from holdfast.protocol import Expiry, Fate
 
 NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
-SHA = "a" * 64
 ZONES = ["UTC", "Asia/Ho_Chi_Minh", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia"]
 PERIODS = {
     "keepHourly": "%Y-%m-%d %H %z",
@@ -205,35 +207,27 @@ def test_a_calendar_that_was_worked_out_by_hand() -> None:
     }
 
 
-REDIS = {"service": {"name": "redis", "port": 1}}
 A = {"name": "a", "s3": {"bucket": "backups"}}
 B = {"name": "b", "required": False, "volume": {"claimName": "more"}}
 
 
 def policy(plan: RetentionPlan | None = None, **fields: Any) -> BackupPolicy:
-    spec = {"targets": [{"name": "t", "redis": REDIS}], "destinations": [A, B], "timeZone": "UTC"} | fields
-    made = BackupPolicy.model_validate(
-        {"kind": "BackupPolicy", "metadata": {"name": "p", "namespace": "ns"}, "spec": spec}
-    )
-    return made.model_copy(update={"status": BackupPolicyStatus(retention_plan=plan)})
+    status = BackupPolicyStatus(retention_plan=plan)
+    return factories.policy(status=status, **{"destinations": [A, B], "timeZone": "UTC"} | fields)
 
 
 def run(
     day: int, places: Iterable[dict[str, Any]] = (A, B), *, phase: str = "Succeeded", **status: Any
 ) -> BackupRun:
-    artifacts = [
-        {"destination": each["name"], "uri": "s3://x", "sizeBytes": 1, "sha256": SHA} for each in places
-    ]
+    names = [destination["name"] for destination in places]
     body = {
         "phase": phase,
         "recoveryPoint": f"2026-11-{day:02}T02:00:05Z",
         "destinations": list(places),
         "copies": "2/2",
-        "targets": [{"name": "t", "engine": "redis", "phase": "Succeeded", "artifacts": artifacts}],
+        "targets": [stored_target(*names)],
     } | status
-    metadata = {"name": f"r{day:02}", "namespace": "ns", "uid": f"u{day}"}
-    spec = {"policyRef": {"name": "p"}}
-    return BackupRun.model_validate({"kind": "BackupRun", "metadata": metadata, "spec": spec, "status": body})
+    return factories.run(f"r{day:02}", status=body)
 
 
 def going(plan: RetentionPlan | None) -> dict[str, list[str]]:
@@ -245,7 +239,7 @@ LAST = {"retention": {"keepLast": 2}}
 
 def test_the_plan_names_what_goes_and_why_the_rest_stays() -> None:
     places = [A, B | {"retention": {"keepLast": 1, "dryRun": True}}]
-    plan, notices = next_plan(policy(**LAST, destinations=places), [run(d) for d in (1, 2, 3)], NOW)
+    plan, notices = next_plan(policy(**LAST, destinations=places), rows([run(d) for d in (1, 2, 3)]), NOW)
     assert plan is not None
     assert plan.to_json() == {
         "time": "2026-11-23T02:00:00Z",
@@ -280,16 +274,16 @@ def test_the_plan_names_what_goes_and_why_the_rest_stays() -> None:
 
 def test_bytes_that_the_next_commit_frees_are_those_that_nothing_holds() -> None:
     runs = [run(d, sizeBytes=10 * d) for d in (1, 2, 3, 4)]
-    plan, _ = next_plan(policy(retention={"keepLast": 1}), runs, NOW)
+    plan, _ = next_plan(policy(retention={"keepLast": 1}), rows(runs), NOW)
     assert plan is not None
     assert [each.delete_bytes for each in plan.destinations] == [60, 60]
-    locked = taken_in(runs[2], {"a": Fate.LOCKED, "b": Fate.UNTOUCHED}).status
-    refused = taken_in(runs[1], {"a": Fate.REFUSED}).status
+    locked = record_expiry(runs[2], {"a": Fate.LOCKED, "b": Fate.UNTOUCHED}).status
+    refused = record_expiry(runs[1], {"a": Fate.REFUSED}).status
     tried = [
         each.model_copy(update={"status": status}) for each, status in ((runs[1], refused), (runs[2], locked))
     ]
     later = [runs[0], *tried, runs[3]]
-    plan, _ = next_plan(policy(plan, retention={"keepLast": 1}), later, NOW)
+    plan, _ = next_plan(policy(plan, retention={"keepLast": 1}), rows(later), NOW)
     assert plan is not None
     assert [each.delete_bytes for each in plan.destinations] == [10, 60]
 
@@ -306,9 +300,9 @@ def test_stored_bytes_count_what_the_list_of_artifacts_leaves_out() -> None:
 
 def test_a_plan_that_did_not_change_is_told_once_and_keeps_its_moments() -> None:
     runs = [run(d) for d in (1, 2, 3)]
-    first, _ = next_plan(policy(**LAST), runs, NOW)
-    assert next_plan(policy(first, **LAST), runs, NOW + timedelta(hours=1)) == (first, ())
-    second, notices = next_plan(policy(first, **LAST), [*runs, run(4)], NOW)
+    first, _ = next_plan(policy(**LAST), rows(runs), NOW)
+    assert next_plan(policy(first, **LAST), rows(runs), NOW + timedelta(hours=1)) == (first, ())
+    second, notices = next_plan(policy(first, **LAST), rows([*runs, run(4)]), NOW)
     assert second is not None
     since = {due.run: due.since for due in second.destinations[0].delete}
     assert since == {"r01": NOW, "r02": NOW + timedelta(seconds=1)}
@@ -325,7 +319,7 @@ def test_a_long_plan_is_cut_and_the_oldest_goes_first() -> None:
         metadata = each.metadata.model_copy(update={"name": f"r{number:03}"})
         status = each.status.model_copy(update={"recovery_point": moment})
         runs.append(each.model_copy(update={"metadata": metadata, "status": status}))
-    plan, _ = next_plan(policy(retention={"keepLast": 40}), runs, NOW)
+    plan, _ = next_plan(policy(retention={"keepLast": 40}), rows(runs), NOW)
     assert plan is not None
     shown = plan.destinations[0]
     assert (len(shown.delete), shown.delete_omitted) == (MAX_PLANNED, 30)
@@ -337,7 +331,7 @@ def test_a_long_plan_is_cut_and_the_oldest_goes_first() -> None:
 @pytest.mark.parametrize("retention", [None, {}, {"keepLast": 0, "keepDaily": 0}, {"minVerified": 3}])
 def test_without_a_number_everything_is_kept(retention: dict[str, Any] | None) -> None:
     fields = {} if retention is None else {"retention": retention}
-    plan, notices = next_plan(policy(**fields), [run(d) for d in (1, 2, 3)], NOW)
+    plan, notices = next_plan(policy(**fields), rows([run(d) for d in (1, 2, 3)]), NOW)
     assert (plan is None) is (retention is None)
     assert going(plan) == ({} if plan is None else {"a": [], "b": []})
     assert notices == ()
@@ -345,18 +339,18 @@ def test_without_a_number_everything_is_kept(retention: dict[str, Any] | None) -
 
 def test_what_does_not_count() -> None:
     moved = A | {"s3": {"bucket": "elsewhere"}}
-    lacking = {"targets": [{"name": "t", "engine": "redis", "phase": "Failed"}]}
-    assert backup_of(run(1, [moved, B]), policy().spec.destinations).destinations == {"b"}
-    assert backup_of(run(1, phase="Failed"), policy().spec.destinations).destinations == set()
-    assert backup_of(run(1, phase="PartiallySucceeded", **lacking), ()).whole is False
+    lacking = {"targets": [{"name": "a", "engine": "redis", "phase": "Failed"}]}
+    assert backup_of(row_of(run(1, [moved, B])), policy().spec.destinations).destinations == {"b"}
+    assert backup_of(row_of(run(1, phase="Failed")), policy().spec.destinations).destinations == set()
+    assert backup_of(row_of(run(1, phase="PartiallySucceeded", **lacking)), ()).whole is False
     condition = {"type": "Verified", "reason": "Drill", "lastTransitionTime": "2026-11-23T02:00:00Z"}
     for status, verified in (("True", True), ("False", False), ("Unknown", False)):
-        assert backup_of(run(1, conditions=[condition | {"status": status}]), ()).verified is verified
+        assert backup_of(row_of(run(1, conditions=[condition | {"status": status}])), ()).verified is verified
 
 
 def test_a_zone_that_is_unknown_here_stops_the_deletion_and_says_so() -> None:
     lost = policy(**LAST, timeZone="Mars/Olympus")
-    plan, notices = next_plan(lost, [run(d) for d in (1, 2, 3)], NOW)
+    plan, notices = next_plan(lost, rows([run(d) for d in (1, 2, 3)]), NOW)
     assert plan is None
     assert [notice.reason for notice in notices] == ["RetentionPaused"]
 
@@ -367,13 +361,13 @@ def handed(
 ) -> dict[str, list[str]]:  # fmt: skip
     """By destination: what the commit of r09 would delete."""
     committing = run(9, phase="Committing", retentionPlanTime=started_with)
-    found = expiries(policy(shown, **fields), committing, [*runs, committing], {in_use})
+    found = expiries(policy(shown, **fields), committing, rows([*runs, committing]), {in_use})
     return {each.destination: [held.run for held in each.delete] for each in found}
 
 
 def test_only_what_was_shown_before_the_run_started_goes() -> None:
     runs = [run(d) for d in (1, 2, 3, 4)]
-    shown, _ = next_plan(policy(**LAST), runs, NOW)
+    shown, _ = next_plan(policy(**LAST), rows(runs), NOW)
     assert shown is not None
     both = {"a": ["r01", "r02"], "b": ["r01", "r02"]}
     assert handed(shown, runs, shown.time, **LAST) == both
@@ -392,8 +386,8 @@ def test_only_what_was_shown_before_the_run_started_goes() -> None:
 
 def test_a_plan_that_grows_while_a_run_is_under_way_waits_for_the_next() -> None:
     runs = [run(d) for d in (1, 2, 3)]
-    first, _ = next_plan(policy(**LAST), runs, NOW)
-    second, _ = next_plan(policy(first, **LAST), [*runs, run(4)], NOW)
+    first, _ = next_plan(policy(**LAST), rows(runs), NOW)
+    second, _ = next_plan(policy(first, **LAST), rows([*runs, run(4)]), NOW)
     assert first is not None
     assert second is not None
     assert handed(second, [*runs, run(4)], first.time, **LAST) == {"a": ["r01"], "b": ["r01"]}
@@ -408,9 +402,9 @@ def test_the_job_is_told_the_newest_of_what_stays() -> None:
         "lastTransitionTime": "2026-11-01T00:00:00Z",
     }
     runs = [run(d) for d in range(2, 9)] + [run(1, conditions=[condition])]
-    shown, _ = next_plan(policy(retention={"keepLast": 6}), runs, NOW)
+    shown, _ = next_plan(policy(retention={"keepLast": 6}), rows(runs), NOW)
     committing = run(9, phase="Committing", retentionPlanTime=NOW)
-    found = expiries(policy(shown, retention={"keepLast": 6}), committing, runs, ())
+    found = expiries(policy(shown, retention={"keepLast": 6}), committing, rows(runs), ())
     assert [held.run for held in found[0].delete] == ["r02"]
     assert [held.run for held in found[0].keep] == ["r08", "r07", "r06", "r05", "r04", "r01"]
     assert [held.run for held in found[0].keep if held.verified] == ["r01"]
@@ -419,23 +413,23 @@ def test_the_job_is_told_the_newest_of_what_stays() -> None:
 
 def test_a_copy_whose_deletion_began_is_due_whatever_the_rules_say() -> None:
     whole = run(1)
-    status = marked(whole, ["a"])
+    status = with_expiry_marked(whole, ["a"])
     broken = whole.model_copy(update={"status": status})
     assert destinations_holding(broken) == {"b"}
-    plan, _ = next_plan(policy(), [broken, run(2)], NOW)
+    plan, _ = next_plan(policy(), rows([broken, run(2)]), NOW)
     assert going(plan) == {"a": ["r01"]}
     assert handed(plan, [broken, run(2)], NOW) == {"a": ["r01"]}
     assert handed(plan, [broken, run(2)], NOW, retention={"keepLast": 9}) == {"a": ["r01"]}
 
 
 def settled(of: BackupRun, **fates: Fate) -> tuple[BackupRun, list[str]]:
-    step = taken_in(of, fates)
+    step = record_expiry(of, fates)
     return of.model_copy(update={"status": step.status}), [notice.reason for notice in step.notices]
 
 
 def test_a_run_expires_with_its_last_copy() -> None:
     both = run(1)
-    begun = both.model_copy(update={"status": marked(both, ["a", "b"])})
+    begun = both.model_copy(update={"status": with_expiry_marked(both, ["a", "b"])})
     one, told = settled(begun, a=Fate.DELETED, b=Fate.LOCKED)
     assert (one.status.phase, one.status.copies) == (RunPhase.SUCCEEDED, "1/2")
     assert destinations_holding(one) == {"b"}
@@ -453,13 +447,13 @@ def test_a_run_expires_with_its_last_copy() -> None:
 
 @pytest.mark.parametrize("fate", [Fate.LOCKED, Fate.REFUSED, Fate.UNTOUCHED])
 def test_a_copy_that_is_whole_is_restored_from_again(fate: Fate) -> None:
-    begun = run(1).model_copy(update={"status": marked(run(1), ["a"])})
+    begun = run(1).model_copy(update={"status": with_expiry_marked(run(1), ["a"])})
     assert destinations_holding(begun) == {"b"}
     again, told = settled(begun, a=fate)
     assert (destinations_holding(again), told) == ({"a", "b"}, [])
 
 
 def test_a_copy_that_may_be_partly_gone_is_not() -> None:
-    begun = run(1).model_copy(update={"status": marked(run(1), ["a"])})
+    begun = run(1).model_copy(update={"status": with_expiry_marked(run(1), ["a"])})
     assert settled(begun, a=Fate.FAILED) == (begun, [])
     assert settled(begun) == (begun, [])

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests import factories
 from tests.domain.plan.calendar import MINUTE, Calendar, utc
+from tests.factories import ONE, SHA, TWO, rows, stored_target, with_status
 
 from holdfast.api.conditions import find_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicySpec
@@ -18,55 +20,38 @@ from holdfast.domain.backup import verification
 from holdfast.domain.backup.retention import backup_of
 from holdfast.domain.labels import VERIFY
 from holdfast.domain.plan.readiness import readiness
-from holdfast.domain.plan.schedule import put_off
+from holdfast.domain.plan.schedule import delay_of
+from holdfast.domain.rows import row_of
 from holdfast.domain.workload import Complaint, Job, Observation
 from holdfast.protocol import VerifiedCopy, VerifyResult
 
 NOW = datetime(2026, 1, 4, 5, tzinfo=UTC)
 START = timedelta(minutes=2)
-SHA = "a" * 64
 JOB = Job("j", "ns", "ju", "ru", "", "Verify", "", "", NOW)
-REDIS = {"service": {"name": "redis", "port": 1}}
-PLACES = [
-    {"name": "one", "s3": {"bucket": "backups"}},
-    {"name": "two", "s3": {"bucket": "more"}, "required": False},
-]
+PLACES = [ONE, TWO]
 COPY = VerifiedCopy(destination="one", objects=3, bytes_read=3 << 20, seconds=1.5)
 GOOD = Observation(JOB, 1, NOW, NOW, result=VerifyResult(copies=(COPY,)))
 
 
 def spec(**fields: Any) -> BackupPolicySpec:
-    minimal = {
-        "targets": [{"name": "a", "redis": REDIS}],
-        "destinations": PLACES,
-        "verification": {"schedule": "0 5 * * 0", "mode": "Checksum"},
-    }
-    return BackupPolicySpec.model_validate(minimal | fields)
+    minimal = {"destinations": PLACES, "verification": {"schedule": "0 5 * * 0", "mode": "Checksum"}}
+    return factories.spec(**minimal | fields)
 
 
 def policy(**fields: Any) -> BackupPolicy:
-    metadata = {"name": "p", "namespace": "ns", "uid": "pu", "generation": 1}
-    return BackupPolicy.model_validate({"metadata": metadata, "spec": spec(**fields)})
+    return factories.policy().model_copy(update={"spec": spec(**fields)})
 
 
 def stored(name: str, point: datetime, *places: str, phase: str = "Succeeded", **more: Any) -> BackupRun:
     """A run with a copy of its only target in each of `places`."""
-    artifacts = [{"destination": place, "uri": "s3://a", "sizeBytes": 1, "sha256": SHA} for place in places]
-    target = {"name": "a", "engine": "redis", "phase": "Succeeded", "artifacts": artifacts}
+    metadata = {"uid": name, "annotations": more.pop("annotations", {})}
     status = {
         "phase": phase,
         "recoveryPoint": point,
         "destinations": PLACES,
-        "targets": [target | {"manifestSha256": SHA}],
+        "targets": [stored_target(*places, manifestSha256=SHA)],
     }
-    metadata = {"name": name, "namespace": "ns", "uid": name, "annotations": more.pop("annotations", {})}
-    return BackupRun.model_validate(
-        {"metadata": metadata, "spec": {"policyRef": {"name": "p"}}, "status": status | more}
-    )
-
-
-def with_status(run: BackupRun, status: BackupRunStatus) -> BackupRun:
-    return run.model_copy(update={"status": status})
+    return factories.run(name, metadata=metadata, status=status | more)
 
 
 @dataclass
@@ -84,14 +69,14 @@ class World:
     def look(self, now: datetime, *, killed: bool = False) -> "World":
         """With `killed` the operator dies before it has written the policy's status."""
         state = readiness(self.policy)
-        decision = verification.decide(self.policy, self.policy.status, state, list(self.runs.values()), now)
-        if decision.run is not None:
-            assert decision.marked is not None
-            assert decision.marked.verification is not None
-            assert decision.marked.verification.slot is not None
-            name = decision.run.metadata.name
-            self.runs[name] = with_status(decision.run, decision.marked)
-            self.begun.append((name, decision.marked.verification.slot))
+        runs = rows(self.runs.values())
+        decision = verification.decide(self.policy, self.policy.status, state, runs, now)
+        if decision.row is not None:
+            assert decision.slot is not None
+            name = decision.row.name
+            mark = verification.with_verification_marked(self.runs[name], slot=decision.slot)
+            self.runs[name] = with_status(self.runs[name], mark)
+            self.begun.append((name, decision.slot))
         if not killed:
             self.policy = self.policy.model_copy(update={"status": decision.status})
         return self
@@ -99,7 +84,7 @@ class World:
     def end(self, now: datetime, seen: Observation = GOOD) -> None:
         """The Job of the verification that is under way ends."""
         for name, run in self.runs.items():
-            if verification.active(run):
+            if verification.is_active(run):
                 seen = dataclasses.replace(seen, ended=now)
                 self.runs[name] = with_status(run, verification.advance(run, seen, START, now).status)
 
@@ -225,7 +210,7 @@ def test_a_suspended_policy_is_verified() -> None:
 
 
 def test_jitter_puts_it_off() -> None:
-    later = put_off(spec(jitter="45m"), "pu")
+    later = delay_of(spec(jitter="45m"), "pu")
     at = world(jitter="45m")
     assert (at.next, later > timedelta()) == (SUNDAY + later, True)
     assert at.look(SUNDAY + later - MINUTE).begun == []
@@ -274,7 +259,7 @@ def test_what_was_known_stays_when_its_run_is_gone() -> None:
 
 def begun(**more: Any) -> BackupRun:
     run = stored("r", NOW, "one", "two", **more)
-    return with_status(run, verification.marked(run, slot=NOW))
+    return with_status(run, verification.with_verification_marked(run, slot=NOW))
 
 
 def broken(reason: str, message: str = "it broke") -> Observation:
@@ -298,19 +283,21 @@ def test_a_good_run_is_verified_for_retention() -> None:
     (notice,) = step.notices
     assert (notice.reason, notice.warning) == ("Verified", False)
     run = with_status(begun(), step.status)
-    assert backup_of(run, run.status.destinations).verified
+    assert backup_of(row_of(run), run.status.destinations).verified
 
 
 def test_a_bad_copy_takes_the_verdict_back() -> None:
     good = verification.advance(begun(), GOOD, START, NOW).status
-    again = with_status(begun(), verification.marked(with_status(begun(), good), slot=NOW + WEEK))
+    again = with_status(
+        begun(), verification.with_verification_marked(with_status(begun(), good), slot=NOW + WEEK)
+    )
     assert condition(again.status) == ("True", "ChecksumsMatch")
     step = verification.advance(again, broken("ChecksumMismatch", "s3://a is bad"), START, NOW)
     assert (phase(step.status), condition(step.status)) == ("Failed", ("False", "ChecksumMismatch"))
     (notice,) = step.notices
     assert (notice.reason, notice.message, notice.warning) == ("VerificationFailed", "s3://a is bad", True)
     run = with_status(again, step.status)
-    assert not backup_of(run, run.status.destinations).verified
+    assert not backup_of(row_of(run), run.status.destinations).verified
 
 
 def test_one_that_could_not_be_carried_out_tells_nothing_of_the_bytes() -> None:
@@ -319,7 +306,9 @@ def test_one_that_could_not_be_carried_out_tells_nothing_of_the_bytes() -> None:
     assert (phase(step.status), condition(step.status)) == ("Failed", ("Unknown", "VerificationFailed"))
     assert "DestinationUnreachable: it broke" in step.notices[0].message
     good = verification.advance(begun(), GOOD, START, NOW).status
-    again = with_status(begun(), verification.marked(with_status(begun(), good), slot=NOW + WEEK))
+    again = with_status(
+        begun(), verification.with_verification_marked(with_status(begun(), good), slot=NOW + WEEK)
+    )
     step = verification.advance(again, unreachable, START, NOW)
     assert (phase(step.status), condition(step.status)) == ("Failed", ("True", "ChecksumsMatch"))
     at = World(policy(), {"r": with_status(again, step.status)}).look(NOW)
@@ -343,13 +332,13 @@ def test_a_job_that_goes_on_says_what_holds_it_up() -> None:
 
 
 def test_asked_for_by_annotation_once_for_each_value() -> None:
-    assert verification.requested(stored("r", NOW, "one")) is None
+    assert verification.request_of(stored("r", NOW, "one")) is None
     run = stored("r", NOW, "one", annotations={VERIFY: "now"})
-    assert verification.requested(run) == "now"
-    by_hand = with_status(run, verification.marked(run, requested="now"))
-    assert verification.requested(by_hand) is None
-    slot = with_status(by_hand, verification.marked(by_hand, slot=NOW))
-    assert verification.requested(slot) is None
+    assert verification.request_of(run) == "now"
+    by_hand = with_status(run, verification.with_verification_marked(run, requested="now"))
+    assert verification.request_of(by_hand) is None
+    slot = with_status(by_hand, verification.with_verification_marked(by_hand, slot=NOW))
+    assert verification.request_of(slot) is None
     assert verification.job_part(slot) == "verify.202601040500"
     assert verification.job_part(by_hand) not in ("verify.", verification.job_part(slot))
 
@@ -393,7 +382,7 @@ def test_weeks_of_slots_each_once_and_none_at_the_same_time(
         now += timedelta(minutes=minutes)
         if now > UNTIL:
             break
-        was_active = any(map(verification.active, at.runs.values()))
+        was_active = any(map(verification.is_active, at.runs.values()))
         if action == "down":
             continue
         if action == "run":
@@ -406,7 +395,7 @@ def test_weeks_of_slots_each_once_and_none_at_the_same_time(
         passed = [slot for slot in slots if FROM < slot <= now]
         dealt_with = {slot for _, slot in at.begun}
         assert len(at.begun) - before_look <= 1
-        assert sum(map(verification.active, at.runs.values())) <= 1
+        assert sum(map(verification.is_active, at.runs.values())) <= 1
         if passed and not was_active:
             assert passed[-1] in dealt_with, (before, now)
         if len(at.begun) > before_look:

@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from tests import factories
 
 from holdfast.api.conditions import Condition, find_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, DestinationPlan, RetentionPlan
-from holdfast.api.run import BackupRun, RunPhase
-from holdfast.domain.plan.quota import fills, judged, refusal, used_up
+from holdfast.api.run import RunPhase
+from holdfast.domain.plan.quota import conditions_of, fills, full_destinations, refusal
 from holdfast.domain.run import lifecycle
 from holdfast.domain.run.admission import Standing
 
@@ -25,20 +26,14 @@ def status(*, freed: int = 0, dry_run: bool = False, **stored: int) -> BackupPol
 
 def policy(state: BackupPolicyStatus | None = None, **quotas: Any) -> BackupPolicy:
     """With an optional destination for every quota whose name begins with `optional`."""
-    made = BackupPolicy.model_validate(
-        {
-            "metadata": {"name": "p", "namespace": "ns", "uid": "u", "generation": 1},
-            "spec": {
-                "targets": [{"name": "t", "redis": {"service": {"name": "redis", "port": 1}}}],
-                "destinations": [
-                    {"name": name, "s3": {"bucket": "backups"}, "required": not name.startswith("optional")}
-                    | ({"quota": quota} if quota else {})
-                    for name, quota in quotas.items()
-                ],
-            },
-        }
+    destinations = [
+        {"name": name, "s3": {"bucket": "backups"}, "required": not name.startswith("optional")}
+        | ({"quota": quota} if quota else {})
+        for name, quota in quotas.items()
+    ]
+    return factories.policy(
+        status=state or BackupPolicyStatus(), targets=factories.targets("t"), destinations=destinations
     )
-    return made.model_copy(update={"status": state or BackupPolicyStatus()})
 
 
 TEN = {"size": "10Gi"}
@@ -57,7 +52,7 @@ def test_sizes_are_kubernetes_quantities(size: str, amount: int) -> None:
 def test_only_what_has_a_quota_counts() -> None:
     subject = policy(one=None, two=TEN)
     assert [each.destination for each in fills(subject.spec.destinations, status(one=1, two=2))] == ["two"]
-    assert judged(policy(one=None), status(one=1), (), NOW) == ((), [])
+    assert conditions_of(policy(one=None), status(one=1), NOW) == ((), [])
 
 
 @pytest.mark.parametrize(
@@ -74,30 +69,31 @@ def test_only_what_has_a_quota_counts() -> None:
 def test_the_condition_and_the_refusal_at_every_level(
     stored: int, condition: str, reason: str, refuses: bool
 ) -> None:
-    conditions, _ = judged(policy(one=TEN), status(one=stored), (), NOW)
+    conditions, _ = conditions_of(policy(one=TEN), status(one=stored), NOW)
     found = find_condition(conditions, "WithinQuota")
     assert found is not None
     assert (found.status, found.reason) == (condition, reason)
     assert found.message.startswith("destination one holds ")
-    assert bool(used_up(policy(status(one=stored), one=TEN))) is refuses
+    assert bool(full_destinations(policy(status(one=stored), one=TEN))) is refuses
 
 
 def test_the_share_that_warns_is_the_policys() -> None:
     subject = policy(one=TEN | {"warnAtPercent": 50})
-    (condition,), notices = judged(subject, status(one=6 * GIB), (), NOW)
+    (condition,), notices = conditions_of(subject, status(one=6 * GIB), NOW)
     assert condition.reason == "QuotaWarning"
     assert condition.message == "destination one holds 6.0Gi of its quota of 10Gi (60 %)"
     assert [notice.reason for notice in notices] == ["QuotaWarning"]
 
 
 def test_a_quota_that_is_taken_away_takes_its_condition_along() -> None:
-    (condition,), _ = judged(policy(one=TEN), status(one=9 * GIB), (), NOW)
+    (condition,), _ = conditions_of(policy(one=TEN), status(one=9 * GIB), NOW)
     other = Condition(type="Ready", status="True", reason="Scheduled", last_transition_time=NOW)
-    assert judged(policy(one=None), status(one=9 * GIB), (other, condition), NOW)[0] == (other,)
+    both = status(one=9 * GIB).model_copy(update={"conditions": (other, condition)})
+    assert conditions_of(policy(one=None), both, NOW)[0] == (other,)
 
 
 def told(before: int, after: int, **more: Any) -> list[str]:
-    _, notices = judged(policy(status(one=before), one=TEN), status(one=after, **more), (), NOW)
+    _, notices = conditions_of(policy(status(one=before), one=TEN), status(one=after, **more), NOW)
     assert all(notice.warning for notice in notices)
     return [notice.reason for notice in notices]
 
@@ -115,7 +111,7 @@ def test_an_event_tells_of_a_level_when_it_is_reached_and_not_again() -> None:
 def test_a_level_reached_a_second_time_is_another_event() -> None:
     subjects = set()
     for stored in (9 * GIB, 9 * GIB + 5):
-        _, (notice,) = judged(policy(status(one=1), one=TEN), status(one=stored), (), NOW)
+        _, (notice,) = conditions_of(policy(status(one=1), one=TEN), status(one=stored), NOW)
         subjects.add(notice.subject)
     assert len(subjects) == 2
 
@@ -124,12 +120,12 @@ def test_a_quota_that_is_lowered_is_told_at_once() -> None:
     before = status(one=9 * GIB)
     subject = policy(before, one={"size": "5Gi"})
     subject = subject.model_copy(update={"metadata": subject.metadata.model_copy(update={"generation": 2})})
-    assert [notice.reason for notice in judged(subject, before, (), NOW)[1]] == ["QuotaExceeded"]
+    assert [notice.reason for notice in conditions_of(subject, before, NOW)[1]] == ["QuotaExceeded"]
 
 
 def test_what_retention_is_about_to_delete_makes_room() -> None:
     def refused(**more: Any) -> dict[str, str]:
-        return used_up(policy(status(one=12 * GIB, **more), one=TEN))
+        return full_destinations(policy(status(one=12 * GIB, **more), one=TEN))
 
     assert refused(freed=3 * GIB) == {}
     assert refused(freed=3 * GIB, dry_run=True) != {}
@@ -142,7 +138,7 @@ def test_what_retention_is_about_to_delete_makes_room() -> None:
 
 def test_which_destinations_must_have_room() -> None:
     def says(subject: BackupPolicy) -> str | None:
-        return refusal(subject.spec.destinations, used_up(subject))
+        return refusal(subject.spec.destinations, full_destinations(subject))
 
     full, room = 20 * GIB, 1
     assert says(policy(status(one=room, optional=room), one=TEN, optional=TEN)) is None
@@ -154,9 +150,7 @@ def test_which_destinations_must_have_room() -> None:
     assert (says(both) or "").startswith("no destination is left to write to: destination optional holds")
 
 
-RUN = BackupRun.model_validate(
-    {"metadata": {"name": "r", "namespace": "ns", "uid": "ru"}, "spec": {"policyRef": {"name": "p"}}}
-)
+RUN = factories.run()
 
 
 def test_a_run_starts_without_an_optional_destination_that_is_full() -> None:

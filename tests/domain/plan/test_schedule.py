@@ -1,4 +1,4 @@
-"""Due slots: daylight saving both ways, leap days, downtime, and what never comes."""
+"""DueSlots slots: daylight saving both ways, leap days, downtime, and what never comes."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests import factories
 from tests.domain.plan.calendar import Calendar
 
 from holdfast.api.policy import BackupPolicySpec
-from holdfast.domain.plan.schedule import MAX_COUNTED, MAX_MISSED_RUNS, Schedule, ScheduleError, due, put_off
+from holdfast.domain.plan.schedule import MAX_COUNTED, MAX_MISSED_RUNS, Schedule, ScheduleError, delay_of, due
 
 
 def at(text: str) -> datetime:
@@ -19,9 +20,7 @@ def at(text: str) -> datetime:
 
 
 def spec(**fields: Any) -> BackupPolicySpec:
-    target = {"name": "cache", "redis": {"service": {"name": "redis", "port": 1}}}
-    minimal = {"targets": [target], "destinations": [{"name": "primary", "s3": {"bucket": "backups"}}]}
-    return BackupPolicySpec.model_validate(minimal | fields)
+    return factories.spec(**fields)
 
 
 def slots(expression: str, zone: str, after: str, until: str) -> list[str]:
@@ -155,11 +154,11 @@ def test_the_slots_are_those_that_a_plain_calendar_finds(
 
 
 def test_jitter_is_the_same_for_one_policy_and_spread_over_many() -> None:
-    spread = [put_off(spec(jitter="5m"), f"uid-{n}") for n in range(300)]
-    assert spread == [put_off(spec(jitter="5m"), f"uid-{n}") for n in range(300)]
+    spread = [delay_of(spec(jitter="5m"), f"uid-{n}") for n in range(300)]
+    assert spread == [delay_of(spec(jitter="5m"), f"uid-{n}") for n in range(300)]
     assert min(spread) < timedelta(seconds=10)
     assert timedelta(seconds=290) < max(spread) <= timedelta(minutes=5)
-    assert put_off(spec(), "uid") == put_off(spec(jitter="0s"), "uid") == timedelta()
+    assert delay_of(spec(), "uid") == delay_of(spec(jitter="0s"), "uid") == timedelta()
 
 
 def test_jitter_moves_the_start_and_not_the_slot() -> None:

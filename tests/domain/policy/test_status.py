@@ -6,13 +6,15 @@ from typing import Any
 from zoneinfo import ZoneInfoNotFoundError
 
 import pytest
+from tests import factories
+from tests.factories import next_status
 
 from holdfast.api.conditions import find_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicySpec
 from holdfast.domain.plan import schedule
 from holdfast.domain.plan.readiness import readiness
-from holdfast.domain.plan.schedule import MAX_MISSED_RUNS, put_off
-from holdfast.domain.policy.status import next_status, slots_due
+from holdfast.domain.plan.schedule import MAX_MISSED_RUNS, delay_of
+from holdfast.domain.policy.status import Situation, slots_due
 
 
 def at(text: str) -> datetime:
@@ -20,9 +22,7 @@ def at(text: str) -> datetime:
 
 
 def spec(**fields: Any) -> BackupPolicySpec:
-    target = {"name": "cache", "redis": {"service": {"name": "redis", "port": 1}}}
-    minimal = {"targets": [target], "destinations": [{"name": "primary", "s3": {"bucket": "backups"}}]}
-    return BackupPolicySpec.model_validate(minimal | {"schedule": "0 2 * * *"} | fields)
+    return factories.spec(**{"schedule": "0 2 * * *"} | fields)
 
 
 @dataclass
@@ -37,13 +37,14 @@ class Kept:
     def look(self, moment: str) -> "Kept":
         now = at(moment)
         state = readiness(self.policy)
-        since, slots = slots_due(self.policy, state, now)
+        due = slots_due(self.policy, state, now)
+        slots = due.due
         if slots.starts:
             assert slots.newest is not None
             self.started.append(f"{slots.newest:%m-%d %H:%M}")
         self.missed += [f"{slot:%m-%d %H:%M}" for slot in reversed(slots.missed)]
         self.why = slots.why if slots.missed else self.why
-        status = next_status(self.policy, state, [], since, slots, now).status
+        status = next_status(Situation(self.policy, state, (), now), due).status
         self.policy = self.policy.model_copy(update={"status": status})
         return self
 
@@ -66,8 +67,8 @@ class Kept:
 
 
 def kept(created: str = "2026-01-01T12:00", **fields: Any) -> Kept:
-    metadata = {"name": "p", "namespace": "ns", "uid": "u", "generation": 1, "creationTimestamp": at(created)}
-    policy = BackupPolicy.model_validate({"metadata": metadata, "spec": spec(**fields)})
+    metadata = {"uid": "u", "creationTimestamp": at(created)}
+    policy = factories.policy(metadata=metadata).model_copy(update={"spec": spec(**fields)})
     return Kept(policy).look(created)
 
 
@@ -157,7 +158,7 @@ def test_slots_while_suspended_are_none() -> None:
 
 
 def test_jitter_puts_off_the_next_start_and_keeps_the_slot() -> None:
-    later = put_off(spec(jitter="45m"), "u")
+    later = delay_of(spec(jitter="45m"), "u")
     assert later > timedelta()
     policy = kept(jitter="45m")
     assert policy.policy.status.next_schedule_time == at("2026-01-02T02:00") + later

@@ -4,32 +4,27 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests import factories
+from tests.factories import stored_target
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun
 from holdfast.domain.labels import DATA
+from holdfast.domain.rows import row_of
 from holdfast.domain.run import deletion
+from holdfast.domain.stored import may_hold_data
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-ARTIFACT = {"destination": "one", "uri": "s3://b/k", "sizeBytes": 1, "sha256": "a" * 64}
-HELD = {"targets": [{"name": "a", "engine": "redis", "phase": "Succeeded", "artifacts": [ARTIFACT]}]}
+HELD = {"targets": [stored_target("one")]}
 
 
 def run(status: dict[str, Any], *finalizers: str, deleted: datetime | None = None) -> BackupRun:
-    return BackupRun.model_validate({
-        "metadata": {"name": "r", "finalizers": finalizers, "deletionTimestamp": deleted},
-        "spec": {"policyRef": {"name": "p"}},
-        "status": status,
-    })  # fmt: skip
+    metadata = {"finalizers": finalizers, "deletionTimestamp": deleted}
+    return factories.run(metadata=metadata, status=status)
 
 
 def policy(says: str = "Delete", *finalizers: str) -> BackupPolicy:
-    spec = {
-        "targets": [{"name": "a", "redis": {"service": {"name": "redis", "port": 1}}}],
-        "destinations": [{"name": "one", "s3": {"bucket": "backups"}}],
-        "deletionPolicy": says,
-    }
-    return BackupPolicy.model_validate({"metadata": {"name": "p", "finalizers": finalizers}, "spec": spec})
+    return factories.policy(metadata={"finalizers": finalizers}, deletionPolicy=says)
 
 
 STARTED = {"startTime": NOW}
@@ -50,7 +45,7 @@ ENDED = STARTED | {"completionTime": NOW}
     (ENDED | {"phase": "Cancelled"}, NOW + timedelta(seconds=1), False),
 ])  # fmt: skip
 def test_which_runs_may_hold_data(status: dict[str, Any], deleted: datetime | None, holds: bool) -> None:
-    assert deletion.may_hold_data(run(status, deleted=deleted)) is holds
+    assert may_hold_data(run(status, deleted=deleted)) is holds
 
 
 STORED = ENDED | HELD | {"phase": "Succeeded"}
@@ -68,24 +63,24 @@ STORED = ENDED | HELD | {"phase": "Succeeded"}
     (run(STORED, DATA, deleted=NOW), "Retain", ()),
 ])  # fmt: skip
 def test_finalizers_follow_the_policy(of: BackupRun, says: str, finalizers: tuple[str, ...]) -> None:
-    assert deletion.finalizers(of, policy(says)) == finalizers
+    assert deletion.run_finalizers(row_of(of), policy(says)) == finalizers
 
 
 def test_the_policys_own_finalizer() -> None:
-    assert deletion.finalizers_of(policy()) == (DATA,)
-    assert deletion.finalizers_of(policy("Delete", DATA, "x")) == (DATA, "x")
-    assert deletion.finalizers_of(policy("Retain", DATA, "x")) == ("x",)
+    assert deletion.policy_finalizers(policy()) == (DATA,)
+    assert deletion.policy_finalizers(policy("Delete", DATA, "x")) == (DATA, "x")
+    assert deletion.policy_finalizers(policy("Retain", DATA, "x")) == ("x",)
 
 
 def test_the_garbage_collector_is_kept_from_the_purge_job() -> None:
-    assert deletion.unhindered(run(STORED, DATA, "foregroundDeletion", "x")) == (DATA, "x")
+    assert deletion.without_foreground(run(STORED, DATA, "foregroundDeletion", "x")) == (DATA, "x")
 
 
 def test_pauses_grow_to_an_hour() -> None:
-    status = deletion.begun(run(STORED).status)
+    status = deletion.with_deletion_started(run(STORED).status)
     pauses = []
     for _ in range(20):
-        step = deletion.failed(status, "the bucket is away", NOW)
+        step = deletion.retry_later(status, "the bucket is away", NOW)
         status = step.status
         assert status.deletion is not None
         assert status.deletion.next_time is not None

@@ -4,13 +4,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests import factories
+from tests.factories import targets, with_status
 
-from holdfast.api.policy import BackupPolicy
-from holdfast.api.run import BackupRun, BackupRunStatus, Failure, RunPhase, Source, TargetPhase
+from holdfast.api.run import BackupRun, Failure, RunPhase, Source, TargetPhase
 from holdfast.domain.run import hooks, lifecycle
 from holdfast.domain.run.admission import Standing
-from holdfast.domain.run.hooks import Candidate, Due, Outcome
+from holdfast.domain.run.hooks import Candidate, DueHook, Outcome
+from holdfast.domain.run.lifecycle import Deadline
 from holdfast.domain.step import updated
+from holdfast.domain.targets import JobFacts
 from holdfast.domain.workload import Job, Observation
 from holdfast.protocol import BackupResult, CommitResult
 
@@ -31,36 +34,27 @@ def hook(name: str, on_error: str = "Fail") -> dict[str, Any]:
 
 
 def started(before: tuple[dict[str, Any], ...] = (), after: tuple[dict[str, Any], ...] = ()) -> BackupRun:
-    spec = {
-        "targets": [{"name": n, "redis": {"service": {"name": "redis", "port": 1}}} for n in ("a", "b")],
-        "destinations": [{"name": "one", "s3": {"bucket": "backups"}}],
-        "hooks": {"before": before, "after": after},
-    }
-    policy = BackupPolicy.model_validate({"metadata": {"name": "p", "uid": "pu"}, "spec": spec})
-    run = BackupRun.model_validate(
-        {"metadata": {"name": "r", "namespace": "ns", "uid": "ru"}, "spec": {"policyRef": {"name": "p"}}}
+    policy = factories.policy(
+        metadata={"generation": None}, targets=targets("a", "b"), hooks={"before": before, "after": after}
     )
+    run = factories.run(metadata={"generation": None})
     return with_status(run, lifecycle.admit(run, policy, Standing(), NOW).status)
 
 
-def with_status(run: BackupRun, status: BackupRunStatus) -> BackupRun:
-    return run.model_copy(update={"status": status})
-
-
-def name(due: Due | None) -> str:
+def name(due: DueHook | None) -> str:
     return f"{due.when}/{due.hook.name}" if due else ""
 
 
 def begin(run: BackupRun) -> BackupRun:
     due = hooks.due(run.status)
     assert due is not None
-    return with_status(run, hooks.begun(run.status, due, NOW))
+    return with_status(run, hooks.with_hook_started(run.status, due, NOW))
 
 
 def finish(run: BackupRun, outcome: Outcome = GOOD) -> BackupRun:
     due = hooks.due(run.status)
     assert due is not None
-    return with_status(run, hooks.ended(run.status, due, outcome, NOW).status)
+    return with_status(run, hooks.end_hook(run.status, due, outcome, NOW).status)
 
 
 def do(run: BackupRun, outcome: Outcome = GOOD) -> BackupRun:
@@ -71,7 +65,7 @@ def seen(run: BackupRun, result: BackupResult | None) -> BackupRun:
     """The run once all its Jobs have ended, well or not."""
     found = Observation(JOB, 1, NOW, NOW, result=result, failed=result is None, failure=Failure(reason="Bad"))
     jobs = {target.name: found for target in run.status.targets}
-    return with_status(run, lifecycle.advance(run, jobs, {}, {}, LIMIT, NOW).status)
+    return with_status(run, lifecycle.advance(run, JobFacts(jobs, LIMIT), NOW).status)
 
 
 STORED = BackupResult(
@@ -107,7 +101,7 @@ def test_a_hook_before_that_fails_makes_no_job_and_the_application_goes_on() -> 
     assert {target.phase for target in run.status.targets} == {TargetPhase.SKIPPED}
     assert name(hooks.due(run.status)) == "After/go-on", "flush is not run"
     run = do(run)
-    step = lifecycle.advance(run, {}, {}, {}, LIMIT, NOW)
+    step = lifecycle.advance(run, JobFacts({}, LIMIT), NOW)
     assert (step.status.phase, step.status.reason) == (RunPhase.FAILED, "HookFailed")
     assert step.status.message == "before the backup: hook pause: HookFailed: pod app-1: exit code 3: no disk"
     (entry,) = [each for each in step.status.hooks if each.name == "pause"]
@@ -118,7 +112,7 @@ def test_a_hook_that_may_fail_is_told_and_nothing_else() -> None:
     run = begin(started((hook("pause", "Continue"), hook("flush"))))
     due = hooks.due(run.status)
     assert due is not None
-    step = hooks.ended(run.status, due, BROKEN, NOW)
+    step = hooks.end_hook(run.status, due, BROKEN, NOW)
     (notice,) = step.notices
     assert (notice.reason, notice.warning) == ("HookFailed", True)
     assert notice.message.endswith("; the run goes on")
@@ -137,7 +131,7 @@ def test_a_hook_after_that_fails_leaves_a_backup_that_is_whole(
     run = do(do(run, BROKEN))
     assert [each.name for each in run.status.hooks] == ["go-on", "tell"], "the others are run all the same"
     run = seen(run, STORED)
-    step = lifecycle.commit(run, Observation(JOB, 1, result=COMMITTED), LIMIT, NOW)
+    step = lifecycle.advance_commit(run, Observation(JOB, 1, result=COMMITTED), LIMIT, NOW)
     assert (step.status.phase, step.status.reason) == (phase, reason)
 
 
@@ -151,13 +145,13 @@ def test_a_run_that_fails_lets_the_application_go_on_first() -> None:
 
 def test_an_overdue_run_gives_the_hook_up_and_ends_after_the_application_goes_on() -> None:
     run = begin(started((hook("pause"),), (hook("go-on"),)))
-    step = lifecycle.overdue(run, LIMIT, NOW + LIMIT)
+    step = lifecycle.check_deadline(run, Deadline(NOW, LIMIT), NOW + LIMIT)
     assert step is not None
     assert step.status.phase is RunPhase.RUNNING
     run = with_status(run, step.status)
     assert run.status.hooks[0].message == "given up: not done within activeDeadline (1h0m)"
     assert name(hooks.due(run.status)) == "After/go-on"
-    step = lifecycle.overdue(do(run), LIMIT, NOW + LIMIT)
+    step = lifecycle.check_deadline(do(run), Deadline(NOW, LIMIT), NOW + LIMIT)
     assert step is not None
     assert (step.status.phase, step.status.reason) == (RunPhase.FAILED, "DeadlineExceeded")
 

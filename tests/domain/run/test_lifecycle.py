@@ -5,37 +5,32 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests import factories
+from tests.factories import ONE, SHA, TWO, targets
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, Failure, RunPhase, Source, TargetPhase
 from holdfast.domain.labels import MISSED
 from holdfast.domain.run import lifecycle
 from holdfast.domain.run.admission import Standing
+from holdfast.domain.run.lifecycle import Deadline
 from holdfast.domain.step import Step
+from holdfast.domain.targets import JobFacts
 from holdfast.domain.workload import Complaint, Job, Observation
 from holdfast.protocol import BackupResult, CommitResult, StoredArtifact, WrittenReport
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 START = timedelta(minutes=2)
-SHA = "a" * 64
 JOB = Job("j", "ns", "ju", "ru", "t", "Backup", "", "", NOW)
-REDIS = {"service": {"name": "redis", "port": 1}}
-PLACES = [
-    {"name": "one", "s3": {"bucket": "backups"}},
-    {"name": "two", "s3": {"bucket": "more"}, "required": False},
-]
 
 
 def policy(**fields: Any) -> BackupPolicy:
-    spec = {"targets": [{"name": n, "redis": REDIS} for n in ("a", "b")], "destinations": PLACES} | fields
-    metadata = {"name": "p", "namespace": "ns", "uid": "pu", "generation": 4}
-    return BackupPolicy.model_validate({"kind": "BackupPolicy", "metadata": metadata, "spec": spec})
+    minimal = {"targets": targets("a", "b"), "destinations": [ONE, TWO]}
+    return factories.policy(metadata={"generation": 4}, **minimal | fields)
 
 
 def run(trigger: str = "Manual", cancel: bool = False, **annotations: str) -> BackupRun:
-    spec: dict[str, Any] = {"policyRef": {"name": "p"}, "trigger": trigger, "cancel": cancel}
-    metadata = {"name": "r", "namespace": "ns", "uid": "ru", "generation": 1, "annotations": annotations}
-    return BackupRun.model_validate({"kind": "BackupRun", "metadata": metadata, "spec": spec})
+    return factories.run(metadata={"annotations": annotations}, trigger=trigger, cancel=cancel)
 
 
 def running() -> BackupRun:
@@ -58,7 +53,7 @@ def test_artifacts_say_whether_they_are_encrypted() -> None:
         assert isinstance(good().result, BackupResult)
         result = good().result.model_copy(update={"encrypted": encrypted})
         seen = {"a": dataclasses.replace(good(), result=result)}
-        step = lifecycle.advance(running(), seen, {}, {}, START, NOW)
+        step = lifecycle.advance(running(), JobFacts(seen, START), NOW)
         assert [artifact.encrypted for artifact in step.status.targets[0].artifacts] == [encrypted] * 2
 
 
@@ -73,13 +68,11 @@ STARTING = Observation(JOB, 1, complaint=Complaint("FailedMount", "no secret x")
 
 
 FREE = Standing()
-BUSY = Standing(active="other")
-BEHIND = Standing(ahead=("x", "y", "z"))
-FULL = Standing(place=2, waiting=5, limit=3)
+BUSY = Standing(active_run="other")
+BEHIND = Standing(runs_ahead=("x", "y", "z"))
+FULL = Standing(position=2, line_length=5, limit=3)
 SLOT = {"trigger": "Schedule", "scheduledTime": NOW - timedelta(hours=2)}
-LATE = BackupRun.model_validate(
-    {"metadata": {"name": "r", "namespace": "ns", "uid": "ru"}, "spec": SLOT | {"policyRef": {"name": "p"}}}
-)
+LATE = factories.run(**SLOT)
 QUEUE = policy(concurrencyPolicy="Queue")
 
 
@@ -101,7 +94,7 @@ QUEUE = policy(concurrencyPolicy="Queue")
         (run("Schedule"), QUEUE, BEHIND, RunPhase.SKIPPED, "QueueFull"),
         (run("Schedule"), QUEUE, FREE, RunPhase.RUNNING, None),
         (LATE, policy(), FREE, RunPhase.RUNNING, None),
-        (LATE, policy(), Standing(overtaken=True), RunPhase.MISSED, "StartingDeadlineExceeded"),
+        (LATE, policy(), Standing(is_overtaken=True), RunPhase.MISSED, "StartingDeadlineExceeded"),
         (LATE, policy(catchUp="None"), FREE, RunPhase.MISSED, "StartingDeadlineExceeded"),
         (LATE, policy(catchUp="None", startingDeadline="3h"), FREE, RunPhase.RUNNING, None),
         (run("Schedule", **{MISSED: "too late"}), policy(), FREE, RunPhase.MISSED, "Missed"),
@@ -124,9 +117,9 @@ def test_admission(
 def test_run_that_waits_says_at_which_place_and_is_told_once() -> None:
     first = lifecycle.admit(run(), policy(), FULL, NOW)
     assert first.status.message == (
-        "waits for a free place, as number 2 of 5: at most 3 Jobs of backups run at once"
+        "waits for a permit, as number 2 of 5: at most 3 Jobs of backups run at once"
     )
-    later = lifecycle.admit(run(), policy(), Standing(place=1, waiting=4, limit=3), NOW)
+    later = lifecycle.admit(run(), policy(), Standing(position=1, line_length=4, limit=3), NOW)
     assert {(n.reason, n.subject) for n in (*first.notices, *later.notices)} == {("WaitingForCapacity", "")}
 
 
@@ -155,30 +148,30 @@ def test_targets_lead_the_run(
     a: Observation | None, b: Observation | None, phase: RunPhase, phases: list[str]
 ) -> None:
     seen = {name: each for name, each in (("a", a), ("b", b)) if each}
-    step = lifecycle.advance(running(), seen, {}, {}, START, NOW)
+    step = lifecycle.advance(running(), JobFacts(seen, START), NOW)
     assert step.status.phase == phase
     assert [target.phase.value for target in step.status.targets] == phases
 
 
 def test_what_holds_a_run_up_is_shown() -> None:
-    waiting = lifecycle.advance(running(), {"a": STARTING}, {}, {}, START, NOW).status
+    waiting = lifecycle.advance(running(), JobFacts({"a": STARTING}, START), NOW).status
     assert (waiting.reason, waiting.message) == ("FailedMount", "target a cannot start: no secret x")
-    assert lifecycle.advance(running(), {"a": RETRIED}, {}, {}, START, NOW).status.reason == "Retrying"
+    assert lifecycle.advance(running(), JobFacts({"a": RETRIED}, START), NOW).status.reason == "Retrying"
 
 
 def test_target_that_has_ended_stays_as_it_is() -> None:
     subject = running()
-    first = lifecycle.advance(subject, {"a": good(), "b": GOING}, {}, {}, START, NOW).status
+    first = lifecycle.advance(subject, JobFacts({"a": good(), "b": GOING}, START), NOW).status
     again = subject.model_copy(update={"status": first})
-    later = lifecycle.advance(again, {"a": bad(), "b": GOING}, {}, {}, START, NOW).status
+    later = lifecycle.advance(again, JobFacts({"a": bad(), "b": GOING}, START), NOW).status
     assert later.targets[0] == first.targets[0]
-    assert lifecycle.advance(again, {"b": GOING}, {}, {}, START, NOW).status.targets[0] == first.targets[0]
+    assert lifecycle.advance(again, JobFacts({"b": GOING}, START), NOW).status.targets[0] == first.targets[0]
 
 
 def test_job_that_was_seen_and_is_gone_fails_its_target() -> None:
     subject = running()
-    seen = lifecycle.advance(subject, {"a": GOING, "b": GOING}, {}, {}, START, NOW).status
-    later = lifecycle.advance(subject.model_copy(update={"status": seen}), {"b": GOING}, {}, {}, START, NOW)
+    seen = lifecycle.advance(subject, JobFacts({"a": GOING, "b": GOING}, START), NOW).status
+    later = lifecycle.advance(subject.model_copy(update={"status": seen}), JobFacts({"b": GOING}, START), NOW)
     failure = later.status.targets[0].failure
     assert failure is not None
     assert failure.reason == "JobDeleted"
@@ -187,7 +180,7 @@ def test_job_that_was_seen_and_is_gone_fails_its_target() -> None:
 def committing(*targets: Observation) -> BackupRun:
     subject = running()
     seen = dict(zip(("a", "b"), targets, strict=True))
-    step = lifecycle.advance(subject, seen, {}, {}, START, NOW)
+    step = lifecycle.advance(subject, JobFacts(seen, START), NOW)
     assert step.status.phase is RunPhase.COMMITTING
     return subject.model_copy(update={"status": step.status})
 
@@ -221,7 +214,7 @@ def test_commit_decides(
     reason: str | None,
     copies: str | None,
 ) -> None:
-    status = lifecycle.commit(committing(*targets), seen, START, NOW).status
+    status = lifecycle.advance_commit(committing(*targets), seen, START, NOW).status
     assert (status.phase, status.reason, status.copies) == (phase, reason, copies)
 
 
@@ -230,7 +223,7 @@ def test_what_the_commit_did_not_find_is_named_no_more() -> None:
     seen = committed("one", two="its SHA-256 is another")
     assert isinstance(seen.result, CommitResult)
     seen = dataclasses.replace(seen, result=seen.result.model_copy(update={"untidy": ("one",)}))
-    status = lifecycle.commit(committing(good(), good("one")), seen, START, NOW).status
+    status = lifecycle.advance_commit(committing(good(), good("one")), seen, START, NOW).status
     assert [[each.destination for each in t.artifacts] for t in status.targets] == [["one"], ["one"]]
     assert status.leftovers == ("one",)
 
@@ -258,17 +251,17 @@ def test_the_report_of_a_run_is_named(written: tuple[str, ...] | None, uri: str 
 def test_nothing_but_a_commit_makes_a_run_succeed() -> None:
     """No step before the commit's Result leads to Succeeded, whatever the targets say."""
     steps: list[Step[Any]] = [
-        lifecycle.advance(running(), {"a": good(), "b": good()}, {}, {}, START, NOW),
-        lifecycle.commit(committing(good(), good()), good(), START, NOW),
-        lifecycle.commit(committing(good(), good()), RETRIED, START, NOW),
+        lifecycle.advance(running(), JobFacts({"a": good(), "b": good()}, START), NOW),
+        lifecycle.advance_commit(committing(good(), good()), good(), START, NOW),
+        lifecycle.advance_commit(committing(good(), good()), RETRIED, START, NOW),
     ]
     assert {step.status.phase for step in steps} == {RunPhase.COMMITTING}
 
 
 def test_deadline_ends_the_run_at_its_second() -> None:
     subject, limit = running(), timedelta(hours=6)
-    assert lifecycle.overdue(subject, limit, NOW + limit - timedelta(seconds=1)) is None
-    step = lifecycle.overdue(subject, limit, NOW + limit)
+    assert lifecycle.check_deadline(subject, Deadline(NOW, limit), NOW + limit - timedelta(seconds=1)) is None
+    step = lifecycle.check_deadline(subject, Deadline(NOW, limit), NOW + limit)
     assert step is not None
     assert (step.status.phase, step.status.reason) == (RunPhase.FAILED, "DeadlineExceeded")
     assert all(target.phase is TargetPhase.FAILED for target in step.status.targets)
@@ -277,7 +270,7 @@ def test_deadline_ends_the_run_at_its_second() -> None:
 
 def test_cancelled_run_keeps_what_had_ended() -> None:
     subject = running()
-    status = lifecycle.advance(subject, {"a": good(), "b": GOING}, {}, {}, START, NOW).status
-    ended = lifecycle.cancelled(subject.model_copy(update={"status": status}), NOW).status
+    status = lifecycle.advance(subject, JobFacts({"a": good(), "b": GOING}, START), NOW).status
+    ended = lifecycle.end_cancelled(subject.model_copy(update={"status": status}), NOW).status
     assert [target.phase.value for target in ended.targets] == ["Succeeded", "Cancelled"]
     assert ended.phase is RunPhase.CANCELLED

@@ -1,37 +1,62 @@
-"""Reconcile a BackupPolicy: make the runs of due slots, keep its status true, prune its history.
+"""Reconcile a BackupPolicy by sections: make the runs of due slots, keep its status true, prune its runs.
 
 Runs belong to no policy: deleting a policy deletes neither its runs nor what they have stored, unless its
 deletionPolicy says so.
 """
 
 import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from holdfast.api.meta import Metadata
-from holdfast.api.policy import BackupPolicy
+from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
 from holdfast.api.run import BackupRun, BackupRunSpec, PolicyRef
 from holdfast.controller.errors import AlreadyExistsError, NotFoundError
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
 from holdfast.controller.work.deletions import Deletions
+from holdfast.controller.work.sections import Sections
 from holdfast.controller.work.surveys import Surveys
-from holdfast.controller.work.verification import begin_due
+from holdfast.controller.work.verification import mark_due
 from holdfast.controller.work.workloads import Workloads
 from holdfast.domain import labels
 from holdfast.domain.naming import run_name
 from holdfast.domain.plan.readiness import readiness
-from holdfast.domain.plan.schedule import Due
-from holdfast.domain.policy import status as decisions
-from holdfast.domain.policy.history import beyond_history
+from holdfast.domain.plan.schedule import DueSlots
+from holdfast.domain.policy.history import runs_to_prune
+from holdfast.domain.policy.status import (
+    PolicyStep,
+    Situation,
+    slots_due,
+    with_newest_runs,
+    with_quota,
+    with_recovery_windows,
+    with_retention_plan,
+    with_slots,
+)
+from holdfast.domain.rows import RunRow
 from holdfast.domain.run import deletion
-from holdfast.domain.run.admission import waits
+from holdfast.domain.run.admission import is_waiting
 from holdfast.domain.step import Step
 
 _log = logging.getLogger(__name__)
+_STATUS_SECTIONS: dict[str, Callable[[Situation, BackupPolicyStatus], PolicyStep]] = {
+    "newest runs": with_newest_runs,
+    "recovery windows": with_recovery_windows,
+    "retention plan": with_retention_plan,
+    "quota": with_quota,
+}
+"""By name, in their order: the quota counts what the retention plan deletes."""
 
 
 class Policies:
-    """The runs are created before the status says so; killed in between, it finds them there."""
+    """First the sections that make the status, which is written once, then those that follow from it.
+
+    What a section of the status does to the cluster comes before the write: killed in between, the next
+    reconcile finds it done. Runs of due slots are created, and a run is marked for verification, before the
+    status says so.
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -47,30 +72,64 @@ class Policies:
             policy = None
         if policy is None or policy.metadata.deletion_timestamp is not None:
             self._context.scheduler.set(key, None)
-            self._surveys.forget(key)
+            self._surveys.release(key)
             if policy is not None:
                 await self._deletions.end_policy(policy)
             return None
-        if await self._deletions.follow(policy, deletion.finalizers_of(policy)):
+        if await self._deletions.set_finalizers(policy, deletion.policy_finalizers(policy)):
             return 0
-        now = self._context.now()
-        state = readiness(policy)
-        since, slots = decisions.slots_due(policy, state, now)
-        await self._create_runs(policy, slots)
-        runs = await self._context.runs_of(key.namespace, key.name)
-        step = decisions.next_status(policy, state, runs, since, slots, now)
-        status = await begin_due(self._context, policy, step.status, state, runs)
-        written = await self._context.save(policy, Step(status, step.notices))
-        coming = (status.next_schedule_time, status.next_verification_time)
-        self._context.scheduler.set(key, min(filter(None, coming), default=None))
-        for run in runs:
-            if waits(run):  # another one may have ended, or the policy have been changed
-                self._context.queue.add(Key.of(run))
-        await self._deletions.follow_policy(policy, runs)
-        await self._prune(policy, runs)
-        return await self._surveys.reconcile(key, None if written else policy)
+        sections = Sections(key)
+        step, rows = await self._decide(policy, sections)
+        is_written = await self._context.save(policy, step)
+        self._set_alarm(key, step.status)
+        pause = await self._follow_up(policy, rows, sections, None if is_written else policy)
+        sections.raise_first()
+        return pause
 
-    async def _create_runs(self, policy: BackupPolicy, slots: Due) -> None:
+    async def _decide(
+        self, policy: BackupPolicy, sections: Sections
+    ) -> tuple[PolicyStep, tuple[RunRow, ...]]:
+        """The sections that make the status. One that fails leaves its part of it as it was."""
+        context, step = self._context, PolicyStep(policy.status)
+        situation = Situation(policy, readiness(policy), (), context.now())
+        with sections.section("schedule"):
+            slots = slots_due(policy, situation.readiness, situation.now)
+            await self._create_runs(policy, slots.due)
+            step = with_slots(situation, step.status, slots)
+        rows = await context.runs.of_policy(policy.metadata.namespace, policy.metadata.name)
+        situation = replace(situation, rows=rows)
+        for name, decide in _STATUS_SECTIONS.items():
+            with sections.section(name):
+                part = decide(situation, step.status)
+                step = Step(part.status, (*step.notices, *part.notices))
+        with sections.section("verification"):
+            step = Step(await mark_due(context, situation, step.status), step.notices)
+        return step, rows
+
+    def _set_alarm(self, key: Key, status: BackupPolicyStatus) -> None:
+        """Have the policy handled at its next slot. One that has passed is left to the queue's retries."""
+        times = (status.next_schedule_time, status.next_verification_time)
+        now = self._context.now()
+        coming = [time for time in times if time is not None and time > now]
+        self._context.scheduler.set(key, min(coming, default=None))
+
+    async def _follow_up(
+        self, policy: BackupPolicy, rows: Sequence[RunRow], sections: Sections, unchanged: BackupPolicy | None
+    ) -> float | None:
+        """The sections that come after the status. The survey writes a part of it, one step at a time."""
+        with sections.section("waiting runs"):
+            for row in rows:
+                if is_waiting(row):  # another run may have ended, or somebody has changed the policy
+                    self._context.queue.add(Key(BackupRun.plural, row.namespace, row.name))
+        with sections.section("finalizers"):
+            await self._deletions.set_run_finalizers(policy, rows)
+        with sections.section("history"):
+            await self._prune(policy, rows)
+        with sections.section("survey"):
+            return await self._surveys.reconcile(Key.of(policy), unchanged)
+        return None
+
+    async def _create_runs(self, policy: BackupPolicy, slots: DueSlots) -> None:
         for slot in slots.missed:
             await self._create_run(policy, slot, "Schedule", {labels.MISSED: slots.why})
         if slots.newest is not None and slots.starts:
@@ -96,12 +155,12 @@ class Policies:
             _log.info("run %s/%s created", metadata.namespace, run.metadata.name)
         except AlreadyExistsError:
             # Made before the operator was stopped, or by hand under the slot's name: it is the slot's run.
-            _log.info("run %s/%s was there", metadata.namespace, run.metadata.name)
+            _log.info("run %s/%s exists already", metadata.namespace, run.metadata.name)
 
-    async def _prune(self, policy: BackupPolicy, runs: list[BackupRun]) -> None:
-        for run in beyond_history(runs, policy.spec.history, policy.spec.destinations):
+    async def _prune(self, policy: BackupPolicy, rows: Sequence[RunRow]) -> None:
+        for row in runs_to_prune(rows, policy.spec.history, policy.spec.destinations):
             try:
-                await self._context.cluster.delete(run)
+                await self._context.cluster.delete(await self._context.runs.read(row))
             except NotFoundError:
                 continue
-            _log.info("run %s/%s deleted: beyond history", run.metadata.namespace, run.metadata.name)
+            _log.info("run %s/%s deleted: beyond history", row.namespace, row.name)

@@ -1,4 +1,4 @@
-"""Reconcile a RestoreRequest: find its run, make its Jobs, take in their Results."""
+"""Reconcile a RestoreRequest: find its run, create its Jobs, record their Results."""
 
 import logging
 from datetime import timedelta
@@ -16,6 +16,7 @@ from holdfast.domain import labels, restoration
 from holdfast.domain.plan.support import restore_not_supported_yet
 from holdfast.domain.restoration import Plan, RefusedError, RestoreStep
 from holdfast.domain.step import Step
+from holdfast.domain.targets import JobFacts
 from holdfast.domain.workload import Observation
 from holdfast.protocol import (
     LOOKUP,
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class Restores:
-    """The run is settled and written down first; everything after that is the same when it is repeated."""
+    """The choice of the run is written first; every later step can be repeated."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -54,14 +55,14 @@ class Restores:
             if request.status.source is None:
                 return await self._resolve(request)
             if request.status.phase is RestorePhase.PENDING:
-                return await self._begin(request)
+                return await self._prepare(request)
             return await self._run(request)
         except RefusedError as error:
             await self._write(request, restoration.refuse(request, error, self._context.now()))
             return 0
 
     async def _resolve(self, request: RestoreRequest) -> float:
-        """Settle which run is meant: asked again later, policyRef could mean a newer one."""
+        """Choose the run once: later policyRef could mean a newer one."""
         fields = restore_not_supported_yet(request.spec)
         if fields:
             raise RefusedError("NotSupportedYet", f"not supported yet: {', '.join(fields)}")
@@ -72,36 +73,33 @@ class Restores:
             name = source.run_ref.name
         else:
             assert source.policy_ref is not None
-            runs = await self._context.runs_of(request.metadata.namespace, source.policy_ref.name)
-            name = restoration.choose_run(request, runs).metadata.name
-        await self._write(request, restoration.resolved(request, name, self._context.now()))
+            policy = source.policy_ref.name
+            rows = await self._context.runs.of_policy(request.metadata.namespace, policy)
+            name = restoration.choose_run(request, rows).name
+        await self._write(request, restoration.resolve(request, name, self._context.now()))
         return 0
 
-    async def _begin(self, request: RestoreRequest) -> float:
+    async def _prepare(self, request: RestoreRequest) -> float:
         """Find out what the run holds: by the policy if it is still what was run, else by the catalogue."""
         plan = await self._plan_without_lookup(request)
         if plan is not None:
-            await self._write(request, restoration.started(request, plan))
+            await self._write(request, restoration.start(request, plan))
             return 0
         workload = await self._workloads.read(request, labels.RESTORE)
         stored, policy = await self._stored(request)
-        seen = workload.observe(LOOKUP).get("")
+        job = workload.observe(LOOKUP).get("")
         now = self._context.now()
-        if seen is None:
+        if job is None:
             settings = await self._settings(request)
             wanted = JobRequest(request, LookupTask(source=stored), settings)
             failure = await self._workloads.ensure(request, build_job(wanted, self._context.config))
-            step = (
-                restoration.lookup_failed(request, failure, now)
-                if failure
-                else restoration.looking_up(request)
-            )
-        elif isinstance(seen.result, LookupResult):
-            step = restoration.started(
-                request, restoration.plan_from_lookup(request, stored, seen.result, policy)
+            step = restoration.fail_lookup(request, failure, now) if failure else restoration.look_up(request)
+        elif isinstance(job.result, LookupResult):
+            step = restoration.start(
+                request, restoration.plan_from_lookup(request, stored, job.result, policy)
             )
         else:
-            step = restoration.lookup(request, seen, self._context.config.pod_start_deadline, now)
+            step = restoration.advance_lookup(request, job, self._context.config.pod_start_deadline, now)
         await self._write(request, step)
         return POLL_SECONDS if step.status.phase is RestorePhase.PENDING else 0
 
@@ -138,40 +136,41 @@ class Restores:
 
     async def _run(self, request: RestoreRequest) -> float | None:
         workload = await self._workloads.read(request, labels.RESTORE)
-        seen = workload.observe(RESTORE)
-        broken = await self._create_targets(request, workload, seen)
-        progress = await self._workloads.progress(seen)
+        jobs = workload.observe(RESTORE)
+        creation_failures = await self._create_targets(request, workload, jobs)
+        progress = await self._workloads.progress(jobs)
         start_deadline: timedelta = self._context.config.pod_start_deadline
-        step = restoration.advance(request, seen, broken, progress, start_deadline, self._context.now())
+        facts = JobFacts(jobs, start_deadline, creation_failures, progress)
+        step = restoration.advance(request, facts, self._context.now())
         await self._write(request, step)
         ended = {target.name for target in step.status.targets if target.phase.terminal}
         await self._workloads.stop(job for job in workload.unfinished if job.target in ended)
         if step.status.phase is not RestorePhase.RUNNING:
             return 0
-        return self._workloads.pause(step.status.targets, seen)
+        return self._workloads.pause(step.status.targets, jobs)
 
     async def _create_targets(
-        self, request: RestoreRequest, workload: Workload, seen: dict[str, Observation]
+        self, request: RestoreRequest, workload: Workload, jobs: dict[str, Observation]
     ) -> dict[str, Failure]:
         """Create the Jobs that are not there yet; returns why those that cannot be are not."""
         targets = request.status.targets
-        waiting = [t.name for t in targets if t.phase is TargetPhase.PENDING and t.name not in seen]
+        waiting = [t.name for t in targets if t.phase is TargetPhase.PENDING and t.name not in jobs]
         if not waiting:
             return {}
         plan = await self._plan_again(request, workload)
         if plan is None:
-            message = "what was read from the catalogue is lost; make the request anew"
+            message = "the Result of the lookup Job is lost; create the request again"
             return {name: Failure(reason="ResultMissing", message=message) for name in waiting}
         settings = await self._settings(request)
-        broken = {}
+        creation_failures = {}
         for target in plan.targets:
             if target.name in waiting:
                 task = _restore_task(request, plan, target)
                 manifest = build_job(JobRequest(request, task, settings), self._context.config)
                 failure = await self._workloads.ensure(request, manifest)
                 if failure is not None:
-                    broken[target.name] = failure
-        return broken
+                    creation_failures[target.name] = failure
+        return creation_failures
 
     async def _plan_again(self, request: RestoreRequest, workload: Workload) -> Plan | None:
         looked_up = workload.observe(LOOKUP).get("")
@@ -184,9 +183,9 @@ class Restores:
         workload = await self._workloads.read(request, labels.RESTORE)
         await self._workloads.stop(workload.unfinished)
         if workload.has_live_pods:
-            await self._write(request, Step(restoration.cancelling(request.status)))
+            await self._write(request, Step(restoration.with_cancellation_started(request.status)))
             return POLL_SECONDS
-        await self._write(request, restoration.cancelled(request, self._context.now()))
+        await self._write(request, restoration.end_cancelled(request, self._context.now()))
         return 0
 
     async def _write(self, request: RestoreRequest, step: RestoreStep) -> None:

@@ -18,10 +18,12 @@ from holdfast.controller.work.retention import Retention
 from holdfast.controller.work.verification import Verifications
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
+from holdfast.domain.rows import row_of
 from holdfast.domain.run import admission, deletion, hooks, lifecycle
-from holdfast.domain.run.hooks import Due
-from holdfast.domain.run.lifecycle import RunStep
+from holdfast.domain.run.hooks import DueHook
+from holdfast.domain.run.lifecycle import Deadline, RunStep
 from holdfast.domain.step import Step
+from holdfast.domain.targets import JobFacts
 from holdfast.domain.workload import Observation
 from holdfast.protocol import BACKUP, COMMIT, BackupTask, CommitTask, CommittedTarget, Expiry
 
@@ -29,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class Runs:
-    """Every step reads everything anew and can be repeated: names are the same each time."""
+    """Every step reads everything again and can be repeated, because names are always the same."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -46,35 +48,37 @@ class Runs:
         try:
             run = await self._context.cluster.get(BackupRun, key.namespace, key.name)
         except NotFoundError:
-            self._hooks.give_up(key)
-            self._verifications.forget(key)
-            await self._admissions.place_freed(gone=key)
+            self._hooks.stop_waiting(key)
+            self._verifications.release(key)
+            await self._admissions.wake_starters(gone=key)
             return None
         phase = run.status.phase or RunPhase.PENDING
         deleted = run.metadata.deletion_timestamp is not None
         if phase.terminal or (deleted and phase is RunPhase.PENDING):
-            return await self._over(run)
+            return await self._after_end(run)
         if phase is RunPhase.PENDING:
-            # What a catalogue brings back has run elsewhere: the survey that made it writes how it ended.
+            # An imported run has ended elsewhere: the survey that made it writes how.
             return None if labels.IMPORTED in run.metadata.annotations else await self._admit(run)
         workload = await self._workloads.read(run, labels.RUN)
         if (run.spec.cancel or deleted) and not _commit_done(workload):
             return await self._cancel(run, workload)
-        deadline = _deadline(workload) or await self._deadline_of_hooks(run)
-        step = lifecycle.overdue(run, deadline, self._context.now()) if deadline else None
+        deadline = await self._deadline(run, workload)
+        step = lifecycle.check_deadline(run, deadline, self._context.now()) if deadline else None
         if step is not None:
-            return await self._overdue(run, workload, step)
+            return await self._end_overdue(run, workload, step)
         if phase is RunPhase.RUNNING:
             return await self._run(run, workload, deadline)
         return await self._commit(run, workload, deadline)
 
-    async def _over(self, run: BackupRun) -> float | None:
-        """Nothing more is done for the run, but to verify it, and what its finalizers stand for."""
-        self._hooks.give_up(Key.of(run))
-        if await self._deletions.follow(run, deletion.without(run.metadata.finalizers, labels.PAUSED)):
+    async def _after_end(self, run: BackupRun) -> float | None:
+        """After its end a run is only verified and deleted."""
+        self._hooks.stop_waiting(Key.of(run))
+        if await self._deletions.set_finalizers(
+            run, deletion.without(run.metadata.finalizers, labels.PAUSED)
+        ):
             return 0
         if run.metadata.deletion_timestamp is not None:
-            self._verifications.forget(Key.of(run))
+            self._verifications.release(Key.of(run))
             return await self._deletions.end_run(run)
         pause = await self._verifications.reconcile(run)
         if pause is None:
@@ -86,124 +90,135 @@ class Runs:
         if _terminal(step):
             self._context.wake_policy_of(run)
             if run.status.phase is RunPhase.PENDING:  # it may have stood in front of others
-                await self._admissions.place_freed(gone=Key.of(run))
+                await self._admissions.wake_starters(gone=Key.of(run))
         return pause
 
-    async def _overdue(self, run: BackupRun, workload: Workload, step: RunStep) -> float | None:
+    async def _end_overdue(self, run: BackupRun, workload: Workload, step: RunStep) -> float | None:
         await self._workloads.stop(workload.unfinished)
         due = hooks.next_after(step.status)
         if due is None or step.status != run.status:
             await self._write(run, step)
             return 0
-        return await self._take_on(run, due)
+        return await self._advance_hook(run, due)
 
-    async def _deadline_of_hooks(self, run: BackupRun) -> timedelta | None:
-        """The policy's, as long as hooks have kept the run from making a Job that says it."""
+    async def _deadline(self, run: BackupRun, workload: Workload) -> Deadline | None:
+        """By the settings of the run's Jobs; by the policy as long as hooks keep the run from having any."""
+        start, settings = run.status.start_time, _settings(workload)
+        if start is None:
+            return None
+        if settings is not None:
+            return Deadline(start, timedelta(seconds=settings.active_deadline_seconds))
         if run.status.hook_plan is None or run.status.phase is not RunPhase.RUNNING:
             return None
         policy = await self._context.policy_of(run)
-        return None if policy is None else timedelta(seconds=policy.spec.active_deadline.seconds)
+        if policy is None:
+            return None
+        return Deadline(start, timedelta(seconds=policy.spec.active_deadline.seconds))
 
-    async def _take_on(self, run: BackupRun, due: Due, deadline: timedelta | None = None) -> float | None:
+    async def _advance_hook(
+        self, run: BackupRun, due: DueHook, deadline: Deadline | None = None
+    ) -> float | None:
         finalizers = run.metadata.finalizers
         if labels.PAUSED not in finalizers and run.metadata.deletion_timestamp is None:
             await self._context.cluster.set_finalizers(run, (*finalizers, labels.PAUSED))
             return 0
-        step = self._hooks.take_on(Key.of(run), run, due)
+        step = self._hooks.advance(run, due)
         if step is None:
-            return self._earliest(None, run, deadline)
+            return self._earliest(None, deadline)
         await self._write(run, step)
         return 0
 
-    async def _run(self, run: BackupRun, workload: Workload, deadline: timedelta | None) -> float | None:
-        if not workload.jobs and await self._deletions.guard(run):
+    async def _run(self, run: BackupRun, workload: Workload, deadline: Deadline | None) -> float | None:
+        if not workload.jobs and await self._deletions.protect(run):
             return 0
         due = hooks.due(run.status)
         if due is not None:
-            return await self._take_on(run, due, deadline)
-        seen = workload.observe(BACKUP)
-        broken = await self._create_targets(run, seen)
-        progress = await self._workloads.progress(seen)
+            return await self._advance_hook(run, due, deadline)
+        jobs = workload.observe(BACKUP)
+        creation_failures = await self._create_targets(run, jobs)
+        progress = await self._workloads.progress(jobs)
         start_deadline = self._context.config.pod_start_deadline
-        step = lifecycle.advance(run, seen, broken, progress, start_deadline, self._context.now())
+        facts = JobFacts(jobs, start_deadline, creation_failures, progress)
+        step = lifecycle.advance(run, facts, self._context.now())
         await self._write(run, step)
         ended = {target.name for target in step.status.targets if target.phase.terminal}
         await self._workloads.stop(job for job in workload.unfinished if job.target in ended)
         if step.status.phase is not RunPhase.RUNNING or hooks.due(step.status) is not None:
             return 0
-        return self._earliest(self._workloads.pause(step.status.targets, seen), run, deadline)
+        return self._earliest(self._workloads.pause(step.status.targets, jobs), deadline)
 
-    async def _create_targets(self, run: BackupRun, seen: dict[str, Observation]) -> dict[str, Failure]:
+    async def _create_targets(self, run: BackupRun, jobs: dict[str, Observation]) -> dict[str, Failure]:
         """Create the Jobs that are not there yet, as far as the limit goes; returns why some cannot be."""
         waiting = [
-            t.name for t in run.status.targets if t.phase is TargetPhase.PENDING and t.name not in seen
+            t.name for t in run.status.targets if t.phase is TargetPhase.PENDING and t.name not in jobs
         ]
-        going = sum(not each.finished for each in seen.values())
+        going = sum(not job.finished for job in jobs.values())
         waiting = waiting[: max(0, self._context.config.max_running_jobs - going)]
         if not waiting:
             return {}
         policy = await self._context.policy_of(run)
-        broken = {}
+        creation_failures = {}
         for name in waiting:
             task = _backup_task(run, policy, name)
             if policy is None or task is None:
-                message = f"policy {run.spec.policy_ref.name} has lost it since the run started"
-                broken[name] = Failure(reason="TargetRemoved", message=message)
+                message = _why_removed(run, policy, name)
+                creation_failures[name] = Failure(reason="TargetRemoved", message=message)
                 continue
             manifest = build_job(JobRequest(run, task, JobSettings.of(policy)), self._context.config)
             failure = await self._workloads.ensure(run, manifest)
             if failure is not None:
-                broken[name] = failure
-        return broken
+                creation_failures[name] = failure
+        return creation_failures
 
-    async def _commit(self, run: BackupRun, workload: Workload, deadline: timedelta | None) -> float | None:
-        seen = workload.observe(COMMIT).get("")
+    async def _commit(self, run: BackupRun, workload: Workload, deadline: Deadline | None) -> float | None:
+        job = workload.observe(COMMIT).get("")
         failure = None
-        if seen is None:
+        if job is None:
             settings = _settings(workload) or JobSettings()
             policy = await self._context.policy_of(run)
-            expiries = await self._retention.hand_over(run, policy)
-            gaps, leftovers = await self._copies.hand_over(run, policy)
-            task = _commit_task(run, expiries, self._earliest(None, run, deadline))
-            handed = {"gaps": gaps, "leftovers": leftovers, "recipients": _recipients(policy)}
-            task = task.model_copy(update=handed)
+            expiries = await self._retention.mark(run, policy)
+            gaps, leftovers = await self._copies.choose(run, policy)
+            remaining = deadline.remaining(self._context.now()) if deadline else None
+            task = _commit_task(run, expiries, remaining)
+            chosen = {"gaps": gaps, "leftovers": leftovers, "recipients": _recipients(policy)}
+            task = task.model_copy(update=chosen)
             manifest = build_job(JobRequest(run, task, settings), self._context.config)
             failure = await self._workloads.ensure(run, manifest)
         else:
-            await self._retention.take_in(run, seen)
-            await self._copies.take_in(run, seen)
+            await self._retention.record(run, job)
+            await self._copies.record(run, job)
         now = self._context.now()
         if failure is not None:
-            step = lifecycle.commit_failed(run, failure, now)
+            step = lifecycle.fail_commit(run, failure, now)
         else:
-            step = lifecycle.commit(run, seen, self._context.config.pod_start_deadline, now)
+            step = lifecycle.advance_commit(run, job, self._context.config.pod_start_deadline, now)
         await self._write(run, step)
         if _terminal(step):
             return 0
-        pause = POLL_SECONDS if seen is None or not seen.running_pod else None
-        return self._earliest(pause, run, deadline)
+        pause = POLL_SECONDS if job is None or not job.running_pod else None
+        return self._earliest(pause, deadline)
 
     async def _cancel(self, run: BackupRun, workload: Workload) -> float | None:
         await self._workloads.stop(workload.unfinished)
         if workload.has_live_pods:
-            await self._write(run, Step(lifecycle.cancelling(run.status)))
+            await self._write(run, Step(lifecycle.with_cancellation_started(run.status)))
             return POLL_SECONDS
         now = self._context.now()
-        status = hooks.interrupted(run.status, "the run is cancelled", now)
+        status = hooks.with_hook_given_up(run.status, "the run is cancelled", now)
         due = hooks.next_after(status)
         if due is None:
-            await self._write(run, lifecycle.cancelled(run, now))
+            await self._write(run, lifecycle.end_cancelled(run, now))
         elif status != run.status:
             await self._write(run, Step(status))
         else:
-            return await self._take_on(run, due)
+            return await self._advance_hook(run, due)
         return 0
 
-    def _earliest(self, pause: float | None, run: BackupRun, deadline: timedelta | None) -> float | None:
-        start = run.status.start_time
-        if deadline is None or start is None:
+    def _earliest(self, pause: float | None, deadline: Deadline | None) -> float | None:
+        """The pause, but no longer than until the deadline."""
+        if deadline is None:
             return pause
-        remaining = max(0.0, (start + deadline - self._context.now()).total_seconds())
+        remaining = deadline.remaining(self._context.now())
         return remaining if pause is None else min(pause, remaining)
 
     async def _write(self, run: BackupRun, step: RunStep) -> None:
@@ -211,9 +226,9 @@ class Runs:
         if _terminal(step):
             self._context.wake_policy_of(run)
         limit = self._context.config.max_running_jobs
-        later = run.model_copy(update={"status": step.status})
-        if admission.jobs_at_once(later, limit) < admission.jobs_at_once(run, limit):
-            await self._admissions.place_freed()
+        before, after = row_of(run), row_of(run.model_copy(update={"status": step.status}))
+        if admission.permits_of(after, limit) < admission.permits_of(before, limit):
+            await self._admissions.wake_starters()
 
     async def _save(self, run: BackupRun, step: RunStep) -> None:
         if await self._context.save(run, step, observed=True):
@@ -234,15 +249,17 @@ def _settings(workload: Workload) -> JobSettings | None:
     return None if made is None else JobSettings.model_validate_json(made)
 
 
-def _deadline(workload: Workload) -> timedelta | None:
-    settings = _settings(workload)
-    return None if settings is None else timedelta(seconds=settings.active_deadline_seconds)
+def _why_removed(run: BackupRun, policy: BackupPolicy | None, target: str) -> str:
+    name = run.spec.policy_ref.name
+    if policy is None:
+        return f"policy {name} was deleted after the run started"
+    return f"target {target} was removed from policy {name} after the run started"
 
 
 def _backup_task(run: BackupRun, policy: BackupPolicy | None, target: str) -> BackupTask | None:
     targets = policy.spec.targets if policy is not None else ()
-    found = next((each for each in targets if each.name == target), None)
-    if found is None:
+    wanted = next((t for t in targets if t.name == target), None)
+    if wanted is None:
         return None
     return BackupTask(
         namespace=run.metadata.namespace,
@@ -250,11 +267,13 @@ def _backup_task(run: BackupRun, policy: BackupPolicy | None, target: str) -> Ba
         run=run.metadata.name,
         run_uid=run.metadata.uid,
         target=target,
-        engine=found.engine,
-        spec=found.engine_spec.to_json(),
+        engine=wanted.engine,
+        spec=wanted.engine_spec.to_json(),
         recipients=_recipients(policy),
         destinations=tuple(
-            each for each in run.status.destinations if each.name not in (run.status.over_quota or {})
+            destination
+            for destination in run.status.destinations
+            if destination.name not in (run.status.over_quota or {})
         ),
     )
 
@@ -264,7 +283,7 @@ def _recipients(policy: BackupPolicy | None) -> tuple[str, ...]:
 
 
 def _commit_task(run: BackupRun, expiries: tuple[Expiry, ...], remaining: float | None) -> CommitTask:
-    done = [each for each in run.status.targets if each.phase is TargetPhase.SUCCEEDED]
+    done = [target for target in run.status.targets if target.phase is TargetPhase.SUCCEEDED]
     return CommitTask(
         namespace=run.metadata.namespace,
         policy=run.spec.policy_ref.name,
@@ -275,16 +294,16 @@ def _commit_task(run: BackupRun, expiries: tuple[Expiry, ...], remaining: float 
         started_time=run.status.start_time,
         targets=tuple(
             CommittedTarget(
-                name=each.name,
-                engine=each.engine,
-                manifest_sha256=each.manifest_sha256 or "",
-                destinations=tuple(dict.fromkeys(a.destination for a in each.artifacts)),
+                name=target.name,
+                engine=target.engine,
+                manifest_sha256=target.manifest_sha256 or "",
+                destinations=tuple(dict.fromkeys(a.destination for a in target.artifacts)),
             )
-            for each in done
+            for target in done
         ),
         failed_targets=tuple(t.name for t in run.status.targets if t.phase is not TargetPhase.SUCCEEDED),
         destinations=run.status.destinations,
         retention=expiries,
-        # Half, because the last deletion that is begun has to end in time too.
+        # Half, because the last deletion that starts has to end in time too.
         retention_seconds=None if remaining is None else remaining / 2,
     )

@@ -1,4 +1,4 @@
-"""What the services share."""
+"""What the reconcilers and their helpers share."""
 
 import logging
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from holdfast.controller.errors import NotFoundError
 from holdfast.controller.queue import Key, Queue
 from holdfast.controller.reporter import Reporter
 from holdfast.controller.scheduler import Scheduler
+from holdfast.controller.work.runlist import RunList
 from holdfast.domain.step import Step, updated
 
 R = TypeVar("R", BackupPolicy, BackupRun, RestoreRequest)
@@ -24,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Context:
-    """Passed to every service."""
+    """The clients, the clock and the settings."""
 
     cluster: Cluster
     config: Config
@@ -33,11 +34,7 @@ class Context:
     scheduler: Scheduler
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
-
-    async def runs_of(self, namespace: str, policy: str) -> list[BackupRun]:
-        """The runs of a policy, those of an earlier one of its name too."""
-        runs = await self.cluster.get_all(BackupRun, namespace)
-        return [run for run in runs if run.spec.policy_ref.name == policy]
+    runs: RunList
 
     async def policy_of(self, run: BackupRun) -> BackupPolicy | None:
         """The policy of a run, None when it is gone."""
@@ -47,16 +44,16 @@ class Context:
             return None
 
     def wake_policy_of(self, run: BackupRun) -> None:
-        """Have the policy of a run looked at: its status says what became of the run."""
+        """Have the policy of a run handled, because its status says what became of the run."""
         self.queue.add(Key(BackupPolicy.plural, run.metadata.namespace, run.spec.policy_ref.name))
 
     async def save(self, resource: R, step: Step[Any], *, observed: bool = False) -> bool:
-        """Tell first, write then: a step that is cut short in between is repeated and told no second time.
+        """Record the events before the status; returns whether there was a status to write.
 
-        `observed`: what is written says which generation it speaks of. Returns whether there was anything to
-        write.
+        If the operator dies in between, the step repeats, and the event's name deduplicates it. With
+        `observed` the status names the generation that it speaks of.
         """
-        await self.reporter.tell(resource, step.notices)
+        await self.reporter.report(resource, step.notices)
         if step.status == resource.status:
             return False
         generation = resource.metadata.generation
@@ -67,13 +64,13 @@ class Context:
     async def change(
         self, namespace: str, name: str, decide: Callable[[BackupRun], Step[BackupRunStatus]]
     ) -> None:
-        """Tell and write what `decide` makes of a run as it is now; nothing when it was deleted meanwhile."""
+        """Save what `decide` makes of a run as it is now, unless somebody has deleted it."""
         try:
             run = await self.cluster.get(BackupRun, namespace, name)
             step = decide(run)
             await self.save(run, step)
         except NotFoundError:
-            _log.info("run %s/%s was deleted meanwhile", namespace, name)
+            _log.info("run %s/%s is gone", namespace, name)
             return
         for notice in step.notices:
             _log.info("run %s/%s: %s", namespace, name, notice.message)

@@ -16,8 +16,10 @@ from holdfast.controller.work.workloads import (
     Workloads,
 )
 from holdfast.domain import labels
+from holdfast.domain.rows import RunRow, row_of
 from holdfast.domain.run import deletion
 from holdfast.domain.step import Step, describe
+from holdfast.domain.stored import may_hold_data
 from holdfast.domain.workload import Observation
 from holdfast.protocol import PURGE, PurgeTask
 
@@ -31,23 +33,28 @@ class Deletions:
         self._context = context
         self._workloads = workloads
 
-    async def follow(self, resource: BackupPolicy | BackupRun, finalizers: Sequence[str]) -> bool:
-        """Have an object carry exactly these finalizers; whether that changed it."""
+    async def set_finalizers(self, resource: BackupPolicy | BackupRun, finalizers: Sequence[str]) -> bool:
+        """Have an object carry exactly these finalizers; returns whether that changed it."""
         if tuple(resource.metadata.finalizers) == tuple(finalizers):
             return False
         await self._context.cluster.set_finalizers(resource, finalizers)
         return True
 
-    async def guard(self, run: BackupRun) -> bool:
-        """Before its first Job: have the run carry what the policy asks for; whether that changed it."""
+    async def protect(self, run: BackupRun) -> bool:
+        """Before its first Job: give the run its finalizers; returns whether that changed it."""
         policy = await self._context.policy_of(run)
-        return policy is not None and await self.follow(run, deletion.finalizers(run, policy))
+        if policy is None:
+            return False
+        return await self.set_finalizers(run, deletion.run_finalizers(row_of(run), policy))
 
-    async def follow_policy(self, policy: BackupPolicy, runs: Sequence[BackupRun]) -> None:
+    async def set_run_finalizers(self, policy: BackupPolicy, rows: Sequence[RunRow]) -> None:
         """Have the finalizers of all runs say what the policy does."""
-        for run in runs:
+        for row in rows:
+            finalizers = deletion.run_finalizers(row, policy)
+            if finalizers == row.finalizers:
+                continue
             try:
-                await self.follow(run, deletion.finalizers(run, policy))
+                await self._context.cluster.set_finalizers(await self._context.runs.read(row), finalizers)
             except NotFoundError:
                 continue
 
@@ -56,48 +63,49 @@ class Deletions:
         if labels.DATA not in policy.metadata.finalizers:
             return
         namespace, name = policy.metadata.namespace, policy.metadata.name
-        runs = await self._context.runs_of(namespace, name)
-        await self.follow_policy(policy, runs)
-        if deletion.deletes(policy):
-            for run in runs:
-                if run.metadata.deletion_timestamp is None:
-                    await self._delete(run)
-            if await self._context.runs_of(namespace, name):
+        rows = await self._context.runs.of_policy(namespace, name)
+        await self.set_run_finalizers(policy, rows)
+        if deletion.has_delete_policy(policy):
+            for row in rows:
+                if not row.is_deleted:
+                    await self._delete(row)
+            if await self._context.runs.of_policy(namespace, name):
                 return
-        await self.follow(policy, deletion.without(policy.metadata.finalizers, labels.DATA))
-        _log.info("policy %s/%s is free to go", namespace, name)
+        await self.set_finalizers(policy, deletion.without(policy.metadata.finalizers, labels.DATA))
+        _log.info("policy %s/%s: finalizer removed", namespace, name)
 
-    async def _delete(self, run: BackupRun) -> None:
+    async def _delete(self, row: RunRow) -> None:
         try:
+            run = await self._context.cluster.get(BackupRun, row.namespace, row.name)
             await self._context.cluster.delete(run)
         except NotFoundError:
             return
-        _log.info("run %s/%s deleted with its policy", run.metadata.namespace, run.metadata.name)
+        _log.info("run %s/%s deleted with its policy", row.namespace, row.name)
 
     async def end_run(self, run: BackupRun) -> float | None:
         """Take the deletion of a run that does nothing more one step on."""
         if labels.DATA not in run.metadata.finalizers:
             return None
         policy = await self._context.policy_of(run)
-        if not deletion.may_hold_data(run) or (policy is not None and not deletion.deletes(policy)):
-            await self._free(run)
+        if not may_hold_data(run) or (policy is not None and not deletion.has_delete_policy(policy)):
+            await self._remove_finalizer(run)
             return None
-        if await self.follow(run, deletion.unhindered(run)):
+        if await self.set_finalizers(run, deletion.without_foreground(run)):
             return 0
         if run.status.deletion is None:
-            await self._context.save(run, Step(deletion.begun(run.status)))
+            await self._context.save(run, Step(deletion.with_deletion_started(run.status)))
             return 0
         workload = await self._workloads.read(run, labels.RUN)
         if await self._stop_others(workload):
             return POLL_SECONDS
-        seen = workload.observe(PURGE).get("")
-        if seen is None:
-            return await self._attempt(run, policy, workload)
-        await self._context.reporter.tell(run, deletion.told(seen))
-        if seen.result is not None:
-            await self._free(run)
+        job = workload.observe(PURGE).get("")
+        if job is None:
+            return await self._create_job(run, policy, workload)
+        await self._context.reporter.report(run, deletion.notices_of(job))
+        if job.result is not None:
+            await self._remove_finalizer(run)
             return None
-        return await self._failed(run, seen) if seen.failed else await self._going(run, seen)
+        return await self._retry(run, job) if job.failed else await self._wait(run, job)
 
     async def _stop_others(self, workload: Workload) -> bool:
         """Whether a pod may still write."""
@@ -105,7 +113,7 @@ class Deletions:
         purging = {job.name for job in workload.jobs if job.component == PURGE.component}
         return any(not pod.ended and pod.job not in purging for pod in workload.pods)
 
-    async def _attempt(self, run: BackupRun, policy: BackupPolicy | None, workload: Workload) -> float:
+    async def _create_job(self, run: BackupRun, policy: BackupPolicy | None, workload: Workload) -> float:
         state, now = run.status.deletion, self._context.now()
         if state is not None and state.next_time is not None and now < state.next_time:
             return (state.next_time - now).total_seconds()
@@ -120,27 +128,27 @@ class Deletions:
                 "run %s/%s: its namespace is being deleted, so no Job can delete its data: it stays",
                 run.metadata.namespace, run.metadata.name,
             )  # fmt: skip
-            await self._free(run)
+            await self._remove_finalizer(run)
             return 0
-        await self._context.save(run, deletion.failed(run.status, describe(failure), now))
+        await self._context.save(run, deletion.retry_later(run.status, describe(failure), now))
         return 0
 
-    async def _failed(self, run: BackupRun, seen: Observation) -> float:
+    async def _retry(self, run: BackupRun, job: Observation) -> float:
         state, now = run.status.deletion, self._context.now()
         if state is None or state.next_time is None or state.next_time <= now:
-            why = describe(seen.failure) if seen.failure else "the Job failed"
-            await self._context.save(run, deletion.failed(run.status, why, now))
-        await self._workloads.stop([seen.job])
+            why = describe(job.failure) if job.failure else "the Job failed"
+            await self._context.save(run, deletion.retry_later(run.status, why, now))
+        await self._workloads.stop([job.job])
         return 0
 
-    async def _going(self, run: BackupRun, seen: Observation) -> float:
-        message = f"{seen.complaint.reason}: {seen.complaint.message}" if seen.complaint else None
-        await self._context.save(run, Step(deletion.waits_for(run.status, message)))
+    async def _wait(self, run: BackupRun, job: Observation) -> float:
+        message = f"{job.complaint.reason}: {job.complaint.message}" if job.complaint else None
+        await self._context.save(run, Step(deletion.with_obstacle(run.status, message)))
         return POLL_SECONDS
 
-    async def _free(self, run: BackupRun) -> None:
-        await self.follow(run, deletion.without(run.metadata.finalizers, labels.DATA))
-        _log.info("run %s/%s is free to go", run.metadata.namespace, run.metadata.name)
+    async def _remove_finalizer(self, run: BackupRun) -> None:
+        await self.set_finalizers(run, deletion.without(run.metadata.finalizers, labels.DATA))
+        _log.info("run %s/%s: finalizer removed", run.metadata.namespace, run.metadata.name)
         self._context.wake_policy_of(run)
 
 

@@ -10,21 +10,21 @@ from holdfast.controller.errors import ApiError, ForbiddenError, TransientError
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
 from holdfast.domain.run import hooks
-from holdfast.domain.run.hooks import HOOK_FAILED, POD_NOT_FOUND, Candidate, Due, Outcome
+from holdfast.domain.run.hooks import HOOK_FAILED, POD_NOT_FOUND, Candidate, DueHook, Outcome
 from holdfast.domain.run.lifecycle import RunStep
 from holdfast.domain.step import Step
 
-_MOST = 40
-"""How many are run at once: each holds a connection, of which the client has a hundred."""
+_MAX_AT_ONCE = 40
+"""Commands at once: each needs a connection, of which the client has a hundred."""
 _PAUSE = 1.0
 """Seconds between attempts while the API server does not answer."""
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Going:
+class _Command:
     uid: str
-    due: Due
+    due: DueHook
     task: "asyncio.Task[Outcome]"
 
 
@@ -33,31 +33,31 @@ class Hooks:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._going: dict[Key, _Going] = {}
-        self._places = asyncio.Semaphore(_MOST)
+        self._commands: dict[Key, _Command] = {}
+        self._permits = asyncio.Semaphore(_MAX_AT_ONCE)
 
-    def take_on(self, key: Key, run: BackupRun, due: Due) -> RunStep | None:
-        """What follows for the hook that is due; None while it goes on. The same until that is written."""
-        now = self._context.now()
-        if hooks.state(run.status, due) is None:
-            return Step(hooks.begun(run.status, due, now))
-        going = self._going.get(key)
-        if going is None or (going.uid, going.due) != (run.metadata.uid, due):
-            self.give_up(key)
+    def advance(self, run: BackupRun, due: DueHook) -> RunStep | None:
+        """The next step of the hook that is due, the same until it is saved; None while the command runs."""
+        key, now = Key.of(run), self._context.now()
+        if hooks.status_of(run.status, due) is None:
+            return Step(hooks.with_hook_started(run.status, due, now))
+        command = self._commands.get(key)
+        if command is None or (command.uid, command.due) != (run.metadata.uid, due):
+            self.stop_waiting(key)
             task = asyncio.create_task(self._run(key, run, due))
-            self._going[key] = _Going(run.metadata.uid, due, task)
+            self._commands[key] = _Command(run.metadata.uid, due, task)
             return None
-        return hooks.ended(run.status, due, going.task.result(), now) if going.task.done() else None
+        return hooks.end_hook(run.status, due, command.task.result(), now) if command.task.done() else None
 
-    def give_up(self, key: Key) -> None:
+    def stop_waiting(self, key: Key) -> None:
         """Wait for the run's hook no longer. Its command is not ended by that."""
-        going = self._going.pop(key, None)
-        if going is not None:
-            going.task.cancel()
+        command = self._commands.pop(key, None)
+        if command is not None:
+            command.task.cancel()
 
-    async def _run(self, key: Key, run: BackupRun, due: Due) -> Outcome:
+    async def _run(self, key: Key, run: BackupRun, due: DueHook) -> Outcome:
         try:
-            async with self._places:
+            async with self._permits:
                 return await self._in_time(run, due)
         except Exception as error:  # noqa: BLE001 a defect must not leave the application paused
             _log.exception("hook %s of %s met a defect", due.hook.name, key)
@@ -65,33 +65,27 @@ class Hooks:
         finally:
             self._context.queue.add(key)
 
-    async def _in_time(self, run: BackupRun, due: Due) -> Outcome:
-        attempt = _Attempt(self._context, run, due)
+    async def _in_time(self, run: BackupRun, due: DueHook) -> Outcome:
+        execution = _Execution(self._context, run, due)
         try:
             async with asyncio.timeout(due.hook.timeout.seconds):
-                while True:
-                    try:
-                        return await attempt.make()
-                    except TransientError as error:
-                        attempt.error = str(error)
-                        _log.warning("hook %s is tried again: %s", due.hook.name, error)
-                    await asyncio.sleep(_PAUSE)
+                return await execution.outcome()
         except TimeoutError:
-            return attempt.failed(f"not done within {due.hook.timeout}{attempt.why}")
+            return execution.failed(f"not done within {due.hook.timeout}{execution.why}")
         except ForbiddenError as error:
-            return attempt.failed(f"{error}; the chart's value operator.hooks must be true for hooks")
+            return execution.failed(f"{error}; the chart's value operator.hooks must be true for hooks")
         except ApiError as error:
-            return attempt.failed(str(error))
+            return execution.failed(str(error))
 
 
-class _Attempt:
+class _Execution:
     """One hook, as often as the API server has to be asked."""
 
-    def __init__(self, context: Context, run: BackupRun, due: Due) -> None:
+    def __init__(self, context: Context, run: BackupRun, due: DueHook) -> None:
         self._context = context
         self._run = run
         self._hook = due.hook
-        self._paused = hooks.paused_in(run.status) if due.when == "After" else frozenset()
+        self._paused = hooks.pods_paused(run.status) if due.when == "After" else frozenset()
         self._pod: str | None = None
         self.error = ""
 
@@ -100,7 +94,17 @@ class _Attempt:
         """What kept it from being done, if that is known."""
         return f": {self.error}" if self.error else ""
 
-    async def make(self) -> Outcome:
+    async def outcome(self) -> Outcome:
+        """How the command ended, however often the API server has to be asked."""
+        while True:
+            try:
+                return await self._execute()
+            except TransientError as error:
+                self.error = str(error)
+                _log.warning("hook %s is retried: %s", self._hook.name, error)
+            await asyncio.sleep(_PAUSE)
+
+    async def _execute(self) -> Outcome:
         """Choose a pod and run the command there."""
         namespace, labels = self._run.metadata.namespace, self._hook.pod_selector.match_labels
         pods = await self._context.cluster.candidates(namespace, labels)
@@ -115,7 +119,7 @@ class _Attempt:
         done = await self._context.cluster.execute(namespace, pod.name, container, self._hook.command)
         if done.exit_code == 0:
             return Outcome(pod=pod.name, exit_code=0)
-        return self.failed(_told(done), done.exit_code)
+        return self.failed(_describe(done), done.exit_code)
 
     def failed(self, message: str, exit_code: int | None = None) -> Outcome:
         """The end of a hook that failed."""
@@ -128,6 +132,6 @@ def _none_found(pods: list[Candidate], labels: dict[str, str]) -> str:
     return f"none of {len(pods)} pods with {selector} is running and ready"
 
 
-def _told(done: Executed) -> str:
+def _describe(done: Executed) -> str:
     what = done.message if done.exit_code is None else f"the command ended with exit code {done.exit_code}"
     return f"{what}: {done.output}" if done.output else what

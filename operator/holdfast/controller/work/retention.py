@@ -1,4 +1,4 @@
-"""Hand the commit of a run what its policy's retention deletes, and take in what became of it."""
+"""Give the commit of a run what its policy's retention deletes, and record the outcomes."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,57 +9,56 @@ from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun
 from holdfast.controller.work.context import Context
 from holdfast.domain.backup import retention as decisions
-from holdfast.domain.backup.verification import active
 from holdfast.domain.workload import Observation
 from holdfast.protocol import TASK, CommitResult, CommitTask, Expiry, Fate
 
 
 class Retention:
-    """What a Job may delete is marked before the Job is made; killed in between, it stays marked and due."""
+    """Runs are marked before the Job that deletes exists; killed in between, they stay marked and due."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def hand_over(self, run: BackupRun, policy: BackupPolicy | None) -> tuple[Expiry, ...]:
-        """What the commit of `run` is to delete, marked in the status of each run concerned."""
+    async def mark(self, run: BackupRun, policy: BackupPolicy | None) -> tuple[Expiry, ...]:
+        """What the commit of `run` is to delete, once each of these runs is marked in its status."""
         if policy is None:
             return ()
         namespace = run.metadata.namespace
-        runs = await self._context.runs_of(namespace, policy.metadata.name)
+        rows = await self._context.runs.of_policy(namespace, policy.metadata.name)
         restores = await self._context.cluster.get_all(RestoreRequest, namespace)
         in_use = {
-            each.status.source
-            for each in restores
-            if each.status.source and not (each.status.phase and each.status.phase.terminal)
+            request.status.source
+            for request in restores
+            if request.status.source and not (request.status.phase and request.status.phase.terminal)
         }
-        in_use |= {each.metadata.name for each in runs if active(each)}
-        found = decisions.expiries(policy, run, runs, in_use)
-        await self._mark(runs, found)
-        return found
-
-    async def _mark(self, runs: Sequence[BackupRun], expiries: Sequence[Expiry]) -> None:
-        places: defaultdict[str, list[str]] = defaultdict(list)
+        in_use |= {row.name for row in rows if row.is_being_verified}
+        expiries = decisions.expiries(policy, run, rows, in_use)
+        destinations: defaultdict[str, list[str]] = defaultdict(list)
         for expiry in expiries:
             for held in expiry.delete:
-                places[held.run].append(expiry.destination)
-        for run in runs:
-            if run.metadata.name in places:
-                status = decisions.marked(run, places[run.metadata.name])
-                if status != run.status:
-                    await self._context.cluster.write_status(run, status)
+                destinations[held.run].append(expiry.destination)
+        for row in rows:
+            if row.name in destinations:
+                await self._mark(await self._context.runs.read(row), destinations[row.name])
+        return expiries
 
-    async def take_in(self, run: BackupRun, seen: Observation) -> None:
-        """Write down what the commit Job of `run` says of the runs that it was handed."""
-        if not isinstance(seen.result, CommitResult) or not seen.result.retention:
+    async def _mark(self, run: BackupRun, destinations: Sequence[str]) -> None:
+        status = decisions.with_expiry_marked(run, destinations)
+        if status != run.status:
+            await self._context.cluster.write_status(run, status)
+
+    async def record(self, run: BackupRun, commit: Observation) -> None:
+        """Write what the commit Job of `run` says of expired runs into their statuses."""
+        result = commit.result
+        if not isinstance(result, CommitResult) or not result.retention:
             return
-        task = TASK.validate_json(seen.job.task)
+        task = TASK.validate_json(commit.job.task)
         assert isinstance(task, CommitTask)
-        fates: defaultdict[str, dict[str, Fate]] = defaultdict(dict)
+        outcomes: defaultdict[str, dict[str, Fate]] = defaultdict(dict)
         for expiry in task.retention:
-            letters = seen.result.retention.get(expiry.destination, "")
+            letters = result.retention.get(expiry.destination, "")
             for held, letter in zip(expiry.delete, letters, strict=False):
-                fates[held.run][expiry.destination] = Fate(letter)
-        for name, of_run in fates.items():
-            await self._context.change(
-                run.metadata.namespace, name, partial(decisions.taken_in, fates=of_run)
-            )
+                outcomes[held.run][expiry.destination] = Fate(letter)
+        for name, of_run in outcomes.items():
+            record = partial(decisions.record_expiry, outcomes=of_run)
+            await self._context.change(run.metadata.namespace, name, record)

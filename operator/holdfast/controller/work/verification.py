@@ -1,21 +1,20 @@
-"""Have stored runs verified: mark the run that is due, make its Job, take in what became of it."""
+"""Have stored runs verified: mark the run that is due, create its Job, record its Result."""
 
 import logging
-from collections.abc import Sequence
 
-from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
+from holdfast.api.policy import BackupPolicyStatus
 from holdfast.api.run import BackupRun, BackupRunStatus, Failure
 from holdfast.controller.jobs.job import JobRequest, build_job
 from holdfast.controller.jobs.kinds import MAX_VERIFICATIONS, Permit
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
-from holdfast.controller.work.places import Places
+from holdfast.controller.work.permits import Permits
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
 from holdfast.domain.backup import verification as decisions
 from holdfast.domain.naming import job_name
-from holdfast.domain.plan.readiness import Readiness
+from holdfast.domain.policy.status import Situation
 from holdfast.domain.step import Step
 from holdfast.domain.workload import Observation, observe
 from holdfast.protocol import VERIFY
@@ -23,18 +22,15 @@ from holdfast.protocol import VERIFY
 _log = logging.getLogger(__name__)
 
 
-async def begin_due(
-    context: Context,
-    policy: BackupPolicy,
-    status: BackupPolicyStatus,
-    state: Readiness,
-    runs: Sequence[BackupRun],
-) -> BackupPolicyStatus:
+async def mark_due(context: Context, situation: Situation, status: BackupPolicyStatus) -> BackupPolicyStatus:
     """Mark the run that is due; returns the policy's status that follows, which is to be written next."""
-    decision = decisions.decide(policy, status, state, runs, context.now())
-    if decision.run is not None:
-        await context.cluster.write_status(decision.run, decision.marked)
-        context.queue.add(Key.of(decision.run))
+    policy, state = situation.policy, situation.readiness
+    decision = decisions.decide(policy, status, state, situation.rows, situation.now)
+    if decision.row is not None:
+        run = await context.runs.read(decision.row)
+        mark = decisions.with_verification_marked(run, slot=decision.slot)
+        await context.cluster.write_status(run, mark)
+        context.queue.add(Key.of(run))
     return decision.status
 
 
@@ -44,41 +40,41 @@ class Verifications:
     def __init__(self, context: Context, workloads: Workloads) -> None:
         self._context = context
         self._workloads = workloads
-        self._places = Places(Permit.VERIFICATION.limit(context.config), context.queue.add)
+        self._permits = Permits(Permit.VERIFICATION.limit(context.config), context.queue.add)
 
-    def forget(self, key: Key) -> None:
-        """No verification of it goes on or waits."""
-        self._places.leave(key)
+    def release(self, key: Key) -> None:
+        """No verification of this run goes on or waits."""
+        self._permits.release(key)
 
     async def reconcile(self, run: BackupRun) -> float | None:
         """Take the verification of an ended run one step on; None when none is under way."""
-        if not decisions.active(run):
-            self.forget(Key.of(run))
-            asked = decisions.requested(run)
+        if not decisions.is_active(run):
+            self.release(Key.of(run))
+            asked = decisions.request_of(run)
             if asked is None:
                 return None
-            await self._write(run, Step(decisions.marked(run, requested=asked)))
+            await self._write(run, Step(decisions.with_verification_marked(run, requested=asked)))
             return 0
         self._workloads.unsettle(run)
         workload = await self._workloads.read(run, labels.RUN)
         name = job_name(run.metadata.name, run.metadata.uid, decisions.job_part(run))
-        seen = _observe(workload, name)
+        job = _observe(workload, name)
         now = self._context.now()
-        if seen is not None:
-            self._places.hold(Key.of(run))
-            step = decisions.advance(run, seen, self._context.config.pod_start_deadline, now)
-        elif self._places.take(Key.of(run)):
+        if job is not None:
+            self._permits.keep(Key.of(run))
+            step = decisions.advance(run, job, self._context.config.pod_start_deadline, now)
+        elif self._permits.take(Key.of(run)):
             failure = await self._create(run)
-            step = decisions.started(run) if failure is None else decisions.failed(run, failure, now)
+            step = decisions.start(run) if failure is None else decisions.fail(run, failure, now)
         else:
-            await self._write(run, decisions.waits(run, MAX_VERIFICATIONS))
+            await self._write(run, decisions.wait(run, MAX_VERIFICATIONS))
             return None
         await self._write(run, step)
-        if not decisions.active(run.model_copy(update={"status": step.status})):
+        if not decisions.is_active(run.model_copy(update={"status": step.status})):
             self._context.wake_policy_of(run)
             return 0
-        if seen is not None and seen.running_pod:
-            return self._context.config.resync.total_seconds()  # its end is told by a watch
+        if job is not None and job.running_pod:
+            return self._context.config.resync.total_seconds()  # a watch reports its end
         return POLL_SECONDS
 
     async def _create(self, run: BackupRun) -> Failure | None:
@@ -86,7 +82,7 @@ class Verifications:
         policy = await self._context.policy_of(run)
         task = decisions.task(run, policy)
         if task is None:
-            return Failure(reason="NothingStored", message="no destination holds all of the run any more")
+            return Failure(reason="NothingStored", message="no destination holds all of the run")
         wanted = JobRequest(run, task, JobSettings.of(policy), decisions.job_part(run))
         return await self._workloads.ensure(run, build_job(wanted, self._context.config))
 

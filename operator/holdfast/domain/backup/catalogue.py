@@ -1,8 +1,8 @@
 """What the catalogues of a policy's destinations say of its BackupRuns. Pure.
 
-A run that they have and the cluster has not is brought back: made, marked as such, and given the status that
-its entry tells. A run that the cluster has and they have no more is Expired. What is under way, has failed,
-or that retention has begun to delete is left alone.
+A run that only a catalogue has is imported: its BackupRun is created with a mark, and gets the status that
+its entry gives. A run that only the cluster has is Expired. A run stays as it is that is under way, has
+failed, or is being deleted by retention.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from holdfast.api.conditions import set_condition
+from holdfast.api.conditions import Verdict, set_condition
 from holdfast.api.destination import Destination
 from holdfast.api.meta import Metadata
 from holdfast.api.policy import BackupPolicy, CatalogueProblem
@@ -29,7 +29,8 @@ from holdfast.api.run import (
 )
 from holdfast.domain import labels
 from holdfast.domain.naming import same_places
-from holdfast.domain.run.lifecycle import COPY_MISSING, artifacts, succeeded
+from holdfast.domain.rows import RunRow
+from holdfast.domain.run.lifecycle import COPY_MISSING, artifacts_of, success_message
 from holdfast.domain.step import seconds_between, updated
 from holdfast.domain.stored import (
     destinations_being_deleted,
@@ -53,6 +54,7 @@ from holdfast.protocol import (
 DATA_GONE = "DataGone"
 _ABSENT_SECTIONS: dict[str, Any] = {"s3": None, "volume": None}
 """In every digest of places, which a policy's status keeps: no kind that is added later may change it."""
+_MAX_DESTINATIONS = 5
 _LOST = Failure(reason="TargetFailed", message="it failed when the run was made")
 
 
@@ -76,7 +78,7 @@ class Page:
 
 
 def page_of(result: SurveyResult, log: bytes, after: str, asked: datetime) -> Page | None:
-    """What a survey Job has told; None when its log is not whole."""
+    """The page that a survey Job has read; None when its log is not whole."""
     lines = [line + b"\n" for line in log.split(b"\n") if line.startswith(SURVEY_LINE_START)]
     if hashlib.sha256(b"".join(lines)).hexdigest() != result.sha256:
         return None
@@ -84,11 +86,11 @@ def page_of(result: SurveyResult, log: bytes, after: str, asked: datetime) -> Pa
     runs: dict[str, SurveyedRun] = {}
     damaged: list[SurveyedDamage] = []
     for line in lines:
-        found = SURVEY_LINE.validate_json(line)
-        if isinstance(found, SurveyedDamage):
-            damaged.append(found)
-        elif holders := tuple(name for name in found.destinations if name in listed):
-            runs[found.run] = found.model_copy(update={"destinations": holders})
+        entry = SURVEY_LINE.validate_json(line)
+        if isinstance(entry, SurveyedDamage):
+            damaged.append(entry)
+        elif holders := tuple(name for name in entry.destinations if name in listed):
+            runs[entry.run] = entry.model_copy(update={"destinations": holders})
     return Page(after, result.last, asked, listed, runs, tuple(damaged))
 
 
@@ -103,12 +105,12 @@ def places_of(destinations: Iterable[Destination]) -> str:
 
 
 def is_imported(run: BackupRun) -> bool:
-    """Whether a catalogue has brought it back."""
+    """Whether a survey made it from a catalogue's entry."""
     return labels.IMPORTED in run.metadata.annotations
 
 
 def is_unfinished(run: BackupRun) -> bool:
-    """Whether it was made, and its status not written: the operator was stopped in between."""
+    """Whether it has no status yet, because the operator was stopped in between."""
     return is_imported(run) and run.status.phase in (None, RunPhase.PENDING)
 
 
@@ -118,18 +120,17 @@ def original_uid(run: BackupRun) -> str:
 
 
 def was_imported_since(run: BackupRun, moment: datetime) -> bool:
-    """Whether a catalogue has brought it back then or later."""
+    """Whether a survey made it then or later."""
     created = run.metadata.creation_timestamp
     return is_imported(run) and created is not None and created >= moment
 
 
-def may_have_changed(runs: Iterable[BackupRun], since: datetime) -> bool:
+def may_have_changed(rows: Iterable[RunRow], since: datetime) -> bool:
     """Whether a commit of these runs may have changed the catalogue since then."""
     return any(
-        run.status.phase is RunPhase.COMMITTING
-        or (run.status.completion_time is not None and run.status.completion_time >= since)
-        for run in runs
-        if run.status.start_time is not None and not is_imported(run)
+        row.phase is RunPhase.COMMITTING or (row.completion_time is not None and row.completion_time >= since)
+        for row in rows
+        if row.start_time is not None and not row.is_imported
     )
 
 
@@ -147,14 +148,17 @@ class Decision:
 
 
 def decide(policy: BackupPolicy, runs: Sequence[BackupRun], page: Page, now: datetime) -> Decision:
-    """Hold the policy's runs against a page."""
+    """Compare the policy's runs with a page.
+
+    It has the whole runs, not their rows: what it decides for each is the next status of all of it.
+    """
     known = {run.metadata.name: run for run in runs}
-    problems = [CatalogueProblem(uri=each.uri[:2048], message=each.message) for each in page.damaged]
+    problems = [CatalogueProblem(uri=damage.uri[:2048], message=damage.message) for damage in page.damaged]
     create, write, expired = [], [], []
-    for name, found in page.runs.items():
+    for name, listed in page.runs.items():
         if name not in known:
-            create.append(found)
-        elif (taken := name_taken(policy, known[name], found)) is not None:
+            create.append(listed)
+        elif (taken := name_taken(policy, known[name], listed)) is not None:
             problems.append(taken)
     for name, run in known.items():
         entry = page.runs.get(name)
@@ -168,108 +172,108 @@ def decide(policy: BackupPolicy, runs: Sequence[BackupRun], page: Page, now: dat
     return Decision(tuple(create), tuple(write), tuple(expired), tuple(problems))
 
 
-def name_taken(policy: BackupPolicy, there: BackupRun, found: SurveyedRun) -> CatalogueProblem | None:
-    """The problem that another run has the name of the one that was found, if it has."""
+def name_taken(policy: BackupPolicy, there: BackupRun, entry: SurveyedRun) -> CatalogueProblem | None:
+    """The problem that another run has the name of this entry's, if it has."""
     of = there.spec.policy_ref.name
-    if of == policy.metadata.name and original_uid(there) == found.run_uid:
+    if of == policy.metadata.name and original_uid(there) == entry.run_uid:
         return None
     return problem(
         policy,
-        found,
-        f"BackupRun {found.run} is another run, of policy {of}; once it is deleted, "
-        f"the one of {found.recovery_point:%Y-%m-%dT%H:%M:%SZ} comes back",
+        entry,
+        f"BackupRun {entry.run} is another run, of policy {of}; once it is deleted, "
+        f"the one of {entry.recovery_point:%Y-%m-%dT%H:%M:%SZ} is imported",
     )
 
 
-def problem(policy: BackupPolicy, found: SurveyedRun, message: str) -> CatalogueProblem:
-    """Why a run that was found cannot be brought back."""
-    holder = next(each for each in policy.spec.destinations if each.name in found.destinations)
-    path = RunPath(policy.metadata.namespace, policy.metadata.name, found.run)
+def problem(policy: BackupPolicy, entry: SurveyedRun, message: str) -> CatalogueProblem:
+    """Why the run of an entry cannot be imported."""
+    holder = next(d for d in policy.spec.destinations if d.name in entry.destinations)
+    path = RunPath(policy.metadata.namespace, policy.metadata.name, entry.run)
     return CatalogueProblem(uri=holder.spec.uri(path.entry), message=message)
 
 
 def _next_status(
-    policy: BackupPolicy, run: BackupRun, found: SurveyedRun | None, page: Page, now: datetime
+    policy: BackupPolicy, run: BackupRun, entry: SurveyedRun | None, page: Page, now: datetime
 ) -> BackupRunStatus:
     status = run.status
     was_gone = status.phase is RunPhase.EXPIRED and status.reason == DATA_GONE
     if is_unfinished(run) or was_gone:
-        if found is not None:
-            return imported_status(policy, run, found, page.listed, now)
-        return _expired(run) if is_unfinished(run) and _is_gone(policy, run, page) else status
+        if entry is not None:
+            return imported_status(policy, run, entry, page.listed, now)
+        return _with_data_gone(run) if is_unfinished(run) and _is_gone(policy, run, page) else status
     ended = status.completion_time
     if status.phase not in STORED or destinations_being_deleted(run) or ended is None or ended >= page.asked:
         return status
-    if found is None and _is_gone(policy, run, page):
-        return _expired(run)
-    return _recounted(policy, run, found, page, now)
+    if entry is None and _is_gone(policy, run, page):
+        return _with_data_gone(run)
+    return _with_copies_counted(policy, run, entry, page, now)
 
 
-def imported_run(policy: BackupPolicy, found: SurveyedRun) -> BackupRun:
-    """The object of a run that is brought back, without its status."""
+def imported_run(policy: BackupPolicy, entry: SurveyedRun) -> BackupRun:
+    """The BackupRun of an entry, without its status."""
     metadata = policy.metadata
     return BackupRun(
         metadata=Metadata(
-            name=found.run,
+            name=entry.run,
             namespace=metadata.namespace,
             labels={labels.POLICY: metadata.name},
-            annotations={labels.IMPORTED: found.run_uid},
+            annotations={labels.IMPORTED: entry.run_uid},
         ),
         spec=BackupRunSpec(
             policy_ref=PolicyRef(name=metadata.name),
-            scheduled_time=found.scheduled_time,
-            trigger=found.trigger,
+            scheduled_time=entry.scheduled_time,
+            trigger=entry.trigger,
         ),
     )
 
 
 def imported_status(
-    policy: BackupPolicy, run: BackupRun, found: SurveyedRun, listed: Collection[str], now: datetime
+    policy: BackupPolicy, run: BackupRun, entry: SurveyedRun, listed: Collection[str], now: datetime
 ) -> BackupRunStatus:
-    """The status of a run that is brought back."""
+    """The status of an imported run."""
     engines = {target.name: target.engine for target in policy.spec.targets}
     status = updated(
         run.status,
         phase=RunPhase.SUCCEEDED,
-        start_time=found.started_time,
-        completion_time=found.completed_time,
-        duration_seconds=seconds_between(found.started_time, found.completed_time),
-        recovery_point=found.recovery_point,
-        skew_seconds=found.skew_seconds,
-        size_bytes=found.size_bytes,
+        start_time=entry.started_time,
+        completion_time=entry.completed_time,
+        duration_seconds=seconds_between(entry.started_time, entry.completed_time),
+        recovery_point=entry.recovery_point,
+        skew_seconds=entry.skew_seconds,
+        size_bytes=entry.size_bytes,
         destinations=policy.spec.destinations,
         expiring=(),
         targets=(
-            *(_held_target(target) for target in found.targets),
+            *(_held_target(target) for target in entry.targets),
             *(
                 TargetStatus(
                     name=name, engine=engines.get(name, "unknown"), phase=TargetPhase.FAILED, failure=_LOST
                 )
-                for name in found.failed_targets
+                for name in entry.failed_targets
             ),
         ),
     )
-    return _judged(run, _stored_in(run, status, found, found.destinations), listed, now)
+    return _with_phase(run, _with_artifacts_in(run, status, entry, entry.destinations), listed, now)
 
 
-def _held_target(found: SurveyedTarget) -> TargetStatus:
+def _held_target(target: SurveyedTarget) -> TargetStatus:
     return TargetStatus(
-        name=found.name,
-        engine=found.engine,
+        name=target.name,
+        engine=target.engine,
         phase=TargetPhase.SUCCEEDED,
-        snapshot_time=found.snapshot_time,
-        source=found.source,
-        contents=found.contents,
-        manifest_sha256=found.manifest_sha256,
+        snapshot_time=target.snapshot_time,
+        source=target.source,
+        contents=target.contents,
+        manifest_sha256=target.manifest_sha256,
     )
 
 
-def _stored_in(
-    run: BackupRun, status: BackupRunStatus, found: SurveyedRun, destinations: Collection[str]
+def _with_artifacts_in(
+    run: BackupRun, status: BackupRunStatus, entry: SurveyedRun, destinations: Collection[str]
 ) -> BackupRunStatus:
     """The status with the artifacts of these destinations, and no others."""
     there = run.model_copy(update={"status": status})
-    held_there = {each.name: each for each in found.targets}
+    held_there = {target.name: target for target in entry.targets}
     known = {artifact.uri: artifact for target in status.targets for artifact in target.artifacts}
     targets = tuple(
         updated(
@@ -278,7 +282,9 @@ def _stored_in(
             artifacts_omitted=None,
             artifacts=tuple(
                 known.get(artifact.uri, artifact)
-                for artifact in artifacts(there, target.name, _result(held_there[target.name], destinations))
+                for artifact in artifacts_of(
+                    there, target.name, _result(held_there[target.name], destinations)
+                )
             ),
         )
         if target.name in held_there
@@ -288,29 +294,29 @@ def _stored_in(
     return updated(status, targets=targets)
 
 
-def _result(found: SurveyedTarget, destinations: Collection[str]) -> BackupResult:
-    """What the target's backup Job had said, as far as the catalogue knows."""
+def _result(target: SurveyedTarget, destinations: Collection[str]) -> BackupResult:
+    """The Result of the target's backup Job, as far as the catalogue has it."""
     return BackupResult(
-        snapshot_time=found.snapshot_time,
-        source=found.source,
-        contents=found.contents,
+        snapshot_time=target.snapshot_time,
+        source=target.source,
+        contents=target.contents,
         plain_bytes=0,
-        size_bytes=sum(artifact.size_bytes for artifact in found.artifacts),
-        artifacts=found.artifacts,
-        encrypted=found.encrypted,
-        retain_until=found.retain_until,
-        manifest_sha256=found.manifest_sha256,
+        size_bytes=sum(artifact.size_bytes for artifact in target.artifacts),
+        artifacts=target.artifacts,
+        encrypted=target.encrypted,
+        retain_until=target.retain_until,
+        manifest_sha256=target.manifest_sha256,
         destinations=tuple(destinations),
     )
 
 
-def _judged(
+def _with_phase(
     run: BackupRun, status: BackupRunStatus, listed: Collection[str], now: datetime
 ) -> BackupRunStatus:
     """Whether the run is whole, by its targets and by the destinations that hold it."""
     have = destinations_holding(run.model_copy(update={"status": status}))
-    deleted = {each.destination for each in status.expiring if each.gone}
-    missing = [each.name for each in status.destinations if each.name not in have | deleted]
+    deleted = {copy.destination for copy in status.expiring if copy.gone}
+    missing = [d.name for d in status.destinations if d.name not in have | deleted]
     status = updated(status, copies=f"{len(have)}/{len(status.destinations)}")
     if not is_whole(status):
         phase = RunPhase.PARTIALLY_SUCCEEDED
@@ -322,31 +328,30 @@ def _judged(
             for name in missing
         )
     else:
-        phase, reason, message = RunPhase.SUCCEEDED, None, succeeded(status)
+        phase, reason, message = RunPhase.SUCCEEDED, None, success_message(status)
     generation = run.metadata.generation
+    verdict = Verdict("Complete", "True", reason or phase.value, message)
     return updated(
         status,
         observed_generation=generation,
         phase=phase,
         reason=reason,
         message=message,
-        conditions=set_condition(
-            status.conditions, "Complete", "True", reason or phase.value, message, now, generation
-        ),
+        conditions=set_condition(status.conditions, verdict, now, generation),
     )
 
 
 def _is_gone(policy: BackupPolicy, run: BackupRun, page: Page) -> bool:
     """Whether every place that it may be in was looked at, and none has it."""
-    if any(each.run == run.metadata.name for each in page.damaged):
+    if any(damage.run == run.metadata.name for damage in page.damaged):
         return False
-    looked_at = [each for each in policy.spec.destinations if each.name in page.listed]
+    looked_at = [destination for destination in policy.spec.destinations if destination.name in page.listed]
     mine = run.status.destinations or policy.spec.destinations
-    return same_places(mine, looked_at) == {each.name for each in mine}
+    return same_places(mine, looked_at) == {destination.name for destination in mine}
 
 
-def _expired(run: BackupRun) -> BackupRunStatus:
-    names = [each.name for each in run.status.destinations]
+def _with_data_gone(run: BackupRun) -> BackupRunStatus:
+    names = [destination.name for destination in run.status.destinations]
     message = f"its data is gone: the catalogue of {', '.join(names) or 'no destination'} does not have it"
     return updated(
         run.status,
@@ -359,40 +364,57 @@ def _expired(run: BackupRun) -> BackupRunStatus:
     )
 
 
-def _recounted(
-    policy: BackupPolicy, run: BackupRun, found: SurveyedRun | None, page: Page, now: datetime
+@dataclass
+class _Copies:
+    """The destinations of a run, and which of them hold it."""
+
+    destinations: dict[str, Destination]
+    holding: set[str]
+
+    def count(self, destination: Destination, is_listed: bool, is_unmoved: bool) -> None:
+        """Count what the catalogue of one of the policy's destinations says."""
+        name = destination.name
+        if not is_listed:
+            if is_unmoved:
+                self.holding.discard(name)
+            return
+        if not is_unmoved and (name in self.destinations or len(self.destinations) < _MAX_DESTINATIONS):
+            self.destinations[name] = destination
+        if name in self.destinations:
+            self.holding.add(name)
+
+
+def _copies_now(policy: BackupPolicy, run: BackupRun, entry: SurveyedRun | None, page: Page) -> _Copies:
+    status = run.status
+    copies = _Copies({destination.name: destination for destination in status.destinations}, _holding(run))
+    unmoved = same_places(status.destinations, policy.spec.destinations)
+    unknown = {damage.destination for damage in page.damaged if damage.run == run.metadata.name}
+    unknown |= {copy.destination for copy in status.expiring if copy.gone}
+    for destination in policy.spec.destinations:
+        name = destination.name
+        if name in page.listed and name not in unknown:
+            copies.count(destination, entry is not None and name in entry.destinations, name in unmoved)
+    return copies
+
+
+def _holding(run: BackupRun) -> set[str]:
+    return {artifact.destination for target in run.status.targets for artifact in target.artifacts}
+
+
+def _with_copies_counted(
+    policy: BackupPolicy, run: BackupRun, entry: SurveyedRun | None, page: Page, now: datetime
 ) -> BackupRunStatus:
     """The status of a stored run by the destinations whose catalogues have it now."""
-    status = run.status
-    recorded = {each.name: each for each in status.destinations}
-    unmoved = same_places(status.destinations, policy.spec.destinations)
-    damaged = {each.destination for each in page.damaged if each.run == run.metadata.name}
-    deleted = {each.destination for each in status.expiring if each.gone}
-    before = {artifact.destination for target in status.targets for artifact in target.artifacts}
-    holders = set(before)
-    for each in policy.spec.destinations:
-        if each.name not in page.listed or each.name in deleted | damaged:
-            continue
-        same = each.name in unmoved
-        if found is not None and each.name in found.destinations:
-            if not same and (each.name in recorded or len(recorded) < 5):
-                recorded[each.name] = each
-                holders.discard(each.name)
-            if each.name in recorded:
-                holders.add(each.name)
-        elif same:
-            holders.discard(each.name)
-    destinations = tuple(recorded.values())
-    if destinations == status.destinations and holders == before:
-        return status
-    changed = updated(status, destinations=destinations)
-    if found is not None:
-        ordered = [name for name in recorded if name in holders]
-        changed = _stored_in(run, changed, found, ordered)
+    copies = _copies_now(policy, run, entry, page)
+    destinations = tuple(copies.destinations.values())
+    if destinations == run.status.destinations and copies.holding == _holding(run):
+        return run.status
+    status = updated(run.status, destinations=destinations)
+    if entry is not None:
+        ordered = [name for name in copies.destinations if name in copies.holding]
+        status = _with_artifacts_in(run, status, entry, ordered)
     else:
-        changed = updated(
-            changed,
-            targets=tuple(kept_in(target, holders) for target in changed.targets),
-        )
-    changed = updated(changed, report=report_left(run, changed))
-    return _judged(run, changed, page.listed, now)
+        targets = tuple(kept_in(target, copies.holding) for target in status.targets)
+        status = updated(status, targets=targets)
+    status = updated(status, report=report_left(run, status))
+    return _with_phase(run, status, page.listed, now)

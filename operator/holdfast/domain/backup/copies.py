@@ -1,24 +1,23 @@
-"""Which copies of earlier runs a commit makes anew, and which leftovers it clears away. Pure.
+"""Which copies of earlier runs a commit heals, and which leftovers it clears. Pure.
 
 A run that an optional destination lacks is PartiallySucceeded with reason CopyMissing. The commit of a later
-run of the policy copies it there from a destination that holds it whole, as long as that is the same place
-still, and retention would keep the copy there. A copy that retention has deleted or begun to is not missing.
+run of the policy copies it there from a destination that holds it whole, if that is still the same place and
+retention would keep the copy. A copy that retention has deleted, or is deleting, is not missing.
 
-Runs that ended without a backup may have left objects and unfinished uploads. The commit of a later run
-clears them away, and `expiring` remembers it: `gone`, or why something stays. So it does where a copy is
-missing that retention would not keep.
+A run that ended without a backup may have left objects and unfinished uploads. The commit of a later run
+clears them, and `expiring` remembers the outcome: `gone`, or why something stays. The same is done where a
+copy is missing that retention would not keep.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from holdfast.api.conditions import set_condition
-from holdfast.api.destination import Destination
+from holdfast.api.conditions import Verdict, set_condition
+from holdfast.api.destination import Destination, Retention
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import (
-    STORED,
     Artifact,
     BackupRun,
     BackupRunStatus,
@@ -29,8 +28,9 @@ from holdfast.api.run import (
 )
 from holdfast.domain.backup.retention import Backup, backup_of, decide, zone_of
 from holdfast.domain.naming import run_path, same_places
+from holdfast.domain.rows import RunRow, destinations_unmoved, row_of
 from holdfast.domain.run import hooks
-from holdfast.domain.run.lifecycle import COPY_MISSING, hook_failed, succeeded
+from holdfast.domain.run.lifecycle import COPY_MISSING, hook_failure, success_message
 from holdfast.domain.step import Notice, Step, updated
 from holdfast.domain.stored import (
     EARLIEST,
@@ -42,245 +42,284 @@ from holdfast.domain.stored import (
 from holdfast.protocol import CommitResult, CommitTask, Cure, Fate, Gap, Leftovers
 
 MAX_GAPS = 20
-"""Runs that one commit is handed to heal; there is a next one."""
+"""Runs that one commit heals; the next one heals more."""
 MAX_LEFTOVERS = 20
-"""Runs whose leftovers one commit is handed."""
+"""Runs whose leftovers one commit clears."""
 _EMPTY = (RunPhase.FAILED, RunPhase.CANCELLED, RunPhase.EXPIRED)
-_CLAIMED = "the catalogue there has the run, so what it claims stays"
+_CLAIMED = "the catalogue there has the run, so its objects stay"
 
 
-def missing(run: BackupRun) -> set[str]:
+@dataclass(frozen=True)
+class MissingCopies:
+    """The destinations that lack a copy of a run."""
+
+    row: RunRow
+    destinations: frozenset[str]
+    destinations_to_heal: frozenset[str]
+    """Those of them where retention would keep the copy."""
+
+
+@dataclass(frozen=True)
+class CopiesToHeal:
+    """What a commit is to copy of one run."""
+
+    row: RunRow
+    sources: frozenset[str]
+    """Destinations that hold it whole."""
+    destinations: frozenset[str]
+    """Where to."""
+
+
+@dataclass(frozen=True)
+class LeftoversToClear:
+    """Where a commit may delete the leftovers of one run."""
+
+    row: RunRow
+    destinations: frozenset[str]
+
+
+def destinations_missing(row: RunRow) -> frozenset[str]:
     """The destinations that lack a stored run, but for those that retention took it from."""
-    if run.status.phase not in STORED:
-        return set()
-    taken = {each.destination for each in run.status.expiring if each.begun or each.gone}
-    return {each.name for each in run.status.destinations} - destinations_holding(run) - taken
+    if not row.is_stored:
+        return frozenset()
+    deleted = {copy.destination for copy in row.expiring if copy.begun or copy.gone}
+    return frozenset(row.places.keys() - row.destinations_holding - deleted)
 
 
-def gaps(policy: BackupPolicy, run: BackupRun, runs: Sequence[BackupRun]) -> tuple[Gap, ...]:
+def copies_to_heal(policy: BackupPolicy, run: BackupRun, rows: Sequence[RunRow]) -> tuple[CopiesToHeal, ...]:
     """What the commit of `run` is to heal, the newest run first."""
-    found = []
-    for each, _, wanted in _lacking(policy, run, runs):
-        sources = same_places(each.status.destinations, run.status.destinations) & destinations_holding(each)
-        manifests = {
-            target.name: target.manifest_sha256
-            for target in each.status.targets
-            if target.phase is TargetPhase.SUCCEEDED
-        }
-        if wanted and sources and all(manifests.values()):
-            found.append(_gap(each, manifests, sources, wanted))
-    return tuple(found[:MAX_GAPS])
+    healings = []
+    for lack in _copies_missing(policy, run, rows):
+        sources = lack.row.destinations_holding & destinations_unmoved(lack.row, run.status.destinations)
+        if lack.destinations_to_heal and sources and lack.row.has_checksums:
+            healings.append(CopiesToHeal(lack.row, sources, lack.destinations_to_heal))
+    return tuple(healings[:MAX_GAPS])
 
 
-def _gap(run: BackupRun, manifests: Mapping[str, str | None], sources: set[str], lacking: set[str]) -> Gap:
-    order = [each.name for each in run.status.destinations]
+def gap_of(run: BackupRun, healing: CopiesToHeal) -> Gap:
+    """The part of the commit's Task that heals this run."""
+    order = [destination.name for destination in run.status.destinations]
+    succeeded_targets = [t for t in run.status.targets if t.phase is TargetPhase.SUCCEEDED]
     return Gap(
         run=run.metadata.name,
         scheduled_time=run.spec.scheduled_time,
         trigger=run.spec.trigger,
-        manifests={name: sha256 for name, sha256 in manifests.items() if sha256},
+        manifests={target.name: target.manifest_sha256 or "" for target in succeeded_targets},
         failed_targets=tuple(t.name for t in run.status.targets if t.phase is not TargetPhase.SUCCEEDED),
-        sources=tuple(sorted(sources, key=order.index)),
-        lacking=tuple(sorted(lacking, key=order.index)),
+        sources=tuple(sorted(healing.sources, key=order.index)),
+        lacking=tuple(sorted(healing.destinations, key=order.index)),
     )
 
 
-def _lacking(
-    policy: BackupPolicy, run: BackupRun, runs: Iterable[BackupRun]
-) -> list[tuple[BackupRun, set[str], set[str]]]:
-    """Runs that lack a copy, the newest first; where they do, and where retention would keep it."""
+def _copies_missing(policy: BackupPolicy, run: BackupRun, rows: Iterable[RunRow]) -> list[MissingCopies]:
+    """Runs that lack a copy, the newest first. None at all while the policy's time zone is unknown."""
     zone = zone_of(policy.spec)
     if zone is None:
         return []
-    # A destination that was moved since the run started is another place, and one that is full takes nothing.
-    same = (
+    destinations = _destinations_to_write(policy, run)
+    others = [row for row in rows if row.name != run.metadata.name]
+    missing = {
+        row.name: destinations_missing(row) & destinations_unmoved(row, destinations) for row in others
+    }
+    backups = [_committed_backup(run, destinations)]
+    for row in others:
+        backup = backup_of(row, destinations)
+        backups.append(replace(backup, destinations=backup.destinations | missing[row.name]))
+    rulings = decide(backups, _rules(policy, destinations), zone)
+    kept = {
+        (ruling.backup.run, name)
+        for name, of_destination in rulings.items()
+        for ruling in of_destination
+        if ruling.reasons
+    }
+    lacks = [
+        MissingCopies(
+            row,
+            missing[row.name],
+            frozenset(name for name in missing[row.name] if (row.name, name) in kept),
+        )
+        for row in others
+        if missing[row.name]
+    ]
+    return sorted(lacks, key=lambda lack: _age(lack.row), reverse=True)
+
+
+def _destinations_to_write(policy: BackupPolicy, run: BackupRun) -> list[Destination]:
+    """The policy's destinations that the commit can write to.
+
+    A destination that was moved since the run started is another place, and a full one takes nothing.
+    """
+    names = (
         same_places(run.status.destinations, policy.spec.destinations) - (run.status.over_quota or {}).keys()
     )
-    places = [each for each in policy.spec.destinations if each.name in same]
-    names = {each.name for each in places}
-    others = [each for each in runs if each.metadata.name != run.metadata.name]
-    absent = {
-        each.metadata.name: missing(each) & same_places(each.status.destinations, places) for each in others
-    }
-    backups = [_committed(run, names)]
-    for each in others:
-        backup = backup_of(each, places)
-        backups.append(replace(backup, destinations=backup.destinations | absent[each.metadata.name]))
-    rules = {each.name: each.retention or policy.spec.retention for each in places}
-    rules = {name: rule if rule is None or not rule.dry_run else None for name, rule in rules.items()}
-    kept = {
-        (verdict.backup.run, name)
-        for name, verdicts in decide(backups, rules, zone).items()
-        for verdict in verdicts
-        if verdict.reasons
-    }
-    lacking = [each for each in others if absent[each.metadata.name]]
-    lacking.sort(key=_age, reverse=True)
-    return [
-        (each, names, {name for name in names if (each.metadata.name, name) in kept})
-        for each in lacking
-        for names in (absent[each.metadata.name],)
-    ]
+    return [destination for destination in policy.spec.destinations if destination.name in names]
 
 
-def _committed(run: BackupRun, destinations: Iterable[str]) -> Backup:
+def _rules(policy: BackupPolicy, destinations: Iterable[Destination]) -> dict[str, Retention | None]:
+    """By destination: its retention, None where that deletes nothing."""
+    rules = {destination.name: destination.retention or policy.spec.retention for destination in destinations}
+    return {name: None if rule is not None and rule.dry_run else rule for name, rule in rules.items()}
+
+
+def _committed_backup(run: BackupRun, destinations: Iterable[Destination]) -> Backup:
     """The run that is being committed, as retention will see it."""
     points = [target.snapshot_time for target in run.status.targets if target.snapshot_time]
     return Backup(
         run=run.metadata.name,
         phase=RunPhase.SUCCEEDED,
         recovery_point=min(points, default=None),
-        destinations=frozenset(destinations),
+        destinations=frozenset(destination.name for destination in destinations),
         whole=is_whole(run.status),
     )
 
 
-def _age(run: BackupRun) -> tuple[datetime, str]:
-    return run.status.recovery_point or run.metadata.creation_timestamp or EARLIEST, run.metadata.name
+def _age(row: RunRow) -> tuple[datetime, str]:
+    return row.recovery_point or row.creation_time or EARLIEST, row.name
 
 
-def uncleared(run: BackupRun, destinations: Iterable[Destination]) -> set[str]:
+def destinations_to_clear(row: RunRow, destinations: Iterable[Destination]) -> frozenset[str]:
     """The destinations where a run that ended without a backup may have left something."""
-    if run.status.phase not in _EMPTY or not run.status.targets:
-        return set()
-    settled = {each.destination for each in run.status.expiring if not each.begun}
-    return same_places(run.status.destinations, destinations) - settled
+    if row.phase not in _EMPTY or not row.has_targets:
+        return frozenset()
+    cleared = {copy.destination for copy in row.expiring if not copy.begun}
+    return frozenset(destinations_unmoved(row, destinations) - cleared)
 
 
-def leftovers(
-    policy: BackupPolicy, run: BackupRun, runs: Sequence[BackupRun]
-) -> list[tuple[BackupRun, set[str]]]:
-    """Where the commit of `run` may clear away what others left, the oldest run first.
+def leftovers_to_clear(
+    policy: BackupPolicy, run: BackupRun, rows: Sequence[RunRow]
+) -> list[LeftoversToClear]:
+    """Where the commit of `run` may clear what others left, the oldest run first.
 
-    Whether they have pods that could still write is for the caller to see.
+    The caller sees to it that they have no pods that could still write.
     """
-    places = run.status.destinations
-    found = [(each, uncleared(each, places)) for each in runs]
-    for each, names, wanted in _lacking(policy, run, runs):
-        found.append((each, names - wanted - {expiring.destination for expiring in each.status.expiring}))
-    found += [
-        (
-            each,
-            set(each.status.leftovers)
-            & destinations_holding(each)
-            & same_places(each.status.destinations, places),
+    destinations = run.status.destinations
+    clearings = [LeftoversToClear(row, destinations_to_clear(row, destinations)) for row in rows]
+    for lack in _copies_missing(policy, run, rows):
+        remembered = {copy.destination for copy in lack.row.expiring}
+        clearings.append(
+            LeftoversToClear(lack.row, lack.destinations - lack.destinations_to_heal - remembered)
         )
-        for each in runs
-    ]
-    found = [(each, names) for each, names in found if names and each.metadata.name != run.metadata.name]
-    return sorted(found, key=lambda pair: _age(pair[0]))
+    for row in rows:
+        unmoved = destinations_unmoved(row, destinations)
+        clearings.append(LeftoversToClear(row, row.leftovers & row.destinations_holding & unmoved))
+    clearings = [c for c in clearings if c.destinations and c.row.name != run.metadata.name]
+    return sorted(clearings, key=lambda clearing: _age(clearing.row))
 
 
-def told(
+def leftovers_of(clearings: Iterable[LeftoversToClear]) -> tuple[Leftovers, ...]:
+    """The part of the commit's Task that clears leftovers."""
+    groups: defaultdict[tuple[str, bool], list[str]] = defaultdict(list)
+    for clearing in clearings:
+        row = clearing.row
+        for name in sorted(clearing.destinations):
+            groups[name, name in row.destinations_holding].append(row.name)
+    return tuple(
+        Leftovers(destination=name, runs=tuple(runs), held=is_held)
+        for (name, is_held), runs in groups.items()
+    )
+
+
+def outcomes_of(
     task: CommitTask, result: CommitResult
 ) -> tuple[dict[str, dict[str, Fate]], dict[str, dict[str, Cure]]]:
-    """By run and destination: what became of the leftovers and of the gaps that a commit was handed."""
-    fates: defaultdict[str, dict[str, Fate]] = defaultdict(dict)
-    left = [(run, each.destination) for each in task.leftovers for run in each.runs]
+    """By run and destination: the outcomes of the leftovers and of the gaps of a commit's Task."""
+    clearing: defaultdict[str, dict[str, Fate]] = defaultdict(dict)
+    left = [(run, leftovers.destination) for leftovers in task.leftovers for run in leftovers.runs]
     for (run, destination), letter in zip(left, result.leftovers, strict=False):
-        fates[run][destination] = Fate(letter)
-    cures: defaultdict[str, dict[str, Cure]] = defaultdict(dict)
+        clearing[run][destination] = Fate(letter)
+    healing: defaultdict[str, dict[str, Cure]] = defaultdict(dict)
     lacking = [(gap.run, name) for gap in task.gaps for name in gap.lacking]
     for (run, destination), letter in zip(lacking, result.healing, strict=False):
-        cures[run][destination] = Cure(letter)
-    return fates, cures
+        healing[run][destination] = Cure(letter)
+    return clearing, healing
 
 
-def healed(run: BackupRun, cures: Mapping[str, Cure], now: datetime) -> Step[BackupRunStatus]:
-    """What a run's status says once a commit has told, by destination, what became of its missing copies."""
-    new = [name for name, cure in cures.items() if cure is Cure.HEALED and name in missing(run)]
-    source = next((each for each in run.status.destinations if each.name in destinations_holding(run)), None)
+def record_healing(run: BackupRun, outcomes: Mapping[str, Cure], now: datetime) -> Step[BackupRunStatus]:
+    """A commit has said, by destination, what became of a run's missing copies."""
+    missing, holding = destinations_missing(row_of(run)), destinations_holding(run)
+    new = [name for name, outcome in outcomes.items() if outcome is Cure.HEALED and name in missing]
+    source = next((d for d in run.status.destinations if d.name in holding), None)
     if not new or source is None:
         return Step(run.status)
-    added = [each for each in run.status.destinations if each.name in new]
+    added = [destination for destination in run.status.destinations if destination.name in new]
     status = updated(
         run.status,
         targets=tuple(_with_copies(run, target, source, added) for target in run.status.targets),
-        expiring=tuple(each for each in run.status.expiring if each.destination not in new),
+        expiring=tuple(copy for copy in run.status.expiring if copy.destination not in new),
     )
-    later = run.model_copy(update={"status": status})
+    healed_run = run.model_copy(update={"status": status})
     copies = copies_text(run, status)
     status = updated(status, copies=copies)
     names = ", ".join(new)
     message = f"run {run.metadata.name}: its copy in {names} was made from {source.name} and read back"
-    told = Notice("CopyHealed", f"{message}; copies: {copies}", names)
+    notice = Notice("CopyHealed", f"{message}; copies: {copies}", names)
     if status.reason != COPY_MISSING:
-        return Step(status, (told,))
-    return Step(_less_missing(status, sorted(missing(later)), run.metadata.generation, now), (told,))
+        return Step(status, (notice,))
+    still_missing = sorted(destinations_missing(row_of(healed_run)))
+    return Step(_with_fewer_missing(status, still_missing, run.metadata.generation, now), (notice,))
 
 
-def _less_missing(
-    status: BackupRunStatus, left: list[str], generation: int | None, now: datetime
+def _with_fewer_missing(
+    status: BackupRunStatus, missing: list[str], generation: int | None, now: datetime
 ) -> BackupRunStatus:
-    """The status of a run that lacked nothing but copies, once it lacks no others than `left`."""
-    if left:
-        return updated(status, message=f"not in every destination: {', '.join(left)} lacks it still")
-    hook = hooks.failed(status, "After")
+    """The status of a run that lacked nothing but copies, now that it lacks only those."""
+    if missing:
+        return updated(status, message=f"not in every destination: still missing in {', '.join(missing)}")
+    hook = hooks.first_failure(status, "After")
     if hook is not None:
-        reason, message = hook_failed(hook)
+        reason, message = hook_failure(hook)
         return updated(status, reason=reason, message=message)
-    message = succeeded(status)
+    message = success_message(status)
+    verdict = Verdict("Complete", "True", RunPhase.SUCCEEDED, message)
     return updated(
         status,
         phase=RunPhase.SUCCEEDED,
         reason=None,
         message=message,
-        conditions=set_condition(
-            status.conditions, "Complete", "True", RunPhase.SUCCEEDED, message, now, generation
-        ),
+        conditions=set_condition(status.conditions, verdict, now, generation),
     )
 
 
 def _with_copies(
     run: BackupRun, target: TargetStatus, source: Destination, added: Sequence[Destination]
 ) -> TargetStatus:
-    """The target's artifacts, those of `source` also in the destinations `added`."""
-    names = {each.name for each in added}
-    found: list[Artifact] = []
+    """The target's artifacts, with those of `source` also in the destinations `added`."""
+    names = {destination.name for destination in added}
+    artifacts: list[Artifact] = []
     for artifact in target.artifacts:
         if artifact.destination not in names:
-            found.append(artifact)
+            artifacts.append(artifact)
         if artifact.destination == source.name:
             path = artifact.uri.removeprefix(_uri(run, source, ""))
-            found += [
-                updated(artifact, destination=each.name, uri=_uri(run, each, path), retain_until=None)
-                for each in added
+            artifacts += [
+                updated(artifact, destination=copy.name, uri=_uri(run, copy, path), retain_until=None)
+                for copy in added
             ]
-    holding = {artifact.destination for artifact in found}
-    omitted = artifacts_by_destination(target) * len(holding) - len(found)
-    return updated(target, artifacts=tuple(found), artifacts_omitted=omitted or None)
+    holding = {artifact.destination for artifact in artifacts}
+    omitted = artifacts_by_destination(target) * len(holding) - len(artifacts)
+    return updated(target, artifacts=tuple(artifacts), artifacts_omitted=omitted or None)
 
 
 def _uri(run: BackupRun, destination: Destination, path: str) -> str:
     return destination.spec.uri(run_path(run).folder + path)
 
 
-def cleared(run: BackupRun, fates: Mapping[str, Fate]) -> Step[BackupRunStatus]:
-    """What a run's status remembers once a commit has told, by destination, what became of its leftovers."""
-    done = [name for name, fate in fates.items() if fate in (Fate.DELETED, Fate.REFUSED)]
-    settled = {
+def record_clearing(run: BackupRun, outcomes: Mapping[str, Fate]) -> Step[BackupRunStatus]:
+    """A commit has said, by destination, what became of a run's leftovers."""
+    holding = destinations_holding(run)
+    cleared = [name for name, outcome in outcomes.items() if outcome in (Fate.DELETED, Fate.REFUSED)]
+    remembered = {
         name: Expiring(destination=name, gone=True)
-        if fates[name] is Fate.DELETED
+        if outcomes[name] is Fate.DELETED
         else Expiring(destination=name, message=_CLAIMED)
-        for name in done
-        if name not in destinations_holding(run)
+        for name in cleared
+        if name not in holding
     }
-    others = [each for each in run.status.expiring if each.destination not in settled]
+    others = [copy for copy in run.status.expiring if copy.destination not in remembered]
     return Step(
         updated(
             run.status,
-            expiring=(*others, *settled.values()),
-            leftovers=tuple(name for name in run.status.leftovers if name not in done),
+            expiring=(*others, *remembered.values()),
+            leftovers=tuple(name for name in run.status.leftovers if name not in cleared),
         )
-    )
-
-
-def handed(found: Iterable[tuple[BackupRun, set[str]]]) -> tuple[Leftovers, ...]:
-    """Leftovers as a Job is handed them."""
-    groups: defaultdict[tuple[str, bool], list[str]] = defaultdict(list)
-    for run, destinations in found:
-        for name in sorted(destinations):
-            groups[name, name in destinations_holding(run)].append(run.metadata.name)
-    return tuple(
-        Leftovers(destination=name, runs=tuple(runs), held=there) for (name, there), runs in groups.items()
     )

@@ -9,18 +9,18 @@ when any rule keeps it, and besides, whatever the numbers say:
 - `minVerified`: the newest verified runs, one at least;
 - `noRules`: every run, where no number above 0 is given: zeroes alone would mean to delete everything.
 
-A run that lacks a target is kept where it would be if it were whole, and takes no whole run's place: the
-rules are applied to the whole runs alone, and then to all, and kept is what either keeps. A run that only
-lacks an optional destination is whole where it is. Runs without data (Failed, Missed and so on) do not count.
+A run that lacks a target never replaces a whole one in the plan: the rules are applied to the whole runs
+alone, then to all, and a run stays that either keeps. A run that only lacks an optional destination is whole
+where it is. Runs without data (Failed, Missed and so on) do not count.
 
-Nothing goes unannounced. A run that is due to go is listed in `status.retentionPlan` of its policy together
-with the moment since when it is. A run of the policy notes the moment of the plan that was shown when it
-started; its commit deletes what is due by the rules of now *and* was listed in that plan already. So a policy
-that is changed shows its plan first, and only a run that starts later carries it out.
+Every deletion is announced. A policy's `status.retentionPlan` lists each run that is due, and since when. A
+run of the policy notes the time of the plan that was shown when it started. Its commit deletes a run that is
+due by the present rules *and* was in that plan already. So a policy that is changed shows its plan first, and
+only a run that starts later carries it out.
 
-Before the Job that deletes is made, the runs that it is handed are marked in their own status (`expiring`): a
-copy that may be partly gone is restored from no more, and stays due until a commit has told that it is gone,
-whatever becomes of the rules.
+The runs that a commit is to delete are marked in their own status (`expiring`) before its Job exists. A copy
+that may be partly gone is no longer restored from, and stays due until a commit has reported it gone,
+whatever the rules say by then.
 """
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
@@ -30,7 +30,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic.alias_generators import to_camel
 
-from holdfast.api.conditions import is_true
 from holdfast.api.destination import Destination, Retention
 from holdfast.api.policy import (
     MAX_PLANNED,
@@ -43,22 +42,13 @@ from holdfast.api.policy import (
 )
 from holdfast.api.run import STORED, BackupRun, BackupRunStatus, Expiring, RunPhase
 from holdfast.api.text import some_of
-from holdfast.domain.naming import same_places
+from holdfast.domain.rows import RunRow, destinations_unmoved
 from holdfast.domain.step import Notice, Step, updated
-from holdfast.domain.stored import (
-    EARLIEST,
-    bytes_by_destination,
-    copies_text,
-    destinations_being_deleted,
-    destinations_holding,
-    is_whole,
-    kept_in,
-    report_left,
-)
+from holdfast.domain.stored import EARLIEST, copies_text, kept_in, report_left
 from holdfast.protocol import Expiry, Fate, HeldRun
 
 _WITNESSES = 5
-_NAMED = 10
+_MAX_NAMED = 10
 
 _PERIODS: dict[str, Callable[[datetime], Hashable]] = {
     # With its offset: the hour that comes twice when the clock is put back is two hours.
@@ -82,8 +72,8 @@ class Backup:
     whole: bool = True
     """Whether every target is in it."""
     verified: bool = False
-    begun: frozenset[str] = frozenset()
-    """Destinations where its deletion may have begun."""
+    being_deleted: frozenset[str] = frozenset()
+    """Destinations where its deletion may have started."""
 
     @property
     def age(self) -> tuple[datetime, str]:
@@ -92,40 +82,44 @@ class Backup:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Ruling:
     """What becomes of a run in one destination."""
 
     backup: Backup
     reasons: tuple[str, ...]
-    """The rules that keep it; none: it is due to go."""
+    """The rules that keep it; without any it is due."""
 
 
 def decide(
     backups: Iterable[Backup], rules: Mapping[str, Retention | None], zone: ZoneInfo
-) -> dict[str, list[Verdict]]:
+) -> dict[str, list[Ruling]]:
     """By destination: every run that it holds, newest first. `None` for rules keeps everything."""
-    stored = [each for each in backups if each.phase in STORED and each.recovery_point is not None]
-    stored.sort(key=lambda each: each.age, reverse=True)
-    return {name: _decide_one(stored, name, retention, zone) for name, retention in rules.items()}
+    stored = [backup for backup in backups if backup.phase in STORED and backup.recovery_point is not None]
+    stored.sort(key=lambda backup: backup.age, reverse=True)
+    return {name: _rulings(stored, name, retention, zone) for name, retention in rules.items()}
 
 
-def _decide_one(
+def _rulings(
     stored: list[Backup], destination: str, retention: Retention | None, zone: ZoneInfo
-) -> list[Verdict]:
-    going = [each for each in stored if destination in each.begun]
-    there = [each for each in stored if destination in each.destinations and destination not in each.begun]
-    reasons: dict[str, set[str]] = {each.run: set() for each in there}
+) -> list[Ruling]:
+    going = [backup for backup in stored if destination in backup.being_deleted]
+    staying = [
+        backup
+        for backup in stored
+        if destination in backup.destinations and destination not in backup.being_deleted
+    ]
+    reasons: dict[str, set[str]] = {backup.run: set() for backup in staying}
     if retention is None or not _has_number(retention):
-        for names in reasons.values():
-            names.add("noRules")
+        for rules in reasons.values():
+            rules.add("noRules")
     else:
-        for counted in ([each for each in there if each.whole], there):
-            for rule, kept in _kept(counted, retention, zone):
-                for each in kept:
-                    reasons[each.run].add(rule)
-    verdicts = [Verdict(each, tuple(sorted(reasons[each.run]))) for each in there]
-    verdicts += [Verdict(each, ()) for each in going]
-    return sorted(verdicts, key=lambda verdict: verdict.backup.age, reverse=True)
+        whole = [backup for backup in staying if backup.whole]
+        for rule, kept in (*_kept(whole, retention, zone), *_kept(staying, retention, zone)):
+            for backup in kept:
+                reasons[backup.run].add(rule)
+    rulings = [Ruling(backup, tuple(sorted(reasons[backup.run]))) for backup in staying]
+    rulings += [Ruling(backup, ()) for backup in going]
+    return sorted(rulings, key=lambda ruling: ruling.backup.age, reverse=True)
 
 
 def _has_number(retention: Retention) -> bool:
@@ -136,36 +130,37 @@ def _kept(
     backups: list[Backup], retention: Retention, zone: ZoneInfo
 ) -> Iterable[tuple[str, Sequence[Backup]]]:
     yield "newest", backups[:1]
-    yield "minVerified", [each for each in backups if each.verified][: max(1, retention.min_verified)]
+    verified = [backup for backup in backups if backup.verified]
+    yield "minVerified", verified[: max(1, retention.min_verified)]
     yield "keepLast", backups[: retention.keep_last or 0]
     for field, period in _PERIODS.items():
         newest: dict[Hashable, Backup] = {}
-        for each in backups:
-            assert each.recovery_point is not None
-            newest.setdefault(period(each.recovery_point.astimezone(zone)), each)
+        for backup in backups:
+            assert backup.recovery_point is not None
+            newest.setdefault(period(backup.recovery_point.astimezone(zone)), backup)
         yield to_camel(field), list(newest.values())[: getattr(retention, field) or 0]
 
 
-def backup_of(run: BackupRun, destinations: Iterable[Destination]) -> Backup:
-    """The run as retention sees it. A place that its destination's name no longer means is left alone."""
-    same = same_places(run.status.destinations, destinations)
+def backup_of(row: RunRow, destinations: Iterable[Destination]) -> Backup:
+    """The run as retention sees it. A copy in a place that its destination no longer is stays untouched."""
+    unmoved = destinations_unmoved(row, destinations)
     return Backup(
-        run=run.metadata.name,
-        phase=run.status.phase or RunPhase.PENDING,
-        recovery_point=run.status.recovery_point,
-        destinations=frozenset(destinations_holding(run) & same),
-        whole=is_whole(run.status),
-        verified=is_true(run.status.conditions, "Verified"),
-        begun=frozenset(destinations_being_deleted(run) & same),
+        run=row.name,
+        phase=row.phase or RunPhase.PENDING,
+        recovery_point=row.recovery_point,
+        destinations=row.destinations_holding & unmoved,
+        whole=row.is_whole,
+        verified=row.is_verified,
+        being_deleted=row.destinations_being_deleted & unmoved,
     )
 
 
 def _rules(spec: BackupPolicySpec) -> dict[str, Retention | None]:
-    return {each.name: each.retention or spec.retention for each in spec.destinations}
+    return {destination.name: destination.retention or spec.retention for destination in spec.destinations}
 
 
 def zone_of(spec: BackupPolicySpec) -> ZoneInfo | None:
-    """None when it is unknown here."""
+    """The policy's time zone; None when the operator has no data of it."""
     try:
         return ZoneInfo(spec.time_zone)
     except ZoneInfoNotFoundError:
@@ -173,26 +168,26 @@ def zone_of(spec: BackupPolicySpec) -> ZoneInfo | None:
 
 
 def next_plan(
-    policy: BackupPolicy, runs: Sequence[BackupRun], now: datetime
+    policy: BackupPolicy, rows: Sequence[RunRow], now: datetime
 ) -> tuple[RetentionPlan | None, tuple[Notice, ...]]:
-    """The plan to show, and what of it is new. None where there is no retention and nothing is on its way."""
+    """The plan to show, and what of it is new. None without retention, unless something is being deleted."""
     rules, before = _rules(policy.spec), policy.status.retention_plan
     zone = zone_of(policy.spec)
     if zone is None:
-        message = f"time zone {policy.spec.time_zone} is unknown here: nothing is deleted until it is known"
-        wanted = any(rules.values())
-        return None, (Notice("RetentionPaused", message, warning=True),) if wanted else ()
-    verdicts = decide((backup_of(run, policy.spec.destinations) for run in runs), rules, zone)
+        message = (
+            f"timeZone {policy.spec.time_zone}: the operator has no data of this time zone; "
+            "retention deletes nothing until it has"
+        )
+        has_rules = any(rules.values())
+        return None, (Notice("RetentionPaused", message, warning=True),) if has_rules else ()
+    rulings = decide((backup_of(row, policy.spec.destinations) for row in rows), rules, zone)
     # Later than what was shown before, so that a plan's time tells it from every other.
     moment = max(now, before.time + timedelta(seconds=1)) if before and before.time else now
-    messages = {
-        (each.destination, run.metadata.name): each.message for run in runs for each in run.status.expiring
-    }
-    sizes = {run.metadata.name: bytes_by_destination(run) for run in runs}
+    planner = _Planner({row.name: row for row in rows}, rules, before, moment)
     destinations = tuple(
-        _destination_plan(name, rules[name], found, _shown(before, name), messages, sizes, moment)
-        for name, found in verdicts.items()
-        if rules[name] is not None or any(not verdict.reasons for verdict in found)
+        planner.plan(name, of_destination)
+        for name, of_destination in rulings.items()
+        if rules[name] is not None or any(not ruling.reasons for ruling in of_destination)
     )
     if not destinations:
         return None, ()
@@ -201,54 +196,65 @@ def next_plan(
     return RetentionPlan(time=moment, destinations=destinations), _announced(before, destinations)
 
 
+@dataclass(frozen=True)
+class _Planner:
+    rows: Mapping[str, RunRow]
+    rules: Mapping[str, Retention | None]
+    before: RetentionPlan | None
+    """The plan that is shown now."""
+    moment: datetime
+
+    def plan(self, destination: str, rulings: list[Ruling]) -> DestinationPlan:
+        """What the policy's status shows of one destination."""
+        rule = self.rules[destination]
+        due = [ruling.backup.run for ruling in reversed(rulings) if not ruling.reasons]
+        kept = [ruling for ruling in rulings if ruling.reasons]
+        shown = _shown(self.before, destination)
+        messages = {run: self._message(run, destination) for run in due}
+        stuck = {run for run, message in messages.items() if message in _STUCK}
+        # Stuck runs are listed last: a full list of them would keep all others from being deleted.
+        listed = sorted(sorted(due, key=stuck.__contains__)[:MAX_PLANNED], key=due.index)
+        return DestinationPlan(
+            destination=destination,
+            dry_run=rule is not None and rule.dry_run,
+            delete=tuple(
+                DueRun(
+                    run=run, since=shown[run].since if run in shown else self.moment, message=messages[run]
+                )
+                for run in listed
+            ),
+            delete_omitted=len(due[MAX_PLANNED:]) or None,
+            delete_bytes=sum(
+                self.rows[run].stored_bytes.get(destination, 0) for run in listed if run not in stuck
+            ),
+            keep=tuple(
+                KeptRun(run=ruling.backup.run, reasons=ruling.reasons) for ruling in kept[:MAX_PLANNED]
+            ),
+            keep_omitted=len(kept[MAX_PLANNED:]) or None,
+        )
+
+    def _message(self, run: str, destination: str) -> str | None:
+        copies = (copy for copy in self.rows[run].expiring if copy.destination == destination)
+        return next((copy.message for copy in copies), None)
+
+
 def _shown(plan: RetentionPlan | None, destination: str) -> dict[str, DueRun]:
     if plan is None:
         return {}
-    return {
-        due.run: due for each in plan.destinations if each.destination == destination for due in each.delete
-    }
-
-
-def _destination_plan(
-    name: str,
-    retention: Retention | None,
-    verdicts: list[Verdict],
-    shown: Mapping[str, DueRun],
-    messages: Mapping[tuple[str, str], str | None],
-    sizes: Mapping[str, Mapping[str, int]],
-    moment: datetime,
-) -> DestinationPlan:
-    due = [verdict.backup.run for verdict in reversed(verdicts) if not verdict.reasons]
-    stuck = {run for run in due if messages.get((name, run)) in _STUCK}
-    # Else as many that are locked as are listed would keep all others from ever going.
-    listed = sorted(sorted(due, key=stuck.__contains__)[:MAX_PLANNED], key=due.index)
-    kept = [verdict for verdict in verdicts if verdict.reasons]
-    return DestinationPlan(
-        destination=name,
-        dry_run=retention is not None and retention.dry_run,
-        delete=tuple(
-            DueRun(
-                run=run, since=shown[run].since if run in shown else moment, message=messages.get((name, run))
-            )
-            for run in listed
-        ),
-        delete_omitted=len(due[MAX_PLANNED:]) or None,
-        delete_bytes=sum(sizes[run].get(name, 0) for run in listed if run not in stuck),
-        keep=tuple(KeptRun(run=each.backup.run, reasons=each.reasons) for each in kept[:MAX_PLANNED]),
-        keep_omitted=len(kept[MAX_PLANNED:]) or None,
-    )
+    plans = (shown for shown in plan.destinations if shown.destination == destination)
+    return {due.run: due for shown in plans for due in shown.delete}
 
 
 def _announced(before: RetentionPlan | None, destinations: Iterable[DestinationPlan]) -> tuple[Notice, ...]:
     notices = []
     for plan in destinations:
         known = _shown(before, plan.destination)
-        fresh = [due.run for due in plan.delete if due.run not in known]
-        if fresh:
-            go = "goes" if len(fresh) == 1 else "go"
+        runs = [due.run for due in plan.delete if due.run not in known]
+        if runs:
+            go = "goes" if len(runs) == 1 else "go"
             when = "would go, but for dryRun" if plan.dry_run else f"{go} when the next run is committed"
-            message = f"destination {plan.destination}: {_count(fresh)} {when}: {some_of(fresh, _NAMED)}"
-            notices.append(Notice("RetentionDue", message, f"{plan.destination}/{','.join(fresh)}"))
+            message = f"destination {plan.destination}: {_count(runs)} {when}: {some_of(runs, _MAX_NAMED)}"
+            notices.append(Notice("RetentionDue", message, f"{plan.destination}/{','.join(runs)}"))
     return tuple(notices)
 
 
@@ -257,49 +263,47 @@ def _count(runs: Collection[str]) -> str:
 
 
 def expiries(
-    policy: BackupPolicy, run: BackupRun, runs: Sequence[BackupRun], in_use: Collection[str]
+    policy: BackupPolicy, run: BackupRun, rows: Sequence[RunRow], in_use: Collection[str]
 ) -> tuple[Expiry, ...]:
     """What the commit of `run` is to delete: due now, and in the plan that was shown when it started.
 
-    Runs `in_use` by a restore or verification wait for a later commit.
+    Runs `in_use` by a restore or a verification wait for a later commit.
     """
-    plan, started_with = policy.status.retention_plan, run.status.retention_plan_time
+    plan, start_plan_time = policy.status.retention_plan, run.status.retention_plan_time
     zone = zone_of(policy.spec)
-    if plan is None or started_with is None or zone is None:
+    if plan is None or start_plan_time is None or zone is None:
         return ()
     rules = {name: rule for name, rule in _rules(policy.spec).items() if rule is None or not rule.dry_run}
-    others = [each for each in runs if each.metadata.name != run.metadata.name]
+    others = [row for row in rows if row.name != run.metadata.name]
     # As this run knows the destinations: its Job is given no other.
-    verdicts = decide((backup_of(each, run.status.destinations) for each in others), rules, zone)
-    found = []
-    for each in run.status.destinations:
-        shown = {name for name, due in _shown(plan, each.name).items() if due.since <= started_with}
+    rulings = decide((backup_of(row, run.status.destinations) for row in others), rules, zone)
+    wanted = []
+    for destination in (recorded.name for recorded in run.status.destinations):
+        shown = {name for name, due in _shown(plan, destination).items() if due.since <= start_plan_time}
         due = [
-            verdict.backup
-            for verdict in reversed(verdicts.get(each.name, []))
-            if not verdict.reasons and verdict.backup.run in shown and verdict.backup.run not in in_use
+            ruling.backup
+            for ruling in reversed(rulings.get(destination, []))
+            if not ruling.reasons and ruling.backup.run in shown and ruling.backup.run not in in_use
         ]
         if due:
-            kept = [verdict.backup for verdict in verdicts[each.name] if verdict.reasons]
-            found.append(
+            kept = [ruling.backup for ruling in rulings[destination] if ruling.reasons]
+            wanted.append(
                 Expiry(
-                    destination=each.name,
+                    destination=destination,
                     delete=tuple(_held_run(backup) for backup in due[:MAX_PLANNED]),
                     keep=tuple(_held_run(backup) for backup in _witnesses(kept)),
                 )
             )
-    return tuple(found)
+    return tuple(wanted)
 
 
 def _witnesses(kept: list[Backup]) -> list[Backup]:
     """Enough of the newest for the Job to find in the bucket what must stay."""
     chosen: dict[str, Backup] = {}
-    for group in (
-        kept,
-        [each for each in kept if each.whole],
-        [each for each in kept if each.verified],
-    ):
-        chosen |= {each.run: each for each in group[:_WITNESSES]}
+    whole = [backup for backup in kept if backup.whole]
+    verified = [backup for backup in kept if backup.verified]
+    for group in (kept, whole, verified):
+        chosen |= {backup.run: backup for backup in group[:_WITNESSES]}
     return list(chosen.values())
 
 
@@ -308,35 +312,35 @@ def _held_run(backup: Backup) -> HeldRun:
     return HeldRun(run=backup.run, recovery_point=backup.recovery_point, verified=backup.verified)
 
 
-def marked(run: BackupRun, destinations: Collection[str]) -> BackupRunStatus:
+def with_expiry_marked(run: BackupRun, destinations: Collection[str]) -> BackupRunStatus:
     """The status of a run whose copies in these destinations a Job is about to delete."""
-    message = "its deletion has begun; it is finished by this commit or a later one"
-    return _with_expiring(run.status, {name: Expiring(destination=name, begun=True, message=message)
-                                       for name in destinations})  # fmt: skip
+    message = "its deletion has started; this commit or a later one ends it"
+    return _with_expiring(
+        run.status,
+        {name: Expiring(destination=name, begun=True, message=message) for name in destinations},
+    )
 
 
-_WAITS = {
-    Fate.LOCKED: "its objects are locked; it is tried again by every commit until the lock has ended",
+_REASONS_TO_STAY = {
+    Fate.LOCKED: "its objects are locked; every commit tries to delete them until the lock ends",
     Fate.REFUSED: "the commit refused to delete it; an event of that run says why",
-    Fate.UNTOUCHED: "the commit did not come to it; a later one will",
+    Fate.UNTOUCHED: "the commit had no time for it; a later one will delete it",
 }
+_STUCK = (_REASONS_TO_STAY[Fate.LOCKED], _REASONS_TO_STAY[Fate.REFUSED])
+"""The messages of copies that the next commit will hardly delete either."""
 
 
-_STUCK = (_WAITS[Fate.LOCKED], _WAITS[Fate.REFUSED])
-"""What is said of copies that the next commit will hardly delete either."""
-
-
-def taken_in(run: BackupRun, fates: Mapping[str, Fate]) -> Step[BackupRunStatus]:
-    """What a run's status says once a commit has told, by destination, what became of its copies."""
+def record_expiry(run: BackupRun, outcomes: Mapping[str, Fate]) -> Step[BackupRunStatus]:
+    """A commit has said, by destination, what became of a run's copies."""
     if run.status.phase not in STORED:
         return Step(run.status)
-    gone = {name for name, fate in fates.items() if fate is Fate.DELETED}
+    gone = {name for name, outcome in outcomes.items() if outcome is Fate.DELETED}
     status = _with_expiring(
         run.status,
         {
-            name: Expiring(destination=name, message=_WAITS[fate])
-            for name, fate in fates.items()
-            if fate in _WAITS
+            name: Expiring(destination=name, message=_REASONS_TO_STAY[outcome])
+            for name, outcome in outcomes.items()
+            if outcome in _REASONS_TO_STAY
         },
     )
     if not gone:
@@ -347,16 +351,16 @@ def taken_in(run: BackupRun, fates: Mapping[str, Fate]) -> Step[BackupRunStatus]
         updated(status, targets=targets),
         {name: Expiring(destination=name, gone=True) for name in sorted(gone)},
     )
-    left = {a.destination for target in targets for a in target.artifacts}
+    left = {artifact.destination for target in targets for artifact in target.artifacts}
     status = updated(status, copies=copies_text(run, status), report=report_left(run, status))
     names = ", ".join(sorted(gone))
     if left:
         return Step(status, (Notice("CopyDeleted", f"retention deleted the copy in {names}", names),))
-    message = f"its data was deleted by the policy's retention, at last from {names}"
-    ended = updated(status, phase=RunPhase.EXPIRED, reason="RetentionExpired", message=message)
-    return Step(ended, (Notice("RetentionExpired", message),))
+    message = f"the policy's retention deleted its data, last from {names}"
+    status = updated(status, phase=RunPhase.EXPIRED, reason="RetentionExpired", message=message)
+    return Step(status, (Notice("RetentionExpired", message),))
 
 
-def _with_expiring(status: BackupRunStatus, new: Mapping[str, Expiring]) -> BackupRunStatus:
-    others = [each for each in status.expiring if each.destination not in new]
-    return updated(status, expiring=(*others, *new.values()))
+def _with_expiring(status: BackupRunStatus, changes: Mapping[str, Expiring]) -> BackupRunStatus:
+    others = [copy for copy in status.expiring if copy.destination not in changes]
+    return updated(status, expiring=(*others, *changes.values()))

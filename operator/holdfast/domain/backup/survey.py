@@ -1,12 +1,12 @@
 """When a policy's destinations are surveyed, and what its status says of that. Pure."""
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from holdfast.api.base import format_time
-from holdfast.api.conditions import Status, set_condition
+from holdfast.api.conditions import Verdict, set_condition
 from holdfast.api.policy import (
     BackupPolicy,
     BackupPolicyStatus,
@@ -22,8 +22,8 @@ from holdfast.domain.step import Notice, Step, describe, updated
 
 CONDITION = "DestinationsReachable"
 _FIRST_PAUSE = timedelta(minutes=1)
-_PROBLEMS = 10
-_NAMED = 5
+_MAX_PROBLEMS = 10
+_MAX_NAMED = 5
 
 _MAX_URI = 2048
 
@@ -31,90 +31,87 @@ SurveyStep = Step[BackupPolicyStatus]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a page has made of the policy's runs."""
+class PageOutcome:
+    """What became of a page."""
 
     imported: int
-    """How many were brought back."""
-    expired: tuple[str, ...]
-    """Those whose data is gone."""
+    """How many runs were imported."""
+    runs_gone: tuple[str, ...]
+    """The runs whose data is gone."""
     problems: tuple[CatalogueProblem, ...]
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+    """By destination that could not be reached: why."""
 
 
 def catalogue_of(policy: BackupPolicy) -> Catalogue:
-    """What its status says so far."""
+    """What the policy's status says of its catalogue."""
     return policy.status.catalogue or Catalogue()
 
 
-def under_way(policy: BackupPolicy) -> Survey | None:
-    """The survey that is going on of the destinations as they are now."""
+def survey_of(policy: BackupPolicy) -> Survey | None:
+    """The survey under way, if it is one of the destinations as they are now."""
     survey = catalogue_of(policy).survey
     return survey if survey is not None and survey.places == places_of(policy.spec.destinations) else None
 
 
-def due_in(policy: BackupPolicy, now: datetime) -> float:
+def seconds_until_due(policy: BackupPolicy, now: datetime) -> float:
     """After how many seconds the next survey is due; 0 when it is."""
-    seen = catalogue_of(policy)
-    if seen.places != places_of(policy.spec.destinations) or seen.next_survey_time is None:
+    catalogue = catalogue_of(policy)
+    is_other = catalogue.places != places_of(policy.spec.destinations)
+    if is_other or catalogue.next_survey_time is None:
         return 0.0
-    return max(0.0, (seen.next_survey_time - now).total_seconds())
+    return max(0.0, (catalogue.next_survey_time - now).total_seconds())
 
 
-def begin(policy: BackupPolicy, now: datetime) -> SurveyStep:
-    """A survey begins, with its first page."""
-    seen = catalogue_of(policy)
+def start(policy: BackupPolicy, now: datetime) -> SurveyStep:
+    """A survey starts, with its first page."""
+    catalogue = catalogue_of(policy)
     survey = Survey(places=places_of(policy.spec.destinations), start_time=now, page_time=now)
-    return _with(policy, updated(seen, survey=survey, job=seen.job + 1))
+    return Step(_with_catalogue(policy, updated(catalogue, survey=survey, job=catalogue.job + 1)))
 
 
-def ask_again(policy: BackupPolicy, now: datetime) -> SurveyStep:
-    """The same page is asked for once more."""
-    seen = catalogue_of(policy)
-    assert seen.survey is not None
-    return _with(policy, updated(seen, survey=updated(seen.survey, page_time=now), job=seen.job + 1))
+def retry_page(policy: BackupPolicy, now: datetime) -> SurveyStep:
+    """The same page is read once more."""
+    catalogue = catalogue_of(policy)
+    assert catalogue.survey is not None
+    survey = updated(catalogue.survey, page_time=now)
+    return Step(_with_catalogue(policy, updated(catalogue, survey=survey, job=catalogue.job + 1)))
 
 
 def fail(policy: BackupPolicy, failure: Failure, interval: timedelta, now: datetime) -> SurveyStep:
-    """A survey that could not be made; the next one begins after a pause that grows with each that fails."""
-    seen = catalogue_of(policy)
-    times = seen.failures + 1
-    again = now + _pause(policy, times, interval)
-    started = seen.survey.start_time if seen.survey is not None else now
-    message = f"the survey failed: {describe(failure)}; it is tried again at {format_time(again)}"
-    changed = updated(
-        seen,
+    """The survey fails. The next one starts after a pause that grows with each failure."""
+    before = catalogue_of(policy)
+    failures = before.failures + 1
+    next_time = now + _pause(policy, failures, interval)
+    start_time = before.survey.start_time if before.survey is not None else now
+    catalogue = updated(
+        before,
         survey=None,
         places=places_of(policy.spec.destinations),
-        failures=times,
-        next_survey_time=again,
+        failures=failures,
+        next_survey_time=next_time,
     )
-    notice = Notice("SurveyFailed", describe(failure), format_time(started), warning=True)
-    return _with(policy, changed, "Unknown", failure.reason, message, now, (notice,))
+    message = f"the survey failed: {describe(failure)}; it is retried at {format_time(next_time)}"
+    verdict = Verdict(CONDITION, "Unknown", failure.reason, message)
+    status = _with_verdict(policy, _with_catalogue(policy, catalogue), verdict, now)
+    notice = Notice("SurveyFailed", describe(failure), format_time(start_time), warning=True)
+    return Step(status, (notice,))
 
 
-def take_in(
-    policy: BackupPolicy,
-    page: Page,
-    failures: dict[str, Failure],
-    outcome: Outcome,
-    interval: timedelta,
-    now: datetime,
+def record_page(
+    policy: BackupPolicy, page: Page, outcome: PageOutcome, interval: timedelta, now: datetime
 ) -> SurveyStep:
-    """A page was read and taken in."""
-    seen = catalogue_of(policy)
-    survey = seen.survey
+    """A page was read, and the policy's runs say what it does."""
+    before = catalogue_of(policy)
+    survey = before.survey
     assert survey is not None
-    told = survey.unreachable
-    known = {each.destination for each in told}
-    unreachable = told + tuple(
+    known = {destination.destination for destination in survey.unreachable}
+    new_unreachable = tuple(
         UnreachableDestination(destination=name, reason=failure.reason, message=failure.message)
-        for name, failure in failures.items()
+        for name, failure in outcome.failures.items()
         if name not in known
     )
-    notices = [
-        *_page_notices(survey, page, outcome),
-        *_newly_unreachable(seen, unreachable[len(told) :]),
-    ]
+    notices = [*_page_notices(survey, page, outcome), *_unreachable_notices(before, new_unreachable)]
     survey = updated(
         survey,
         after=page.last,
@@ -122,34 +119,35 @@ def take_in(
         runs=survey.runs + len(page.runs),
         damaged=survey.damaged + len(page.damaged),
         imported=survey.imported + outcome.imported,
-        problems=(*survey.problems, *outcome.problems)[:_PROBLEMS],
-        unreachable=unreachable,
+        problems=(*survey.problems, *outcome.problems)[:_MAX_PROBLEMS],
+        unreachable=survey.unreachable + new_unreachable,
     )
     if page.last:
-        changed = updated(seen, survey=survey, job=seen.job + 1)
+        catalogue = updated(before, survey=survey, job=before.job + 1)
     else:
-        changed = _ended(policy, seen, survey, bool(page.listed), interval, now)
-        notices += _end_notices(policy, seen, survey)
-    status, reason, message = _reachability(policy, unreachable)
-    return _with(policy, changed, status, reason, message, now, tuple(notices))
+        catalogue = _after_survey(policy, survey, bool(page.listed), interval, now)
+        notices += _end_notices(policy, before, survey)
+    verdict = _reachability(policy, survey.unreachable)
+    return Step(_with_verdict(policy, _with_catalogue(policy, catalogue), verdict, now), tuple(notices))
 
 
-def _ended(
-    policy: BackupPolicy, seen: Catalogue, survey: Survey, listed: bool, interval: timedelta, now: datetime
+def _after_survey(
+    policy: BackupPolicy, survey: Survey, is_listed: bool, interval: timedelta, now: datetime
 ) -> Catalogue:
-    times = seen.failures + 1 if survey.unreachable else 0
-    changed = updated(
-        seen,
+    before = catalogue_of(policy)
+    failures = before.failures + 1 if survey.unreachable else 0
+    catalogue = updated(
+        before,
         survey=None,
         unreachable=survey.unreachable,
         places=survey.places,
-        failures=times,
-        next_survey_time=now + _pause(policy, times, interval),
+        failures=failures,
+        next_survey_time=now + _pause(policy, failures, interval),
     )
-    if not listed:
-        return changed  # nothing was learnt of the catalogue
+    if not is_listed:
+        return catalogue  # the survey read no catalogue
     return updated(
-        changed,
+        catalogue,
         time=survey.start_time,
         runs=survey.runs,
         damaged=survey.damaged,
@@ -165,66 +163,55 @@ def _pause(policy: BackupPolicy, failures: int, interval: timedelta) -> timedelt
     return timedelta(seconds=interval.total_seconds() * (0.75 + 0.5 * share))
 
 
-def _reachability(
-    policy: BackupPolicy, unreachable: tuple[UnreachableDestination, ...]
-) -> tuple[Status, str, str]:
+def _reachability(policy: BackupPolicy, unreachable: tuple[UnreachableDestination, ...]) -> Verdict:
     if not unreachable:
-        names = ", ".join(each.name for each in policy.spec.destinations)
-        return "True", "Reachable", f"a small object was written, read and deleted in {names}"
-    message = "; ".join(f"{each.destination}: {each.reason}: {each.message}" for each in unreachable)
-    return "False", unreachable[0].reason, message
+        names = ", ".join(destination.name for destination in policy.spec.destinations)
+        message = f"a small object was written, read and deleted in {names}"
+        return Verdict(CONDITION, "True", "Reachable", message)
+    message = "; ".join(f"{lost.destination}: {lost.reason}: {lost.message}" for lost in unreachable)
+    return Verdict(CONDITION, "False", unreachable[0].reason, message)
 
 
-def _newly_unreachable(seen: Catalogue, unreachable: Iterable[UnreachableDestination]) -> Iterable[Notice]:
-    before = {each.destination for each in seen.unreachable}
-    for each in unreachable:
-        if each.destination not in before:
-            yield Notice(
-                "DestinationUnreachable",
-                f"{each.destination}: {each.reason}: {each.message}",
-                f"{each.destination}/{seen.job}",
-                warning=True,
-            )
+def _unreachable_notices(
+    before: Catalogue, unreachable: Iterable[UnreachableDestination]
+) -> Iterable[Notice]:
+    known = {destination.destination for destination in before.unreachable}
+    for lost in unreachable:
+        if lost.destination not in known:
+            message = f"{lost.destination}: {lost.reason}: {lost.message}"
+            subject = f"{lost.destination}/{before.job}"
+            yield Notice("DestinationUnreachable", message, subject, warning=True)
 
 
-def _page_notices(survey: Survey, page: Page, outcome: Outcome) -> Iterable[Notice]:
-    damaged = {each.uri[:_MAX_URI] for each in page.damaged}
-    for each in outcome.problems[: _PROBLEMS - len(survey.problems)]:
-        reason = "CatalogueEntryDamaged" if each.uri in damaged else "RunNotBroughtBack"
-        yield Notice(reason, f"{each.uri}: {each.message}", each.uri, warning=True)
-    gone = outcome.expired
-    if gone:
-        message = f"no catalogue has them any more: {some_of(gone, _NAMED)}"
+def _page_notices(survey: Survey, page: Page, outcome: PageOutcome) -> Iterable[Notice]:
+    damaged = {damage.uri[:_MAX_URI] for damage in page.damaged}
+    for problem in outcome.problems[: _MAX_PROBLEMS - len(survey.problems)]:
+        reason = "CatalogueEntryDamaged" if problem.uri in damaged else "RunNotBroughtBack"
+        yield Notice(reason, f"{problem.uri}: {problem.message}", problem.uri, warning=True)
+    if outcome.runs_gone:
+        message = f"no catalogue has them any more: {some_of(outcome.runs_gone, _MAX_NAMED)}"
         subject = f"{format_time(survey.start_time)}/{page.after}"
         yield Notice(DATA_GONE, message, subject, warning=True)
 
 
-def _end_notices(policy: BackupPolicy, seen: Catalogue, survey: Survey) -> Iterable[Notice]:
-    before = {each.destination for each in seen.unreachable}
-    still = {each.destination for each in survey.unreachable}
-    for each in policy.spec.destinations:
-        if each.name in before - still:
-            message = f"{each.name} can be written to, read from and deleted from again"
-            yield Notice("DestinationReachable", message, f"{each.name}/{seen.job}")
+def _end_notices(policy: BackupPolicy, before: Catalogue, survey: Survey) -> Iterable[Notice]:
+    was_lost = {destination.destination for destination in before.unreachable}
+    is_lost = {destination.destination for destination in survey.unreachable}
+    for name in (destination.name for destination in policy.spec.destinations):
+        if name in was_lost - is_lost:
+            message = f"{name} can be written to, read from and deleted from again"
+            yield Notice("DestinationReachable", message, f"{name}/{before.job}")
     if survey.imported:
-        message = f"{survey.imported} runs were brought back from the catalogue"
+        message = f"{survey.imported} runs were imported from the catalogue"
         yield Notice("RunsImported", message, format_time(survey.start_time))
 
 
-def _with(
-    policy: BackupPolicy,
-    catalogue: Catalogue,
-    status: Status | None = None,
-    reason: str = "",
-    message: str = "",
-    now: datetime | None = None,
-    notices: tuple[Notice, ...] = (),
-) -> SurveyStep:
-    changed = updated(policy.status, catalogue=catalogue)
-    if status is not None and now is not None:
-        generation = policy.metadata.generation
-        changed = updated(
-            changed,
-            conditions=set_condition(changed.conditions, CONDITION, status, reason, message, now, generation),
-        )
-    return Step(changed, notices)
+def _with_catalogue(policy: BackupPolicy, catalogue: Catalogue) -> BackupPolicyStatus:
+    return updated(policy.status, catalogue=catalogue)
+
+
+def _with_verdict(
+    policy: BackupPolicy, status: BackupPolicyStatus, verdict: Verdict, now: datetime
+) -> BackupPolicyStatus:
+    conditions = set_condition(status.conditions, verdict, now, policy.metadata.generation)
+    return updated(status, conditions=conditions)

@@ -1,8 +1,8 @@
 """Which run of a policy is verified when, and what a run's status says of it. Pure.
 
-A slot of `verification.schedule` marks the newest run that is stored, in that run's own status; the run's
-reconcile makes the Job and takes in its Result. The mark carries the slot, so that a slot that is looked at
-again, with a newer run there perhaps, is known to have been dealt with.
+A slot of `verification.schedule` marks the newest stored run, in that run's own status. The run's reconcile
+makes the Job and records its Result. The mark carries the slot: if the same slot is decided again, perhaps
+with a newer run in the list, the decision sees that a run was marked for it.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from holdfast.api.conditions import Status, find_condition, set_condition
+from holdfast.api.conditions import Condition, Status, Verdict, find_condition, set_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
 from holdfast.api.run import (
     BackupRun,
@@ -23,9 +23,10 @@ from holdfast.api.run import (
 from holdfast.api.text import human_bytes
 from holdfast.domain.labels import VERIFY
 from holdfast.domain.plan.readiness import Readiness
-from holdfast.domain.plan.schedule import put_off, verification_schedule_of
+from holdfast.domain.plan.schedule import delay_of, verification_schedule_of
+from holdfast.domain.rows import RunRow
 from holdfast.domain.step import Notice, Step, describe, updated
-from holdfast.domain.stored import by_recovery_point, current_destination, destinations_holding
+from holdfast.domain.stored import current_destination, destinations_holding
 from holdfast.domain.workload import Observation, cannot_start
 from holdfast.protocol import CommittedTarget, VerifyResult, VerifyTask
 
@@ -42,13 +43,13 @@ class Decision:
 
     status: BackupPolicyStatus
     """The policy's status that follows."""
-    run: BackupRun | None = None
-    """The run whose verification is to begin."""
-    marked: BackupRunStatus | None = None
-    """Its status, which has to be written before the policy's."""
+    row: RunRow | None = None
+    """The run to verify. Its mark has to be written before the policy's status."""
+    slot: datetime | None = None
+    """The slot that it is verified for."""
 
 
-def active(run: BackupRun) -> bool:
+def is_active(run: BackupRun) -> bool:
     """Whether a verification of the run is under way."""
     verification = run.status.verification
     return verification is not None and not verification.phase.terminal
@@ -58,26 +59,17 @@ def decide(
     policy: BackupPolicy,
     status: BackupPolicyStatus,
     state: Readiness,
-    runs: Sequence[BackupRun],
+    rows: Sequence[RunRow],
     now: datetime,
 ) -> Decision:
-    """Deal with the slot that is due; `status` is the policy's as all else has made it.
+    """Choose a run for the slot that is due; `status` is the policy's after its other sections.
 
-    Slots from before it was scheduled as it is now never are; of several the newest is. It waits while
-    another verification of the policy is under way. `suspend` stops backups, not this.
+    Changing the schedule does not make earlier slots due. Of several slots the newest counts. It waits while
+    another verification of the policy is under way. `suspend` stops backups, not verifications.
     """
     if policy.spec.verification is None:
-        others = tuple(each for each in status.conditions if each.type != RECOVERY_VERIFIED)
-        return Decision(
-            updated(
-                status,
-                conditions=others,
-                next_verification_time=None,
-                verification_scheduled=None,
-                verification_handled=None,
-            )
-        )
-    status = _judged(policy, status, runs, now)
+        return Decision(_without_verification(status))
+    status = _with_verdict(policy, status, rows, now)
     if not state.ready:
         return Decision(updated(status, next_verification_time=None))
     schedule = verification_schedule_of(policy.spec)
@@ -85,59 +77,75 @@ def decide(
     plan = f"{policy.spec.verification.schedule} {policy.spec.time_zone}"
     handled = status.verification_handled if status.verification_scheduled == plan else None
     handled = handled or now
-    later = put_off(policy.spec, policy.metadata.uid)
-    _, slots = schedule.slots_between(handled, now - later)
-    slot, begins = (slots[-1] if slots else None), None
+    delay = delay_of(policy.spec, policy.metadata.uid)
+    _, slots = schedule.slots_between(handled, now - delay)
+    slot, row = (slots[-1] if slots else None), None
     if slot is not None:
-        asked = any(run.status.verification and run.status.verification.slot == slot for run in runs)
-        waits = not asked and any(active(run) for run in runs)
-        begins = None if asked or waits else _newest(runs)
-        handled = handled if waits else slot
-    following = schedule.next_after(max(now - later, handled))
+        is_marked = any(other.verification and other.verification.slot == slot for other in rows)
+        must_wait = not is_marked and any(other.is_being_verified for other in rows)
+        row = None if is_marked or must_wait else _newest(rows)
+        handled = handled if must_wait else slot
+    following = schedule.next_after(max(now - delay, handled))
     status = updated(
         status,
-        next_verification_time=following and following + later,
+        next_verification_time=following and following + delay,
         verification_scheduled=plan,
         verification_handled=handled,
     )
-    return Decision(status) if begins is None else Decision(status, begins, marked(begins, slot=slot))
+    return Decision(status, row, slot)
 
 
-def _newest(runs: Sequence[BackupRun]) -> BackupRun | None:
-    """The newest run with a copy that retention has not begun to delete."""
-    there = [run for run in runs if destinations_holding(run)]
-    return max(there, key=by_recovery_point, default=None)
-
-
-def _judged(
-    policy: BackupPolicy, status: BackupPolicyStatus, runs: Sequence[BackupRun], now: datetime
-) -> BackupPolicyStatus:
-    """Take in how the verifications of its runs ended; what was known of runs that are gone stays."""
-    ended = [
-        (found.time, run.metadata.name, found)
-        for run in runs
-        if (found := run.status.verification) is not None and found.time is not None and found.phase.terminal
-    ]
-    verified = [time for time, _, found in ended if found.phase is VerificationPhase.SUCCEEDED]
-    before = find_condition(status.conditions, RECOVERY_VERIFIED)
-    said: tuple[Status, str, str] = ("Unknown", "NotVerifiedYet", "no verification of a run has ended yet")
-    if ended:
-        _, name, last = max(ended, key=lambda each: each[:2])
-        good = last.phase is VerificationPhase.SUCCEEDED
-        said = "True" if good else "False", last.reason or _FAILED, f"run {name}: {last.message}"
-    elif before is not None:
-        said = before.status, before.reason, before.message
+def _without_verification(status: BackupPolicyStatus) -> BackupPolicyStatus:
     return updated(
         status,
-        last_verified_time=max([*verified, *filter(None, [status.last_verified_time])], default=None),
-        conditions=set_condition(
-            status.conditions, RECOVERY_VERIFIED, *said, now, policy.metadata.generation
-        ),
+        conditions=tuple(c for c in status.conditions if c.type != RECOVERY_VERIFIED),
+        next_verification_time=None,
+        verification_scheduled=None,
+        verification_handled=None,
     )
 
 
-def marked(run: BackupRun, *, slot: datetime | None = None, requested: str | None = None) -> BackupRunStatus:
-    """The status of a run whose verification is to begin."""
+def _newest(rows: Sequence[RunRow]) -> RunRow | None:
+    """The newest run with a whole copy that is not being deleted."""
+    stored = [row for row in rows if row.destinations_holding]
+    return max(stored, key=lambda row: row.age_of_data, default=None)
+
+
+def _with_verdict(
+    policy: BackupPolicy, status: BackupPolicyStatus, rows: Sequence[RunRow], now: datetime
+) -> BackupPolicyStatus:
+    """The status by how the verifications of its runs ended. What was known of runs that are gone stays."""
+    ended = [
+        (verification.time, row.name, verification)
+        for row in rows
+        if (verification := row.verification) is not None
+        and verification.time
+        and verification.phase.terminal
+    ]
+    times = [time for time, _, verification in ended if verification.phase is VerificationPhase.SUCCEEDED]
+    verdict = _verdict(ended, find_condition(status.conditions, RECOVERY_VERIFIED))
+    return updated(
+        status,
+        last_verified_time=max([*times, *filter(None, [status.last_verified_time])], default=None),
+        conditions=set_condition(status.conditions, verdict, now, policy.metadata.generation),
+    )
+
+
+def _verdict(ended: Sequence[tuple[datetime, str, Verification]], before: Condition | None) -> Verdict:
+    if ended:
+        _, name, last = max(ended, key=lambda entry: entry[:2])
+        status: Status = "True" if last.phase is VerificationPhase.SUCCEEDED else "False"
+        return Verdict(RECOVERY_VERIFIED, status, last.reason or _FAILED, f"run {name}: {last.message}")
+    if before is not None:
+        return Verdict(RECOVERY_VERIFIED, before.status, before.reason, before.message)
+    message = "no verification of a run has ended yet"
+    return Verdict(RECOVERY_VERIFIED, "Unknown", "NotVerifiedYet", message)
+
+
+def with_verification_marked(
+    run: BackupRun, *, slot: datetime | None = None, requested: str | None = None
+) -> BackupRunStatus:
+    """The status of a run that is to be verified."""
     before = run.status.verification
     verification = Verification(
         phase=VerificationPhase.PENDING,
@@ -148,8 +156,8 @@ def marked(run: BackupRun, *, slot: datetime | None = None, requested: str | Non
     return updated(run.status, verification=verification)
 
 
-def requested(run: BackupRun) -> str | None:
-    """What asks by annotation for a verification of the run and was not dealt with yet."""
+def request_of(run: BackupRun) -> str | None:
+    """The annotation's value that asks for a verification of the run, if none was made for it yet."""
     value = run.metadata.annotations.get(VERIFY, "")[:253]
     before = run.status.verification
     return value if value and (before is None or before.requested != value) else None
@@ -184,77 +192,81 @@ def task(run: BackupRun, policy: BackupPolicy | None) -> VerifyTask | None:
             if target.phase is TargetPhase.SUCCEEDED
         ),
         destinations=tuple(
-            current_destination(each, policy) for each in run.status.destinations if each.name in names
+            current_destination(destination, policy)
+            for destination in run.status.destinations
+            if destination.name in names
         ),
     )
 
 
-def waits(run: BackupRun, limit: int) -> Step[BackupRunStatus]:
-    """It is due, and as many as may go on do."""
-    message = f"{limit} runs are verified at once: it waits for the end of one of them"
-    return Step(_with(run, reason="WaitingForCapacity", message=message))
+def wait(run: BackupRun, limit: int) -> Step[BackupRunStatus]:
+    """The verification is due, but the limit of verifications is reached."""
+    message = f"waits for a permit: at most {limit} runs are verified at once"
+    return Step(_with_verification(run, reason="WaitingForCapacity", message=message))
 
 
-def started(run: BackupRun) -> Step[BackupRunStatus]:
-    """It has a Job."""
-    return Step(_with(run, reason=None, message=None))
+def start(run: BackupRun) -> Step[BackupRunStatus]:
+    """The verification has a Job."""
+    return Step(_with_verification(run, reason=None, message=None))
 
 
 def advance(
-    run: BackupRun, seen: Observation, start_deadline: timedelta, now: datetime
+    run: BackupRun, job: Observation, start_deadline: timedelta, now: datetime
 ) -> Step[BackupRunStatus]:
-    """Take in what the Job has come to."""
-    if isinstance(seen.result, VerifyResult):
-        return _succeeded(run, seen.result, seen.ended or now, now)
-    if seen.failed:
-        return failed(run, seen.failure or Failure(reason=_FAILED), now, seen.ended)
-    if (failure := cannot_start(seen, now, start_deadline)) is not None:
-        return failed(run, failure, now)
+    """The verification goes on, by what is known of its Job."""
+    if isinstance(job.result, VerifyResult):
+        return _succeed(run, job.result, job.ended or now, now)
+    if job.failed:
+        return fail(run, job.failure or Failure(reason=_FAILED), now, job.ended)
+    if (failure := cannot_start(job, now, start_deadline)) is not None:
+        return fail(run, failure, now)
     reason = message = None
-    if seen.complaint is not None:
-        reason, message = seen.complaint.reason, f"the Job cannot start: {seen.complaint.message}"
-    elif seen.failure is not None:
-        reason, message = "Retrying", f"it is tried again: {describe(seen.failure)}"
-    return Step(_with(run, phase=VerificationPhase.RUNNING, reason=reason, message=message))
+    if job.complaint is not None:
+        reason, message = job.complaint.reason, f"the Job cannot start: {job.complaint.message}"
+    elif job.failure is not None:
+        reason, message = "Retrying", f"the verification is retried: {describe(job.failure)}"
+    return Step(_with_verification(run, phase=VerificationPhase.RUNNING, reason=reason, message=message))
 
 
-def _succeeded(run: BackupRun, result: VerifyResult, ended: datetime, now: datetime) -> Step[BackupRunStatus]:
+def _succeed(run: BackupRun, result: VerifyResult, ended: datetime, now: datetime) -> Step[BackupRunStatus]:
     read = ", ".join(
-        f"{each.objects} objects of {human_bytes(each.bytes_read)} in {each.destination} "
-        f"({each.seconds:.0f} s)"
-        for each in result.copies
+        f"{copy.objects} objects of {human_bytes(copy.bytes_read)} in {copy.destination} "
+        f"({copy.seconds:.0f} s)"
+        for copy in result.copies
     )
     message = f"every stored byte was read back and is what was stored: {read}; it was not restored"
-    status = _with(run, phase=VerificationPhase.SUCCEEDED, time=ended, reason=_MATCH, message=message)
-    return _told(run, status, "True", _MATCH, Notice(VERIFIED, message, job_part(run)), now)
+    succeeded = VerificationPhase.SUCCEEDED
+    status = _with_verification(run, phase=succeeded, time=ended, reason=_MATCH, message=message)
+    verdict = Verdict(VERIFIED, "True", _MATCH, message)
+    status = _with_condition(run, status, verdict, now)
+    return Step(status, (Notice(VERIFIED, message, job_part(run)),))
 
 
-def failed(
+def fail(
     run: BackupRun, failure: Failure, now: datetime, ended: datetime | None = None
 ) -> Step[BackupRunStatus]:
-    """The end of a verification that found bytes that are wrong, or could not be carried out.
+    """The verification ends: it found wrong bytes, or it could not be carried out.
 
-    The latter tells nothing of the run: what an earlier one has found stands.
+    The latter says nothing about the run: the verdict of an earlier verification stays.
     """
-    wrong = failure.reason == MISMATCH
-    message = failure.message if wrong else f"it could not be verified: {describe(failure)}"
-    reason = MISMATCH if wrong else _FAILED
-    status = _with(run, phase=VerificationPhase.FAILED, time=ended or now, reason=reason, message=message)
-    notice = Notice(_FAILED, message, job_part(run), warning=True)
-    if not wrong and find_condition(status.conditions, VERIFIED) is not None:
-        return Step(status, (notice,))
-    return _told(run, status, "False" if wrong else "Unknown", reason, notice, now)
+    is_wrong = failure.reason == MISMATCH
+    message = failure.message if is_wrong else f"it could not be verified: {describe(failure)}"
+    reason = MISMATCH if is_wrong else _FAILED
+    failed = VerificationPhase.FAILED
+    status = _with_verification(run, phase=failed, time=ended or now, reason=reason, message=message)
+    if is_wrong or find_condition(status.conditions, VERIFIED) is None:
+        verdict = Verdict(VERIFIED, "False" if is_wrong else "Unknown", reason, message)
+        status = _with_condition(run, status, verdict, now)
+    return Step(status, (Notice(_FAILED, message, job_part(run), warning=True),))
 
 
-def _with(run: BackupRun, **fields: object) -> BackupRunStatus:
+def _with_verification(run: BackupRun, **fields: object) -> BackupRunStatus:
     assert run.status.verification is not None
     return updated(run.status, verification=updated(run.status.verification, **fields))
 
 
-def _told(
-    run: BackupRun, status: BackupRunStatus, verified: Status, reason: str, notice: Notice, now: datetime
-) -> Step[BackupRunStatus]:
-    conditions = set_condition(
-        status.conditions, VERIFIED, verified, reason, notice.message, now, run.metadata.generation
-    )
-    return Step(updated(status, conditions=conditions), (notice,))
+def _with_condition(
+    run: BackupRun, status: BackupRunStatus, verdict: Verdict, now: datetime
+) -> BackupRunStatus:
+    conditions = set_condition(status.conditions, verdict, now, run.metadata.generation)
+    return updated(status, conditions=conditions)

@@ -1,11 +1,11 @@
 """How full a policy's destinations are against their quotas, and which of them a run is not written to. Pure.
 
-What counts is `status.storedBytes`: the artifacts of the policy's runs. A run is written to every destination
-that is below its quota when the run starts, and it may end above: nobody knows its size before.
+`status.storedBytes` counts: the artifacts of the policy's runs. If a destination is at its quota when a run
+starts, the run is not written there. A run may end above the quota, because nobody knows its size before.
 
-A run that is not made makes no commit, and only commits delete what retention has due. So what the plan that
-is shown would delete with the run's own commit is taken as gone already: a quota refuses a run only where
-retention does not make room, and then says so.
+Only commits delete what retention has due, and a run that is refused has no commit. So the bytes that the
+plan would delete with the run's own commit count as gone: a quota refuses a run only if retention does not
+make room.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from holdfast.api.conditions import Condition, set_condition
+from holdfast.api.conditions import Condition, Verdict, set_condition
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
 from holdfast.api.text import human_bytes
@@ -37,7 +37,7 @@ class Fill:
     stored: int
     size: int
     warn_at_percent: int
-    freed: int = 0
+    due: int = 0
     """What the next commit deletes."""
 
     @property
@@ -53,9 +53,9 @@ class Fill:
         return _WARNING if self.percent >= self.warn_at_percent else _WITHIN
 
     @property
-    def refuses(self) -> bool:
-        """Whether a run that starts now is not written there."""
-        return self.stored - self.freed >= self.size
+    def is_full(self) -> bool:
+        """Whether a run that starts now is not written there, also after what retention deletes next."""
+        return self.stored - self.due >= self.size
 
     def __str__(self) -> str:
         return (
@@ -66,83 +66,73 @@ class Fill:
     @property
     def advice(self) -> str:
         """Why a run is not written there, and what helps."""
-        due = f"what retention deletes next ({human_bytes(self.freed)}) does not make room"
-        if not self.freed:
-            due = "retention has nothing to delete there"
-        return f"{self}, and {due}: raise destinations[{self.destination}].quota.size, or keep fewer runs"
+        room = f"what retention deletes next ({human_bytes(self.due)}) does not make room"
+        if not self.due:
+            room = "retention has nothing to delete there"
+        return f"{self}, and {room}: raise destinations[{self.destination}].quota.size, or keep fewer runs"
 
 
 def fills(destinations: Iterable[Destination], status: BackupPolicyStatus) -> list[Fill]:
-    """Of every destination with a quota."""
+    """How full every destination with a quota is."""
     stored, plan = status.stored_bytes or {}, status.retention_plan
-    freed = (
-        {each.destination: each.delete_bytes for each in plan.destinations if not each.dry_run}
-        if plan
-        else {}
-    )
+    plans = plan.destinations if plan else ()
+    due = {shown.destination: shown.delete_bytes for shown in plans if not shown.dry_run}
     return [
         Fill(
-            each.name,
-            stored.get(each.name, 0),
-            _bytes(each.quota.size),
-            each.quota.warn_at_percent,
-            freed.get(each.name, 0),
+            destination.name,
+            stored.get(destination.name, 0),
+            _bytes(destination.quota.size),
+            destination.quota.warn_at_percent,
+            due.get(destination.name, 0),
         )
-        for each in destinations
-        if each.quota is not None
+        for destination in destinations
+        if destination.quota is not None
     ]
 
 
-def used_up(policy: BackupPolicy) -> dict[str, str]:
+def full_destinations(policy: BackupPolicy) -> dict[str, str]:
     """By destination that a run which starts now is not written to: why, and what helps."""
     return {
         fill.destination: fill.advice
         for fill in fills(policy.spec.destinations, policy.status)
-        if fill.refuses
+        if fill.is_full
     }
 
 
 def refusal(destinations: Iterable[Destination], full: Mapping[str, str]) -> str | None:
-    """Why a run cannot start with these destinations used up; None when it can."""
-    every = list(destinations)
-    required = [each.name for each in every if each.required and each.name in full]
+    """Why a run cannot start while these destinations are full; None when it can."""
+    destinations = list(destinations)
+    required = [d.name for d in destinations if d.required and d.name in full]
     if required:
         return "; ".join(full[name] for name in required)
-    if all(each.name in full for each in every):
+    if all(destination.name in full for destination in destinations):
         return f"no destination is left to write to: {'; '.join(full.values())}"
     return None
 
 
-def judged(
-    policy: BackupPolicy, status: BackupPolicyStatus, conditions: tuple[Condition, ...], now: datetime
+def conditions_of(
+    policy: BackupPolicy, status: BackupPolicyStatus, now: datetime
 ) -> tuple[tuple[Condition, ...], list[Notice]]:
-    """`conditions` with WithinQuota as `status` has it, and what of that is new. None without any quota."""
-    found = fills(policy.spec.destinations, status)
-    if not found:
-        return tuple(each for each in conditions if each.type != CONDITION), []
-    worst = max((fill.level for fill in found), key=_LEVELS.index)
-    told = [fill for fill in found if fill.level != _WITHIN] or found
-    message = "; ".join(fill.advice if fill.refuses else str(fill) for fill in told)
-    conditions = set_condition(
-        conditions,
-        CONDITION,
-        "True" if worst == _WITHIN else "False",
-        worst,
-        message,
-        now,
-        policy.metadata.generation,
-    )
-    return conditions, list(_risen(policy, found))
+    """The conditions of `status` with WithinQuota, and what of that is new. Without any quota it has none."""
+    all_fills = fills(policy.spec.destinations, status)
+    if not all_fills:
+        return tuple(condition for condition in status.conditions if condition.type != CONDITION), []
+    worst = max((fill.level for fill in all_fills), key=_LEVELS.index)
+    named = [fill for fill in all_fills if fill.level != _WITHIN] or all_fills
+    message = "; ".join(fill.advice if fill.is_full else str(fill) for fill in named)
+    verdict = Verdict(CONDITION, "True" if worst == _WITHIN else "False", worst, message)
+    conditions = set_condition(status.conditions, verdict, now, policy.metadata.generation)
+    return conditions, list(_level_notices(policy, all_fills))
 
 
-def _risen(policy: BackupPolicy, found: Iterable[Fill]) -> Iterable[Notice]:
-    """Told when a level is reached. After an edit of the policy it is judged anew."""
-    same = policy.status.observed_generation == policy.metadata.generation
-    before = fills(policy.spec.destinations, policy.status) if same else []
+def _level_notices(policy: BackupPolicy, now_fills: Iterable[Fill]) -> Iterable[Notice]:
+    """One for each destination whose level has risen since the last status of the same spec."""
+    is_same = policy.status.observed_generation == policy.metadata.generation
+    before = fills(policy.spec.destinations, policy.status) if is_same else []
     levels = {fill.destination: _LEVELS.index(fill.level) for fill in before}
-    for fill in found:
+    for fill in now_fills:
         if _LEVELS.index(fill.level) > levels.get(fill.destination, 0):
-            message = fill.advice if fill.refuses else str(fill)
+            message = fill.advice if fill.is_full else str(fill)
             subject = f"{fill.destination}/{fill.stored}/{fill.size}"
             yield Notice(fill.level, message, subject, warning=True)
 

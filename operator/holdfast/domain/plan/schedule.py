@@ -44,7 +44,7 @@ class ScheduleError(Exception):
 
 
 @dataclass(frozen=True)
-class Due:
+class DueSlots:
     """What the schedule asks for now. `newest` is None when no slot has come since."""
 
     newest: datetime | None = None
@@ -126,7 +126,7 @@ class Schedule:
     def _shown(self, local: datetime) -> list[datetime]:
         """The moments at which clocks show a local time: none, one or two."""
         moments = [local.replace(tzinfo=self._zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
-        there = {each for each in moments if each.astimezone(self._zone).replace(tzinfo=None) == local}
+        there = {moment for moment in moments if moment.astimezone(self._zone).replace(tzinfo=None) == local}
         return sorted(there)
 
     def next_after(self, moment: datetime) -> datetime | None:
@@ -175,8 +175,8 @@ def scheduled_expression(spec: BackupPolicySpec) -> str | None:
     return None if spec.schedule is None or spec.suspend else f"{spec.schedule} {spec.time_zone}"
 
 
-def put_off(spec: BackupPolicySpec, uid: str) -> timedelta:
-    """How much later than its slot a run starts: at most the jitter, and always the same for one UID."""
+def delay_of(spec: BackupPolicySpec, uid: str) -> timedelta:
+    """How much later than its slot a run starts: up to `jitter`, and always the same for one UID."""
     return timedelta() if spec.jitter is None else _share(spec.jitter.seconds, uid)
 
 
@@ -188,7 +188,7 @@ def _share(jitter: int, uid: str) -> timedelta:
 
 def due(
     schedule: Schedule, spec: BackupPolicySpec, since: datetime, now: datetime, later: timedelta = timedelta()
-) -> Due:
+) -> DueSlots:
     """What is to be done for the slots in (since, now], each of which starts `later` than it is named.
 
     Of several slots only the newest can start: on time when it is not older than startingDeadline, else when
@@ -196,12 +196,12 @@ def due(
     """
     count, slots = schedule.slots_between(since, now - later)
     if not slots:
-        return Due()
+        return DueSlots()
     newest = slots[-1]
     late = now - later - newest > timedelta(seconds=spec.starting_deadline.seconds)
     starts = not late or spec.catch_up == "Latest"
     missed = slots[:-1] if starts else slots
-    return Due(
+    return DueSlots(
         newest=newest,
         starts=starts,
         catches_up=starts and late,
@@ -210,16 +210,16 @@ def due(
     )
 
 
-def superseded(expression: str, since: datetime, now: datetime) -> Due:
+def missed_by_change(expression: str, since: datetime, now: datetime) -> DueSlots:
     """The slots in (since, now] of a `scheduled_expression` that holds no longer: none of them starts."""
     try:
         count, slots = _schedule(*expression.rsplit(" ", 1)).slots_between(since, now)
     except ScheduleError:
-        return Due()  # its time zone is known no longer, and neither are its slots
+        return DueSlots()  # its time zone is known no longer, and neither are its slots
     if not slots:
-        return Due()
+        return DueSlots()
     missed = tuple(reversed(slots[-MAX_MISSED_RUNS:]))
-    return Due(newest=slots[-1], missed=missed, missed_count=count, why=_SUPERSEDED)
+    return DueSlots(newest=slots[-1], missed=missed, missed_count=count, why=_SUPERSEDED)
 
 
 def _zone(name: str) -> ZoneInfo:

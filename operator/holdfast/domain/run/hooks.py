@@ -1,8 +1,8 @@
 """Which command around a run is due, where it is run, and what its end means. Pure.
 
-The hooks before are run one after the other before any Job is made, until one fails the run. All hooks after
-are run once every target has ended, whenever one before was begun, however the run ends: the application may
-be paused. What was begun and has not ended is begun again by the next operator.
+The hooks before are run one after the other before any Job exists, until one fails the run. If one of them
+has started, all hooks after are run once every target has ended, however the run ends: the application may be
+paused. The next operator starts a hook again that had started and not ended.
 """
 
 from collections.abc import Collection, Iterable
@@ -20,8 +20,8 @@ When = Literal["Before", "After"]
 
 
 @dataclass(frozen=True)
-class Due:
-    """A hook whose turn it is, begun or not."""
+class DueHook:
+    """A hook whose turn it is, started or not."""
 
     when: When
     hook: Hook
@@ -51,23 +51,25 @@ class Outcome:
     exit_code: int | None = None
 
 
-def due(status: BackupRunStatus) -> Due | None:
+def due(status: BackupRunStatus) -> DueHook | None:
     """The hook of a Running run that is to be run now."""
     if not any(target.phase.terminal for target in status.targets):
         return _next(status, "Before")
     return next_after(status) if all(target.phase.terminal for target in status.targets) else None
 
 
-def next_after(status: BackupRunStatus) -> Due | None:
-    """The hook that lets the application go on, whatever becomes of the run; None once it may end."""
+def next_after(status: BackupRunStatus) -> DueHook | None:
+    """The hook that lets the application go on, however the run ends; None once it may end."""
     plan = status.hook_plan
-    paused = plan is not None and (not plan.before or any(each.when == "Before" for each in status.hooks))
-    return _next(status, "After") if paused else None
+    may_be_paused = plan is not None and (
+        not plan.before or any(hook.when == "Before" for hook in status.hooks)
+    )
+    return _next(status, "After") if may_be_paused else None
 
 
-def _next(status: BackupRunStatus, when: When) -> Due | None:
-    ended = {each.name for each in status.hooks if each.when == when and each.phase is not HookPhase.RUNNING}
-    return next((Due(when, hook) for hook in _planned(status, when) if hook.name not in ended), None)
+def _next(status: BackupRunStatus, when: When) -> DueHook | None:
+    ended = {hook.name for hook in status.hooks if hook.when == when and hook.phase is not HookPhase.RUNNING}
+    return next((DueHook(when, hook) for hook in _planned(status, when) if hook.name not in ended), None)
 
 
 def _planned(status: BackupRunStatus, when: When) -> tuple[Hook, ...]:
@@ -77,48 +79,53 @@ def _planned(status: BackupRunStatus, when: When) -> tuple[Hook, ...]:
     return plan.before if when == "Before" else plan.after
 
 
-def state(status: BackupRunStatus, hook: Due) -> HookStatus | None:
-    """What is known of a hook; None before it is begun."""
-    found = (each for each in status.hooks if (each.when, each.name) == (hook.when, hook.hook.name))
-    return next(found, None)
+def status_of(status: BackupRunStatus, due: DueHook) -> HookStatus | None:
+    """What the run's status says of a hook; None before it starts."""
+    hooks = (hook for hook in status.hooks if (hook.when, hook.name) == (due.when, due.hook.name))
+    return next(hooks, None)
 
 
-def failed(status: BackupRunStatus, when: When) -> HookStatus | None:
-    """The first hook of a list that has failed and may not."""
+def first_failure(status: BackupRunStatus, when: When) -> HookStatus | None:
+    """The first hook of a list that has failed, of those that must not."""
     strict = {hook.name for hook in _planned(status, when) if hook.on_error == "Fail"}
-    found = (each for each in status.hooks if each.when == when and each.name in strict)
-    return next((each for each in found if each.phase is HookPhase.FAILED), None)
+    hooks = (hook for hook in status.hooks if hook.when == when and hook.name in strict)
+    return next((hook for hook in hooks if hook.phase is HookPhase.FAILED), None)
 
 
-def begun(status: BackupRunStatus, hook: Due, now: datetime) -> BackupRunStatus:
-    """Written down before the command is run, so that no pause is forgotten."""
-    entry = HookStatus(name=hook.hook.name, when=hook.when, phase=HookPhase.RUNNING, start_time=now)
-    message = f"runs hook {hook.hook.name}"
+def with_hook_started(status: BackupRunStatus, due: DueHook, now: datetime) -> BackupRunStatus:
+    """Written before the command is run, so that no pause is forgotten."""
+    entry = HookStatus(name=due.hook.name, when=due.when, phase=HookPhase.RUNNING, start_time=now)
+    message = f"runs hook {due.hook.name}"
     return updated(status, hooks=(*status.hooks, entry), reason="RunningHook", message=message)
 
 
-def ended(status: BackupRunStatus, hook: Due, outcome: Outcome, now: datetime) -> Step[BackupRunStatus]:
-    """Take in how the command ended. A hook before that fails the run skips its targets."""
-    name, failure = hook.hook.name, outcome.failure
-    at = f"{hook.when}/{name}"
+def end_hook(status: BackupRunStatus, due: DueHook, outcome: Outcome, now: datetime) -> Step[BackupRunStatus]:
+    """The command has ended. If a hook before fails the run, its targets are skipped."""
+    name, failure = due.hook.name, outcome.failure
+    subject = f"{due.when}/{name}"
     if failure is None:
-        notice = Notice("HookSucceeded", f"hook {name} was run in pod {outcome.pod}", at)
+        notice = Notice("HookSucceeded", f"hook {name} was run in pod {outcome.pod}", subject)
         phase, message = HookPhase.SUCCEEDED, None
     else:
         message = f"hook {name}: {describe(failure)}"
-        goes_on = "; the run goes on" if hook.hook.on_error == "Continue" else ""
-        notice = Notice(failure.reason, message + goes_on, at, warning=True)
+        goes_on = "; the run goes on" if due.hook.on_error == "Continue" else ""
+        notice = Notice(failure.reason, message + goes_on, subject, warning=True)
         phase = HookPhase.FAILED
-    status = _with(
-        status,
-        hook,
-        phase=phase,
-        pod=outcome.pod,
-        exit_code=outcome.exit_code,
-        completion_time=now,
-        message=message,
+    hooks = tuple(
+        updated(
+            hook,
+            phase=phase,
+            pod=outcome.pod,
+            exit_code=outcome.exit_code,
+            completion_time=now,
+            message=message,
+        )
+        if (hook.when, hook.name) == (due.when, name)
+        else hook
+        for hook in status.hooks
     )
-    if failed(status, "Before") is not None:
+    status = updated(status, hooks=hooks)
+    if first_failure(status, "Before") is not None:
         status = updated(status, targets=tuple(
             target if target.phase.terminal
             else updated(target, phase=TargetPhase.SKIPPED, completion_time=now)
@@ -127,28 +134,20 @@ def ended(status: BackupRunStatus, hook: Due, outcome: Outcome, now: datetime) -
     return Step(updated(status, reason=None, message=None), (notice,))
 
 
-def interrupted(status: BackupRunStatus, why: str, now: datetime) -> BackupRunStatus:
-    """The status once the hook before that goes on is given up."""
+def with_hook_given_up(status: BackupRunStatus, why: str, now: datetime) -> BackupRunStatus:
+    """The status once nobody waits for the running hook before any more."""
     hooks = tuple(
-        updated(each, phase=HookPhase.FAILED, completion_time=now, message=f"given up: {why}")
-        if (each.when, each.phase) == ("Before", HookPhase.RUNNING)
-        else each
-        for each in status.hooks
+        updated(hook, phase=HookPhase.FAILED, completion_time=now, message=f"given up: {why}")
+        if (hook.when, hook.phase) == ("Before", HookPhase.RUNNING)
+        else hook
+        for hook in status.hooks
     )
     return updated(status, hooks=hooks)
 
 
-def _with(status: BackupRunStatus, hook: Due, **fields: object) -> BackupRunStatus:
-    hooks = tuple(
-        updated(each, **fields) if (each.when, each.name) == (hook.when, hook.hook.name) else each
-        for each in status.hooks
-    )
-    return updated(status, hooks=hooks)
-
-
-def paused_in(status: BackupRunStatus) -> frozenset[str]:
+def pods_paused(status: BackupRunStatus) -> frozenset[str]:
     """The pods that hooks before were run in."""
-    return frozenset(each.pod for each in status.hooks if each.when == "Before" and each.pod)
+    return frozenset(hook.pod for hook in status.hooks if hook.when == "Before" and hook.pod)
 
 
 def choose_pod(candidates: Iterable[Candidate], paused: Collection[str]) -> Candidate | None:
@@ -156,9 +155,9 @@ def choose_pod(candidates: Iterable[Candidate], paused: Collection[str]) -> Cand
 
     One that was `paused` comes first, ready or not: an application that is paused may say that it is not.
     """
-    usable = [each for each in candidates if each.running and not each.deleting]
-    usable = [each for each in usable if each.ready or each.name in paused]
-    return min(usable, key=lambda each: (each.name not in paused, each.created, each.name), default=None)
+    usable = [pod for pod in candidates if pod.running and not pod.deleting]
+    usable = [pod for pod in usable if pod.ready or pod.name in paused]
+    return min(usable, key=lambda pod: (pod.name not in paused, pod.created, pod.name), default=None)
 
 
 def container_of(pod: Candidate, hook: Hook) -> str:

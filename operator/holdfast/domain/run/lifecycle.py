@@ -1,11 +1,10 @@
 """How a BackupRun goes from phase to phase. Pure: facts and `now` come in, the next status goes out."""
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from holdfast.api.conditions import Status, set_condition
-from holdfast.api.destination import Destination
+from holdfast.api.conditions import Status, Verdict, set_condition
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import (
     STORED,
@@ -14,7 +13,6 @@ from holdfast.api.run import (
     BackupRunStatus,
     Failure,
     HookStatus,
-    Progress,
     RunPhase,
     TargetPhase,
     TargetStatus,
@@ -24,11 +22,12 @@ from holdfast.domain.labels import MISSED
 from holdfast.domain.naming import job_name, run_path
 from holdfast.domain.plan import quota
 from holdfast.domain.plan.support import policy_not_supported_yet
+from holdfast.domain.rows import row_of
 from holdfast.domain.run import hooks
-from holdfast.domain.run.admission import MAX_QUEUED, Standing, is_scheduled, too_late
-from holdfast.domain.step import Notice, Step, describe, seconds_between, updated
+from holdfast.domain.run.admission import MAX_QUEUED, Standing, is_scheduled, is_too_late
+from holdfast.domain.step import End, Notice, Step, describe, seconds_between, updated
 from holdfast.domain.stored import is_whole, kept_in, report_uri
-from holdfast.domain.targets import JobFacts, advance_targets, cancel, fail, failures, held_up
+from holdfast.domain.targets import JobFacts, advance_targets, cancel, fail, failures, obstacle
 from holdfast.domain.workload import Observation, cannot_start
 from holdfast.protocol import BackupResult, CommitResult
 
@@ -38,23 +37,25 @@ RunStep = Step[BackupRunStatus]
 
 
 def admit(run: BackupRun, policy: BackupPolicy | None, standing: Standing, now: datetime) -> RunStep:
-    """Whether a Pending run starts."""
+    """A Pending run starts, waits, or ends without a start."""
     missed = run.metadata.annotations.get(MISSED)
     name = run.spec.policy_ref.name
     if missed is not None:
-        return end(run, run.status, RunPhase.MISSED, "Missed", missed, now)
+        return end(run, run.status, End(RunPhase.MISSED, "Missed", missed), now)
     if run.spec.cancel:
-        return end(run, run.status, RunPhase.CANCELLED, "Cancelled", "cancelled before it started", now)
+        return end(run, run.status, End(RunPhase.CANCELLED, "Cancelled", "cancelled before it started"), now)
     if policy is None:
-        message = f"there is no BackupPolicy {name} in this namespace"
-        return end(run, run.status, RunPhase.FAILED, "PolicyNotFound", message, now)
+        message = f"spec.policyRef: this namespace has no BackupPolicy {name}"
+        return end(run, run.status, End(RunPhase.FAILED, "PolicyNotFound", message), now)
     if policy.metadata.deletion_timestamp is not None:
-        return end(run, run.status, RunPhase.FAILED, "PolicyNotFound", f"policy {name} is being deleted", now)
+        return end(
+            run, run.status, End(RunPhase.FAILED, "PolicyNotFound", f"policy {name} is being deleted"), now
+        )
     fields = policy_not_supported_yet(policy.spec)
     if fields:
-        message = f"policy {name} asks for what is not supported yet: {', '.join(fields)}"
-        return end(run, run.status, RunPhase.FAILED, "NotSupportedYet", message, now)
-    dropped = _drop(run, policy, standing, now) if is_scheduled(run) else None
+        message = f"policy {name} has fields that are not supported yet: {', '.join(fields)}"
+        return end(run, run.status, End(RunPhase.FAILED, "NotSupportedYet", message), now)
+    dropped = _drop(run, policy, standing, now) if is_scheduled(row_of(run)) else None
     return dropped or _wait(run, standing) or _start(run, policy, now)
 
 
@@ -63,31 +64,32 @@ def _drop(run: BackupRun, policy: BackupPolicy, standing: Standing, now: datetim
     spec = policy.spec
     if spec.suspend:
         message = f"policy {policy.metadata.name} was suspended before it started"
-        return end(run, run.status, RunPhase.SKIPPED, "Suspended", message, now)
-    if too_late(run, policy, standing.overtaken, now):
-        why = "a later slot is due" if standing.overtaken else "catchUp is None"
-        message = f"it had not started when startingDeadline ({spec.starting_deadline}) was over, and {why}"
-        return end(run, run.status, RunPhase.MISSED, "StartingDeadlineExceeded", message, now)
-    if spec.concurrency_policy == "Forbid" and (standing.active or standing.ahead):
-        message = f"run {standing.active} of the same policy was still under way"
-        if not standing.active:
-            message = f"run {standing.ahead[0]} of the same policy still waited to start"
-        return end(run, run.status, RunPhase.SKIPPED, "ConcurrentRun", message, now)
-    if len(standing.ahead) >= MAX_QUEUED:
-        message = f"{len(standing.ahead)} runs of the same policy wait already: {', '.join(standing.ahead)}"
-        return end(run, run.status, RunPhase.SKIPPED, "QueueFull", message, now)
+        return end(run, run.status, End(RunPhase.SKIPPED, "Suspended", message), now)
+    if is_too_late(row_of(run), policy, standing.is_overtaken, now):
+        why = "a later slot is due" if standing.is_overtaken else "catchUp is None"
+        message = f"it had not started at the end of startingDeadline ({spec.starting_deadline}), and {why}"
+        return end(run, run.status, End(RunPhase.MISSED, "StartingDeadlineExceeded", message), now)
+    if spec.concurrency_policy == "Forbid" and (standing.active_run or standing.runs_ahead):
+        message = f"run {standing.active_run} of the same policy was still under way"
+        if not standing.active_run:
+            message = f"run {standing.runs_ahead[0]} of the same policy still waited to start"
+        return end(run, run.status, End(RunPhase.SKIPPED, "ConcurrentRun", message), now)
+    if len(standing.runs_ahead) >= MAX_QUEUED:
+        names = ", ".join(standing.runs_ahead)
+        message = f"{len(standing.runs_ahead)} runs of the same policy wait already: {names}"
+        return end(run, run.status, End(RunPhase.SKIPPED, "QueueFull", message), now)
     return None
 
 
 def _wait(run: BackupRun, standing: Standing) -> RunStep | None:
     """A run that starts later."""
-    before = standing.active or next(iter(standing.ahead), "")
+    before = standing.active_run or next(iter(standing.runs_ahead), "")
     if before:
         reason, message = "WaitingForRun", f"waits for run {before} of the same policy to end"
-    elif standing.place:
+    elif standing.position:
         reason = "WaitingForCapacity"
         message = (
-            f"waits for a free place, as number {standing.place} of {standing.waiting}: "
+            f"waits for a permit, as number {standing.position} of {standing.line_length}: "
             f"at most {standing.limit} Jobs of backups run at once"
         )
     else:
@@ -98,10 +100,10 @@ def _wait(run: BackupRun, standing: Standing) -> RunStep | None:
 
 def _start(run: BackupRun, policy: BackupPolicy, now: datetime) -> RunStep:
     uid = run.metadata.uid
-    full = quota.used_up(policy)
+    full = quota.full_destinations(policy)
     refusal = quota.refusal(policy.spec.destinations, full)
     if refusal is not None:
-        return end(run, run.status, RunPhase.FAILED, "QuotaExceeded", refusal, now)
+        return end(run, run.status, End(RunPhase.FAILED, "QuotaExceeded", refusal), now)
     status = updated(
         run.status,
         phase=RunPhase.RUNNING,
@@ -119,22 +121,14 @@ def _start(run: BackupRun, policy: BackupPolicy, now: datetime) -> RunStep:
         ),
     )
     names = ", ".join(target.name for target in policy.spec.targets)
-    places = ", ".join(each.name for each in policy.spec.destinations if each.name not in full)
-    notices = [Notice("Started", f"backing up {names} to {places}")]
+    destinations = ", ".join(d.name for d in policy.spec.destinations if d.name not in full)
+    notices = [Notice("Started", f"backing up {names} to {destinations}")]
     notices += [Notice("QuotaExceeded", why, name, warning=True) for name, why in full.items()]
     return Step(status, tuple(notices))
 
 
-def advance(
-    run: BackupRun,
-    targets: Mapping[str, Observation],
-    broken: Mapping[str, Failure],
-    progress: Mapping[str, Progress],
-    start_deadline: timedelta,
-    now: datetime,
-) -> RunStep:
-    """A Running run: take in what its Jobs have come to, and why some could not be made (`broken`)."""
-    facts = JobFacts(targets, broken, progress, start_deadline)
+def advance(run: BackupRun, facts: JobFacts, now: datetime) -> RunStep:
+    """A Running run goes on, by what is known of its Jobs."""
     statuses, notices = advance_targets(run.status.targets, facts, partial(_succeed, run), now)
     status = updated(run.status, targets=statuses, reason=None, message=None)
     if all(target.phase.terminal for target in statuses):
@@ -142,27 +136,27 @@ def advance(
         if hooks.next_after(status) is not None:
             return Step(status, notices)
         return _targets_ended(run, status, notices, now)
-    reason, message = held_up(statuses, targets)
+    reason, message = obstacle(statuses, facts.observations)
     return Step(updated(status, reason=reason, message=message), notices)
 
 
 def _succeed(
-    run: BackupRun, target: TargetStatus, seen: Observation, now: datetime
+    run: BackupRun, target: TargetStatus, job: Observation, now: datetime
 ) -> tuple[TargetStatus, Notice]:
-    result = seen.result
+    result = job.result
     assert isinstance(result, BackupResult)
     missing = (f"destination {name}: {why}" for name, why in result.missing.items())
     status = updated(
         target,
         phase=TargetPhase.SUCCEEDED,
-        completion_time=seen.ended or now,
+        completion_time=job.ended or now,
         snapshot_time=result.snapshot_time,
         progress=None,
         source=result.source,
         contents=result.contents,
         manifest_sha256=result.manifest_sha256,
         size_bytes=result.size_bytes,
-        artifacts=artifacts(run, target.name, result),
+        artifacts=artifacts_of(run, target.name, result),
         artifacts_omitted=result.artifacts_omitted * len(result.destinations) or None,
         failure=None,
         warnings=(*target.warnings, *missing),
@@ -176,9 +170,11 @@ def _succeed(
     return status, Notice("TargetSucceeded", message, target.name)
 
 
-def artifacts(run: BackupRun, target: str, result: BackupResult) -> tuple[Artifact, ...]:
-    """What a target has stored, by the destinations that its Result names."""
-    held = [each for each in run.status.destinations if each.name in result.destinations]
+def artifacts_of(run: BackupRun, target: str, result: BackupResult) -> tuple[Artifact, ...]:
+    """What a target has stored in the destinations that its Result names."""
+    holding = [
+        destination for destination in run.status.destinations if destination.name in result.destinations
+    ]
     folder = run_path(run).target(target)
     return tuple(
         Artifact(
@@ -190,7 +186,7 @@ def artifacts(run: BackupRun, target: str, result: BackupResult) -> tuple[Artifa
             retain_until=result.retain_until.get(destination.name),
         )
         for artifact in result.artifacts
-        for destination in held
+        for destination in holding
     )
 
 
@@ -199,51 +195,53 @@ def _targets_ended(
 ) -> RunStep:
     if any(target.phase is TargetPhase.SUCCEEDED for target in status.targets):
         return Step(updated(status, phase=RunPhase.COMMITTING), notices)
-    hook = hooks.failed(status, "Before")
-    reason, message = failures(status.targets) if hook is None else hook_failed(hook)
-    step = end(run, status, RunPhase.FAILED, reason, message, now)
+    hook = hooks.first_failure(status, "Before")
+    reason, message = failures(status.targets) if hook is None else hook_failure(hook)
+    step = end(run, status, End(RunPhase.FAILED, reason, message), now)
     return Step(step.status, (*notices, *step.notices))
 
 
-def hook_failed(hook: HookStatus) -> tuple[str, str]:
+def hook_failure(hook: HookStatus) -> tuple[str, str]:
     """The reason and the message of a run with that hook."""
     return hooks.HOOK_FAILED, f"{hook.when.lower()} the backup: {hook.message}"
 
 
-def commit(run: BackupRun, seen: Observation | None, start_deadline: timedelta, now: datetime) -> RunStep:
-    """A Committing run: take in what its commit Job has come to."""
-    if seen is None:
+def advance_commit(
+    run: BackupRun, job: Observation | None, start_deadline: timedelta, now: datetime
+) -> RunStep:
+    """A Committing run goes on, by what is known of its commit Job."""
+    if job is None:
         return Step(run.status)
     notices = tuple(
         Notice(note.reason, f"commit: {note.message}", f"commit/{note.message}", note.warning)
-        for note in seen.notes
+        for note in job.notes
     )
-    if seen.more:
-        message = f"commit: {seen.more} more notes are in the run's report"
+    if job.more:
+        message = f"commit: {job.more} more notes are in the run's report"
         notices = (*notices, Notice("NotesOmitted", message, "commit/more"))
-    if isinstance(seen.result, CommitResult):
-        step = _committed(run, seen.result, now)
-    elif seen.failed and seen.failure is not None:
-        step = commit_failed(run, seen.failure, now)
-    elif (failure := cannot_start(seen, now, start_deadline)) is not None:
-        step = commit_failed(run, failure, now)
+    if isinstance(job.result, CommitResult):
+        step = _committed(run, job.result, now)
+    elif job.failed and job.failure is not None:
+        step = fail_commit(run, job.failure, now)
+    elif (failure := cannot_start(job, now, start_deadline)) is not None:
+        step = fail_commit(run, failure, now)
     else:
-        step = Step(_committing(run.status, seen))
+        step = Step(_committing(run.status, job))
     return Step(step.status, (*notices, *step.notices))
 
 
-def _committing(status: BackupRunStatus, seen: Observation) -> BackupRunStatus:
-    if seen.complaint is not None:
-        message = f"the commit Job cannot start: {seen.complaint.message}"
-        return updated(status, reason=seen.complaint.reason, message=message)
-    if seen.failure is not None:
-        return updated(status, reason="Retrying", message=f"commit is tried again: {describe(seen.failure)}")
+def _committing(status: BackupRunStatus, job: Observation) -> BackupRunStatus:
+    if job.complaint is not None:
+        message = f"the commit Job cannot start: {job.complaint.message}"
+        return updated(status, reason=job.complaint.reason, message=message)
+    if job.failure is not None:
+        return updated(status, reason="Retrying", message=f"the commit is retried: {describe(job.failure)}")
     return updated(status, reason=None, message=None)
 
 
-def commit_failed(run: BackupRun, failure: Failure, now: datetime) -> RunStep:
+def fail_commit(run: BackupRun, failure: Failure, now: datetime) -> RunStep:
     """The end of a run whose commit Job failed or could not be made."""
-    return end(run, run.status, RunPhase.FAILED, failure.reason, f"commit: {describe(failure)}", now)
+    return end(run, run.status, End(RunPhase.FAILED, failure.reason, f"commit: {describe(failure)}"), now)
 
 
 def _committed(run: BackupRun, result: CommitResult, now: datetime) -> RunStep:
@@ -251,59 +249,66 @@ def _committed(run: BackupRun, result: CommitResult, now: datetime) -> RunStep:
     lost = [d.name for d in destinations if d.required and d.name not in result.destinations]
     if lost:
         message = f"the commit did not find the run in {', '.join(lost)}, which is required"
-        return end(run, run.status, RunPhase.FAILED, COPY_MISSING, message, now)
+        return end(run, run.status, End(RunPhase.FAILED, COPY_MISSING, message), now)
     status = updated(
         run.status,
         recovery_point=result.recovery_point,
         skew_seconds=result.skew_seconds,
         size_bytes=result.size_bytes,
         copies=f"{len(result.destinations)}/{len(destinations)}",
-        # Without what was stored where the commit did not find the run.
+        # Without the artifacts of destinations where the commit did not find the run.
         targets=tuple(kept_in(target, result.destinations) for target in run.status.targets),
         report=report_uri(run, result.report.name, result.report.destinations) if result.report else None,
         leftovers=result.untidy,
     )
-    told = Notice(
+    notice = Notice(
         "Committed",
         f"{human_bytes(result.verified_bytes)} read back from {', '.join(result.destinations)}; "
         f"the catalogue has the run",
     )
-    phase, reason, message = _outcome(status, destinations, result)
-    step = end(run, status, phase, reason, message, now)
-    return Step(step.status, (told, *step.notices))
+    step = end(run, status, _end_of(status, result), now)
+    return Step(step.status, (notice, *step.notices))
 
 
-def _outcome(
-    status: BackupRunStatus, destinations: Sequence[Destination], result: CommitResult
-) -> tuple[RunPhase, str | None, str]:
+def _end_of(status: BackupRunStatus, result: CommitResult) -> End[RunPhase]:
     if not is_whole(status):
-        reason, message = failures(status.targets)
-        return RunPhase.PARTIALLY_SUCCEEDED, reason, message
-    missing = [d.name for d in destinations if d.name not in result.destinations]
+        return End(RunPhase.PARTIALLY_SUCCEEDED, *failures(status.targets))
+    missing = [d.name for d in status.destinations if d.name not in result.destinations]
     if missing:
         known = result.missing | (status.over_quota or {})
         whys = "; ".join(f"{name}: {known.get(name, 'a target is missing there')}" for name in missing)
-        return RunPhase.PARTIALLY_SUCCEEDED, COPY_MISSING, f"not in every destination: {whys}"
-    hook = hooks.failed(status, "After")
+        return End(RunPhase.PARTIALLY_SUCCEEDED, COPY_MISSING, f"not in every destination: {whys}")
+    hook = hooks.first_failure(status, "After")
     if hook is not None:
-        return RunPhase.PARTIALLY_SUCCEEDED, *hook_failed(hook)
-    return RunPhase.SUCCEEDED, None, succeeded(status)
+        return End(RunPhase.PARTIALLY_SUCCEEDED, *hook_failure(hook))
+    return End(RunPhase.SUCCEEDED, None, success_message(status))
 
 
-def succeeded(status: BackupRunStatus) -> str:
-    """What a run says that lacks nothing."""
+def success_message(status: BackupRunStatus) -> str:
+    """The message of a run that lacks nothing."""
     return f"{len(status.targets)} targets, {status.size} in {status.copies} destinations"
 
 
-def overdue(run: BackupRun, active_deadline: timedelta, now: datetime) -> RunStep | None:
+@dataclass(frozen=True)
+class Deadline:
+    """The activeDeadline of a run."""
+
+    start: datetime
+    limit: timedelta
+
+    def remaining(self, now: datetime) -> float:
+        """Seconds until it is over, 0 when it is."""
+        return max(0.0, (self.start + self.limit - now).total_seconds())
+
+
+def check_deadline(run: BackupRun, deadline: Deadline, now: datetime) -> RunStep | None:
     """The end of a run that takes longer than it may; None as long as it does not.
 
-    While hooks after are still to be run, all but the end: its targets have failed.
+    While hooks after the targets are still due, the run does not end yet, but its targets have failed.
     """
-    start = run.status.start_time
-    if start is None or now < start + active_deadline:
+    if deadline.remaining(now) > 0:
         return None
-    limit = human_seconds(int(active_deadline.total_seconds()))
+    limit = human_seconds(int(deadline.limit.total_seconds()))
     message = f"not done within activeDeadline ({limit})"
     failure = Failure(reason="DeadlineExceeded", message=message)
     targets = tuple(
@@ -311,38 +316,35 @@ def overdue(run: BackupRun, active_deadline: timedelta, now: datetime) -> RunSte
     )
     status = updated(run.status, targets=targets)
     if hooks.next_after(status) is not None:
-        return Step(hooks.interrupted(status, message, now))
-    return end(run, status, RunPhase.FAILED, "DeadlineExceeded", message, now)
+        return Step(hooks.with_hook_given_up(status, message, now))
+    return end(run, status, End(RunPhase.FAILED, "DeadlineExceeded", message), now)
 
 
-def cancelling(status: BackupRunStatus) -> BackupRunStatus:
+def with_cancellation_started(status: BackupRunStatus) -> BackupRunStatus:
     """A run whose Jobs are being stopped."""
     return updated(status, reason="Cancelling", message="waits for its pods to end")
 
 
-def cancelled(run: BackupRun, now: datetime) -> RunStep:
+def end_cancelled(run: BackupRun, now: datetime) -> RunStep:
     """A run that was cancelled and whose pods are gone."""
     status = updated(run.status, targets=cancel(run.status.targets, now))
     message = "cancelled by spec.cancel" if run.spec.cancel else "deleted while it was under way"
-    return end(run, status, RunPhase.CANCELLED, "Cancelled", message, now)
+    return end(run, status, End(RunPhase.CANCELLED, "Cancelled", message), now)
 
 
-def end(
-    run: BackupRun, status: BackupRunStatus, phase: RunPhase, reason: str | None, message: str, now: datetime
-) -> RunStep:
-    """The last status of a run."""
-    complete: Status = "True" if phase in STORED else "False"
-    ended = updated(
+def end(run: BackupRun, status: BackupRunStatus, how: End[RunPhase], now: datetime) -> RunStep:
+    """The run ends; `status` is its status until now."""
+    complete: Status = "True" if how.phase in STORED else "False"
+    verdict = Verdict("Complete", complete, how.reason or how.phase, how.message)
+    generation = run.metadata.generation
+    status = updated(
         status,
-        observed_generation=run.metadata.generation,
-        phase=phase,
+        observed_generation=generation,
+        phase=how.phase,
         completion_time=now,
         duration_seconds=seconds_between(status.start_time, now) if status.start_time else None,
-        reason=reason,
-        message=message,
-        conditions=set_condition(
-            status.conditions, "Complete", complete, reason or phase, message, now, run.metadata.generation
-        ),
+        reason=how.reason,
+        message=how.message,
+        conditions=set_condition(status.conditions, verdict, now, generation),
     )
-    told = message if reason in (None, phase.value) else f"{reason}: {message}"
-    return Step(ended, (Notice(phase.value, told, warning=phase is not RunPhase.SUCCEEDED),))
+    return Step(status, (how.notice(warning=how.phase is not RunPhase.SUCCEEDED),))

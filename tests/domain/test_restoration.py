@@ -11,6 +11,7 @@ from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun, Failure
 from holdfast.domain import restoration
 from holdfast.domain.restoration import RefusedError, choose_run
+from holdfast.domain.targets import JobFacts
 from holdfast.domain.workload import Job, Observation
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
@@ -76,7 +77,7 @@ def test_what_differs_is_told_by_the_exit_code_whatever_its_reason_is_called(
         task="", settings="", created=NOW,
     )  # fmt: skip
     seen = {"sessions": Observation(job, attempts=1, failed=True, failure=failure)}
-    status = restoration.advance(request, seen, {}, {}, timedelta(minutes=2), NOW).status
+    status = restoration.advance(request, JobFacts(seen, timedelta(minutes=2)), NOW).status
     assert status.verification is not None
     assert status.verification.mismatched == differs
     assert status.verification.details == (("target sessions: it evicted 3 keys",) if differs else ())

@@ -7,9 +7,9 @@ import pytest
 
 from holdfast.api.policy import MAX_PLANNED, DestinationPlan
 from holdfast.api.run import MAX_ARTIFACTS, BackupRun, TargetStatus
-from holdfast.domain.backup.copies import healed
-from holdfast.domain.backup.retention import taken_in
-from holdfast.domain.run.lifecycle import artifacts
+from holdfast.domain.backup.copies import record_healing
+from holdfast.domain.backup.retention import record_expiry
+from holdfast.domain.run.lifecycle import artifacts_of
 from holdfast.domain.stored import bytes_by_destination, destinations_holding, kept_in
 from holdfast.protocol import BackupResult, Cure, Fate, StoredArtifact
 
@@ -81,7 +81,7 @@ def test_what_a_result_left_out_counts_in_every_destination() -> None:
         artifacts_omitted=2, manifest_sha256=SHA, destinations=("a", "b", "c"),
     )  # fmt: skip
     found = TargetStatus(
-        name="t", engine="redis", artifacts=artifacts(run(), "t", result), artifacts_omitted=6
+        name="t", engine="redis", artifacts=artifacts_of(run(), "t", result), artifacts_omitted=6
     )
     assert len(found.artifacts) == MAX_ARTIFACTS
     assert found.artifacts_omitted == 10
@@ -91,15 +91,15 @@ def test_what_a_result_left_out_counts_in_every_destination() -> None:
 @pytest.mark.parametrize("count", [3, 100])
 def test_copies_that_come_and_go_are_counted_though_a_part_is_listed(count: int) -> None:
     there = run(target("t", "abcd", count), report=REPORT.format("b"), sizeBytes=7 * count)
-    fewer = taken_in(there, {"b": Fate.DELETED, "c": Fate.DELETED}).status
+    fewer = record_expiry(there, {"b": Fate.DELETED, "c": Fate.DELETED}).status
     (left,) = fewer.targets
     assert len(left.artifacts) + (left.artifacts_omitted or 0) == 2 * count
     assert per_destination(left).keys() == set("ad")
     assert fewer.report == REPORT.format("d"), "the first required one that is left"
-    more = healed(there, {"e": Cure.HEALED}, NOW).status
+    more = record_healing(there, {"e": Cure.HEALED}, NOW).status
     (grown,) = more.targets
     assert len(grown.artifacts) + (grown.artifacts_omitted or 0) == 5 * count
     assert per_destination(grown).keys() == set("abcde")
-    gone = taken_in(there, dict.fromkeys("abcd", Fate.DELETED)).status
+    gone = record_expiry(there, dict.fromkeys("abcd", Fate.DELETED)).status
     assert (gone.phase, gone.report, gone.targets[0].artifacts_omitted) == ("Expired", None, None)
     assert kept_in(left, "xyz").artifacts_omitted is None

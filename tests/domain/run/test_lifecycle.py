@@ -242,7 +242,7 @@ def test_the_report_of_a_run_is_named(written: tuple[str, ...] | None, uri: str 
     assert isinstance(seen.result, CommitResult)
     report = written and WrittenReport(name="report.json", destinations=written)
     seen = dataclasses.replace(seen, result=seen.result.model_copy(update={"report": report}), more=3)
-    step = lifecycle.commit(committing(good(), good()), seen, START, NOW)
+    step = lifecycle.advance_commit(committing(good(), good()), seen, START, NOW)
     assert (step.status.phase, step.status.report) == (RunPhase.SUCCEEDED, uri)
     (notice,) = [notice for notice in step.notices if notice.reason == "NotesOmitted"]
     assert notice.message == "commit: 3 more notes are in the run's report"

@@ -4,6 +4,7 @@ Fixtures: `runner` (a temporary root with one volume destination called `nearby`
 loopback), `bucket` (a new bucket of it, as an `S3Place`). Use them by `pytest_plugins` of tests/conftest.py.
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -59,6 +60,16 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 120, pa
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
         time.sleep(pause)
     return value
+
+
+def bytes_below(folder: Path) -> int:
+    """The size of all files below a folder that others write to, as far as they stay while it is read."""
+    size = 0
+    for parent, _, names in os.walk(folder):  # Path.rglob fails when a folder goes, os.walk does not
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                size += Path(parent, name).stat().st_size
+    return size
 
 
 def free_port() -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.faultproxy import FaultProxy, Request, fault_proxy
-from tests.harness import S3Place, S3Server, VolumePlace, start_s3, stop, wait_until
+from tests.harness import S3Place, S3Server, VolumePlace, bytes_below, start_s3, stop, wait_until
 from tests.runner.conftest import Jobs
 from tests.runner.engine import producer
 
@@ -95,8 +95,7 @@ def test_the_s3_server_killed_in_mid_upload(jobs: Jobs, tmp_path: Path) -> None:
     running = jobs.begin({"name": "data", "bytes": 2_000_000_000})
     try:
         parts = server.folder / jobs.places["s3"].bucket
-        wait_until(lambda: sum(path.stat().st_size for path in parts.rglob("*") if path.is_file()) > BIG,
-                   "parts arrive")  # fmt: skip
+        wait_until(lambda: bytes_below(parts) > BIG, "parts arrive")
         server.process.kill()
         server.process.wait()
         failure = failed(running.result(120), ExitCode.DESTINATION_FAILED, "DestinationUnreachable").failure

@@ -134,10 +134,12 @@ def start_s3(
     port = port or free_port()
     folder.mkdir(parents=True, exist_ok=True)
     access, secret = "holdfast", "holdfast-test-secret"
-    tls = ["--cert", certificate[0], "--key", certificate[1]] if certificate else []
-    old = folder.parent / f"{folder.name}-versions"
+    tls: list[str | Path] = ["--cert", certificate[0], "--key", certificate[1]] if certificate else []
+    kept: list[str | Path] = []
     if versions:
+        old = folder.parent / f"{folder.name}-versions"
         old.mkdir(exist_ok=True)
+        kept = ["--versioning-dir", old]
     log = (folder.parent / f"{folder.name}.log").open("ab")
     process = subprocess.Popen(
         [
@@ -149,7 +151,7 @@ def start_s3(
             "--keep-alive",
             *tls,
             "posix",
-            *(["--versioning-dir", old] if versions else []),
+            *kept,
             folder,
         ],
         env={**os.environ, "ROOT_ACCESS_KEY": access, "ROOT_SECRET_KEY": secret},
@@ -197,7 +199,7 @@ class S3Place:
         ca_secret = {"name": "s3-ca"} if self.server.ca and self.trusted else None
         s3 = S3(bucket=self.bucket, endpoint=self.endpoint or self.server.endpoint, prefix=prefix,
                 credentials_secret={"name": "s3"}, ca_secret=ca_secret, **self.settings)  # fmt: skip
-        return Destination(name=name, required=required, s3=s3)
+        return Destination.model_validate({"name": name, "required": required, "s3": s3})
 
     def mount(self, folder: Path) -> None:
         """Write the credentials as a Secret's mount has them."""
@@ -245,7 +247,8 @@ class VolumePlace:
 
     def destination(self, name: str, *, required: bool = True, prefix: str | None = None) -> Destination:
         """The volume as a destination."""
-        return Destination(name=name, required=required, volume=Volume(claim_name="backups", path=prefix))
+        volume = Volume(claim_name="backups", path=prefix)
+        return Destination.model_validate({"name": name, "required": required, "volume": volume})
 
     def mount(self, folder: Path) -> None:
         """Make the mount point, or link it to the folder."""

@@ -55,8 +55,9 @@ def good(*destinations: str) -> Observation:
 
 def test_artifacts_say_whether_they_are_encrypted() -> None:
     for encrypted in (False, True):
-        assert isinstance(good().result, BackupResult)
-        result = good().result.model_copy(update={"encrypted": encrypted})
+        made = good().result
+        assert isinstance(made, BackupResult)
+        result = made.model_copy(update={"encrypted": encrypted})
         seen = {"a": dataclasses.replace(good(), result=result)}
         step = lifecycle.advance(running(), seen, {}, {}, START, NOW)
         assert [artifact.encrypted for artifact in step.status.targets[0].artifacts] == [encrypted] * 2
@@ -104,7 +105,7 @@ QUEUE = policy(concurrencyPolicy="Queue")
         (LATE, policy(), Standing(overtaken=True), RunPhase.MISSED, "StartingDeadlineExceeded"),
         (LATE, policy(catchUp="None"), FREE, RunPhase.MISSED, "StartingDeadlineExceeded"),
         (LATE, policy(catchUp="None", startingDeadline="3h"), FREE, RunPhase.RUNNING, None),
-        (run("Schedule", **{MISSED: "too late"}), policy(), FREE, RunPhase.MISSED, "Missed"),
+        (run("Schedule", False, **{MISSED: "too late"}), policy(), FREE, RunPhase.MISSED, "Missed"),
         (run("Schedule"), policy(suspend=True), FREE, RunPhase.SKIPPED, "Suspended"),
         (run(), policy(suspend=True), FREE, RunPhase.RUNNING, None),
     ],

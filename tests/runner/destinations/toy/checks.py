@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 from tests.api.objects import schema
-from tests.runner.conftest import SPEC, Jobs
 from tests.runner.destinations.toy.place import ToyPlace
 from tests.runner.engine import SNAPSHOT, SOURCE
+from tests.runner.jobs import SPEC, Jobs
 
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy

@@ -6,31 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.faultproxy import Request, fault_proxy
+from tests.faultproxy import fault_proxy
 from tests.harness import POLICY, S3Place, S3Server, VolumePlace
-from tests.runner.conftest import Jobs
-from tests.runner.history import FIRST, History, kill_at
+from tests.runner.history import FIRST, LOCK, History, claims, deletes, kill_at, traces
+from tests.runner.jobs import Jobs
 
 from holdfast.protocol import HeldRun
-
-LOCK = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}}
-
-
-@pytest.fixture
-def history(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> History:
-    """None yet."""
-    return History(jobs, monkeypatch)
-
-
-def traces(place: S3Place, number: int) -> list[tuple[str, str]]:
-    """What is left of a run, versions and delete markers included."""
-    mine = (f"/r{number}/", f"catalogue/r{number}.json")
-    return [version for version in place.versions() if any(part in f"/{version[0]}" for part in mine)]
-
-
-def claims(place: S3Place, number: int) -> bool:
-    """Whether the catalogue has the run."""
-    return f"default/{POLICY}/catalogue/r{number}.json" in place.keys()  # noqa: SIM118
 
 
 @pytest.mark.parametrize("lock", [False, True], ids=["plain", "versioned"])
@@ -159,11 +140,6 @@ def test_no_deletion_begins_once_the_time_is_over(history: History) -> None:
     task = history.with_due(history.store(2), 1).model_copy(update={"retention_seconds": 0.0})
     assert history.do(task).retention == {"nearby": "u"}
     assert history.is_whole(1, "nearby")
-
-
-def deletes(request: Request) -> bool:
-    """Whether this deletes an object or a version of a run."""
-    return request.method == "DELETE" and ".probe-" not in request.path
 
 
 @pytest.mark.parametrize("lock", [False, True], ids=["plain", "versioned"])

@@ -1,7 +1,6 @@
 # What one does with the project; the work is in hack/.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.SHELLFLAGS := -o pipefail -c
 
 # The PostgreSQL majors whose images are built: 15 and 17 are tested.
 export PG_MAJORS ?= 17
@@ -35,7 +34,7 @@ test: venv lint verify deploy ## Style, types, layers, then every test but the l
 
 test-long: PG_MAJORS = 15 17
 test-long: venv deploy ## The long tests: more moments, more data; writes docs/test-long.txt when they pass
-	@{ echo "\$$ make test-long  # $$(date -u +%F), $$(nproc) cores"; \
+	@set -o pipefail; { echo "\$$ make test-long  # $$(date -u +%F), $$(nproc) cores"; \
 	$(PYTEST) -m long --no-header --color=no -rP --durations=0 | sed "s|$(CURDIR)/||g"; } | tee .cluster/test-long.txt
 	@mv .cluster/test-long.txt docs/test-long.txt
 

@@ -48,7 +48,7 @@ def blocks(kind: str) -> list[bytes]:
 def timed(data: list[bytes], megabytes: int, folder: Path, encrypted: bool) -> tuple[float, float, int]:
     """Seconds of a backup and of a restore, and the stored bytes."""
     (folder / "destinations/nearby/volume").mkdir(parents=True, exist_ok=True)
-    place = Destination(name="nearby", volume=Volume(claim_name="backups"))
+    place = Destination.model_validate({"name": "nearby", "volume": Volume(claim_name="backups")})
     destination = connect(place, Mounts(folder))
     with Path(os.devnull).open("w") as nowhere:
         meter = Meter(nowhere)

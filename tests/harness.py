@@ -4,6 +4,7 @@ Fixtures: `runner` (a temporary root with one volume destination called `nearby`
 loopback), `bucket` (a new bucket of it, as an `S3Place`). Use them by `pytest_plugins` of tests/conftest.py.
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -58,6 +59,16 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 120, pa
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
         time.sleep(pause)
     return value
+
+
+def bytes_below(folder: Path) -> int:
+    """The size of all files below a folder that others write to, as far as they stay while it is read."""
+    size = 0
+    for parent, _, names in os.walk(folder):  # Path.rglob fails when a folder goes, os.walk does not
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                size += Path(parent, name).stat().st_size
+    return size
 
 
 def free_port() -> int:
@@ -122,10 +133,12 @@ def start_s3(
     port = port or free_port()
     folder.mkdir(parents=True, exist_ok=True)
     access, secret = "holdfast", "holdfast-test-secret"
-    tls = ["--cert", certificate[0], "--key", certificate[1]] if certificate else []
-    old = folder.parent / f"{folder.name}-versions"
+    tls: list[str | Path] = ["--cert", certificate[0], "--key", certificate[1]] if certificate else []
+    kept: list[str | Path] = []
     if versions:
+        old = folder.parent / f"{folder.name}-versions"
         old.mkdir(exist_ok=True)
+        kept = ["--versioning-dir", old]
     log = (folder.parent / f"{folder.name}.log").open("ab")
     process = subprocess.Popen(
         [
@@ -137,7 +150,7 @@ def start_s3(
             "--keep-alive",
             *tls,
             "posix",
-            *(["--versioning-dir", old] if versions else []),
+            *kept,
             folder,
         ],
         env={**os.environ, "ROOT_ACCESS_KEY": access, "ROOT_SECRET_KEY": secret},
@@ -185,7 +198,7 @@ class S3Place:
         ca_secret = {"name": "s3-ca"} if self.server.ca and self.trusted else None
         s3 = S3(bucket=self.bucket, endpoint=self.endpoint or self.server.endpoint, prefix=prefix,
                 credentials_secret={"name": "s3"}, ca_secret=ca_secret, **self.settings)  # fmt: skip
-        return Destination(name=name, required=required, s3=s3)
+        return Destination.model_validate({"name": name, "required": required, "s3": s3})
 
     def mount(self, folder: Path) -> None:
         """Write the credentials as a Secret's mount has them."""
@@ -233,7 +246,8 @@ class VolumePlace:
 
     def destination(self, name: str, *, required: bool = True, prefix: str | None = None) -> Destination:
         """The volume as a destination."""
-        return Destination(name=name, required=required, volume=Volume(claim_name="backups", path=prefix))
+        volume = Volume(claim_name="backups", path=prefix)
+        return Destination.model_validate({"name": name, "required": required, "volume": volume})
 
     def mount(self, folder: Path) -> None:
         """Make the mount point, or link it to the folder."""

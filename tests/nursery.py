@@ -25,16 +25,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
+_OPERATOR = _ROOT / "operator"
+_LOADED = ("runner/tasks/*.py", "engines/*/backup.py", "engines/*/restore.py")
 _MODULES = (
-    *("holdfast.controller.operator", "boto3", "botocore.config", "holdfast.runner.process.memory"),
-    *(
-        f"holdfast.runner.tasks.{name}"
-        for name in ("backup", "commit", "lookup", "purge", "restore", "survey", "verify")
-    ),
-    *(
-        f"holdfast.engines.{path.parent.name}.{path.stem}"
-        for part in ("backup", "restore")
-        for path in _ROOT.glob(f"operator/holdfast/engines/*/{part}.py")
+    *("holdfast.controller.operator", "holdfast.runner.process.memory", "boto3", "botocore.config"),
+    *sorted(
+        ".".join(path.relative_to(_OPERATOR).with_suffix("").parts)
+        for pattern in _LOADED
+        for path in (_OPERATOR / "holdfast").glob(pattern)
+        if path.stem != "__init__"
     ),
 )
 _PR_SET_PDEATHSIG = 1

@@ -110,7 +110,8 @@ class Application:
             for first in range(0, len(keys), 1000):
                 pipe = server.pipeline(transaction=False)
                 for key in keys[first : first + 1000]:
-                    pipe.dump(key).pexpiretime(key)
+                    pipe.dump(key)
+                    pipe.pexpiretime(key)
                 for answer in [*keys[first : first + 1000], *pipe.execute()]:
                     digest.update(answer if isinstance(answer, bytes) else str(answer).encode())
             result.stores["redis 0"] = (len(keys), digest.hexdigest()[:16])

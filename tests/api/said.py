@@ -166,7 +166,7 @@ class Code:
             case ast.Call(func=ast.Attribute(attr="get")):
                 return of(expression.args[1:])
             case ast.JoinedStr(values=[ast.FormattedValue(value=chosen), ast.Constant(value=end)]):
-                return {f"{word}{end}" for word in self._words[_name(chosen)]}
+                return {word + str(end) for word in self._words[_name(chosen)]}
         return set()
 
     def _named(self, path: Path, name: str, deep: int) -> set[str]:

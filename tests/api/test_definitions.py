@@ -229,7 +229,7 @@ STATUSES: dict[str, dict[str, Any]] = {
     },
 }
 EXAMPLE_OF = {"BackupPolicy": "policy", "BackupRun": "run", "RestoreRequest": "restore-run"}
-COLUMNS = {
+COLUMNS: dict[str, list[tuple[str, int, Any]]] = {
     "BackupPolicy": [
         ("SCHEDULE", 0, "15 1 * * MON-SAT"),
         ("SUSPENDED", 0, False),

@@ -12,6 +12,7 @@ from hack.reference.text import anchor, bullet
 from tests.apiserver import ROOT
 
 from holdfast.api.crd import KINDS, definition
+from holdfast.api.meta import Resource
 
 REFERENCE = ROOT / "docs/reference"
 
@@ -36,9 +37,9 @@ def test_a_stale_page_is_named_and_written_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.singular)
-def test_every_field_is_on_its_page(kind: type) -> None:
-    schema = definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]  # type: ignore[arg-type]
-    page = pages()[f"{kind.singular}.md"]  # type: ignore[attr-defined]
+def test_every_field_is_on_its_page(kind: type[Resource]) -> None:
+    schema = definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    page = pages()[f"{kind.singular}.md"]
     names = _fields(schema["spec"]) | _fields(schema["status"])
     assert {name for name in names if f"- `{name}`: " not in page} == set()
 

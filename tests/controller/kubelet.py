@@ -18,7 +18,9 @@ from tests.controller.client import Client
 from tests.controller.logs import LogServer
 from tests.controller.watch import Pods
 
+from holdfast.api.destination import Destination
 from holdfast.api.run import Failure, Source
+from holdfast.destinations.s3 import S3
 from holdfast.domain import labels
 from holdfast.protocol import (
     RESULT,
@@ -121,7 +123,7 @@ def result_for(task: Task) -> str:
             encrypted=bool(task.recipients),
             manifest_sha256=sha,
             destinations=tuple(destination.name for destination in task.destinations),
-            retain_until={each.name: LOCKED for each in task.destinations if each.s3 and each.s3.object_lock},
+            retain_until={each.name: LOCKED for each in task.destinations if _locks(each)},
             notes=(Note(reason="ReadFromReplica", message="read from redis-1"),),
         )
     elif isinstance(task, CommitTask):
@@ -361,3 +363,7 @@ def _path(pod: dict[str, Any]) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _locks(destination: Destination) -> bool:
+    return isinstance(destination.spec, S3) and destination.spec.object_lock is not None

@@ -24,7 +24,7 @@ PRIMARY = Destination.model_validate(policy_spec(())["destinations"][0])
 OFFSITE = Destination.model_validate(
     {"name": "offsite", "required": False, "s3": {"bucket": "backups-offsite"}}
 )
-OFTEN = {"SURVEY_INTERVAL": "2s", "POD_START_DEADLINE": "3s"}
+OFTEN: dict[str, Any] = {"SURVEY_INTERVAL": "2s", "POD_START_DEADLINE": "3s"}
 
 
 class World:
@@ -293,7 +293,7 @@ def test_a_slot_whose_run_came_back_is_not_started(
 ) -> None:
     namespace = world.namespace
     world.store("chatbot-202601010000", trigger="Schedule", scheduled_time=SNAPSHOT)
-    settings = {"WATCH_NAMESPACES": namespace.name}
+    settings: dict[str, Any] = {"WATCH_NAMESPACES": namespace.name}
     with Operator(control_plane.kubeconfig, **settings):
         namespace.policy()
         before = namespace.wait_phase("BackupRun", "chatbot-202601010000", "Succeeded")
@@ -360,7 +360,7 @@ def test_killed_at_every_write_of_an_import(control_plane: ApiServer, world: Wor
         # Its last Job may be left: the cluster deletes it in time.
         return found.get("runs") == 2 and "survey" not in found
 
-    settings = {"WATCH_NAMESPACES": namespace.name}
+    settings: dict[str, Any] = {"WATCH_NAMESPACES": namespace.name}
     with ApiProxy(control_plane) as proxy, Operator(proxy.kubeconfig, **settings) as operator:
         kill = KillAtEachWrite(operator, moment)
         proxy.treatment = kill

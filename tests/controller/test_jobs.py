@@ -279,8 +279,7 @@ def test_config_names_the_variable_that_is_wrong() -> None:
 
 @pytest.mark.parametrize(("storage_class", "hours"), [(None, 6), ("GLACIER_IR", 6), ("DEEP_ARCHIVE", 54)])
 def test_a_restore_from_an_archive_may_take_the_thawing_longer(storage_class: str | None, hours: int) -> None:
-    assert BUCKET.s3 is not None
-    s3 = BUCKET.s3.model_copy(update={"storage_class": storage_class})
+    s3 = BUCKET.spec.model_copy(update={"storage_class": storage_class})
     stored = StoredRun(destination=BUCKET.model_copy(update={"s3": s3}), path="rag/chatbot/r")
     task = RestoreTask(namespace="rag", request="back", request_uid="u", mode="New", source=stored,
                        target="kb", engine="postgres", spec=POSTGRES)  # fmt: skip

@@ -26,7 +26,8 @@ def test_a_row_says_where_a_run_is_stored() -> None:
     assert row.destinations_being_deleted == {"two"}
     assert row.stored_bytes == {"one": 7, "two": 1}
     assert row.leftovers == {"one"}
-    assert (row.targets_held, row.targets_unfinished) == ({"a"}, 0)
+    assert row.targets_held == {"a"}
+    assert row.targets_unfinished == 0
     assert (row.is_stored, row.is_whole, row.has_ended, row.has_checksums) == (True, False, True, False)
     moved = factories.policy(destinations=[ONE, TWO | {"s3": {"bucket": "elsewhere"}}])
     assert destinations_unmoved(row, moved.spec.destinations) == {"one"}

@@ -31,7 +31,13 @@ BAD = FailedResult(exit_code=3, failure=Failure(reason="Unreachable", message="n
 
 
 def job(**fields: Any) -> Job:
-    settled = {"target": "t", "component": "Backup", "task": "", "settings": "", "created": NOW}
+    settled: dict[str, Any] = {
+        "target": "t",
+        "component": "Backup",
+        "task": "",
+        "settings": "",
+        "created": NOW,
+    }
     return Job(name="job", namespace="ns", uid="job-uid", owner_uid="run-uid", **(settled | fields))
 
 

@@ -26,8 +26,8 @@ from tests.factories import rows
 from tests.faultproxy import FaultProxy, Request, fault_proxy
 from tests.harness import POLICY, Place, S3Place, VolumePlace, secrets_token, start_s3, stop
 from tests.runner import engine
-from tests.runner.conftest import SPEC, Jobs
 from tests.runner.engine import configured
+from tests.runner.jobs import SPEC, Jobs
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import STORED, BackupRun, RunPhase
@@ -41,8 +41,10 @@ from holdfast.domain.workload import Job, Observation
 from holdfast.protocol import (
     POD_VARIABLE,
     ROOT_VARIABLE,
+    TASK,
     TASK_VARIABLE,
     CommitResult,
+    CommitTask,
     ExitCode,
     FailedResult,
     RestoreResult,
@@ -112,8 +114,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
     server = start_s3(disks[0].folder / "objects")
     try:
         with fault_proxy(server.port) as proxy:
-            buckets = [replace(server.new_bucket(name), endpoint=proxy.endpoint) for name in ("one", "two")]
-            yield Store(proxy, *buckets, VolumePlace(disks[1].folder), disks)
+            one, two = (replace(server.new_bucket(name), endpoint=proxy.endpoint) for name in ("one", "two"))
+            yield Store(proxy, one, two, VolumePlace(disks[1].folder), disks)
     finally:
         stop(server.process)
         for disk in disks:
@@ -220,7 +222,7 @@ class Operator:
     def _take_in(self, seen: Observation, now: datetime) -> None:
         if not isinstance(seen.result, CommitResult):
             return
-        fates, cures = copies.outcomes_of(runner.TASK.validate_json(seen.job.task), seen.result)
+        fates, cures = copies.outcomes_of(_commit_of(seen.job.task), seen.result)
         for name, cleared in fates.items():
             self._after(self.runs[name], copies.record_clearing(self.runs[name], cleared))
         for name, healed in cures.items():
@@ -257,7 +259,7 @@ def operator(jobs: Jobs, store: Store, monkeypatch: pytest.MonkeyPatch) -> Opera
     jobs.places, jobs.optional = store.places, ("offsite", "nearby")
     (jobs.root / "scratch").mkdir(parents=True)
     monkeypatch.setenv(ROOT_VARIABLE, str(jobs.root))
-    monkeypatch.setattr(runner, "_module", lambda name, part: engine)
+    engine.take_place(monkeypatch)
     monkeypatch.setattr(botocore.session, "get_session", functools.cache(botocore.session.get_session))
     monkeypatch.setattr(botocore.retries.standard.ExponentialBackoff, "delay_amount", lambda *_: 0.0)
     monkeypatch.setattr(s3_reader, "time", SimpleNamespace(sleep=lambda _: None))
@@ -276,6 +278,7 @@ def files(place: Place) -> dict[str, Path]:
     """Every object of a destination, and the temporary files of a volume."""
     if isinstance(place, S3Place):
         return {key: place.server.folder / place.bucket / key for key in place.keys()}  # noqa: SIM118
+    assert isinstance(place, VolumePlace)
     assert place.folder is not None
     return {str(path.relative_to(place.folder)): path for path in place.folder.rglob("*") if path.is_file()}
 
@@ -347,3 +350,9 @@ def test_a_hundred_runs_among_toxics(operator: Operator, store: Store) -> None:
             result = operator.do(operator.jobs.restore_task("redis", SPEC, destination=destination))
             assert isinstance(result, RestoreResult), result
             assert (result.compared, result.mismatched) == (2, 0)
+
+
+def _commit_of(text: str) -> CommitTask:
+    task = TASK.validate_json(text)
+    assert isinstance(task, CommitTask)
+    return task

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.harness import POLICY, Result, Runner, S3Place, VolumePlace
+from tests.harness import POLICY, Runner, S3Place, VolumePlace
 from tests.stored.bucket import DESTINATIONS, ENCRYPTED, FOLDER, PLAIN, PREFIX, TARGETS, as_json, files
 
 from holdfast.protocol import (
@@ -19,6 +19,7 @@ from holdfast.protocol import (
     CommittedTarget,
     LookupResult,
     RestoreResult,
+    Result,
     SurveyedRun,
     SurveyResult,
     SurveyTask,

@@ -293,7 +293,7 @@ def test_another_place_under_the_same_name_says_nothing() -> None:
     before, entry = simple()
     moved = policy()
     places = tuple(
-        each.model_copy(update={"s3": each.s3 and each.s3.model_copy(update={"prefix": "new"})})
+        each.model_copy(update={"s3": each.spec.model_copy(update={"prefix": "new"})})
         for each in moved.spec.destinations
     )
     moved = moved.model_copy(update={"spec": moved.spec.model_copy(update={"destinations": places})})

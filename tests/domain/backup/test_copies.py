@@ -33,7 +33,7 @@ NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
 A = {"name": "a", "s3": {"bucket": "backups", "prefix": "prod"}}
 B = {"name": "b", "required": False, "s3": {"bucket": "offsite"}}
 C = {"name": "c", "required": False, "volume": {"claimName": "nearby", "path": "x"}}
-PLACES = (A, B, C)
+PLACES: tuple[dict[str, Any], ...] = (A, B, C)
 LAST = {"retention": {"keepLast": 2}}
 NAMES = st.sampled_from("abc")
 Places = tuple[dict[str, Any], ...]

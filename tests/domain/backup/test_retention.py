@@ -126,9 +126,10 @@ def compare(chance: random.Random) -> tuple[int, int]:
         kept += sum(map(bool, found.values()))
         gone += sum(not reasons for reasons in found.values())
         verified = [v.backup for v in verdicts if v.backup.verified]
-        for newest in (verdicts[:1], [v for v in verdicts if v.backup.whole][:1], verified[:1]):
-            for each in newest:
-                assert found[getattr(each, "backup", each).run]
+        backups = [verdict.backup for verdict in verdicts]
+        for newest in (backups[:1], [backup for backup in backups if backup.whole][:1], verified[:1]):
+            for backup in newest:
+                assert found[backup.run]
     return kept, gone
 
 
@@ -234,7 +235,7 @@ def going(plan: RetentionPlan | None) -> dict[str, list[str]]:
     return {each.destination: [due.run for due in each.delete] for each in plan.destinations} if plan else {}
 
 
-LAST = {"retention": {"keepLast": 2}}
+LAST: dict[str, Any] = {"retention": {"keepLast": 2}}
 
 
 def test_the_plan_names_what_goes_and_why_the_rest_stays() -> None:
@@ -330,7 +331,7 @@ def test_a_long_plan_is_cut_and_the_oldest_goes_first() -> None:
 
 @pytest.mark.parametrize("retention", [None, {}, {"keepLast": 0, "keepDaily": 0}, {"minVerified": 3}])
 def test_without_a_number_everything_is_kept(retention: dict[str, Any] | None) -> None:
-    fields = {} if retention is None else {"retention": retention}
+    fields: dict[str, Any] = {} if retention is None else {"retention": retention}
     plan, notices = next_plan(policy(**fields), rows([run(d) for d in (1, 2, 3)]), NOW)
     assert (plan is None) is (retention is None)
     assert going(plan) == ({} if plan is None else {"a": [], "b": []})
@@ -380,7 +381,7 @@ def test_only_what_was_shown_before_the_run_started_goes() -> None:
     assert handed(shown, runs, NOW) == {}
     assert handed(shown, runs, NOW, retention={"keepLast": 2, "dryRun": True}) == {}
     assert handed(shown, runs, NOW, "r01", **LAST) == {"a": ["r02"], "b": ["r02"]}
-    moved = [A, B | {"volume": {"claimName": "other"}}]
+    moved: list[dict[str, Any]] = [A, B | {"volume": {"claimName": "other"}}]
     assert handed(shown, [run(d, moved) for d in (1, 2, 3, 4)], NOW, **LAST) == {"a": ["r01", "r02"]}
 
 

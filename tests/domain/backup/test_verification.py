@@ -16,6 +16,7 @@ from tests.factories import ONE, SHA, TWO, rows, stored_target, with_status
 from holdfast.api.conditions import find_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicySpec
 from holdfast.api.run import BackupRun, BackupRunStatus, Expiring, Failure, VerificationPhase
+from holdfast.destinations.s3 import S3
 from holdfast.domain.backup import verification
 from holdfast.domain.backup.retention import backup_of
 from holdfast.domain.labels import VERIFY
@@ -28,7 +29,7 @@ from holdfast.protocol import VerifiedCopy, VerifyResult
 NOW = datetime(2026, 1, 4, 5, tzinfo=UTC)
 START = timedelta(minutes=2)
 JOB = Job("j", "ns", "ju", "ru", "", "Verify", "", "", NOW)
-PLACES = [ONE, TWO]
+PLACES: list[dict[str, Any]] = [ONE, TWO]
 COPY = VerifiedCopy(destination="one", objects=3, bytes_read=3 << 20, seconds=1.5)
 GOOD = Observation(JOB, 1, NOW, NOW, result=VerifyResult(copies=(COPY,)))
 
@@ -347,11 +348,15 @@ def test_credentials_are_the_policys_as_they_are_now() -> None:
     newer = [PLACES[0] | {"s3": {"bucket": "backups", "credentialsSecret": {"name": "new"}}}, PLACES[1]]
     task = verification.task(begun(), policy(destinations=newer))
     assert task is not None
-    assert task.destinations[0].s3 is not None
-    assert task.destinations[0].s3.credentials_secret is not None
+    spec = task.destinations[0].spec
+    assert isinstance(spec, S3)
+    assert spec.credentials_secret is not None
     elsewhere = verification.task(begun(), policy(destinations=[PLACES[0] | {"s3": {"bucket": "other"}}]))
     assert elsewhere is not None
-    assert [each.s3 and each.s3.bucket for each in elsewhere.destinations] == ["backups", "more"]
+    assert [isinstance(each.spec, S3) and each.spec.bucket for each in elsewhere.destinations] == [
+        "backups",
+        "more",
+    ]
 
 
 # Weeks of it, against the calendar.

@@ -25,7 +25,7 @@ JOB = Job("j", "ns", "ju", "ru", "t", "Backup", "", "", NOW)
 
 
 def policy(**fields: Any) -> BackupPolicy:
-    minimal = {"targets": targets("a", "b"), "destinations": [ONE, TWO]}
+    minimal: dict[str, Any] = {"targets": targets("a", "b"), "destinations": [ONE, TWO]}
     return factories.policy(metadata={"generation": 4}, **minimal | fields)
 
 
@@ -50,8 +50,9 @@ def good(*destinations: str) -> Observation:
 
 def test_artifacts_say_whether_they_are_encrypted() -> None:
     for encrypted in (False, True):
-        assert isinstance(good().result, BackupResult)
-        result = good().result.model_copy(update={"encrypted": encrypted})
+        made = good().result
+        assert isinstance(made, BackupResult)
+        result = made.model_copy(update={"encrypted": encrypted})
         seen = {"a": dataclasses.replace(good(), result=result)}
         step = lifecycle.advance(running(), JobFacts(seen, START), NOW)
         assert [artifact.encrypted for artifact in step.status.targets[0].artifacts] == [encrypted] * 2
@@ -71,7 +72,7 @@ FREE = Standing()
 BUSY = Standing(active_run="other")
 BEHIND = Standing(runs_ahead=("x", "y", "z"))
 FULL = Standing(position=2, line_length=5, limit=3)
-SLOT = {"trigger": "Schedule", "scheduledTime": NOW - timedelta(hours=2)}
+SLOT: dict[str, Any] = {"trigger": "Schedule", "scheduledTime": NOW - timedelta(hours=2)}
 LATE = factories.run(**SLOT)
 QUEUE = policy(concurrencyPolicy="Queue")
 
@@ -97,7 +98,7 @@ QUEUE = policy(concurrencyPolicy="Queue")
         (LATE, policy(), Standing(is_overtaken=True), RunPhase.MISSED, "StartingDeadlineExceeded"),
         (LATE, policy(catchUp="None"), FREE, RunPhase.MISSED, "StartingDeadlineExceeded"),
         (LATE, policy(catchUp="None", startingDeadline="3h"), FREE, RunPhase.RUNNING, None),
-        (run("Schedule", **{MISSED: "too late"}), policy(), FREE, RunPhase.MISSED, "Missed"),
+        (run("Schedule", False, **{MISSED: "too late"}), policy(), FREE, RunPhase.MISSED, "Missed"),
         (run("Schedule"), policy(suspend=True), FREE, RunPhase.SKIPPED, "Suspended"),
         (run(), policy(suspend=True), FREE, RunPhase.RUNNING, None),
     ],

@@ -20,6 +20,7 @@ from tests.harness import Runner, free_port, stop, wait_until
 
 from holdfast.engines.chroma import client, compare, inspect
 from holdfast.engines.transfer import MismatchError, SourceError, TargetNotEmptyError, TaskError
+from holdfast.protocol import FailedResult
 
 OTHER_UID = "holdfast-restore-33333333-0"
 
@@ -171,7 +172,7 @@ def test_a_server_killed_mid_backup_stores_nothing(
     assert memory.artifacts == {}
     code, result = runner.run_backup("chroma", database.spec())
     assert code == 3
-    assert result.kind == "Failed"
+    assert isinstance(result, FailedResult)
     assert result.failure.reason == "SourceUnreachable"
     assert [path for path in runner.volume().rglob("*") if path.is_file()] == []
 

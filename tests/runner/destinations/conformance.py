@@ -67,7 +67,7 @@ def content(destination: Destination, key: str = KEY, block: int = 1 << 20) -> b
 
 def nothing_is_left(destination: Destination) -> bool:
     """Whether there is no object, version, temporary file or upload."""
-    return not (list(destination.list("")) or list(destination.versions("")) or destination.abort_uploads(""))
+    return not (any(destination.list("")) or any(destination.versions("")) or destination.abort_uploads(""))
 
 
 class Conformance:

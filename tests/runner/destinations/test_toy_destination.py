@@ -44,7 +44,7 @@ def test_a_kind_is_two_modules_and_a_line(operator: Path) -> None:
         or (SOURCE / file).read_bytes() != (operator / "holdfast" / file).read_bytes()
     }
     assert changed == TOUCHED
-    command = [
+    command: list[str | Path] = [
         *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
         *("-o", f"pythonpath={operator} {REPOSITORY}", f"--basetemp={operator.parent / 'inner'}"),
         *("-k", "checks or toy", HERE / "toy/checks.py", HERE / "test_conformance.py"),

@@ -6,20 +6,21 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 from tests.api.objects import schema
-from tests.runner.conftest import SPEC, Jobs
 from tests.runner.destinations.toy.place import ToyPlace
 from tests.runner.engine import SNAPSHOT, SOURCE
+from tests.runner.jobs import SPEC, Jobs
 
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun
 from holdfast.controller.config import Config
-from holdfast.controller.jobs import JobSettings, backup_job, restore_job
+from holdfast.controller.jobs.job import JobRequest, build_job
+from holdfast.controller.jobs.settings import JobSettings
 from holdfast.domain.backup.catalogue import places_of
 from holdfast.domain.naming import same_places
 from holdfast.domain.restoration import location_run
-from holdfast.domain.run.lifecycle import artifacts
+from holdfast.domain.run.lifecycle import artifacts_of
 from holdfast.protocol import (
     BackupResult,
     BackupTask,
@@ -93,14 +94,14 @@ def mounts(job: dict[str, Any]) -> dict[str, tuple[str, bool]]:
 def test_the_pods_of_jobs_mount_what_it_asks_for() -> None:
     backup = BackupTask(namespace="rag", policy="chatbot", run="chatbot-1", run_uid="uid", target="kb",
                         engine="redis", spec=SPEC, destinations=(DESTINATION,))  # fmt: skip
-    assert mounts(backup_job(run(), backup, JobSettings(), Config())) == {
+    assert mounts(build_job(JobRequest(run(), backup, JobSettings()), Config())) == {
         "/holdfast/destinations/box/box": ("toys", False),
         "/holdfast/destinations/box/key": ("toy-key", True),
     }
     request = location_request()
     restore = RestoreTask(namespace="rag", request="back", request_uid="uid", mode="New",
                           source=location_run(request), target="kb", engine="redis", spec=SPEC)  # fmt: skip
-    assert mounts(restore_job(request, restore, JobSettings(), Config())) == {
+    assert mounts(build_job(JobRequest(request, restore, JobSettings()), Config())) == {
         "/holdfast/destinations/location/box": ("toys", True),
         "/holdfast/destinations/location/key": ("toy-key", True),
     }
@@ -113,7 +114,7 @@ def test_the_status_of_a_run_has_its_uris() -> None:
         artifacts=(StoredArtifact(name="attempt/data.zst", size_bytes=5, sha256="b" * 64),),
         destinations=("box",),
     )  # fmt: skip
-    (artifact,) = artifacts(run(), "kb", result)
+    (artifact,) = artifacts_of(run(), "kb", result)
     assert artifact.uri == "toy://toys/a/b/rag/chatbot/chatbot-1/kb/attempt/data.zst"
 
 

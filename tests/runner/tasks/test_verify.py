@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 from tests.faultproxy import fault_proxy
-from tests.harness import Result, S3Place, VolumePlace
-from tests.runner.conftest import Jobs
-from tests.runner.test_faults import failed
-from tests.runner.test_integrity import flip_a_byte, stored
+from tests.harness import S3Place, VolumePlace
+from tests.runner.jobs import Jobs, failed, flip_a_byte, stored
 
-from holdfast.protocol import BackupResult, ExitCode, VerifyResult
+from holdfast.protocol import BackupResult, ExitCode, Result, VerifyResult
 
 PARTS = 9_000_000
 """Bytes that are uploaded as two parts."""
@@ -23,11 +21,11 @@ class Run:
 
     jobs: Jobs
     bucket: S3Place
-    results: dict[str, BackupResult]
+    results: dict[str, tuple[str, BackupResult]]
+    """By target, with its engine."""
 
     def verify(self) -> tuple[int, Result]:
-        results = {name: ("redis", result) for name, result in self.results.items()}
-        return self.jobs.finish(self.jobs.verify_task(results))
+        return self.jobs.finish(self.jobs.verify_task(self.results))
 
     def message(self, code: ExitCode, reason: str) -> str:
         """What a verification that must fail so says."""
@@ -43,11 +41,10 @@ class Run:
 @pytest.fixture
 def run(jobs: Jobs, bucket: S3Place) -> Run:
     jobs.places = {"s3": bucket, "nearby": VolumePlace()}
-    results = {
-        "a": stored(jobs.back_up({"name": "data", "bytes": PARTS}, {"name": "more", "bytes": 9}, target="a")),
-        "b": stored(jobs.back_up({"name": "other", "bytes": 1000}, target="b")),
-    }
-    assert jobs.commit(**results)[0] == 0
+    of_a = jobs.back_up({"name": "data", "bytes": PARTS}, {"name": "more", "bytes": 9}, target="a")
+    of_b = jobs.back_up({"name": "other", "bytes": 1000}, target="b")
+    results = {"a": ("redis", stored(of_a)), "b": ("redis", stored(of_b))}
+    assert jobs.run_commit(results)[0] == 0
     return Run(jobs, bucket, results)
 
 
@@ -107,13 +104,13 @@ def test_a_copy_that_is_gone_is_missed(run: Run) -> None:
 def test_the_checksum_that_the_store_keeps_is_not_enough(run: Run) -> None:
     """The commit takes it for an answer, and sees nothing."""
     flip_a_byte(run.file("data.zst"))
-    assert run.jobs.commit(**run.results)[0] == 0
+    assert run.jobs.run_commit(run.results)[0] == 0
     assert "data.zst" in run.message(ExitCode.MISMATCH, "ChecksumMismatch")
 
 
 def test_another_run_of_the_same_name_is_not_this_one(run: Run) -> None:
     sha256 = {"manifest_sha256": "f" * 64}
-    run.results["b"] = run.results["b"].model_copy(update=sha256)
+    run.results["b"] = "redis", run.results["b"][1].model_copy(update=sha256)
     message = run.message(ExitCode.MISMATCH, "ChecksumMismatch")
     assert message.count("b/manifest.json is not what was stored") == 2
     run.results["c"] = run.results["a"]
@@ -133,7 +130,7 @@ def test_a_destination_that_is_away_is_no_mismatch_and_hides_none(run: Run) -> N
 
 
 def test_a_configuration_that_is_wrong_is_not_tried_again(run: Run) -> None:
-    task = run.jobs.verify_task({name: ("redis", result) for name, result in run.results.items()})
+    task = run.jobs.verify_task(run.results)
     (run.jobs.root / "destinations/s3/credentials/AWS_ACCESS_KEY_ID").unlink()
     failed(run.jobs.finish(task), ExitCode.TASK_WRONG, "CredentialsMissing")
 

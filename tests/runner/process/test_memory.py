@@ -3,7 +3,7 @@
 import pytest
 from pyrage import x25519
 from tests.harness import S3Place
-from tests.runner.conftest import Jobs
+from tests.runner.jobs import Jobs
 
 
 @pytest.mark.parametrize("encrypted", [False, True])

@@ -4,15 +4,14 @@ import dataclasses
 import io
 import json
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from tests.faultproxy import Request, fault_proxy
-from tests.harness import POLICY, S3Place, S3Server, VolumePlace, free_port, start_s3, stop
-from tests.runner.conftest import Jobs
+from tests.harness import POLICY, S3Place, S3Server, VolumePlace, free_port
+from tests.runner.jobs import Jobs
 
 from holdfast.api.run import Source
 from holdfast.domain.backup.catalogue import Page, page_of
@@ -81,14 +80,6 @@ def look(jobs: Jobs, after: str = "", most: int = 1000) -> tuple[SurveyResult, P
     page = page_of(result, log, after, NOW)
     assert page is not None
     return result, page, log
-
-
-@pytest.fixture(scope="module")
-def versioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A versitygw whose buckets keep versions."""
-    server = start_s3(tmp_path_factory.mktemp("versioned") / "objects", versions=True)
-    yield server
-    stop(server.process)
 
 
 def test_two_thousand_entries_page_by_page(jobs: Jobs, bucket: S3Place, s3: S3Server) -> None:

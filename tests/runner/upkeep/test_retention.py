@@ -1,36 +1,16 @@
 """Deletion on a volume and in real buckets, with and without versions and locks: refused, killed, resumed."""
 
 import dataclasses
-import random
 import shutil
 from pathlib import Path
 
 import pytest
-from tests.faultproxy import Request, fault_proxy
+from tests.faultproxy import fault_proxy
 from tests.harness import POLICY, S3Place, S3Server, VolumePlace
-from tests.runner.conftest import Jobs
-from tests.runner.history import FIRST, History, kill_at
+from tests.runner.history import FIRST, LOCK, History, claims, deletes, traces
+from tests.runner.jobs import Jobs
 
 from holdfast.protocol import HeldRun
-
-LOCK = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}}
-
-
-@pytest.fixture
-def history(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> History:
-    """None yet."""
-    return History(jobs, monkeypatch)
-
-
-def traces(place: S3Place, number: int) -> list[tuple[str, str]]:
-    """What is left of a run, versions and delete markers included."""
-    mine = (f"/r{number}/", f"catalogue/r{number}.json")
-    return [version for version in place.versions() if any(part in f"/{version[0]}" for part in mine)]
-
-
-def claims(place: S3Place, number: int) -> bool:
-    """Whether the catalogue has the run."""
-    return f"default/{POLICY}/catalogue/r{number}.json" in place.keys()  # noqa: SIM118
 
 
 @pytest.mark.parametrize("lock", [False, True], ids=["plain", "versioned"])
@@ -159,50 +139,6 @@ def test_no_deletion_begins_once_the_time_is_over(history: History) -> None:
     task = history.with_due(history.store(2), 1).model_copy(update={"retention_seconds": 0.0})
     assert history.do(task).retention == {"nearby": "u"}
     assert history.is_whole(1, "nearby")
-
-
-def deletes(request: Request) -> bool:
-    """Whether this deletes an object or a version of a run."""
-    return request.method == "DELETE" and ".probe-" not in request.path
-
-
-@pytest.mark.parametrize("lock", [False, True], ids=["plain", "versioned"])
-def test_killed_between_any_two_deletions(
-    history: History, s3: S3Server, versioned: S3Server, lock: bool
-) -> None:
-    """What the catalogue has is whole at every moment, and the next commit leaves nothing of what was due."""
-    chance = random.Random(f"retention-{lock}")
-    server = versioned if lock else s3
-    with fault_proxy(server.port) as proxy:
-        bucket = dataclasses.replace(server.new_bucket(lock=lock), endpoint=proxy.endpoint)
-        history.jobs.places = {"s3": bucket}
-        history.commit(1)
-        proxy.requests.clear()
-        history.commit(2, 1)
-        needed = len([request for request in proxy.requests if deletes(request)])
-        assert needed > 7, "an entry, two manifests, four artifacts"
-        # Two runs are due each time; every place of the first deletion is met, the others at random.
-        moments = [*range(1, needed + 1), *(chance.randint(needed + 1, 2 * needed - 1) for _ in range(3))]
-        following = 4
-        history.commit(3)
-        for number, moment in enumerate(moments):
-            due = (following - 2, following - 1)
-            objects = bucket.versions()
-            task = history.with_due(history.store(following), *due)
-            kill_at(history, task, proxy, deletes, moment, done=bool(number % 2))
-            for each in due:
-                if claims(bucket, each):
-                    mine = {version for version in objects if f"/r{each}/" in version[0]}
-                    assert mine <= bucket.versions().keys(), f"r{each} is claimed and partly gone"
-            assert claims(bucket, following)
-            result = history.commit(following + 1, *due, keep=(following,))
-            assert result.retention == {"s3": "dd"}
-            assert traces(bucket, due[0]) == traces(bucket, due[1]) == []
-            following += 2
-        left = {key.split("/")[2] for key, _ in bucket.versions()}
-        assert left == {"catalogue", f"r{following - 2}", f"r{following - 1}"}
-        assert not any(bucket.versions().values()), "no delete marker stays"
-        assert history.is_whole(following - 1, "s3")
 
 
 def test_a_run_whose_folder_is_gone_already_counts_as_deleted(history: History, jobs: Jobs) -> None:

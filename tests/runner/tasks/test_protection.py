@@ -14,14 +14,13 @@ import pytest
 from tests.faultproxy import FaultProxy, fault_proxy
 from tests.harness import POLICY, S3Place, S3Server, VolumePlace, start_s3, stop, wait_until
 from tests.runner.archive import Archive
-from tests.runner.conftest import Jobs
+from tests.runner.jobs import Jobs, failed, stored
 
 from holdfast.protocol import (
     BackupResult,
     CommitResult,
     ExitCode,
     Expiry,
-    FailedResult,
     HeldRun,
     RestoreResult,
 )
@@ -33,34 +32,10 @@ FREE_TO_LIFT = {"objectLock": {"mode": "Governance", "retain": "1d"}}
 DAY = timedelta(days=1)
 
 
-@pytest.fixture(scope="module")
-def versioned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A versitygw whose buckets keep versions and locks."""
-    server = start_s3(tmp_path_factory.mktemp("versioned") / "objects", versions=True)
-    yield server
-    stop(server.process)
-
-
 @pytest.fixture
 def locking(versioned: S3Server) -> S3Place:
     """A bucket with object lock, as a destination that asks for it."""
     return dataclasses.replace(versioned.new_bucket(lock=True), settings=LOCK)
-
-
-def failed(outcome: tuple[int, object], code: ExitCode, reason: str) -> str:
-    """The message of the failure that the outcome must be."""
-    exit_code, result = outcome
-    assert isinstance(result, FailedResult)
-    assert (result.failure.reason, exit_code) == (reason, code), result.failure
-    return result.failure.message
-
-
-def stored(outcome: tuple[int, object]) -> BackupResult:
-    """The outcome as the success that it must be."""
-    code, result = outcome
-    assert code == 0, result
-    assert isinstance(result, BackupResult)
-    return result
 
 
 def committed(outcome: tuple[int, object]) -> CommitResult:
@@ -113,7 +88,7 @@ def test_a_bucket_without_object_lock_is_refused_before_the_source_is_read(
     for place in (bucket, versioned.new_bucket()):
         jobs.places = {"s3": dataclasses.replace(place, settings=LOCK)}
         running = jobs.begin({"name": "data", "bytes": 10, "fail": True})
-        message = failed(running.result(), ExitCode.TASK_WRONG, "ObjectLockMissing")
+        message = failed(running.result(), ExitCode.TASK_WRONG, "ObjectLockMissing").failure.message
         assert f"bucket {place.bucket} has no object lock" in message
         assert place.keys() == {}
 
@@ -147,7 +122,7 @@ def test_a_lock_that_the_bucket_does_not_confirm_fails_the_backup(
         jobs.places = {"s3": dataclasses.replace(locking, endpoint=proxy.endpoint)}
         proxy.add(is_head(part), rewrite_answer=without_lock)
         outcome = jobs.back_up({"name": "data", "bytes": BIG})
-        message = failed(outcome, ExitCode.TASK_WRONG, "ObjectLockNotApplied")
+        message = failed(outcome, ExitCode.TASK_WRONG, "ObjectLockNotApplied").failure.message
     assert part in message
     assert "it has no lock that these credentials may see (s3:GetObjectRetention)" in message
     assert not any("catalogue" in key for key in locking.keys())  # noqa: SIM118
@@ -161,7 +136,8 @@ def test_a_lock_that_the_bucket_does_not_confirm_fails_the_commit(
         jobs.places = {"s3": dataclasses.replace(locking, endpoint=proxy.endpoint)}
         result = stored(jobs.back_up({"name": "data", "bytes": 10}))
         proxy.add(is_head(part), rewrite_answer=without_lock)
-        assert part in failed(jobs.commit(result), ExitCode.TASK_WRONG, "ObjectLockNotApplied")
+        refused = failed(jobs.commit(result), ExitCode.TASK_WRONG, "ObjectLockNotApplied")
+        assert part in refused.failure.message
 
 
 def test_what_a_failed_attempt_left_locked_stays_and_the_commit_says_so(jobs: Jobs, locking: S3Place) -> None:
@@ -252,7 +228,10 @@ def test_a_storage_class_that_the_store_refuses_is_not_tried_again(
         proxy.add(lambda request: request.headers.get("x-amz-storage-class") == "NO_SUCH_CLASS",
                   status=400, code="InvalidStorageClass")  # fmt: skip
         outcome = jobs.back_up({"name": "data", "bytes": BIG})
-        assert "InvalidStorageClass" in failed(outcome, ExitCode.TASK_WRONG, "StorageClassInvalid")
+        assert (
+            "InvalidStorageClass"
+            in failed(outcome, ExitCode.TASK_WRONG, "StorageClassInvalid").failure.message
+        )
     assert bucket.keys() == {}
     assert bucket.uploads() == []
 
@@ -313,7 +292,7 @@ def test_an_archive_that_keeps_no_checksum_cannot_be_verified(jobs: Jobs, archiv
 
     archive.proxy.faults.clear()
     archive.proxy.add(is_head(".zst"), rewrite_answer=without_checksum)
-    message = failed(jobs.commit(result), ExitCode.TASK_WRONG, "ChecksumMissing")
+    message = failed(jobs.commit(result), ExitCode.TASK_WRONG, "ChecksumMissing").failure.message
     assert "does not let it be read back" in message
 
 
@@ -370,7 +349,10 @@ def test_a_full_s3_server(jobs: Jobs, small: Path) -> None:
         place = server.new_bucket()
         jobs.places = {"s3": place}
         outcome = jobs.back_up({"name": "data", "bytes": 2 * BIG})
-        assert "destination s3" in failed(outcome, ExitCode.DESTINATION_FAILED, "DestinationFull")
+        assert (
+            "destination s3"
+            in failed(outcome, ExitCode.DESTINATION_FAILED, "DestinationFull").failure.message
+        )
         assert place.keys() == {}
         assert place.uploads() == []
     finally:

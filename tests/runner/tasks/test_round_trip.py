@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from tests.harness import S3Place, VolumePlace, start_s3, stop
-from tests.runner.conftest import Jobs
 from tests.runner.engine import content, producer
+from tests.runner.jobs import Jobs
 
 from holdfast.protocol import BackupResult, CommitResult, FailedResult, LookupResult, RestoreResult
 

@@ -11,9 +11,9 @@ import zstandard
 from pyrage import x25519
 from tests.faultproxy import fault_proxy
 from tests.harness import POLICY, Place, S3Place, S3Server, VolumePlace
-from tests.runner.conftest import Jobs
 from tests.runner.history import History
-from tests.runner.test_healing import Pair, content
+from tests.runner.jobs import Jobs
+from tests.runner.upkeep.test_healing import Pair, content
 
 from holdfast.protocol import CommitResult, WrittenReport
 

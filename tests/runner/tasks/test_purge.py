@@ -7,17 +7,10 @@ from typing import Any
 import pytest
 from tests.faultproxy import fault_proxy
 from tests.harness import POLICY, S3Place, S3Server, VolumePlace
-from tests.runner.conftest import Jobs
-from tests.runner.history import kill_at
-from tests.runner.test_retention import LOCK, History, claims, deletes, traces
+from tests.runner.history import LOCK, History, claims, deletes, kill_at, traces
+from tests.runner.jobs import Jobs
 
 from holdfast.protocol import FailedResult, PurgeResult, PurgeTask
-
-
-@pytest.fixture
-def history(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> History:
-    """No run yet."""
-    return History(jobs, monkeypatch)
 
 
 def purge_task(history: History, number: int, *, committed: bool = True, **fields: Any) -> PurgeTask:

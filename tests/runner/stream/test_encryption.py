@@ -12,10 +12,8 @@ from pathlib import Path
 import pytest
 from tests.harness import S3Place, VolumePlace, wait_until
 from tests.readme import without_holdfast
-from tests.runner.conftest import Jobs
 from tests.runner.engine import content
-from tests.runner.test_faults import BIG, failed
-from tests.runner.test_integrity import stored
+from tests.runner.jobs import BIG, Jobs, failed, stored
 
 from holdfast.protocol import ExitCode, LookupResult
 

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 from tests.faultproxy import FaultProxy, Request, fault_proxy
-from tests.harness import S3Place, S3Server, VolumePlace, start_s3, stop, wait_until
-from tests.runner.conftest import Jobs
+from tests.harness import S3Place, S3Server, VolumePlace, bytes_below, start_s3, stop, wait_until
 from tests.runner.engine import producer
+from tests.runner.jobs import BIG, Jobs, failed
 
 from holdfast.protocol import BackupResult, CommitResult, ExitCode, FailedResult
-
-BIG = 60_000_000
 
 
 @pytest.fixture
@@ -31,14 +29,6 @@ def broken(jobs: Jobs, bucket: S3Place, proxy: FaultProxy) -> S3Place:
     place = dataclasses.replace(bucket, endpoint=proxy.endpoint)
     jobs.places = {"s3": place}
     return place
-
-
-def failed(outcome: tuple[int, object], code: ExitCode, reason: str) -> FailedResult:
-    """The outcome as the failure that it must be."""
-    exit_code, result = outcome
-    assert isinstance(result, FailedResult)
-    assert (result.failure.reason, exit_code, result.exit_code) == (reason, code, code)
-    return result
 
 
 @pytest.mark.parametrize(
@@ -91,12 +81,12 @@ def test_a_defect_is_told_with_its_traceback(jobs: Jobs) -> None:
 def test_the_s3_server_killed_in_mid_upload(jobs: Jobs, tmp_path: Path) -> None:
     server = start_s3(tmp_path / "objects")
     assert server.process is not None
-    jobs.places = {"s3": server.new_bucket()}
+    bucket = server.new_bucket()
+    jobs.places = {"s3": bucket}
     running = jobs.begin({"name": "data", "bytes": 2_000_000_000})
     try:
-        parts = server.folder / jobs.places["s3"].bucket
-        wait_until(lambda: sum(path.stat().st_size for path in parts.rglob("*") if path.is_file()) > BIG,
-                   "parts arrive")  # fmt: skip
+        parts = server.folder / bucket.bucket
+        wait_until(lambda: bytes_below(parts) > BIG, "parts arrive")
         server.process.kill()
         server.process.wait()
         failure = failed(running.result(120), ExitCode.DESTINATION_FAILED, "DestinationUnreachable").failure
@@ -105,13 +95,13 @@ def test_the_s3_server_killed_in_mid_upload(jobs: Jobs, tmp_path: Path) -> None:
     assert "destination s3" in failure.message
     again = start_s3(tmp_path / "objects", server.port)
     try:
-        assert jobs.places["s3"].keys() == {}
+        assert bucket.keys() == {}
         code, stored = jobs.back_up({"name": "data", "bytes": 1000})
         assert code == 0
         code, committed = jobs.commit(stored)
         assert isinstance(committed, CommitResult)
         assert committed.aborted_uploads == 1
-        assert jobs.places["s3"].uploads() == []
+        assert bucket.uploads() == []
     finally:
         stop(again.process)
 

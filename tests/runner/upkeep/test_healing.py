@@ -10,20 +10,14 @@ from typing import Any
 import pytest
 from tests.faultproxy import Request, fault_proxy
 from tests.harness import POLICY, Place, S3Place, S3Server, VolumePlace, wait_until
-from tests.runner.conftest import Jobs
-from tests.runner.history import History, kill_at
+from tests.runner.history import History, claims, kill_at
+from tests.runner.jobs import Jobs
 
 from holdfast.protocol import CommitResult, CommitTask, Cure, Gap, Leftovers
 from holdfast.runner.stored.manifest import CatalogueEntry
 
 MULTIPART = 9_000_000
 """Bytes that do not compress and are two parts."""
-
-
-@pytest.fixture
-def history(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> History:
-    """None yet."""
-    return History(jobs, monkeypatch)
 
 
 class Pair:
@@ -56,7 +50,8 @@ class Pair:
 
     def commit(self, number: int, *missing: int, **more: Any) -> CommitResult:
         """Back a run up and commit it."""
-        return self.history.do(self.task(number, *missing, **more))
+        result: CommitResult = self.history.do(self.task(number, *missing, **more))
+        return result
 
     def assert_healed(self, number: int) -> None:
         """Both destinations hold the same bytes of a run, which restores from either."""
@@ -77,6 +72,7 @@ def folder(place: Place) -> Path:
     """Where the objects are files."""
     if isinstance(place, S3Place):
         return place.server.folder / place.bucket
+    assert isinstance(place, VolumePlace)
     assert place.folder is not None
     return place.folder
 
@@ -91,11 +87,6 @@ def content(place: Place, number: int | None = None) -> dict[str, bytes]:
     mine = (f"/r{number}/", f"catalogue/r{number}.json", f"catalogue/.r{number}.json")
     chosen = (key for key in keys if number is None or any(part in key for part in mine))
     return {key: (folder(place) / key).read_bytes() for key in chosen}
-
-
-def claims(place: Place, number: int) -> bool:
-    """Whether the catalogue has the run."""
-    return f"default/{POLICY}/catalogue/r{number}.json" in content(place, number)
 
 
 def places(kind: str, s3: S3Server, tmp_path: Path) -> tuple[Place, Place]:

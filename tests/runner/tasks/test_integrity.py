@@ -2,34 +2,15 @@
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 
 import pytest
-from tests.harness import Result, S3Place, VolumePlace
-from tests.runner.conftest import Jobs
+from tests.harness import S3Place, VolumePlace
 from tests.runner.engine import configured
-from tests.runner.test_faults import BIG, failed
+from tests.runner.jobs import BIG, Jobs, failed, flip_a_byte, stored
 
 from holdfast.protocol import BackupResult, CommitResult, ExitCode, FailedResult, LookupResult, RestoreResult
-
-
-def flip_a_byte(path: Path) -> None:
-    """Change one byte in the middle of a file, in place."""
-    with path.open("r+b") as file:
-        file.seek(path.stat().st_size // 2)
-        byte = file.read(1)
-        file.seek(-1, os.SEEK_CUR)
-        file.write(bytes([byte[0] ^ 1]))
-
-
-def stored(outcome: tuple[int, Result]) -> BackupResult:
-    """The Result of a backup that succeeded."""
-    code, result = outcome
-    assert code == 0
-    assert isinstance(result, BackupResult)
-    return result
 
 
 @pytest.mark.parametrize("name", ["data", "manifest.json"])

@@ -94,7 +94,7 @@ def _immutable(name: str) -> tuple[str, str]:
 
 
 class Duration(str):
-    """A length of time such as `90s`, `1h30m` or `30d`; no sign, no fraction."""
+    """A length of time such as `90s`, `1h30m` or `30d`, without a sign or a fraction."""
 
     __slots__ = ()
     pattern: ClassVar[str] = r"^([0-9]+(d|h|m|s))+$"
@@ -185,7 +185,10 @@ class SecretRef(Model):
 class Tls(Model):
     """Encrypt the connection and verify the server."""
 
-    ca_secret: SecretRef | None = Field(default=None, description="Key ca.crt.")
+    ca_secret: SecretRef | None = Field(
+        default=None,
+        description=("A Secret with the key ca.crt: the CA that signed the server's certificate."),
+    )
 
 
 class Service(Model):
@@ -198,7 +201,7 @@ class Service(Model):
 
 
 class Host(Model):
-    """A host outside of the namespace, by DNS name or IP address."""
+    """A host outside of the namespace, by its DNS name or IP address."""
 
     name: Annotated[str, _string(r"^[a-zA-Z0-9]([-a-zA-Z0-9.:]*[a-zA-Z0-9])?$", 253)]
     """DNS name or IP address."""
@@ -207,14 +210,14 @@ class Host(Model):
 
 
 class Addressed(Model):
-    """Something reached over the network: either a Service of the namespace or a host."""
+    """A server: either a Service of the namespace or a host."""
 
     exactly_one: ClassVar[tuple[str, ...]] = ("service", "host")
 
     service: Service | None = None
     """A Service in the same namespace."""
     host: Host | None = None
-    """A host outside of the namespace, by DNS name or IP address."""
+    """A host outside of the namespace, by its DNS name or IP address."""
 
     def address(self, namespace: str) -> tuple[str, int]:
         """The host name and port to connect to from a pod in `namespace`."""

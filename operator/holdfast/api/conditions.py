@@ -17,17 +17,17 @@ class Condition(Lenient):
     """One aspect of the object's state, as metav1.Condition has it."""
 
     type: Annotated[str, Field(min_length=1, max_length=316)]
-    """What the condition is about, in CamelCase."""
+    """The name of the condition, in CamelCase."""
     status: Status
     """True, False or Unknown."""
     reason: Annotated[str, Field(pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", max_length=256)]
-    """Why, as one CamelCase word for programs."""
+    """Why the condition has this status, as one CamelCase word for programs."""
     message: Message = ""
-    """Why, for people."""
+    """Why the condition has this status, in words."""
     last_transition_time: Time
-    """When `status` last changed."""
+    """When `status` changed last."""
     observed_generation: Annotated[int, Field(ge=0)] | None = None
-    """The generation of the spec that this was said of."""
+    """The generation of the spec that the condition describes."""
 
 
 def find_condition(conditions: tuple[Condition, ...], type_: str) -> Condition | None:

@@ -10,7 +10,7 @@ from holdfast.destinations.registry import DESTINATIONS
 
 
 class Location(Model):
-    """A place that holds backups: a bucket or a volume."""
+    """Where backups are stored: a bucket or a volume."""
 
     exactly_one: ClassVar[tuple[str, ...]] = tuple(DESTINATIONS)
 
@@ -37,46 +37,47 @@ if not TYPE_CHECKING:
 
 
 class Quota(Model):
-    """How much a policy may store in a destination before a warning, and before nothing is added."""
+    """How much a policy may store in a destination."""
 
     size: Quantity
-    """Bytes from which on no run is written there, such as `500Gi`."""
+    """The quota in bytes, such as `500Gi`. A run is not written to a destination that is at its quota."""
     warn_at_percent: Annotated[int, Field(ge=1, le=100)] = 80
-    """Percent of the size from which on there is a warning."""
+    """The policy warns from this percentage of the size on."""
 
 
 _Keep = Annotated[int, Field(ge=0, le=10000)]
 
 
 class Retention(Model):
-    """Which runs are kept; the union of all rules. Without a number above 0 everything is kept."""
+    """Which runs are kept. A run is kept if any rule keeps it. If no number is above 0, every run is kept."""
 
     keep_last: _Keep | None = None
-    """How many of the newest runs are kept."""
+    """How many of the newest runs to keep."""
     keep_hourly: _Keep | None = None
-    """For how many hours the newest run of each is kept."""
+    """Keep the newest run of an hour, for this many hours that have a run."""
     keep_daily: _Keep | None = None
-    """For how many days the newest run of each is kept."""
+    """Keep the newest run of a day, for this many days that have a run."""
     keep_weekly: _Keep | None = None
-    """For how many weeks the newest run of each is kept."""
+    """Keep the newest run of a week, for this many weeks that have a run."""
     keep_monthly: _Keep | None = None
-    """For how many months the newest run of each is kept."""
+    """Keep the newest run of a month, for this many months that have a run."""
     keep_yearly: _Keep | None = None
-    """For how many years the newest run of each is kept."""
+    """Keep the newest run of a year, for this many years that have a run."""
     min_verified: Annotated[int, Field(ge=0, le=1000)] = 1
-    """How many of the newest verified runs are kept whatever the other rules say; one always is."""
+    """How many of the newest verified runs to keep in any case. The newest one is always kept."""
     dry_run: bool = False
-    """While true the plan is shown in the status, and nothing is deleted."""
+    """While true, the status shows the plan and nothing is deleted."""
 
 
 class Destination(Location):
-    """A named location that every run of the policy is copied to."""
+    """A named bucket or volume that every run of the policy is stored in."""
 
     name: DnsLabel
-    """Unique among the destinations."""
+    """The destination's name. It is unique in the list."""
     required: bool = True
-    """Whether a failure here fails the run; otherwise it is PartiallySucceeded, and healed by a later run."""
+    """True: a failure of this destination fails the run. False: the run becomes PartiallySucceeded, and a
+    later run makes the missing copy."""
     quota: Quota | None = None
-    """How much may be stored here."""
+    """How much the policy may store here."""
     retention: Retention | None = None
-    """Which runs are kept here; replaces the policy's retention."""
+    """Which runs are kept here. It replaces the policy's retention."""

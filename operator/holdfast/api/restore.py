@@ -1,4 +1,4 @@
-"""RestoreRequest: bring targets of a run back."""
+"""RestoreRequest: restore targets of a run."""
 
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
@@ -32,7 +32,7 @@ class RestorePhase(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether nothing more will be done for the request."""
+        """Whether the request has ended."""
         return self in (
             RestorePhase.SUCCEEDED,
             RestorePhase.FAILED,
@@ -42,14 +42,14 @@ class RestorePhase(StrEnum):
 
 
 class PolicySource(Model):
-    """A run of a policy, chosen by its age."""
+    """A run of a policy, chosen by its recovery point."""
 
     name: ObjectName
     """The name of a BackupPolicy in the same namespace."""
     select: Literal["Latest", "LatestVerified"] = "Latest"
-    """The newest run that succeeded, or the newest that a drill has proved."""
+    """Latest: the newest successful run. LatestVerified: the newest verified run."""
     not_after: Moment | None = None
-    """Only runs whose recovery point is not later than this."""
+    """Only runs whose recovery point is not later than this moment."""
 
 
 class RunSource(Model):
@@ -60,12 +60,12 @@ class RunSource(Model):
 
 
 class LocationSource(Location):
-    """A run in a bucket or on a volume, for when the cluster and its catalogue are gone."""
+    """A run in a bucket or on a volume, for when the cluster is lost."""
 
     path: Path
     """The run's folder below the location's prefix: namespace/policy/run."""
     identity_secret: SecretRef | None = None
-    """The Secret whose key identity decrypts the run."""
+    """A Secret with the key identity, which decrypts the run."""
 
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
         ("!self.path.matches('(^|/)[.][.]?(/|$)')", "path must not contain . or .. as a part of the path"),
@@ -73,7 +73,7 @@ class LocationSource(Location):
 
 
 class RestoreSource(Model):
-    """Where the run that is brought back is found."""
+    """Which run is restored."""
 
     exactly_one: ClassVar[tuple[str, ...]] = ("policy_ref", "run_ref", "location")
 
@@ -82,11 +82,11 @@ class RestoreSource(Model):
     run_ref: RunSource | None = None
     """A run by its name."""
     location: LocationSource | None = None
-    """A path in a bucket or on a volume."""
+    """The path of a run in a bucket or on a volume."""
 
 
 class RestoreRequestSpec(Model):
-    """What is brought back, to where, and how."""
+    """What is restored, to where and how."""
 
     immutable_except: ClassVar[tuple[str, ...] | None] = ("cancel",)
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -102,100 +102,100 @@ class RestoreRequestSpec(Model):
     )  # fmt: skip
 
     source: RestoreSource
-    """The run that is brought back."""
+    """Which run is restored."""
     point_in_time: Moment | None = None
-    """The moment whose state is wanted; the targets must have continuous WAL."""
+    """The moment to restore to. The targets must have continuous WAL."""
     mode: Literal["New", "InPlace", "Sandbox"] = "New"
-    """New refuses to touch what exists; InPlace replaces it; Sandbox is a drill and touches nothing."""
+    """New: refuses to touch existing data. InPlace: replaces it. Sandbox: a drill, which touches nothing."""
     confirm: ObjectName | None = None
-    """With mode InPlace: the policy's name once more, as a guard against accidents."""
+    """With mode InPlace: the policy's name again, to prevent accidents."""
     safety_backup: bool = True
-    """With mode InPlace: a run first; when it fails, nothing is replaced."""
+    """With mode InPlace: a run backs the data up first. If that run fails, nothing is replaced."""
     targets: Annotated[tuple[RestoreTarget, ...], Field(max_length=20)] = ()
-    """Which targets and to where; none: all, to where they came from."""
+    """Which targets are restored, and to where. Default: all, to where they came from."""
     cancel: bool = False
-    """Set to true to stop the restore; it cannot be taken back."""
+    """Set it to true to stop the restore. It cannot be set back to false."""
 
 
 class Comparison(Lenient):
-    """What was restored, compared with what was counted in the backup's own snapshot."""
+    """The counts after the restore, compared with the counts in the backup's own snapshot."""
 
     compared: Int64 = 0
     """How many counts were compared."""
     mismatched: Int64 = 0
-    """How many of them differ."""
+    """How many counts differ."""
     details: Warnings = ()
     """The differences."""
 
 
 class RestoreTargetStatus(Lenient):
-    """What became of one target."""
+    """How one target ended, or how far it is."""
 
     name: DnsLabel
     """The target's name."""
     engine: ShortText
     """The target's engine."""
     phase: TargetPhase = TargetPhase.PENDING
-    """Where it stands."""
+    """Where the target stands."""
     job: ShortText | None = None
     """The name of its Job."""
     attempts: Annotated[int, Field(ge=0)] = 0
-    """How often it was tried."""
+    """How many attempts were made."""
     start_time: Time | None = None
-    """When its first pod started."""
+    """When the first pod started."""
     completion_time: Time | None = None
     """When it ended."""
     address: ShortText | None = None
-    """Host and port of the server that is restored to."""
+    """The host and port of the server that the target is restored to."""
     progress: Progress | None = None
-    """How far it has come."""
+    """How far the work is."""
     contents: Contents | None = None
-    """What was counted after the restore."""
+    """The counts after the restore."""
     verification: Comparison | None = None
-    """What was restored, compared with the backup."""
+    """The comparison with the backup."""
     failure: Failure | None = None
-    """Why it failed."""
+    """Why the target failed."""
     warnings: Warnings = ()
-    """What did not stop the restore but should be known."""
+    """Warnings: the restore went on, but you should know them."""
 
 
 class RestoreRequestStatus(Lenient):
-    """What became of the restore."""
+    """How the restore ended, or how far it is."""
 
     observed_generation: Int64 | None = None
-    """The generation of the spec that this status speaks of."""
+    """The generation of the spec that this status describes."""
     phase: RestorePhase | None = None
     """Where the restore stands."""
     source: Annotated[str, Field(max_length=2048)] | None = None
-    """The run that is restored, or the path of its folder."""
+    """The name of the run that is restored, or the path of its folder."""
     start_time: Time | None = None
-    """When the first Job was made."""
+    """When the first Job was created."""
     completion_time: Time | None = None
     """When it ended."""
     recovery_point: Time | None = None
-    """The moment whose state was brought back."""
+    """The moment whose data was restored."""
     data_loss_seconds: Int64 | None = None
-    """Seconds between the recovery point and the request: changes made in them are lost."""
+    """Seconds between the recovery point and the request. Changes from these seconds are lost."""
     restore_seconds: Int64 | None = None
-    """Seconds from start to end."""
+    """Seconds from the start to the end."""
     verification: Comparison | None = None
-    """What was restored, compared with the backup, over all targets."""
+    """The comparison with the backup, over all targets."""
     rollback: Message | None = None
-    """How to go back to what was there before."""
+    """How to go back to the data from before the restore."""
     report: Report | None = None
     """The URI of the report, which lists everything that does not fit here."""
     reason: ShortText | None = None
-    """Why it is in its phase, as one CamelCase word."""
+    """Why it is in this phase, as one CamelCase word."""
     message: Message | None = None
-    """Why it is in its phase, for people."""
+    """Why it is in this phase, in words."""
     targets: Annotated[tuple[RestoreTargetStatus, ...], Field(max_length=20)] = ()
-    """What became of each target."""
+    """The state of each target."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
-    """Complete."""
+    """The condition Complete."""
 
     @computed_field(json_schema_extra={"maxLength": 32})
     def progress(self) -> str | None:
-        """Targets that are done, of how many, and the bytes that were restored."""
+        """How many targets are done, of how many, and the bytes that were restored."""
         if not self.targets:
             return None
         done = sum(target.phase is TargetPhase.SUCCEEDED for target in self.targets)
@@ -204,12 +204,12 @@ class RestoreRequestStatus(Lenient):
 
     @computed_field(json_schema_extra={"maxLength": 32})
     def restore_time(self) -> str | None:
-        """`restoreSeconds` for people."""
+        """`restoreSeconds` as text, such as 3m5s."""
         return None if self.restore_seconds is None else human_seconds(self.restore_seconds)
 
 
 class RestoreRequest(Resource):
-    """Brings targets of a run back: to a new place, over what is there, or into a sandbox as a drill."""
+    """Restores targets of a run: as new data, over existing data, or into a sandbox as a drill."""
 
     plural: ClassVar[str] = "restorerequests"
     singular: ClassVar[str] = "restorerequest"
@@ -230,4 +230,4 @@ class RestoreRequest(Resource):
     spec: RestoreRequestSpec
     """What is wanted."""
     status: RestoreRequestStatus = RestoreRequestStatus()
-    """What became of it."""
+    """How it ended, or how far it is."""

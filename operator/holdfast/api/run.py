@@ -35,7 +35,7 @@ class RunPhase(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether nothing more will be done for the run."""
+        """Whether the run has ended."""
         return self not in (RunPhase.PENDING, RunPhase.RUNNING, RunPhase.COMMITTING)
 
 
@@ -57,7 +57,7 @@ class TargetPhase(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether nothing more will be done for the target."""
+        """Whether the target has ended."""
         return self not in (TargetPhase.PENDING, TargetPhase.RUNNING)
 
 
@@ -69,7 +69,7 @@ class PolicyRef(Model):
 
 
 class BackupRunSpec(Model):
-    """Which policy is run, and why."""
+    """Which policy runs, and why."""
 
     immutable_except: ClassVar[tuple[str, ...] | None] = ("cancel",)
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -81,39 +81,39 @@ class BackupRunSpec(Model):
     policy_ref: PolicyRef
     """The policy whose targets are backed up."""
     scheduled_time: Time | None = None
-    """The slot of the schedule that the run is for."""
+    """The slot that the run is for."""
     trigger: RunTrigger = "Manual"
-    """What made the run: its slot, a missed slot, a person, or a restore that replaces data."""
+    """What created the run: its slot, a missed slot, a person, or a restore that replaces data."""
     cancel: bool = False
-    """Set to true to stop the run; it cannot be taken back."""
+    """Set it to true to stop the run. It cannot be set back to false."""
 
 
 class Progress(Lenient):
-    """How far the work has come."""
+    """How far the work is."""
 
     phase: ShortText | None = None
-    """What is being done at the moment."""
+    """What the Job is doing."""
     bytes: Int64 | None = None
-    """Bytes read from the source, or written to it by a restore."""
+    """Bytes that were read from the source, or written by a restore."""
     rows: Int64 | None = None
-    """Rows, embeddings or keys done."""
+    """How many rows, embeddings or keys are done."""
     percent: Annotated[int, Field(ge=0, le=100)] | None = None
-    """Share of the whole, where the whole is known."""
+    """How much is done, in percent, if the size is known."""
 
 
 class Source(Lenient):
     """The server that was read."""
 
     address: ShortText
-    """Its host and port."""
+    """The server's host and port."""
     role: Literal["Primary", "Standby"] | None = None
-    """Whether it was the primary or a standby of it."""
+    """Whether the server was a primary or a standby."""
     version: ShortText | None = None
-    """Its version, as it says itself."""
+    """The version that the server reports."""
     system_identifier: ShortText | None = None
     """PostgreSQL's identifier of the database cluster."""
     lsn: ShortText | None = None
-    """PostgreSQL's position in the write-ahead log at the snapshot."""
+    """PostgreSQL's position in the WAL at the snapshot."""
 
 
 class Artifact(Lenient):
@@ -122,61 +122,61 @@ class Artifact(Lenient):
     destination: DnsLabel
     """The name of the policy's destination."""
     uri: Annotated[str, Field(max_length=2048)]
-    """Where it is, such as `s3://bucket/path`."""
+    """The object's URI, such as `s3://bucket/path`."""
     size_bytes: Int64
-    """Stored bytes, as read back."""
+    """The object's size in bytes."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)]
-    """SHA-256 of the stored bytes, in hexadecimal."""
+    """The SHA-256 of the stored bytes, in hexadecimal."""
     encrypted: bool = False
-    """Whether the stored bytes are encrypted by Holdfast."""
+    """Whether Holdfast encrypted the object."""
     retain_until: Time | None = None
-    """Until when, at least, the object store refuses to delete it, as it says itself."""
+    """The store refuses to delete the object until then, by its own word."""
 
 
 class Failure(Lenient):
-    """Why it failed."""
+    """Why the target failed."""
 
     reason: ShortText
-    """One CamelCase word for programs."""
+    """The reason, as one CamelCase word for programs."""
     message: Message = ""
-    """What is wrong and what would be right, for people."""
+    """What is wrong and what would be right, in words."""
     exit_code: int | None = None
-    """How the runner ended, such as 5 for data that does not match; none when it did not say."""
+    """The exit code of the runner, such as 5 for data that does not match. Unset if there was no Result."""
     log_tail: LogTail = ""
     """The last lines of the failed pod's log."""
 
 
 Contents = Annotated[dict[Annotated[str, Field(max_length=63)], Int64], Field(max_length=20)]
-"""Counts by kind of thing: databases, tables, rows; collections, embeddings; keys."""
+"""Counts by kind: databases, tables, rows, collections, embeddings, keys."""
 
 
 class TargetStatus(Lenient):
-    """What became of one target."""
+    """How one target ended, or how far it is."""
 
     name: DnsLabel
     """The target's name in the policy."""
     engine: ShortText
     """The target's engine."""
     phase: TargetPhase = TargetPhase.PENDING
-    """Where it stands."""
+    """Where the target stands."""
     job: ShortText | None = None
     """The name of its Job."""
     attempts: Annotated[int, Field(ge=0)] = 0
-    """How often it was tried."""
+    """How many attempts were made."""
     start_time: Time | None = None
-    """When its first pod started."""
+    """When the first pod started."""
     completion_time: Time | None = None
     """When it ended."""
     snapshot_time: Time | None = None
-    """The moment whose data was read."""
+    """The moment whose data the backup holds."""
     progress: Progress | None = None
-    """How far it has come."""
+    """How far the work is."""
     source: Source | None = None
     """The server that was read."""
     contents: Contents | None = None
-    """Counted in the backup's own snapshot: databases, tables, rows; collections, embeddings; keys."""
+    """The counts in the backup's own snapshot: databases, tables, rows, collections, embeddings, keys."""
     manifest_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)] | None = None
-    """SHA-256 of its manifest, the same in every destination; the commit holds it against what is stored."""
+    """The SHA-256 of the target's manifest, which is the same in every destination."""
     size_bytes: Int64 | None = None
     """Stored bytes of all its artifacts, in one destination."""
     artifacts: Annotated[tuple[Artifact, ...], Field(max_length=MAX_ARTIFACTS)] = ()
@@ -184,9 +184,9 @@ class TargetStatus(Lenient):
     artifacts_omitted: Int64 | None = None
     """How many more were stored than are listed, over all destinations."""
     failure: Failure | None = None
-    """Why it failed."""
+    """Why the target failed."""
     warnings: Warnings = ()
-    """What did not stop the backup but should be known."""
+    """Warnings: the backup went on, but you should know them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -207,7 +207,7 @@ def _some_of_each(artifacts: Sequence[Any]) -> Sequence[Any]:
 
 
 class HookPhase(StrEnum):
-    """Where a hook of a run stands."""
+    """Where a hook stands."""
 
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
@@ -215,24 +215,24 @@ class HookPhase(StrEnum):
 
 
 class HookStatus(Lenient):
-    """What became of a hook that was begun."""
+    """A hook that was started, and how it ended."""
 
     name: DnsLabel
     """The hook's name in the policy."""
     when: Literal["Before", "After"]
-    """Its list."""
+    """Whether the hook runs before or after the targets."""
     phase: HookPhase
-    """Where it stands."""
+    """Where the target stands."""
     pod: ShortText | None = None
-    """The pod that it was run in."""
+    """The pod that the command ran in."""
     start_time: Time | None = None
-    """When it was begun."""
+    """When the hook started."""
     completion_time: Time | None = None
     """When it ended."""
     exit_code: int | None = None
-    """The command's; none when it is not known."""
+    """The exit code of the command. Unset when it is not known."""
     message: Message | None = None
-    """Why it failed, with the end of what the command printed."""
+    """Why the hook failed, with the end of the command's output."""
 
 
 class VerificationPhase(StrEnum):
@@ -250,22 +250,22 @@ class VerificationPhase(StrEnum):
 
 
 class Verification(Lenient):
-    """The last proof of what this run has stored, or the one that is under way."""
+    """The last verification of the run, or the one that is in progress."""
 
     phase: VerificationPhase
-    """Where it stands."""
+    """Where the target stands."""
     mode: Literal["Restore", "Checksum"] | None = None
-    """Whether it is a drill, or reads the stored bytes back."""
+    """Restore: a drill. Checksum: the stored bytes are read back."""
     slot: Time | None = None
-    """The slot of the policy's verification.schedule that it is for; none was asked for by hand."""
+    """The slot of verification.schedule that it is for. Unset when it was requested by hand."""
     requested: ShortText | None = None
-    """The value of the annotation holdfast.dev/verify that was dealt with last."""
+    """The last value of the annotation holdfast.dev/verify that was answered."""
     time: Time | None = None
     """When it ended."""
     reason: ShortText | None = None
-    """Why it is in its phase, as one CamelCase word."""
+    """Why it is in this phase, as one CamelCase word."""
     message: Message | None = None
-    """Why it is in its phase, for people."""
+    """Why it is in this phase, in words."""
     restore_request: ShortText | None = None
     """The name of the drill's RestoreRequest."""
     restore_seconds: Int64 | None = None
@@ -273,70 +273,73 @@ class Verification(Lenient):
 
 
 class Expiring(Lenient):
-    """A copy that was deleted, is being deleted, or would be but for what the message says."""
+    """A copy that is deleted, or whose deletion started or failed."""
 
     destination: DnsLabel
     """The name of the destination."""
     begun: bool = False
-    """Whether some of it may be gone; it is not restored from any more."""
+    """True: its deletion has started, so some of it may be gone. No restore reads it."""
     gone: bool = False
-    """Whether nothing of it is left; it is not missing, and not made anew."""
+    """True: the copy is deleted. It does not count as missing, and no run makes it again."""
     message: Message | None = None
-    """Why it is still there."""
+    """Why the copy is still there."""
 
 
 class Deletion(Lenient):
-    """How far the deletion of the run's data has come, once the run itself is being deleted."""
+    """How far the deletion of the run's data is, while the BackupRun itself is being deleted."""
 
     attempts: Annotated[int, Field(ge=0)] = 0
-    """How often it has failed."""
+    """How often the deletion failed."""
     next_time: Time | None = None
-    """When it is tried again."""
+    """When the next attempt starts."""
     message: Message | None = None
-    """What keeps it from being done."""
+    """Why it is not done yet."""
 
 
 class BackupRunStatus(Lenient):
-    """What became of the run."""
+    """How the run ended, or how far it is."""
 
     observed_generation: Int64 | None = None
-    """The generation of the spec that this status speaks of."""
+    """The generation of the spec that this status describes."""
     phase: RunPhase | None = None
     """Where the run stands."""
     start_time: Time | None = None
-    """When the first Job was made."""
+    """When the first Job was created."""
     completion_time: Time | None = None
     """When it ended."""
     duration_seconds: Int64 | None = None
-    """Seconds from start to end."""
+    """Seconds from the start to the end."""
     recovery_point: Time | None = None
-    """What a restore brings back: the oldest snapshot of the targets."""
+    """The moment that a restore brings back: the earliest snapshot of the targets."""
     skew_seconds: Int64 | None = None
     """Seconds between the first and the last snapshot of the targets."""
     size_bytes: Int64 | None = None
-    """Stored bytes of all targets in one destination."""
+    """Stored bytes of all targets, in one destination."""
     copies: Annotated[str, Field(pattern=r"^[0-9]+/[0-9]+$", max_length=16)] | None = None
-    """Destinations that hold the whole run, of how many."""
+    """How many destinations hold the whole run, of how many."""
     reason: ShortText | None = None
-    """Why it is in its phase, as one CamelCase word."""
+    """Why it is in this phase, as one CamelCase word."""
     message: Message | None = None
-    """Why it is in its phase, for people."""
+    """Why it is in this phase, in words."""
     policy_generation: Int64 | None = None
-    """The generation of the policy that was run."""
+    """The policy's generation when the run started."""
     retention_plan_time: Time | None = None
-    """The time of the policy's retention plan at the run's start; its commit deletes nothing else."""
+    """The time of the policy's retention plan when the run started. The run's commit deletes nothing else."""
     destinations: Annotated[tuple[Destination, ...], Field(max_length=5)] = ()
-    """Where to, as the policy had it; a restore finds the run by it when the policy is gone."""
+    """The policy's destinations when the run started. A restore uses them when the policy is gone."""
     over_quota: Annotated[dict[str, Message], Field(max_length=5)] | None = None
-    """By destination that the run is not written to, as its quota was used up at the start: the sizes."""
+    """The destinations that were at their quota when the run started, so that the run is not written
+    there. By destination: the sizes."""
     targets: Annotated[tuple[TargetStatus, ...], Field(max_length=20)] = ()
-    """What became of each target."""
+    """The state of each target."""
     expiring: Annotated[tuple[Expiring, ...], Field(max_length=5)] = ()
-    """Copies that retention has deleted or has to, and where a failed run's leftovers were cleared away."""
+    """Copies that retention deletes or has deleted, and destinations where a failed run's leftovers were
+    cleared."""
     leftovers: Annotated[tuple[DnsLabel, ...], Field(max_length=5)] = ()
-    """Destinations that hold the run, and where what failed attempts left is still to be cleared away."""
+    """Destinations that hold the run and still have leftovers of failed attempts."""
     hook_plan: Hooks | None = None
-    """The hooks, as the policy had them: an application that was paused goes on when the policy is gone."""
+    """The policy's hooks when the run started, so that a paused application resumes even when the policy
+    is gone."""
     hooks: Annotated[
         tuple[HookStatus, ...],
         Field(
@@ -348,35 +351,36 @@ class BackupRunStatus(Lenient):
             },
         ),
     ] = ()
-    """What became of each hook that was begun. By it is known which are still to be run, so it lists all."""
+    """The hooks that were started. At most 20 before and 20 after. By it is known which are still to be
+    run, so it lists all."""
     report: Report | None = None
     """The URI of the run's report, in the first required destination that holds it; it lists everything."""
     deletion: Deletion | None = None
-    """How far the deletion of its data has come, by deletionPolicy Delete."""
+    """With deletionPolicy Delete: how far the deletion of the run's data is."""
     verification: Verification | None = None
-    """The last proof of what this run has stored, or the one that is under way."""
+    """The last verification of the run, or the one that is in progress."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
-    """Complete and Verified."""
+    """The conditions Complete and Verified."""
 
     @computed_field(json_schema_extra={"maxLength": 32})
     def targets_succeeded(self) -> str | None:
-        """Targets that succeeded, of how many."""
+        """How many targets succeeded, of how many."""
         done = sum(target.phase is TargetPhase.SUCCEEDED for target in self.targets)
         return f"{done}/{len(self.targets)}" if self.targets else None
 
     @computed_field(json_schema_extra={"maxLength": 32})
     def size(self) -> str | None:
-        """`sizeBytes` for people."""
+        """`sizeBytes` as text, such as 1.2Gi."""
         return None if self.size_bytes is None else human_bytes(self.size_bytes)
 
     @computed_field(json_schema_extra={"maxLength": 32})
     def duration(self) -> str | None:
-        """`durationSeconds` for people."""
+        """`durationSeconds` as text, such as 3m5s."""
         return None if self.duration_seconds is None else human_seconds(self.duration_seconds)
 
 
 class BackupRun(Resource):
-    """One backup of all targets of a policy; created by the schedule, or by hand for a backup now."""
+    """One backup of all targets of a policy. The schedule creates it, or a person for a backup now."""
 
     plural: ClassVar[str] = "backupruns"
     singular: ClassVar[str] = "backuprun"
@@ -403,4 +407,4 @@ class BackupRun(Resource):
     spec: BackupRunSpec
     """What is wanted."""
     status: BackupRunStatus = BackupRunStatus()
-    """What became of it."""
+    """How it ended, or how far it is."""

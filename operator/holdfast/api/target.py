@@ -10,7 +10,7 @@ _RESTORABLE = {name: engine for name, engine in ENGINES.items() if engine.restor
 
 class _EngineChoice(Model):
     name: DnsLabel
-    """Unique among the targets; part of the path of what is stored."""
+    """The target's name. It is unique in the list and part of the path of stored objects."""
 
     @property
     def engine(self) -> str:
@@ -26,13 +26,13 @@ class _EngineChoice(Model):
 
 
 class Target(_EngineChoice):
-    """One thing that is backed up, and how it is reached."""
+    """One data store that is backed up."""
 
     exactly_one: ClassVar[tuple[str, ...]] = tuple(ENGINES)
 
 
 class RestoreTarget(_EngineChoice):
-    """One target that is restored: where to, and which part of it."""
+    """One target that is restored, to where, and which part of it."""
 
     exactly_one: ClassVar[tuple[str, ...]] = tuple(_RESTORABLE)
 

@@ -9,7 +9,7 @@ from holdfast.destinations.destination import DestinationSpec, Path, no_dots
 from holdfast.mounts import SecretMount
 
 ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
-"""Storage classes whose objects have to be thawed, for hours, before they can be read."""
+"""Storage classes whose objects must be thawed, for hours, before they can be read."""
 CREDENTIALS = "credentials"
 """The folder with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
 CA = "ca"
@@ -19,39 +19,41 @@ _THAW_SECONDS = 48 * 3600
 
 
 class ObjectLock(Model):
-    """WORM protection: stored objects cannot be changed or deleted for a time."""
+    """Object lock: the store refuses to change or delete stored objects for a time."""
 
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
         ("self.retain.matches('[1-9]')", "retain must be longer than zero"),
     )
 
     mode: Literal["Governance", "Compliance"]
-    """Governance can be lifted by whoever has the right to, Compliance by nobody."""
+    """Governance: users with a special right can delete the objects earlier. Compliance: nobody can."""
     retain: Duration
-    """For how long after the attempt that stores it began an object cannot be deleted, such as `30d`."""
+    """How long an object is locked, such as `30d`. The time counts from the start of the attempt that
+    stores it."""
 
 
 class S3(DestinationSpec):
-    """A bucket of an S3-compatible object store."""
+    """A bucket in an S3-compatible object store."""
 
     rules: ClassVar[tuple[tuple[str, str], ...]] = (no_dots("prefix"),)
 
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", min_length=3, max_length=63)]
-    """The bucket's name; it must exist."""
+    """The bucket's name. The bucket must exist."""
     prefix: Path | None = None
-    """The folder in the bucket: no leading or trailing slash, no `..`."""
+    """The folder in the bucket, without a slash at either end and without `..`."""
     endpoint: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+/?$", max_length=512)] | None = None
-    """The address of the object store, such as `https://s3.example.com`; none is Amazon's for the region."""
+    """The URL of the object store, such as `https://s3.example.com`. Default: Amazon S3 in the region."""
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$", max_length=64)] = "us-east-1"
     """The bucket's region."""
     credentials_secret: SecretRef | None = None
-    """A Secret with keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; none uses workload identity."""
+    """A Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Default: workload identity."""
     ca_secret: SecretRef | None = None
-    """The Secret whose key ca.crt is the CA of the endpoint's certificate."""
+    """A Secret with the key ca.crt: the CA that signed the endpoint's certificate."""
     storage_class: Annotated[str, Field(pattern=r"^[A-Z0-9_]+$", max_length=64)] | None = None
-    """The storage class of the artifacts, such as STANDARD_IA; GLACIER and DEEP_ARCHIVE have to be thawed."""
+    """The storage class of artifacts, such as STANDARD_IA. A restore must thaw GLACIER and DEEP_ARCHIVE
+    first."""
     object_lock: ObjectLock | None = None
-    """Protection from deletion; the bucket must have object lock enabled. Without effect on a restore."""
+    """Locks stored objects. The bucket must have object lock enabled. A restore ignores this field."""
 
     def uri(self, key: str) -> str:
         return "/".join(part for part in (f"s3://{self.bucket}", self.prefix) if part) + f"/{key}"

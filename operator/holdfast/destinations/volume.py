@@ -18,7 +18,7 @@ class Volume(DestinationSpec):
     claim_name: ObjectName
     """The claim's name."""
     path: Path | None = None
-    """The folder on the volume: no leading or trailing slash, no `..`."""
+    """The folder on the volume, without a slash at either end and without `..`."""
 
     def uri(self, key: str) -> str:
         return "/".join(part for part in (f"pvc://{self.claim_name}", self.path) if part) + f"/{key}"

@@ -10,29 +10,32 @@ Name = Annotated[str, Field(min_length=1, max_length=512)]
 
 
 class Tenant(Model):
-    """A tenant and those of its databases that are backed up; no endpoint of Chroma lists tenants."""
+    """A tenant and its databases that are backed up. No endpoint of Chroma lists tenants."""
 
     name: Name
     """The tenant's name."""
     databases: Annotated[tuple[Name, ...], Field(min_length=1, max_length=100)] = ("default_database",)
-    """The names of its databases."""
+    """The names of the tenant's databases."""
 
 
 class Collections(Model):
-    """Which collections: shell patterns on their names."""
+    """Which collections are backed up: shell patterns on their names."""
 
     include: Annotated[tuple[Name, ...], Field(min_length=1, max_length=100)] = ("*",)
-    """Collections that are backed up."""
+    """The collections that are backed up."""
     exclude: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
-    """Collections that are left out, though included."""
+    """The collections that are left out."""
 
 
 class ChromaTls(Tls):
-    """Encrypt the connection; without it plain HTTP is spoken, as Chroma does by itself."""
+    """Encrypts the connection. Default: plain HTTP."""
 
     ca_secret: SecretRef | None = Field(
         default=None,
-        description="Key ca.crt: the authority of the server's certificate. Default: the public ones.",
+        description=(
+            "A Secret with the key ca.crt: the CA that signed the server's certificate. Default: the "
+            "public CAs."
+        ),
     )
 
 
@@ -40,7 +43,7 @@ class ChromaTarget(Addressed):
     """A Chroma server, version 1.0 or later."""
 
     credentials_secret: SecretRef | None = Field(
-        default=None, description="Key token, or username and password."
+        default=None, description="A Secret with the key token, or with username and password."
     )
     tls: ChromaTls | None = None
     tenants: Annotated[tuple[Tenant, ...], Field(min_length=1, max_length=100)] = (
@@ -51,25 +54,29 @@ class ChromaTarget(Addressed):
 
 
 class ChromaRestore(AddressOverride):
-    """Where a Chroma target is restored to, and what of it."""
+    """Where a Chroma target is restored to, and which part of it."""
 
     credentials_secret: SecretRef | None = Field(
-        default=None, description="Key token, or username and password. Default: the policy's."
+        default=None,
+        description=("A Secret with the key token, or with username and password. Default: the policy's."),
     )
-    tls: ChromaTls | None = Field(
-        default=None, description="Encrypt the connection. Default: as the policy says."
-    )
+    tls: ChromaTls | None = Field(default=None, description="Encrypts the connection. Default: the policy's.")
     tenant: Name | None = Field(
         default=None,
-        description="Restore into this tenant, created when missing. Default: the tenants of the backup.",
+        description=(
+            "The tenant to restore into. It is created if it is missing. Default: the tenants of the backup."
+        ),
     )
     database: Name | None = Field(
         default=None,
-        description="Restore into this database, created when missing. Default: the databases of the backup.",
+        description=(
+            "The database to restore into. It is created if it is missing. Default: the databases of "
+            "the backup."
+        ),
     )
     rename: Annotated[dict[Name, Name], Field(max_length=100)] | None = Field(
-        default=None, description="From a collection's name in the backup to its name here."
+        default=None, description="New names of collections, by their names in the backup."
     )
     include: Annotated[tuple[Name, ...], Field(max_length=100)] | None = Field(
-        default=None, description="Only these collections of the backup; shell patterns on their names there."
+        default=None, description="Only these collections: shell patterns on their names in the backup."
     )

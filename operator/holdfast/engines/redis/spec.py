@@ -11,25 +11,27 @@ class RedisTarget(Addressed):
     """A Redis server, version 6.2 or later."""
 
     credentials_secret: SecretRef | None = Field(
-        default=None, description="Key password, and username where an ACL user is used."
+        default=None, description="A Secret with the key password, and username for an ACL user."
     )
-    tls: Tls | None = Field(default=None, description="Without it plain TCP is spoken.")
+    tls: Tls | None = Field(
+        default=None, description=("Encrypts the connection. Default: an unencrypted connection.")
+    )
     prefer_replica: bool = Field(
-        default=True, description="Read from a connected replica that the server names, when one answers."
+        default=True, description="Read from a replica that the server names, if one answers."
     )
 
 
 class RedisRestore(AddressOverride):
-    """Where a Redis target is restored to, and what of it."""
+    """Where a Redis target is restored to, and which part of it."""
 
     credentials_secret: SecretRef | None = Field(
         default=None,
-        description="Instead of the policy's: key password, and username where an ACL user is used.",
+        description="A Secret with the key password, and username for an ACL user. Default: the policy's.",
     )
-    tls: Tls | None = Field(default=None, description="Instead of the policy's.")
+    tls: Tls | None = Field(default=None, description="Encrypts the connection. Default: the policy's.")
     databases: Annotated[tuple[Annotated[int, Field(ge=0, le=65535)], ...], Field(max_length=100)] | None = (
-        Field(default=None, description="Only these databases, by number.")
+        Field(default=None, description="Only these databases, by their numbers.")
     )
     key_prefix: Annotated[str, Field(min_length=1, max_length=512)] | None = Field(
-        default=None, description="Only keys that begin so."
+        default=None, description="Only keys with this prefix."
     )

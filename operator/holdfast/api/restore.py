@@ -5,11 +5,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AwareDatetime, Field, WithJsonSchema, computed_field
 
-from holdfast.api.base import DnsLabel, Int64, Model, ObjectName, SecretRef, Time
+from holdfast.api.base import Int64, Model, ObjectName, SecretRef, Time
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Location
 from holdfast.api.meta import AGE, Column, Lenient, Resource
-from holdfast.api.run import Contents, Failure, Progress, ShortText, TargetPhase
+from holdfast.api.run import Contents, JobTargetStatus, ShortText, TargetPhase
 from holdfast.api.target import RestoreTarget
 from holdfast.api.text import Message, Report, Warnings, human_bytes, human_seconds
 from holdfast.destinations.destination import Path
@@ -128,33 +128,15 @@ class Comparison(Lenient):
     """The differences."""
 
 
-class RestoreTargetStatus(Lenient):
+class RestoreTargetStatus(JobTargetStatus):
     """How one target ended, or how far it is."""
 
-    name: DnsLabel
-    """The target's name."""
-    engine: ShortText
-    """The target's engine."""
-    phase: TargetPhase = TargetPhase.PENDING
-    """Where the target stands."""
-    job: ShortText | None = None
-    """The name of its Job."""
-    attempts: Annotated[int, Field(ge=0)] = 0
-    """How many attempts were made."""
-    start_time: Time | None = None
-    """When the first pod started."""
-    completion_time: Time | None = None
-    """When it ended."""
     address: ShortText | None = None
     """The host and port of the server that the target is restored to."""
-    progress: Progress | None = None
-    """How far the work is."""
     contents: Contents | None = None
     """The counts after the restore."""
     verification: Comparison | None = None
     """The comparison with the backup."""
-    failure: Failure | None = None
-    """Why the target failed."""
     warnings: Warnings = ()
     """Warnings: the restore went on, but you should know them."""
 

@@ -150,8 +150,8 @@ Contents = Annotated[dict[Annotated[str, Field(max_length=63)], Int64], Field(ma
 """Counts by kind: databases, tables, rows, collections, embeddings, keys."""
 
 
-class TargetStatus(Lenient):
-    """How one target ended, or how far it is."""
+class JobTargetStatus(Lenient):
+    """How the Job of one target ended, or how far it is: what a backup and a restore have in common."""
 
     name: DnsLabel
     """The target's name in the policy."""
@@ -167,10 +167,17 @@ class TargetStatus(Lenient):
     """When the first pod started."""
     completion_time: Time | None = None
     """When it ended."""
-    snapshot_time: Time | None = None
-    """The moment whose data the backup holds."""
     progress: Progress | None = None
     """How far the work is."""
+    failure: Failure | None = None
+    """Why the target failed."""
+
+
+class TargetStatus(JobTargetStatus):
+    """How one target ended, or how far it is."""
+
+    snapshot_time: Time | None = None
+    """The moment whose data the backup holds."""
     source: Source | None = None
     """The server that was read."""
     contents: Contents | None = None
@@ -183,8 +190,6 @@ class TargetStatus(Lenient):
     """What was stored, of each destination that holds it one object at least; the report has all."""
     artifacts_omitted: Int64 | None = None
     """How many more were stored than are listed, over all destinations."""
-    failure: Failure | None = None
-    """Why the target failed."""
     warnings: Warnings = ()
     """Warnings: the backup went on, but you should know them."""
 

@@ -1,7 +1,7 @@
 """What a run has stored, and in which destinations, by its status. Pure."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
 from holdfast.api.destination import Destination
@@ -9,6 +9,7 @@ from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import STORED, BackupRun, BackupRunStatus, RunPhase, TargetPhase, TargetStatus
 from holdfast.domain.naming import run_path
 from holdfast.domain.step import updated
+from holdfast.protocol import CommittedTarget
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 """Sorts what has no time before everything that has one."""
@@ -54,6 +55,16 @@ def kept_in(target: TargetStatus, destinations: Collection[str]) -> TargetStatus
     holding = {artifact.destination for artifact in kept}
     omitted = artifacts_by_destination(target) * len(holding) - len(kept)
     return updated(target, artifacts=kept, artifacts_omitted=omitted or None)
+
+
+def committed_target(target: TargetStatus, destinations: Iterable[str]) -> CommittedTarget:
+    """A target that succeeded, as a Job that reads it back has to find it in these destinations."""
+    return CommittedTarget(
+        name=target.name,
+        engine=target.engine,
+        manifest_sha256=target.manifest_sha256 or "",
+        destinations=tuple(destinations),
+    )
 
 
 def copies_text(run: BackupRun, status: BackupRunStatus) -> str:

@@ -23,9 +23,10 @@ from holdfast.domain.run import admission, deletion, hooks, lifecycle
 from holdfast.domain.run.hooks import DueHook
 from holdfast.domain.run.lifecycle import Deadline, RunStep
 from holdfast.domain.step import Step
+from holdfast.domain.stored import committed_target
 from holdfast.domain.targets import JobFacts
 from holdfast.domain.workload import Observation
-from holdfast.protocol import BACKUP, COMMIT, BackupTask, CommitTask, CommittedTarget, Expiry
+from holdfast.protocol import BACKUP, COMMIT, BackupTask, CommitTask, Expiry
 
 _log = logging.getLogger(__name__)
 
@@ -293,12 +294,7 @@ def _commit_task(run: BackupRun, expiries: tuple[Expiry, ...], remaining: float 
         trigger=run.spec.trigger,
         started_time=run.status.start_time,
         targets=tuple(
-            CommittedTarget(
-                name=target.name,
-                engine=target.engine,
-                manifest_sha256=target.manifest_sha256 or "",
-                destinations=tuple(dict.fromkeys(a.destination for a in target.artifacts)),
-            )
+            committed_target(target, dict.fromkeys(a.destination for a in target.artifacts))
             for target in done
         ),
         failed_targets=tuple(t.name for t in run.status.targets if t.phase is not TargetPhase.SUCCEEDED),

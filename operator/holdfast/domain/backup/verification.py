@@ -26,9 +26,9 @@ from holdfast.domain.plan.readiness import Readiness
 from holdfast.domain.plan.schedule import delay_of, verification_schedule_of
 from holdfast.domain.rows import RunRow
 from holdfast.domain.step import Notice, Step, describe, updated
-from holdfast.domain.stored import current_destination, destinations_holding
+from holdfast.domain.stored import committed_target, current_destination, destinations_holding
 from holdfast.domain.workload import Observation, cannot_start
-from holdfast.protocol import CommittedTarget, VerifyResult, VerifyTask
+from holdfast.protocol import VerifyResult, VerifyTask
 
 VERIFIED = "Verified"
 RECOVERY_VERIFIED = "RecoveryVerified"
@@ -182,12 +182,7 @@ def task(run: BackupRun, policy: BackupPolicy | None) -> VerifyTask | None:
         policy=run.spec.policy_ref.name,
         run=run.metadata.name,
         targets=tuple(
-            CommittedTarget(
-                name=target.name,
-                engine=target.engine,
-                manifest_sha256=target.manifest_sha256 or "",
-                destinations=tuple(sorted(names)),
-            )
+            committed_target(target, sorted(names))
             for target in run.status.targets
             if target.phase is TargetPhase.SUCCEEDED
         ),

@@ -1,4 +1,4 @@
-"""BackupPolicy: what is backed up, when, to where, and how long it is kept."""
+"""BackupPolicy: its spec, its status and its columns."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -6,10 +6,11 @@ from pydantic import Field, model_validator
 
 from holdfast.api.base import DnsLabel, Duration, Int64, Model, SecretRef, Time
 from holdfast.api.conditions import Condition
-from holdfast.api.destination import Destination, Retention
+from holdfast.api.destination import Destination
 from holdfast.api.hook import Hooks
 from holdfast.api.meta import AGE, Column, Lenient, Resource, condition_column
 from holdfast.api.notification import Notification
+from holdfast.api.retention import Retention
 from holdfast.api.runner import Runner
 from holdfast.api.schedule import Cron, TimeZone
 from holdfast.api.target import Target

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests import factories
 from tests.factories import SHA, rows, stored_target
 
-from holdfast.api.destination import Retention
 from holdfast.api.policy import MAX_PLANNED, BackupPolicy, BackupPolicyStatus, RetentionPlan
+from holdfast.api.retention import Retention
 from holdfast.api.run import BackupRun, RunPhase
 from holdfast.domain.backup.retention import (
     Backup,

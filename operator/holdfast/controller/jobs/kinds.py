@@ -1,4 +1,7 @@
-"""What the control plane knows of each kind of Job, beside what `holdfast.protocol.kinds` says."""
+"""What the control plane knows of each kind of Job: its pod, its settings, and how many run at a time.
+
+`holdfast.protocol.kinds` says what both planes know.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Permits: let a few of many go on at once. The others wait in line."""
+"""Permits: let a few of many go on at a time. `controller/jobs/kinds.py` says how many."""
 
 from collections.abc import Callable
 

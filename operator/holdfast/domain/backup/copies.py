@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from holdfast.api.conditions import Verdict, set_condition
-from holdfast.api.destination import Destination, Retention
+from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
+from holdfast.api.retention import Retention
 from holdfast.api.run import (
     Artifact,
     BackupRun,

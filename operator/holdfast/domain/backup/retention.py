@@ -30,7 +30,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic.alias_generators import to_camel
 
-from holdfast.api.destination import Destination, Retention
+from holdfast.api.destination import Destination
 from holdfast.api.policy import (
     MAX_PLANNED,
     BackupPolicy,
@@ -40,6 +40,7 @@ from holdfast.api.policy import (
     KeptRun,
     RetentionPlan,
 )
+from holdfast.api.retention import Retention
 from holdfast.api.run import STORED, BackupRun, BackupRunStatus, Expiring, RunPhase
 from holdfast.api.text import some_of
 from holdfast.domain.rows import RunRow, destinations_unmoved

@@ -1,4 +1,4 @@
-"""How long a commit may spend on earlier runs."""
+"""How long a commit may spend on earlier runs, as a whole and for each part of that work."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""A bucket as uploads, readers and the destination use it: its clients, its names, its errors."""
+"""A bucket as uploads, readers and the destination use it: its clients, credentials, names and errors."""
 
 import re
 from abc import ABC

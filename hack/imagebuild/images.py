@@ -67,7 +67,7 @@ def _of_engine(description: Description, release: str, variant: str) -> Image:
 def _product(name: str, target: str, tag: str, own: tuple[Path, ...], arguments: Mapping[str, str]) -> Image:
     """An image of Holdfast with its base, which has everything but the source of Holdfast."""
     base = Image(
-        name=f"localhost/{PREFIX.rpartition('/')[2]}-base/{name}:{tag}",
+        name=f"localhost/{re.sub('[^a-z0-9._-]', '-', PREFIX.rpartition('/')[2])}-base/{name}:{tag}",
         dockerfile=ROOT / "images/Dockerfile",
         context=ROOT,
         sources=(ROOT / "images", *own),

@@ -58,7 +58,6 @@ def test_the_charts_rights_are_enough(
     watched = namespace.name if scope == "one" else ""
     account = _apply(client, _rights(f"r-{scope}", home, watched))
     settings: dict[str, Any] = {
-        "WATCH_NAMESPACES": watched,
         "POD_START_DEADLINE": "2s",
         "PROGRESS_INTERVAL": "1s",
     }

@@ -111,6 +111,7 @@ def test_failed_target_leaves_the_others(namespace: Namespace, kubelet: Kubelet)
     broken = status["targets"][1]
     assert broken["attempts"] == 1, "exit code 2 is not tried again"
     assert broken["failure"] == {
+        "exitCode": 2,
         "reason": "DatabaseNotFound",
         "message": "no such database",
         "logTail": "tail",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.api.policy import MAX_PLANNED, DestinationPlan
+from holdfast.api.policy import MAX_KEPT_LISTED, DestinationPlan
 from holdfast.api.run import MAX_ARTIFACTS, BackupRun, TargetStatus
 from holdfast.domain.backup.copies import record_healing
 from holdfast.domain.backup.retention import record_expiry
@@ -69,9 +69,20 @@ def test_a_status_of_an_older_version_is_read_and_counts_what_it_no_longer_lists
     (read,) = run(old).status.targets
     assert (len(read.artifacts), read.artifacts_omitted) == (MAX_ARTIFACTS, 180)
     due = [{"run": f"r{number}", "since": "2026-11-27T00:00:00Z"} for number in range(100)]
-    plan = DestinationPlan.model_validate({"destination": "a", "delete": due, "deleteOmitted": 3})
-    assert (len(plan.delete), plan.delete_omitted, plan.keep_omitted) == (MAX_PLANNED, 83, None)
-    assert plan.delete[0].run == "r0"
+    kept = [{"run": f"k{number}"} for number in range(100)]
+    plan = DestinationPlan.model_validate(
+        {"destination": "a", "delete": due, "deleteOmitted": 3, "keep": kept, "keepOmitted": 2}
+    )
+    assert (len(plan.delete), plan.delete_omitted) == (100, 3), "what is due decides, so none of it is cut"
+    assert (len(plan.keep), plan.keep_omitted) == (MAX_KEPT_LISTED, 82)
+    assert plan.keep[0].run == "k0"
+
+
+def test_a_copy_that_an_older_version_listed_whole_keeps_its_bytes() -> None:
+    """Otherwise a quota would not hold: destination b lacks the second target, so nothing else tells."""
+    first, second = target("t", "ab", 90), target("u", "a", 1)
+    del first["sizeBytes"], second["sizeBytes"]
+    assert bytes_by_destination(run(first, second, places="ab")) == {"a": 637, "b": 630}
 
 
 def test_what_a_result_left_out_counts_in_every_destination() -> None:

@@ -16,8 +16,10 @@ from holdfast.api.schedule import Cron, TimeZone
 from holdfast.api.target import Target
 from holdfast.api.text import Message, cut
 
-MAX_PLANNED = 20
-"""Runs that each list of a retention plan names, and that one commit deletes in one destination."""
+MAX_PLANNED = 100
+"""Runs that a commit may delete in one destination. A plan lists them all: no other is deleted."""
+MAX_KEPT_LISTED = 20
+"""Kept runs that a plan lists; the others are counted."""
 
 
 def _more_than_zero(field: str) -> tuple[str, str]:
@@ -167,22 +169,20 @@ class DestinationPlan(Lenient):
     dry_run: bool = False
     """True: the plan is only shown, and nothing is deleted."""
     delete: Annotated[tuple[DueRun, ...], Field(max_length=MAX_PLANNED)] = ()
-    """The runs that are deleted next, the oldest first. Runs that are locked or refused are listed last."""
+    """The runs that are deleted next, the oldest first. A run that is not listed is not deleted."""
     delete_omitted: Int64 | None = None
     """How many more runs are due than are listed. Their turn comes when the listed runs are deleted."""
     delete_bytes: Int64 = 0
     """The bytes of the listed runs, without runs that are locked or that a commit refused to delete."""
-    keep: Annotated[tuple[KeptRun, ...], Field(max_length=MAX_PLANNED)] = ()
-    """The runs that retention keeps, the newest first."""
+    keep: Annotated[tuple[KeptRun, ...], Field(max_length=MAX_KEPT_LISTED)] = ()
+    """The newest runs that retention keeps."""
     keep_omitted: Int64 | None = None
     """How many more runs are kept than are listed."""
 
     @model_validator(mode="before")
     @classmethod
     def _cut(cls, values: Any) -> Any:
-        for name in ("delete", "keep"):
-            values = cut(values, name, lambda runs: runs[:MAX_PLANNED])
-        return values
+        return cut(values, "keep", lambda runs: runs[:MAX_KEPT_LISTED])
 
 
 class RetentionPlan(Lenient):

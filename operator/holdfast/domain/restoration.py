@@ -267,6 +267,13 @@ def _succeed(
     return status, Notice("TargetSucceeded", message, target.name)
 
 
+def _is_mismatch(failure: Failure) -> bool:
+    """Whether data differs. A failure that 0.1.0 recorded has no exit code, and is known by its reason."""
+    if failure.exit_code is None:
+        return failure.reason.endswith("Mismatch")
+    return failure.exit_code == ExitCode.MISMATCH
+
+
 def _ended(
     request: RestoreRequest, status: RestoreRequestStatus, refused: set[str], now: datetime
 ) -> RestoreStep:
@@ -275,9 +282,7 @@ def _ended(
     compared = sum(t.verification.compared for t in done if t.verification)
     mismatched = sum(t.verification.mismatched for t in done if t.verification)
     details = tuple(
-        f"target {t.name}: {t.failure.message}"
-        for t in failed
-        if t.failure and t.failure.exit_code == ExitCode.MISMATCH
+        f"target {t.name}: {t.failure.message}" for t in failed if t.failure and _is_mismatch(t.failure)
     )
     comparison = Comparison(compared=compared, mismatched=mismatched + len(details), details=details)
     status = updated(status, verification=comparison)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests import factories
 from tests.factories import SHA, rows, stored_target
 
-from holdfast.api.policy import MAX_PLANNED, BackupPolicy, BackupPolicyStatus, RetentionPlan
+from holdfast.api.policy import MAX_KEPT_LISTED, MAX_PLANNED, BackupPolicy, BackupPolicyStatus, RetentionPlan
 from holdfast.api.retention import Retention
 from holdfast.api.run import BackupRun, RunPhase
 from holdfast.domain.backup.retention import (
@@ -314,18 +314,18 @@ def test_a_plan_that_did_not_change_is_told_once_and_keeps_its_moments() -> None
 
 def test_a_long_plan_is_cut_and_the_oldest_goes_first() -> None:
     runs = []
-    for number in range(90):
+    for number in range(250):
         each = run(1)
         moment = NOW - timedelta(days=number)
         metadata = each.metadata.model_copy(update={"name": f"r{number:03}"})
         status = each.status.model_copy(update={"recovery_point": moment})
         runs.append(each.model_copy(update={"metadata": metadata, "status": status}))
-    plan, _ = next_plan(policy(retention={"keepLast": 40}), rows(runs), NOW)
+    plan, _ = next_plan(policy(retention={"keepLast": 120}), rows(runs), NOW)
     assert plan is not None
     shown = plan.destinations[0]
     assert (len(shown.delete), shown.delete_omitted) == (MAX_PLANNED, 30)
-    assert (len(shown.keep), shown.keep_omitted) == (MAX_PLANNED, 20)
-    assert shown.delete[0].run == "r089"
+    assert (len(shown.keep), shown.keep_omitted) == (MAX_KEPT_LISTED, 100)
+    assert shown.delete[0].run == "r249"
     assert shown.keep[0].run == "r000"
 
 

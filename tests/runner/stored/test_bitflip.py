@@ -22,6 +22,7 @@ from tests.engines.postgres.servers import TestServer
 from tests.engines.redis.servers import Server
 from tests.harness import Runner, S3Place, VolumePlace
 
+from holdfast.layout import REPORT
 from holdfast.protocol import (
     ROOT_VARIABLE,
     TASK_VARIABLE,
@@ -114,7 +115,7 @@ class Scene:
             return client.dbsize() == 0 and self.postgres.databases() == ["knowledge_base", "postgres"]
 
     def objects(self) -> Iterator[Object]:
-        """Everything that is stored."""
+        """Everything that a restore or a verification reads: all but the report, which decides nothing."""
         for run in self.results:
             for destination in self.runner.places:
                 root = self.runner.volume(destination)
@@ -123,7 +124,7 @@ class Scene:
                     root, place = self.bucket.server.folder / self.bucket.bucket, f"s3://{self.bucket.bucket}"
                 for path in sorted(root.rglob("*")):
                     key = str(path.relative_to(root))
-                    if path.is_file() and run in key:
+                    if path.is_file() and run in key and path.name != REPORT:
                         target = next((name for name in ENGINES if f"/{name}/" in key), "cache")
                         yield Object(run, destination, target, path, f"{place}/{key}")
 

@@ -150,7 +150,7 @@ def test_what_a_retry_mends_is_no_failure(jobs: Jobs, broken: S3Place, proxy: Fa
     assert [fault.seen for fault in faults] == [2, 2, 1, 1, 1]
     assert jobs.commit(stored)[0] == 0
     assert jobs.restore()[0] == 0
-    assert len(broken.keys()) == 3
+    assert len(broken.keys()) == 4, "the artifact, the manifest, the entry, the report"
 
 
 def test_the_lost_answer_to_a_completed_upload(jobs: Jobs, broken: S3Place, proxy: FaultProxy) -> None:
@@ -291,6 +291,7 @@ def test_a_job_killed_outright_leaves_no_backup_and_the_commit_clears_away(
     assert committed.aborted_uploads == 1
     kept = {f"default/policy/{jobs.run}/target/{item.name}" for item in stored.artifacts}
     kept |= {f"default/policy/{jobs.run}/target/manifest.json", f"default/policy/catalogue/{jobs.run}.json"}
+    kept |= {f"default/policy/{jobs.run}/report.json"}
     assert set(bucket.keys()) == kept
     files = [path for path in jobs.volume().rglob("*") if path.is_file()]
     assert {str(path.relative_to(jobs.volume())) for path in files} == kept

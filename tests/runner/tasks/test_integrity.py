@@ -161,6 +161,7 @@ def test_the_commit_deletes_only_what_is_of_its_run_and_that_its_entry_does_not_
     files = {str(path.relative_to(folder.parent)) for path in folder.parent.rglob("*") if path.is_file()}
     assert files == {
         f"{jobs.run}/kept/manifest.json",
+        f"{jobs.run}/report.json",
         f"{jobs.run}/kept/{kept.artifacts[0].name}",
         "policy-202611220200/kept/x/data.zst",
         f"catalogue/{jobs.run}.json",

@@ -68,12 +68,14 @@ def test_everything_that_is_stored_is_locked_as_the_result_says(jobs: Jobs, lock
     assert committed(jobs.commit(result)).destinations == ("s3", "nearby")
     found = locks(locking)
     entry = f"default/{POLICY}/catalogue/{jobs.run}.json"
-    assert len(found) == 4, "two artifacts, the manifest, the entry"
-    assert {key: lock for key, lock in found.items() if key != entry} == {
-        key: ("COMPLIANCE", until) for key in found if key != entry
+    report = f"default/{POLICY}/{jobs.run}/report.json"
+    assert len(found) == 5, "two artifacts, the manifest, the entry, the report"
+    assert {key: lock for key, lock in found.items() if key not in (entry, report)} == {
+        key: ("COMPLIANCE", until) for key in found if key not in (entry, report)
     }
-    assert found[entry][0] == "COMPLIANCE"
-    assert found[entry][1] >= until, "retention takes the entry out first, so it must be free last"
+    for key in (entry, report):
+        assert found[key][0] == "COMPLIANCE"
+        assert found[key][1] >= until, "retention takes the entry out first, so it must be free last"
     assert jobs.restore("s3")[0] == 0
     client = locking.server.client()
     for key, version in locking.versions():
@@ -263,6 +265,7 @@ def test_manifests_are_stored_where_they_can_be_read_at_once(
             "big.zst": storage_class,
             "manifest.json": documents,
             f"{jobs.run}.json": documents,
+            "report.json": documents,
         }
 
 

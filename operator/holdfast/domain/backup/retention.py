@@ -32,6 +32,7 @@ from pydantic.alias_generators import to_camel
 
 from holdfast.api.destination import Destination
 from holdfast.api.policy import (
+    MAX_KEPT_LISTED,
     MAX_PLANNED,
     BackupPolicy,
     BackupPolicySpec,
@@ -229,9 +230,9 @@ class _Planner:
                 self.rows[run].stored_bytes.get(destination, 0) for run in listed if run not in stuck
             ),
             keep=tuple(
-                KeptRun(run=ruling.backup.run, reasons=ruling.reasons) for ruling in kept[:MAX_PLANNED]
+                KeptRun(run=ruling.backup.run, reasons=ruling.reasons) for ruling in kept[:MAX_KEPT_LISTED]
             ),
-            keep_omitted=len(kept[MAX_PLANNED:]) or None,
+            keep_omitted=len(kept[MAX_KEPT_LISTED:]) or None,
         )
 
     def _message(self, run: str, destination: str) -> str | None:
@@ -327,7 +328,12 @@ _REASONS_TO_STAY = {
     Fate.REFUSED: "the commit refused to delete it; an event of that run says why",
     Fate.UNTOUCHED: "the commit had no time for it; a later one will delete it",
 }
-_STUCK = (_REASONS_TO_STAY[Fate.LOCKED], _REASONS_TO_STAY[Fate.REFUSED])
+_STUCK = (
+    _REASONS_TO_STAY[Fate.LOCKED],
+    _REASONS_TO_STAY[Fate.REFUSED],
+    # The words of 0.1.0, which stay in a status until a commit tries again.
+    "its objects are locked; it is tried again by every commit until the lock has ended",
+)
 """The messages of copies that the next commit will hardly delete either."""
 
 

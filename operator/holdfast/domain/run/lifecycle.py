@@ -217,7 +217,9 @@ def advance_commit(
         for note in job.notes
     )
     if job.more:
-        message = f"commit: {job.more} more notes are in the run's report"
+        has_report = isinstance(job.result, CommitResult) and job.result.report is not None
+        where = "the run's report" if has_report else "the log of the pod"
+        message = f"commit: {job.more} more notes are in {where}"
         notices = (*notices, Notice("NotesOmitted", message, "commit/more"))
     if isinstance(job.result, CommitResult):
         step = _committed(run, job.result, now)

@@ -70,7 +70,7 @@ def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
         untidy=tuple(unreferenced.destinations_not_cleared),
         healing=missing.outcomes.letters,
         report=written,
-        notes=(*notes, *not_written),
+        notes=(*not_written, *notes),
     )
 
 

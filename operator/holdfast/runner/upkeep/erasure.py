@@ -59,10 +59,11 @@ def is_shown(destination: Destination, path: RunPath) -> bool:
 def _versions(destination: Destination, path: RunPath) -> tuple[list[Version], list[Version]]:
     """Those of the entry and the report, and those of the targets."""
     entry = [version for version in destination.versions(path.entry) if version.key == path.entry]
-    folder = list(destination.versions(path.folder))
-    of_targets = [version for version in folder if "/" in version.key.removeprefix(path.folder)]
-    report = [version for version in folder if version not in of_targets]
-    return [*report, *entry], of_targets
+    of_targets: list[Version] = []
+    for version in destination.versions(path.folder):
+        is_of_target = "/" in version.key.removeprefix(path.folder)
+        (of_targets if is_of_target else entry).append(version)
+    return entry, of_targets
 
 
 def _erase(destination: Destination, versions: Iterable[Version], *, markers: bool) -> None:

@@ -10,6 +10,7 @@ from holdfast.api.run import MAX_ARTIFACTS, BackupRun, TargetStatus
 from holdfast.domain.backup.copies import record_healing
 from holdfast.domain.backup.retention import record_expiry
 from holdfast.domain.run.lifecycle import artifacts_of
+from holdfast.domain.step import updated
 from holdfast.domain.stored import bytes_by_destination, destinations_holding, kept_in
 from holdfast.protocol import BackupResult, Cure, Fate, StoredArtifact
 
@@ -83,6 +84,16 @@ def test_a_copy_that_an_older_version_listed_whole_keeps_its_bytes() -> None:
     first, second = target("t", "ab", 90), target("u", "a", 1)
     del first["sizeBytes"], second["sizeBytes"]
     assert bytes_by_destination(run(first, second, places="ab")) == {"a": 637, "b": 630}
+
+
+def test_a_long_list_of_an_older_version_is_counted_when_it_is_made_longer() -> None:
+    """A healed copy makes the list too long; what it says of the first destination must not be lost."""
+    old = target("t", "a", 15)
+    del old["sizeBytes"]
+    (read,) = run(old).status.targets
+    copies = tuple(a.model_copy(update={"destination": "b"}) for a in read.artifacts)
+    healed = updated(read, artifacts=(*read.artifacts, *copies))
+    assert (len(healed.artifacts), healed.size_bytes) == (MAX_ARTIFACTS, 105)
 
 
 def test_what_a_result_left_out_counts_in_every_destination() -> None:

@@ -41,9 +41,9 @@ class Quota(Model):
     """How much a policy may store in a destination."""
 
     size: Quantity
-    """The quota in bytes, such as `500Gi`. A run is not written to a destination that is at its quota."""
+    """The quota in bytes, such as `500Gi`. If a destination is at its quota, a run is not written there."""
     warn_at_percent: Annotated[int, Field(ge=1, le=100)] = 80
-    """The policy warns from this percentage of the size on."""
+    """The policy warns when a destination holds this percentage of the size or more."""
 
 
 class Destination(Location):
@@ -57,4 +57,4 @@ class Destination(Location):
     quota: Quota | None = None
     """How much the policy may store here."""
     retention: Retention | None = None
-    """Which runs are kept here. It replaces the policy's retention."""
+    """Which runs are kept here. These rules replace the policy's retention."""

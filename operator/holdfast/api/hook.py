@@ -21,7 +21,8 @@ class Hook(Model):
     name: DnsLabel
     """The hook's name. It is unique in its list."""
     pod_selector: LabelSelector
-    """The labels of the pod that the command runs in. Of several ready pods it is the oldest."""
+    """The labels of the pod that the command runs in. If several ready pods have them, the command runs in
+    the oldest."""
     container: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)] | None = None
     """The name of the container. Default: the pod's default container, or else its first."""
     command: Annotated[
@@ -38,6 +39,6 @@ class Hooks(Model):
     """Commands that run in the application's pods before and after a run."""
 
     before: Annotated[tuple[Hook, ...], Field(max_length=MAX_HOOKS)] = ()
-    """Hooks that run one after the other before the first target is read."""
+    """Hooks that run, one at a time, before the first target is read."""
     after: Annotated[tuple[Hook, ...], Field(max_length=MAX_HOOKS)] = ()
-    """Hooks that run one after the other after the last target has ended, also when the run failed."""
+    """Hooks that run, one at a time, after the last target has ended. They also run if the run failed."""

@@ -62,7 +62,7 @@ class Webhook(Model):
     url_secret: SecretRef
     """A Secret with the key url: the address."""
     hmac_secret: SecretRef | None = None
-    """A Secret with the key `key`. It signs the body with HMAC-SHA256."""
+    """A Secret whose key `key` signs the body, by HMAC-SHA256."""
 
 
 class Heartbeat(Model):

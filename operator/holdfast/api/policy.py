@@ -35,7 +35,8 @@ class Age(Model):
     ]
     """The public keys that backups are encrypted to. The identity of any one of them decrypts."""
     identity_secret: SecretRef | None = None
-    """A Secret with the key identity, which decrypts. Only Jobs of restores and drills mount it."""
+    """A Secret whose key identity decrypts the backups. Only Jobs of restores and drills mount this
+    Secret."""
 
 
 class Encryption(Model):
@@ -68,7 +69,7 @@ class History(Model):
     """How many BackupRun objects without data are kept. A BackupRun with data or leftovers always stays."""
 
     succeeded: Annotated[int, Field(ge=0, le=1000)] = 30
-    """How many expired runs are kept."""
+    """How many Expired runs are kept: runs that succeeded and have no data any more."""
     failed: Annotated[int, Field(ge=0, le=1000)] = 10
     """How many failed, missed, skipped and cancelled runs are kept."""
 
@@ -90,17 +91,19 @@ class BackupPolicySpec(Model):
     time_zone: TimeZone = "UTC"
     """The IANA name of the time zone of the schedules."""
     jitter: Duration | None = None
-    """Delays each start by up to this time, such as `5m`. The delay of one policy is always the same."""
+    """The longest delay of a scheduled start, such as `5m`. Each policy has one delay within this limit, the
+    same for every start."""
     suspend: bool = False
     """While true, no scheduled run starts. Runs that are made by hand start."""
     concurrency_policy: Literal["Forbid", "Queue"] = "Forbid"
     """What happens to a slot that is due while another run is active. Forbid: the slot is skipped. Queue:
     up to 3 runs wait."""
     catch_up: Literal["None", "Latest"] = "Latest"
-    """What happens to slots that passed while the operator was down. Latest: the newest slot starts. None:
-    no slot starts. The others become Missed runs."""
+    """What happens to slots that passed while the operator was down. Latest: the newest of these slots
+    starts. None: none of them starts. All slots that do not start become Missed runs."""
     starting_deadline: Duration = Duration("1h")
-    """How late a run may still start, such as `1h`. catchUp decides what happens to later slots."""
+    """How late a run may still start, such as `1h`. catchUp decides what happens to a slot that is later than
+    that."""
     active_deadline: Duration = Duration("6h")
     """How long a run may take, such as `6h`. A run that takes longer fails."""
     retries: Annotated[int, Field(ge=0, le=10)] = 2
@@ -156,7 +159,8 @@ class DueRun(Lenient):
     run: Annotated[str, Field(max_length=63)]
     """The name of the BackupRun."""
     since: Time
-    """When the run was first listed here. The commit of a run that started later deletes it."""
+    """When the run was first listed here. The commit of a run that started after this moment deletes the
+    listed run."""
     message: Message | None = None
     """Why the data is still there although a commit tried to delete it."""
 
@@ -171,13 +175,15 @@ class DestinationPlan(Lenient):
     delete: Annotated[tuple[DueRun, ...], Field(max_length=MAX_PLANNED)] = ()
     """The runs that are deleted next, the oldest first. A run that is not listed is not deleted."""
     delete_omitted: Int64 | None = None
-    """How many more runs are due than are listed. Their turn comes when the listed runs are deleted."""
+    """How many runs are due and not listed. They are listed when the listed runs are deleted."""
     delete_bytes: Int64 = 0
-    """The bytes of the listed runs, without runs that are locked or that a commit refused to delete."""
-    keep: Annotated[tuple[KeptRun, ...], Field(max_length=MAX_KEPT_LISTED)] = ()
+    """The bytes of the listed runs. Runs that are locked, and runs that a commit refused to delete, do not
+    count."""
+    # The schema takes the longer lists of 0.1.0, or the API server would refuse each write of such an object.
+    keep: Annotated[tuple[KeptRun, ...], Field(max_length=MAX_PLANNED)] = ()
     """The newest runs that retention keeps."""
     keep_omitted: Int64 | None = None
-    """How many more runs are kept than are listed."""
+    """How many runs are kept and not listed."""
 
     @model_validator(mode="before")
     @classmethod
@@ -272,41 +278,44 @@ class Catalogue(Lenient):
 
 
 class BackupPolicyStatus(Lenient):
-    """What the operator did for the policy and knows of it."""
+    """What the operator did for the policy, and what it knows of the policy."""
 
     observed_generation: Int64 | None = None
     """The generation of the spec that this status describes."""
     next_schedule_time: Time | None = None
-    """When the next run starts: its slot, delayed by the policy's part of the jitter."""
+    """When the next run starts: at its slot plus the policy's delay (see jitter)."""
     last_schedule_time: Time | None = None
     """The newest slot that became a run or was missed."""
     scheduled: Annotated[str, Field(max_length=400)] | None = None
     """The schedule and time zone of the slots. Unset while nothing is scheduled."""
     scheduled_since: Time | None = None
-    """Slots before this moment are never due. It is the policy's creation, or when its schedule last
-    changed or resumed."""
+    """Slots before this moment are never due. This is the moment when the policy was created, when its
+    schedule last changed, or when the schedule was last resumed."""
     last_run: Annotated[str, Field(max_length=63)] | None = None
     """The name of the newest BackupRun."""
     last_successful_time: Time | None = None
     """When the last successful run ended."""
     last_verified_time: Time | None = None
-    """When a run was last verified: restored by a drill, or with mode Checksum read back."""
+    """When a run was last verified. With mode Restore a drill restored it, with mode Checksum its stored
+    bytes were read back."""
     next_verification_time: Time | None = None
-    """When the newest run is verified next: the slot of verification.schedule, delayed like runs."""
+    """When the newest run is verified next: at the slot of verification.schedule, plus the same delay as for
+    runs."""
     verification_scheduled: Annotated[str, Field(max_length=400)] | None = None
     """The schedule and time zone of the verification's slots."""
     verification_handled: Time | None = None
-    """Slots of the verification up to this moment are done."""
+    """The operator has decided all slots of the verification up to this moment."""
     recovery_window: Annotated[dict[str, RecoveryWindow], Field(max_length=20)] | None = None
-    """By destination: the recovery points that it holds."""
+    """For each destination: its first and its last recovery point."""
     stored_bytes: Annotated[dict[str, Int64], Field(max_length=20)] | None = None
-    """By destination: the bytes of the policy's runs. The quota limits them."""
+    """For each destination: how many bytes of the policy's runs it holds. The quota limits this number."""
     missed_runs: Int64 = 0
     """How many slots were missed since the last successful run."""
     retention_plan: RetentionPlan | None = None
     """What retention does next."""
     measured: Measured | None = None
-    """The recovery point and recovery time that were measured."""
+    """The age of the newest recovery point and the time of the last restore or drill, as they were
+    measured."""
     catalogue: Catalogue | None = None
     """What the destinations hold of the policy."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()

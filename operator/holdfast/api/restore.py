@@ -49,7 +49,7 @@ class PolicySource(Model):
     select: Literal["Latest", "LatestVerified"] = "Latest"
     """Latest: the newest successful run. LatestVerified: the newest verified run."""
     not_after: Moment | None = None
-    """Only runs whose recovery point is not later than this moment."""
+    """The recovery point of the run must not be later than this moment."""
 
 
 class RunSource(Model):
@@ -65,7 +65,7 @@ class LocationSource(Location):
     path: Path
     """The run's folder below the location's prefix: namespace/policy/run."""
     identity_secret: SecretRef | None = None
-    """A Secret with the key identity, which decrypts the run."""
+    """A Secret whose key identity decrypts the run."""
 
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
         ("!self.path.matches('(^|/)[.][.]?(/|$)')", "path must not contain . or .. as a part of the path"),
@@ -106,13 +106,15 @@ class RestoreRequestSpec(Model):
     point_in_time: Moment | None = None
     """The moment to restore to. The targets must have continuous WAL."""
     mode: Literal["New", "InPlace", "Sandbox"] = "New"
-    """New: refuses to touch existing data. InPlace: replaces it. Sandbox: a drill, which touches nothing."""
+    """New: the restore refuses to touch existing data. InPlace: the restore replaces existing data. Sandbox:
+    the restore is a drill and touches no existing data."""
     confirm: ObjectName | None = None
     """With mode InPlace: the policy's name again, to prevent accidents."""
     safety_backup: bool = True
     """With mode InPlace: a run backs the data up first. If that run fails, nothing is replaced."""
     targets: Annotated[tuple[RestoreTarget, ...], Field(max_length=20)] = ()
-    """Which targets are restored, and to where. Default: all, to where they came from."""
+    """Which targets are restored, and to where. Default: all targets, each to the server that it came
+    from."""
     cancel: bool = False
     """Set it to true to stop the restore. It cannot be set back to false."""
 
@@ -138,7 +140,7 @@ class RestoreTargetStatus(JobTargetStatus):
     verification: Comparison | None = None
     """The comparison with the backup."""
     warnings: Warnings = ()
-    """Warnings: the restore went on, but you should know them."""
+    """What you should know, although the restore went on."""
 
 
 class RestoreRequestStatus(Lenient):
@@ -157,13 +159,14 @@ class RestoreRequestStatus(Lenient):
     recovery_point: Time | None = None
     """The moment whose data was restored."""
     data_loss_seconds: Int64 | None = None
-    """Seconds between the recovery point and the request. Changes from these seconds are lost."""
+    """Seconds from the recovery point to the creation of the request. Changes that were made in this time are
+    lost."""
     restore_seconds: Int64 | None = None
     """Seconds from the start to the end."""
     verification: Comparison | None = None
     """The comparison with the backup, over all targets."""
     rollback: Message | None = None
-    """How to go back to the data from before the restore."""
+    """How to get back the data that the restore replaced."""
     report: Report | None = None
     """The URI of the report, which lists everything that does not fit here."""
     reason: ShortText | None = None
@@ -177,7 +180,8 @@ class RestoreRequestStatus(Lenient):
 
     @computed_field(json_schema_extra={"maxLength": 32})
     def progress(self) -> str | None:
-        """How many targets are done, of how many, and the bytes that were restored."""
+        """How many targets are restored, how many targets the request has, and how many bytes were
+        restored."""
         if not self.targets:
             return None
         done = sum(target.phase is TargetPhase.SUCCEEDED for target in self.targets)
@@ -191,7 +195,8 @@ class RestoreRequestStatus(Lenient):
 
 
 class RestoreRequest(Resource):
-    """Restores targets of a run: as new data, over existing data, or into a sandbox as a drill."""
+    """A RestoreRequest restores targets of a run: as new data, over existing data, or into a sandbox as a
+    drill."""
 
     plural: ClassVar[str] = "restorerequests"
     singular: ClassVar[str] = "restorerequest"

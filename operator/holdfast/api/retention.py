@@ -15,16 +15,17 @@ class Retention(Model):
     keep_last: _Keep | None = None
     """How many of the newest runs to keep."""
     keep_hourly: _Keep | None = None
-    """Keep the newest run of an hour, for this many hours that have a run."""
+    """For how many hours the newest run is kept. Only hours with a run count."""
     keep_daily: _Keep | None = None
-    """Keep the newest run of a day, for this many days that have a run."""
+    """For how many days the newest run is kept. Only days with a run count."""
     keep_weekly: _Keep | None = None
-    """Keep the newest run of a week, for this many weeks that have a run."""
+    """For how many weeks the newest run is kept. Only weeks with a run count."""
     keep_monthly: _Keep | None = None
-    """Keep the newest run of a month, for this many months that have a run."""
+    """For how many months the newest run is kept. Only months with a run count."""
     keep_yearly: _Keep | None = None
-    """Keep the newest run of a year, for this many years that have a run."""
+    """For how many years the newest run is kept. Only years with a run count."""
     min_verified: Annotated[int, Field(ge=0, le=1000)] = 1
-    """How many of the newest verified runs to keep in any case. The newest one is always kept."""
+    """How many of the newest verified runs to keep in any case. The newest verified run is kept even with
+    0."""
     dry_run: bool = False
     """While true, the status shows the plan and nothing is deleted."""

@@ -69,7 +69,7 @@ class PolicyRef(Model):
 
 
 class BackupRunSpec(Model):
-    """Which policy runs, and why."""
+    """Which policy the run backs up, and why."""
 
     immutable_except: ClassVar[tuple[str, ...] | None] = ("cancel",)
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -83,7 +83,8 @@ class BackupRunSpec(Model):
     scheduled_time: Time | None = None
     """The slot that the run is for."""
     trigger: RunTrigger = "Manual"
-    """What created the run: its slot, a missed slot, a person, or a restore that replaces data."""
+    """What created the run. Schedule: its slot. CatchUp: a missed slot. Manual: a person. Safety: a restore
+    that replaces data."""
     cancel: bool = False
     """Set it to true to stop the run. It cannot be set back to false."""
 
@@ -130,7 +131,7 @@ class Artifact(Lenient):
     encrypted: bool = False
     """Whether Holdfast encrypted the object."""
     retain_until: Time | None = None
-    """The store refuses to delete the object until then, by its own word."""
+    """The store says that it refuses to delete the object until this time."""
 
 
 class Failure(Lenient):
@@ -186,12 +187,14 @@ class TargetStatus(JobTargetStatus):
     """The SHA-256 of the target's manifest, which is the same in every destination."""
     size_bytes: Int64 | None = None
     """Stored bytes of all its artifacts, in one destination."""
-    artifacts: Annotated[tuple[Artifact, ...], Field(max_length=MAX_ARTIFACTS)] = ()
-    """What was stored, of each destination that holds it one object at least; the report has all."""
+    # The schema takes the longer lists of 0.1.0, or the API server would refuse each write of such an object.
+    artifacts: Annotated[tuple[Artifact, ...], Field(max_length=200)] = ()
+    """What was stored. For each destination that holds the target, the list has at least one object. The
+    report has all objects."""
     artifacts_omitted: Int64 | None = None
-    """How many more were stored than are listed, over all destinations."""
+    """How many artifacts were stored and are not listed, over all destinations."""
     warnings: Warnings = ()
-    """Warnings: the backup went on, but you should know them."""
+    """What you should know, although the backup went on."""
 
     @model_validator(mode="before")
     @classmethod
@@ -202,13 +205,15 @@ class TargetStatus(JobTargetStatus):
 def _with_size(values: Any) -> Any:
     """The fields with the size of a target whose status, by 0.1.0, says none but lists every artifact."""
     artifacts = values.get("artifacts") if isinstance(values, dict) else None
-    if not artifacts or len(artifacts) <= MAX_ARTIFACTS or {"size_bytes", "sizeBytes"} & values.keys():
+    known = values.get("size_bytes", values.get("sizeBytes")) if artifacts else None
+    if not artifacts or len(artifacts) <= MAX_ARTIFACTS or known is not None:
         return values
     sizes: Counter[str] = Counter()
     for artifact in artifacts:
         fields = artifact if isinstance(artifact, dict) else artifact.to_json()
         sizes[fields["destination"]] += fields["sizeBytes"]
-    return {**values, "sizeBytes": max(sizes.values())}
+    name = "size_bytes" if "size_bytes" in values else "sizeBytes"
+    return {**values, name: max(sizes.values())}
 
 
 def _some_of_each(artifacts: Sequence[Any]) -> Sequence[Any]:
@@ -274,7 +279,8 @@ class Verification(Lenient):
     mode: Literal["Restore", "Checksum"] | None = None
     """Restore: a drill. Checksum: the stored bytes are read back."""
     slot: Time | None = None
-    """The slot of verification.schedule that it is for. Unset when it was requested by hand."""
+    """The slot of verification.schedule that the verification is for. Unset if a person asked for the
+    verification."""
     requested: ShortText | None = None
     """The last value of the annotation holdfast.dev/verify that was answered."""
     time: Time | None = None
@@ -290,12 +296,13 @@ class Verification(Lenient):
 
 
 class Expiring(Lenient):
-    """A copy that is deleted, or whose deletion started or failed."""
+    """A copy that is deleted, that is being deleted, or that could not be deleted."""
 
     destination: DnsLabel
     """The name of the destination."""
     begun: bool = False
-    """True: its deletion has started, so some of it may be gone. No restore reads it."""
+    """True: the deletion of this copy has started, so some of the copy may be gone. No restore reads the
+    copy."""
     gone: bool = False
     """True: the copy is deleted. It does not count as missing, and no run makes it again."""
     message: Message | None = None
@@ -341,17 +348,18 @@ class BackupRunStatus(Lenient):
     policy_generation: Int64 | None = None
     """The policy's generation when the run started."""
     retention_plan_time: Time | None = None
-    """The time of the policy's retention plan when the run started. The run's commit deletes nothing else."""
+    """The time of the policy's retention plan when the run started. The run's commit deletes only runs that
+    this plan listed."""
     destinations: Annotated[tuple[Destination, ...], Field(max_length=5)] = ()
     """The policy's destinations when the run started. A restore uses them when the policy is gone."""
     over_quota: Annotated[dict[str, Message], Field(max_length=5)] | None = None
-    """The destinations that were at their quota when the run started, so that the run is not written
-    there. By destination: the sizes."""
+    """The destinations that were at their quota when the run started. The run is not written there. For each
+    of them: the sizes."""
     targets: Annotated[tuple[TargetStatus, ...], Field(max_length=20)] = ()
     """The state of each target."""
     expiring: Annotated[tuple[Expiring, ...], Field(max_length=5)] = ()
-    """Copies that retention deletes or has deleted, and destinations where a failed run's leftovers were
-    cleared."""
+    """Copies that retention deletes or has deleted. Of a failed run: the destinations where its leftovers
+    were cleared."""
     leftovers: Annotated[tuple[DnsLabel, ...], Field(max_length=5)] = ()
     """Destinations that hold the run and still have leftovers of failed attempts."""
     hook_plan: Hooks | None = None
@@ -368,10 +376,11 @@ class BackupRunStatus(Lenient):
             },
         ),
     ] = ()
-    """The hooks that were started. At most 20 before and 20 after. By it is known which are still to be
-    run, so it lists all."""
+    """The hooks that were started, at most 20 before and 20 after. The list has all of them, because it shows
+    which hooks still have to run."""
     report: Report | None = None
-    """The URI of the run's report, in the first required destination that holds it; it lists everything."""
+    """The URI of the run's report, in the first required destination that holds the run. The report lists
+    everything."""
     deletion: Deletion | None = None
     """With deletionPolicy Delete: how far the deletion of the run's data is."""
     verification: Verification | None = None
@@ -381,7 +390,7 @@ class BackupRunStatus(Lenient):
 
     @computed_field(json_schema_extra={"maxLength": 32})
     def targets_succeeded(self) -> str | None:
-        """How many targets succeeded, of how many."""
+        """How many targets succeeded, and how many targets the run has."""
         done = sum(target.phase is TargetPhase.SUCCEEDED for target in self.targets)
         return f"{done}/{len(self.targets)}" if self.targets else None
 
@@ -397,7 +406,8 @@ class BackupRunStatus(Lenient):
 
 
 class BackupRun(Resource):
-    """One backup of all targets of a policy. The schedule creates it, or a person for a backup now."""
+    """One backup of all targets of a policy. The schedule creates a run. A person creates a run for a backup
+    now."""
 
     plural: ClassVar[str] = "backupruns"
     singular: ClassVar[str] = "backuprun"

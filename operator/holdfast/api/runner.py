@@ -32,7 +32,7 @@ class Toleration(Model):
     """A taint of a node that the pod tolerates, as in a PodSpec."""
 
     key: LabelKey | None = None
-    """The taint's key. Without a key, operator Exists tolerates every taint."""
+    """The taint's key. If no key is set and operator is Exists, the pod tolerates every taint."""
     operator: Literal["Exists", "Equal"] = "Equal"
     """Equal: key and value must match. Exists: the key must match."""
     value: LabelValue | None = None

@@ -32,7 +32,7 @@ class Target(_EngineChoice):
 
 
 class RestoreTarget(_EngineChoice):
-    """One target that is restored, to where, and which part of it."""
+    """One target that is restored, where it is restored to, and which part of it is restored."""
 
     exactly_one: ClassVar[tuple[str, ...]] = tuple(_RESTORABLE)
 

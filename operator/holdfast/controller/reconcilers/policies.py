@@ -78,20 +78,20 @@ class Policies:
             return None
         if await self._deletions.set_finalizers(policy, deletion.policy_finalizers(policy)):
             return 0
-        sections = Sections(key)
-        step, rows = await self._decide(policy, sections)
+        sections, now = Sections(key), self._context.now()
+        step, rows = await self._decide(policy, sections, now)
         is_written = await self._context.save(policy, step)
-        self._set_alarm(key, step.status)
+        self._set_alarm(key, step.status, now)
         pause = await self._follow_up(policy, rows, sections, None if is_written else policy)
         sections.raise_first()
         return pause
 
     async def _decide(
-        self, policy: BackupPolicy, sections: Sections
+        self, policy: BackupPolicy, sections: Sections, now: datetime
     ) -> tuple[PolicyStep, tuple[RunRow, ...]]:
         """The sections that make the status. One that fails leaves its part of it as it was."""
         context, step = self._context, PolicyStep(policy.status)
-        situation = Situation(policy, readiness(policy), (), context.now())
+        situation = Situation(policy, readiness(policy), (), now)
         with sections.section("schedule"):
             slots = slots_due(policy, situation.readiness, situation.now)
             await self._create_runs(policy, slots.due)
@@ -106,11 +106,13 @@ class Policies:
             step = Step(await mark_due(context, situation, step.status), step.notices)
         return step, rows
 
-    def _set_alarm(self, key: Key, status: BackupPolicyStatus) -> None:
-        """Have the policy handled at its next slot. One that has passed is left to the queue's retries."""
+    def _set_alarm(self, key: Key, status: BackupPolicyStatus, decided: datetime) -> None:
+        """Have the policy handled at its next slot, also at one that has come since this was decided.
+
+        An earlier slot is there only if its section failed: it is left to the queue's retries.
+        """
         times = (status.next_schedule_time, status.next_verification_time)
-        now = self._context.now()
-        coming = [time for time in times if time is not None and time > now]
+        coming = [time for time in times if time is not None and time > decided]
         self._context.scheduler.set(key, min(coming, default=None))
 
     async def _follow_up(

@@ -77,6 +77,8 @@ class Deletions:
     async def _delete(self, row: RunRow) -> None:
         try:
             run = await self._context.cluster.get(BackupRun, row.namespace, row.name)
+            if run.metadata.uid != row.uid:
+                return  # another run of the name, which was created after the list was read
             await self._context.cluster.delete(run)
         except NotFoundError:
             return

@@ -62,7 +62,7 @@ class WalArchiving(Model):
     enabled: bool = True
     """Whether the log is archived."""
     max_lag: Duration = Duration("10s")
-    """How old a change may be before it is archived, such as `10s`."""
+    """How long a change may wait before it is archived, such as `10s`."""
 
 
 class PostgresTarget(Addressed):

@@ -24,8 +24,9 @@ def fit(result: Result, limit: int = MAX_RESULT_BYTES) -> bytes:
 
 
 def encode(result: Result) -> bytes:
-    """The Result as JSON."""
-    return result.model_dump_json(by_alias=True, exclude_none=True).encode()
+    """The Result as JSON. Without what says nothing: the operator may be older and not know the field."""
+    silent = {name for name in ("more", "notes") if not getattr(result, name)}
+    return result.model_dump_json(by_alias=True, exclude_none=True, exclude=silent).encode()
 
 
 def _most(size: int, build: Callable[[int], Result], limit: int) -> Result:

@@ -38,6 +38,7 @@ from holdfast.domain.run.admission import Standing
 from holdfast.domain.stored import destinations_holding
 from holdfast.domain.targets import JobFacts
 from holdfast.domain.workload import Job, Observation
+from holdfast.layout import REPORT
 from holdfast.protocol import (
     POD_VARIABLE,
     ROOT_VARIABLE,
@@ -292,7 +293,7 @@ def check_claims(place: Place) -> set[str]:
             continue
         entry = CatalogueEntry.parse(path.read_bytes(), key)
         runs.add(entry.run)
-        claimed.add(key)
+        claimed |= {key, f"{entry.namespace}/{entry.policy}/{entry.run}/{REPORT}"}
         for target in entry.targets:
             folder = f"{entry.namespace}/{entry.policy}/{entry.run}/{target.name}/"
             data = there[folder + "manifest.json"].read_bytes()

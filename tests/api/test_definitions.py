@@ -15,9 +15,9 @@ from tests.api.objects import EXAMPLES, changed, collection, model, schema
 from tests.apiserver import ROOT, ApiServer, programs
 
 from holdfast.api.crd import KINDS, file_name, render, stale
-from holdfast.api.policy import BackupPolicyStatus
+from holdfast.api.policy import MAX_KEPT_LISTED, BackupPolicyStatus
 from holdfast.api.restore import RestoreRequestStatus
-from holdfast.api.run import BackupRunStatus
+from holdfast.api.run import MAX_ARTIFACTS, BackupRunStatus
 
 NAMES = [kind.model_fields["kind"].default for kind in KINDS]
 CRDS = ROOT / "crds"
@@ -333,15 +333,22 @@ def test_everything_is_bounded(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", NAMES)
 def test_lists_of_a_status_have_at_most_twenty_items(kind: str) -> None:
-    """The rest is in the report. What is a copy of a spec, or is decided by, may be longer."""
+    """The rest is in the report. What is a copy of a spec, or is decided by, may be longer.
+
+    The operator writes 20 artifacts and 20 kept runs at most; the schema takes the longer lists of 0.1.0.
+    """
     longer = {
         path
         for path, part in all_parts(kind)
         if path.startswith("status") and part.get("type") == "array" and part["maxItems"] > 20
     }
-    assert {path for path in longer if "hookPlan" not in path} == (
-        {"status.hooks"} if kind == "BackupRun" else set()
-    )
+    plan = "status.retentionPlan.destinations[]"
+    allowed = {
+        "BackupPolicy": {f"{plan}.delete", f"{plan}.keep"},
+        "BackupRun": {"status.hooks", "status.targets[].artifacts"},
+    }
+    assert {path for path in longer if "hookPlan" not in path} == allowed.get(kind, set())
+    assert (MAX_ARTIFACTS, MAX_KEPT_LISTED) == (20, 20)
 
 
 def test_every_rule_is_broken_by_some_case() -> None:
@@ -484,11 +491,16 @@ def test_kubectl_explains(apiserver: ApiServer) -> None:
         assert time.monotonic() < deadline, "the documentation is not published"
         time.sleep(0.1)
     targets = " ".join(_kubectl(apiserver, "explain", "backuppolicy.spec.targets").split())
-    assert "What is backed up: 1 to 20, each a name and the section of exactly one engine." in targets
+    assert (
+        "What is backed up: 1 to 20 targets, each with a name and the section of exactly one engine."
+        in targets
+    )
     assert "Exactly one of postgres, chroma, redis, files, objects must be set." in targets
-    assert "A PostgreSQL server, reached by a Service of the namespace or a host outside." in targets
+    assert "A PostgreSQL server: a Service of the namespace or a host outside of it." in targets
     method = _kubectl(apiserver, "explain", "backuppolicy.spec.targets.postgres.method")
-    assert "Logical dumps each database, Physical copies the whole cluster" in method
+    assert "Logical: each database is dumped. Physical: the whole cluster is copied." in " ".join(
+        method.split()
+    )
 
 
 def _create(server: ApiServer, kind: str) -> str:

@@ -85,16 +85,17 @@ import json
 from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun
 from holdfast.controller.config import Config
-from holdfast.controller.jobs import JobSettings, backup_job, restore_job
+from holdfast.controller.jobs.job import JobRequest, build_job
+from holdfast.controller.jobs.settings import JobSettings
 from holdfast.protocol import TASK
 for task in map(TASK.validate_json, TASKS):
-    kind, make, more = (
-        (BackupRun, backup_job, {"policyRef": {"name": "policy"}}) if task.kind == "Backup" else
-        (RestoreRequest, restore_job, {"source": {"runRef": {"name": "run"}}})
+    kind, more = (
+        (BackupRun, {"policyRef": {"name": "policy"}}) if task.kind == "Backup" else
+        (RestoreRequest, {"source": {"runRef": {"name": "run"}}})
     )
     metadata = {"name": "owner", "namespace": "default", "uid": "uid"}
     owner = kind.model_validate({"kind": kind.__name__, "metadata": metadata, "spec": more})
-    print(json.dumps(make(owner, task, JobSettings(), Config())))
+    print(json.dumps(build_job(JobRequest(owner, task, JobSettings()), Config())))
 """
 IMAGES = """
 import json

@@ -390,7 +390,7 @@ def test_retention_frees_a_full_destination_that_the_run_is_not_in(
     assert outcome.destinations == ("s3",)
     assert outcome.retention == {"small": "d"}
     files = [path for path in small.rglob("*") if path.is_file()]
-    assert sorted(path.name for path in files) == ["data.zst", "manifest.json", "r1.json"]
+    assert sorted(path.name for path in files) == ["data.zst", "manifest.json", "r1.json", "report.json"]
     # The last that is there stays, though the run that is committed is newer.
     last = commit_deleting(jobs, "r3", "r1", "small", bytes=2 * BIG)
     assert last.retention == {"small": "r"}

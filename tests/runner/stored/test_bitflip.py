@@ -124,7 +124,7 @@ class Scene:
                     root, place = self.bucket.server.folder / self.bucket.bucket, f"s3://{self.bucket.bucket}"
                 for path in sorted(root.rglob("*")):
                     key = str(path.relative_to(root))
-                    if path.is_file() and run in key and path.name != REPORT:
+                    if path.is_file() and run in key and not path.name.startswith(REPORT):
                         target = next((name for name in ENGINES if f"/{name}/" in key), "cache")
                         yield Object(run, destination, target, path, f"{place}/{key}")
 

@@ -387,7 +387,7 @@ def test_time_that_is_over_ends_a_copy_in_the_middle(history: History, s3: S3Ser
         assert pair.commit(2, 1, retention_seconds=0.0).healing == "u"
         assert content(bucket, 1) == {}
         slow = proxy.add(lambda request: request.part is not None, bytes_per_second=4_000_000)
-        result = pair.commit(3, 1, retention_seconds=1.5)
+        result = pair.commit(3, 1, retention_seconds=3.0)
         assert result.healing == "u"
         assert slow.seen > 0
         assert "no time is left" in result.notes[0].message
@@ -480,7 +480,7 @@ def test_a_failed_target_of_a_run_that_is_committed_leaves_nothing(history: Hist
     task = history.store(1)
     one, two = task.targets
     history.do(task.model_copy(update={"targets": (one,), "failed_targets": (two.name,)}))
-    assert {key.split("/")[3] for key in content(bucket, 1) if "/r1/" in key} == {"one"}
+    assert {key.split("/")[3] for key in content(bucket, 1) if "/r1/" in key} == {"one", "report.json"}
 
 
 def test_a_run_that_cannot_be_cleaned_is_cleaned_by_the_next_commit(history: History, s3: S3Server) -> None:

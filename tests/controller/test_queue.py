@@ -1,11 +1,19 @@
 """One worker a key, nothing lost, nothing twice, and patience with what fails."""
 
 import asyncio
+import logging
 from collections import Counter
 
 import pytest
 
-from holdfast.controller.errors import TransientError
+from holdfast.controller.errors import (
+    ApiError,
+    ConflictError,
+    ForbiddenError,
+    NamespaceTerminatingError,
+    NotFoundError,
+    TransientError,
+)
 from holdfast.controller.health import Health
 from holdfast.controller.queue import Key, Queue
 
@@ -85,6 +93,38 @@ async def test_key_that_fails_is_tried_again_and_stops_no_other(error: Exception
     await until(done)
     task.cancel()
     assert calls == {A: 3, B: 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "is_defect"),
+    [
+        (ConflictError("PUT /x/status", 409, "has changed"), False),
+        (NotFoundError("PUT /x/status", 404, "not found"), False),
+        (NamespaceTerminatingError("POST /x", 403, "being terminated"), False),
+        (ForbiddenError("POST /x", 403, "no such permission"), True),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, ApiError) else str(value),
+)
+async def test_what_people_delete_is_no_defect(
+    error: ApiError, is_defect: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    calls: Counter[Key] = Counter()
+    done = asyncio.Event()
+
+    async def handle(key: Key) -> None:
+        calls[key] += 1
+        if calls[key] == 1:
+            raise error
+        done.set()
+
+    queue = Queue(handle)
+    task = asyncio.create_task(queue.run())
+    queue.add(A)
+    await until(done)
+    task.cancel()
+    assert [(record.exc_info is not None) for record in caplog.records] == [is_defect]
+    assert str(error) in caplog.text
 
 
 async def test_earlier_appointment_stands() -> None:

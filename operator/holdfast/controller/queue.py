@@ -8,7 +8,13 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from holdfast.api.meta import Resource
-from holdfast.controller.errors import ApiError, ConflictError, TransientError
+from holdfast.controller.errors import (
+    ApiError,
+    ConflictError,
+    NamespaceTerminatingError,
+    NotFoundError,
+    TransientError,
+)
 
 _log = logging.getLogger(__name__)
 _FIRST_BACKOFF = 0.25
@@ -94,8 +100,9 @@ class Queue:
     async def _handle(self, key: Key) -> float | None:
         try:
             delay = await self._handler(key)
-        except ConflictError as error:
-            _log.info("%s has changed and is read again: %s", key, error)
+        except (ConflictError, NotFoundError, NamespaceTerminatingError) as error:
+            # People delete objects and namespaces at any moment: what is there now decides.
+            _log.info("%s, or what it needs, has changed or gone and is read again: %s", key, error)
             return self._backoff(key)
         except TransientError as error:
             delay = self._backoff(key)

@@ -305,6 +305,9 @@ class Expiring(Lenient):
     copy."""
     gone: bool = False
     """True: the copy is deleted. It does not count as missing, and no run makes it again."""
+    obstacle: Literal["Locked", "Refused"] | None = None
+    """What also keeps the next commits from deleting the copy: the store locks its objects (Locked), or a
+    commit refused to delete it (Refused)."""
     message: Message | None = None
     """Why the copy is still there."""
 

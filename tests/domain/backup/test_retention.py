@@ -312,7 +312,8 @@ def test_a_plan_that_did_not_change_is_told_once_and_keeps_its_moments() -> None
     assert all(notice.message.endswith(": r02") for notice in notices)
 
 
-def test_a_long_plan_is_cut_and_the_oldest_goes_first() -> None:
+def many_runs() -> list[BackupRun]:
+    """250, a day apart: r000 is the newest."""
     runs = []
     for number in range(250):
         each = run(1)
@@ -320,7 +321,26 @@ def test_a_long_plan_is_cut_and_the_oldest_goes_first() -> None:
         metadata = each.metadata.model_copy(update={"name": f"r{number:03}"})
         status = each.status.model_copy(update={"recovery_point": moment})
         runs.append(each.model_copy(update={"metadata": metadata, "status": status}))
+    return runs
+
+
+@pytest.mark.parametrize("fate", [Fate.LOCKED, Fate.REFUSED, Fate.UNTOUCHED])
+def test_copies_that_commits_cannot_delete_keep_no_others_from_being_deleted(fate: Fate) -> None:
+    runs = many_runs()
+    for number, each in enumerate(runs[150:], 150):
+        runs[number] = each.model_copy(
+            update={"status": record_expiry(each, dict.fromkeys("ab", fate)).status}
+        )
     plan, _ = next_plan(policy(retention={"keepLast": 120}), rows(runs), NOW)
+    assert plan is not None
+    listed = {due.run for due in plan.destinations[0].delete}
+    others = {f"r{number}" for number in range(120, 150)}
+    assert len(listed) == MAX_PLANNED
+    assert (others <= listed) is (fate is not Fate.UNTOUCHED)
+
+
+def test_a_long_plan_is_cut_and_the_oldest_goes_first() -> None:
+    plan, _ = next_plan(policy(retention={"keepLast": 120}), rows(many_runs()), NOW)
     assert plan is not None
     shown = plan.destinations[0]
     assert (len(shown.delete), shown.delete_omitted) == (MAX_PLANNED, 30)

@@ -26,6 +26,7 @@ whatever the rules say by then.
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic.alias_generators import to_camel
@@ -212,8 +213,8 @@ class _Planner:
         due = [ruling.backup.run for ruling in reversed(rulings) if not ruling.reasons]
         kept = [ruling for ruling in rulings if ruling.reasons]
         shown = _shown(self.before, destination)
-        messages = {run: self._message(run, destination) for run in due}
-        stuck = {run for run, message in messages.items() if message in _STUCK}
+        copies = {run: self._copy(run, destination) for run in due}
+        stuck = {run for run, copy in copies.items() if copy is not None and copy.obstacle}
         # Stuck runs are listed last: a full list of them would keep all others from being deleted.
         listed = sorted(sorted(due, key=stuck.__contains__)[:MAX_PLANNED], key=due.index)
         return DestinationPlan(
@@ -221,7 +222,9 @@ class _Planner:
             dry_run=rule is not None and rule.dry_run,
             delete=tuple(
                 DueRun(
-                    run=run, since=shown[run].since if run in shown else self.moment, message=messages[run]
+                    run=run,
+                    since=shown[run].since if run in shown else self.moment,
+                    message=copy.message if (copy := copies[run]) else None,
                 )
                 for run in listed
             ),
@@ -235,9 +238,8 @@ class _Planner:
             keep_omitted=len(kept[MAX_KEPT_LISTED:]) or None,
         )
 
-    def _message(self, run: str, destination: str) -> str | None:
-        copies = (copy for copy in self.rows[run].expiring if copy.destination == destination)
-        return next((copy.message for copy in copies), None)
+    def _copy(self, run: str, destination: str) -> Expiring | None:
+        return next((copy for copy in self.rows[run].expiring if copy.destination == destination), None)
 
 
 def _shown(plan: RetentionPlan | None, destination: str) -> dict[str, DueRun]:
@@ -328,13 +330,8 @@ _REASONS_TO_STAY = {
     Fate.REFUSED: "the commit refused to delete it; an event of that run says why",
     Fate.UNTOUCHED: "the commit had no time for it; a later one will delete it",
 }
-_STUCK = (
-    _REASONS_TO_STAY[Fate.LOCKED],
-    _REASONS_TO_STAY[Fate.REFUSED],
-    # The words of 0.1.0, which stay in a status until a commit tries again.
-    "its objects are locked; it is tried again by every commit until the lock has ended",
-)
-"""The messages of copies that the next commit will hardly delete either."""
+_OBSTACLES: dict[Fate, Literal["Locked", "Refused"]] = {Fate.LOCKED: "Locked", Fate.REFUSED: "Refused"}
+"""Of copies that the next commit will hardly delete either."""
 
 
 def record_expiry(run: BackupRun, outcomes: Mapping[str, Fate]) -> Step[BackupRunStatus]:
@@ -345,7 +342,9 @@ def record_expiry(run: BackupRun, outcomes: Mapping[str, Fate]) -> Step[BackupRu
     status = _with_expiring(
         run.status,
         {
-            name: Expiring(destination=name, message=_REASONS_TO_STAY[outcome])
+            name: Expiring(
+                destination=name, obstacle=_OBSTACLES.get(outcome), message=_REASONS_TO_STAY[outcome]
+            )
             for name, outcome in outcomes.items()
             if outcome in _REASONS_TO_STAY
         },

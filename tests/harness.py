@@ -9,8 +9,10 @@ import json
 import os
 import secrets
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -168,6 +170,19 @@ def start_s3(
 
     wait_until(listening, "versitygw listens")
     return S3Server(port, folder, access, secret, process, certificate[0] if certificate else None)
+
+
+@contextlib.contextmanager
+def serving(server: socketserver.TCPServer) -> Iterator[int]:
+    """Have a server of the standard library serve in a thread of this process; its port."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield int(server.server_address[1])
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def stop(process: Process | None) -> None:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from tests.harness import Secrets, wait_until
+from tests.harness import Secrets, serving, wait_until
 
 HELD_AFTER = 1_000_000
 """How many bytes of the source a backup gets before `Tap` holds it; cases fill in several times as many."""
@@ -127,17 +127,14 @@ def _pass_on(client: socket.socket, server: socket.socket) -> None:
 @contextmanager
 def tapped(port: int) -> Iterator[Tap]:
     """A Tap before the server at `port`; everything is passed on once the block ends."""
-    with _Listener(("127.0.0.1", 0), _Connection) as listener:
-        listener.upstream = port
-        listener.tap = Tap(listener.server_address[1])
-        thread = threading.Thread(target=listener.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
+    listener = _Listener(("127.0.0.1", 0), _Connection)
+    listener.upstream = port
+    listener.tap = Tap(listener.server_address[1])
+    with serving(listener):
         try:
             yield listener.tap
         finally:
             listener.tap.release()
-            listener.shutdown()
-            thread.join()
 
 
 def wait_until_held(tap: Tap) -> None:

@@ -23,12 +23,18 @@ def page() -> str:
     """The page."""
     lines = header("Settings", "charts/holdfast/values.yaml, operator/holdfast/controller/config.py")
     lines += ["## Values of the chart", ""]
-    lines += paragraph("`values.schema.json` beside them refuses every other value.")
+    lines += paragraph(
+        "The chart has no other values. Helm refuses what the chart's `values.schema.json` does not allow."
+    )
     for path, default, comment in _values():
         shown = f" (default `{default}`)" if default else ""
         lines += bullet(f"`{path}`{shown}. {sentence(comment)}".rstrip())
     lines += ["", "## Environment of the operator", ""]
-    lines += paragraph("The chart sets these from its values. Durations are written as in the resources.")
+    lines += paragraph(
+        "The chart sets these variables from its values. Exceptions: it does not set "
+        "`HOLDFAST_OPERATOR_IMAGE`, and `HOLDFAST_LIVENESS_PORT` is always 8080. Durations are written as in "
+        "the resources: 90s, 2m, 1h30m."
+    )
     for variable, said, default in _variables():
         lines += bullet(f"`HOLDFAST_{variable}`{said} Default: {default}.")
     return "\n".join(lines).rstrip("\n") + "\n"

@@ -14,7 +14,7 @@ Status = Literal["True", "False", "Unknown"]
 
 
 class Condition(Lenient):
-    """One aspect of the object's state, as metav1.Condition has it."""
+    """One aspect of the object's state, in the form of Kubernetes' metav1.Condition."""
 
     type: Annotated[str, Field(min_length=1, max_length=316)]
     """The name of the condition, in CamelCase."""

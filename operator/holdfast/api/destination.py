@@ -52,8 +52,8 @@ class Destination(Location):
     name: DnsLabel
     """The destination's name. It is unique in the list."""
     required: bool = True
-    """True: a failure of this destination fails the run. False: the run becomes PartiallySucceeded, and a
-    later run makes the missing copy."""
+    """What happens if this destination fails. True: the run fails. False: the run becomes PartiallySucceeded,
+    and the commit of a later run makes the missing copy."""
     quota: Quota | None = None
     """How much the policy may store here."""
     retention: Retention | None = None

@@ -32,7 +32,7 @@ class Hook(Model):
     timeout: Duration = Duration("30s")
     """How long the command may take, such as `30s`."""
     on_error: Literal["Fail", "Continue"] = "Fail"
-    """Fail: a hook that fails makes the run fail. Continue: the run goes on."""
+    """What happens if the hook fails. Fail: the run fails. Continue: the run continues."""
 
 
 class Hooks(Model):

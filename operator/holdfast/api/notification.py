@@ -62,7 +62,7 @@ class Webhook(Model):
     url_secret: SecretRef
     """A Secret with the key url: the address."""
     hmac_secret: SecretRef | None = None
-    """A Secret whose key `key` signs the body, by HMAC-SHA256."""
+    """A Secret with the key `key`. Holdfast signs the body with the value of this key (HMAC-SHA256)."""
 
 
 class Heartbeat(Model):
@@ -89,7 +89,7 @@ class Notification(Model):
         "WALStalled",
         "QuotaWarning",
     )
-    """The events that are sent. Default: those that need somebody's attention."""
+    """The events that are sent. By default, these are the events that need somebody's attention."""
     slack: Slack | None = None
     """Sends a message to a Slack channel."""
     email: Email | None = None

@@ -33,17 +33,18 @@ class Age(Model):
         tuple[Annotated[str, Field(pattern=r"^age1[02-9ac-hj-np-z]{58}$", max_length=62)], ...],
         Field(min_length=1, max_length=20, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ]
-    """The public keys that backups are encrypted to. The identity of any one of them decrypts."""
+    """The public keys that backups are encrypted to. The private key (age: identity) of any one of them is
+    enough to decrypt the backups."""
     identity_secret: SecretRef | None = None
-    """A Secret whose key identity decrypts the backups. Only Jobs of restores and drills mount this
-    Secret."""
+    """A Secret with the key `identity`: the private keys that decrypt the backups. Only Jobs of restores and
+    drills mount this Secret."""
 
 
 class Encryption(Model):
     """How artifacts are encrypted."""
 
     age: Age
-    """Encryption by age."""
+    """Encryption in the format of the tool age (age-encryption.org)."""
 
 
 class VerificationPolicy(Model):
@@ -52,8 +53,8 @@ class VerificationPolicy(Model):
     schedule: Cron
     """A cron expression, in the policy's time zone."""
     mode: Literal["Restore", "Checksum"] = "Restore"
-    """Restore: a drill restores the run into a sandbox and compares it. Checksum: every stored byte is
-    read back."""
+    """Restore: a drill restores the run into a sandbox and compares the counts. Checksum: a Job reads every
+    stored byte back."""
 
 
 class Objectives(Model):
@@ -87,20 +88,22 @@ class BackupPolicySpec(Model):
     )  # fmt: skip
 
     schedule: Cron | None = None
-    """A cron expression with five fields, or a macro such as @daily. Default: runs are made by hand only."""
+    """A cron expression with five fields, or a macro such as @daily. Default: no schedule; a run starts only
+    if somebody creates a BackupRun."""
     time_zone: TimeZone = "UTC"
     """The IANA name of the time zone of the schedules."""
     jitter: Duration | None = None
     """The longest delay of a scheduled start, such as `5m`. Each policy has one delay within this limit, the
     same for every start."""
     suspend: bool = False
-    """While true, no scheduled run starts. Runs that are made by hand start."""
+    """While true, no scheduled run starts. A run that a person or a restore creates still starts."""
     concurrency_policy: Literal["Forbid", "Queue"] = "Forbid"
-    """What happens to a slot that is due while another run is active. Forbid: the slot is skipped. Queue:
-    up to 3 runs wait."""
+    """What happens to a slot that is due while another run of the policy is active or waits. Forbid: the slot
+    is skipped. Queue: the slot's run waits; if 3 runs wait already, the slot is skipped."""
     catch_up: Literal["None", "Latest"] = "Latest"
-    """What happens to slots that passed while the operator was down. Latest: the newest of these slots
-    starts. None: none of them starts. All slots that do not start become Missed runs."""
+    """What happens to the newest slot that passed while the operator was down, if this slot is later than
+    startingDeadline. Latest: its run starts. None: the slot is missed. All older slots are missed. The newest
+    10 missed slots become Missed runs."""
     starting_deadline: Duration = Duration("1h")
     """How late a run may still start, such as `1h`. catchUp decides what happens to a slot that is later than
     that."""
@@ -150,7 +153,7 @@ class KeptRun(Lenient):
     run: Annotated[str, Field(max_length=63)]
     """The name of the BackupRun."""
     reasons: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=10)] = ()
-    """The rules that keep it."""
+    """The rules that keep the run."""
 
 
 class DueRun(Lenient):
@@ -224,9 +227,9 @@ class UnreachableDestination(Lenient):
     destination: DnsLabel
     """The name of the destination."""
     reason: Annotated[str, Field(max_length=253)]
-    """Why, as one CamelCase word."""
+    """Why the survey could not use the destination, as one CamelCase word for programs."""
     message: Message = ""
-    """Why, for people."""
+    """Why the survey could not use the destination, in words."""
 
 
 class Survey(Lenient):
@@ -285,12 +288,12 @@ class BackupPolicyStatus(Lenient):
     next_schedule_time: Time | None = None
     """When the next run starts: at its slot plus the policy's delay (see jitter)."""
     last_schedule_time: Time | None = None
-    """The newest slot that became a run or was missed."""
+    """The newest slot that became a run, also if the run was missed or skipped."""
     scheduled: Annotated[str, Field(max_length=400)] | None = None
     """The schedule and time zone of the slots. Unset while nothing is scheduled."""
     scheduled_since: Time | None = None
-    """Slots before this moment are never due. This is the moment when the policy was created, when its
-    schedule last changed, or when the schedule was last resumed."""
+    """Slots before this moment are never due. It is the newest of these moments: the policy was created, its
+    schedule or timeZone changed, suspend was set back to false, or an error in its spec was corrected."""
     last_run: Annotated[str, Field(max_length=63)] | None = None
     """The name of the newest BackupRun."""
     last_successful_time: Time | None = None
@@ -304,7 +307,7 @@ class BackupPolicyStatus(Lenient):
     verification_scheduled: Annotated[str, Field(max_length=400)] | None = None
     """The schedule and time zone of the verification's slots."""
     verification_handled: Time | None = None
-    """The operator has decided all slots of the verification up to this moment."""
+    """The operator has handled all slots of verification.schedule up to this moment."""
     recovery_window: Annotated[dict[str, RecoveryWindow], Field(max_length=20)] | None = None
     """For each destination: its first and its last recovery point."""
     stored_bytes: Annotated[dict[str, Int64], Field(max_length=20)] | None = None
@@ -314,16 +317,16 @@ class BackupPolicyStatus(Lenient):
     retention_plan: RetentionPlan | None = None
     """What retention does next."""
     measured: Measured | None = None
-    """The age of the newest recovery point and the time of the last restore or drill, as they were
-    measured."""
+    """How old the newest recovery point is, and how long the last restore or drill took."""
     catalogue: Catalogue | None = None
-    """What the destinations hold of the policy."""
+    """What the last survey found in the destinations, and the survey that is in progress."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
     """The conditions Ready, DestinationsReachable, WithinQuota, BackupFresh and RecoveryVerified."""
 
 
 class BackupPolicy(Resource):
-    """What of a namespace is backed up, when, to where and for how long."""
+    """A BackupPolicy says what is backed up in a namespace, when, to which destinations, and for how long
+    backups are kept."""
 
     plural: ClassVar[str] = "backuppolicies"
     singular: ClassVar[str] = "backuppolicy"

@@ -65,7 +65,7 @@ class LocationSource(Location):
     path: Path
     """The run's folder below the location's prefix: namespace/policy/run."""
     identity_secret: SecretRef | None = None
-    """A Secret whose key identity decrypts the run."""
+    """A Secret with the key `identity`: the private keys (age: identities) that decrypt the run."""
 
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
         ("!self.path.matches('(^|/)[.][.]?(/|$)')", "path must not contain . or .. as a part of the path"),
@@ -104,7 +104,7 @@ class RestoreRequestSpec(Model):
     source: RestoreSource
     """Which run is restored."""
     point_in_time: Moment | None = None
-    """The moment to restore to. The targets must have continuous WAL."""
+    """The moment to restore to. The policy must archive the targets' write-ahead log (field walArchiving)."""
     mode: Literal["New", "InPlace", "Sandbox"] = "New"
     """New: the restore refuses to touch existing data. InPlace: the restore replaces existing data. Sandbox:
     the restore is a drill and touches no existing data."""
@@ -140,7 +140,7 @@ class RestoreTargetStatus(JobTargetStatus):
     verification: Comparison | None = None
     """The comparison with the backup."""
     warnings: Warnings = ()
-    """What you should know, although the restore went on."""
+    """Messages that you should read. They did not make the restore fail."""
 
 
 class RestoreRequestStatus(Lenient):
@@ -149,18 +149,18 @@ class RestoreRequestStatus(Lenient):
     observed_generation: Int64 | None = None
     """The generation of the spec that this status describes."""
     phase: RestorePhase | None = None
-    """Where the restore stands."""
+    """How far the restore is, or how it ended."""
     source: Annotated[str, Field(max_length=2048)] | None = None
     """The name of the run that is restored, or the path of its folder."""
     start_time: Time | None = None
-    """When the first Job was created."""
+    """When the restore started: the operator had found the run."""
     completion_time: Time | None = None
-    """When it ended."""
+    """When the restore ended."""
     recovery_point: Time | None = None
     """The moment whose data was restored."""
     data_loss_seconds: Int64 | None = None
-    """Seconds from the recovery point to the creation of the request. Changes that were made in this time are
-    lost."""
+    """Seconds from the recovery point to the creation of the request. The restored data does not have the
+    changes from this time."""
     restore_seconds: Int64 | None = None
     """Seconds from the start to the end."""
     verification: Comparison | None = None
@@ -170,9 +170,9 @@ class RestoreRequestStatus(Lenient):
     report: Report | None = None
     """The URI of the report, which lists everything that does not fit here."""
     reason: ShortText | None = None
-    """Why it is in this phase, as one CamelCase word."""
+    """Why the restore is in this phase, as one CamelCase word for programs."""
     message: Message | None = None
-    """Why it is in this phase, in words."""
+    """Why the restore is in this phase, in words."""
     targets: Annotated[tuple[RestoreTargetStatus, ...], Field(max_length=20)] = ()
     """The state of each target."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()

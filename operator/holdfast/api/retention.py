@@ -15,15 +15,20 @@ class Retention(Model):
     keep_last: _Keep | None = None
     """How many of the newest runs to keep."""
     keep_hourly: _Keep | None = None
-    """For how many hours the newest run is kept. Only hours with a run count."""
+    """The number of hours from which a run is kept: the newest run of each hour. Hours without a run do not
+    count."""
     keep_daily: _Keep | None = None
-    """For how many days the newest run is kept. Only days with a run count."""
+    """The number of days from which a run is kept: the newest run of each day. Days without a run do not
+    count."""
     keep_weekly: _Keep | None = None
-    """For how many weeks the newest run is kept. Only weeks with a run count."""
+    """The number of weeks from which a run is kept: the newest run of each week. Weeks without a run do not
+    count."""
     keep_monthly: _Keep | None = None
-    """For how many months the newest run is kept. Only months with a run count."""
+    """The number of months from which a run is kept: the newest run of each month. Months without a run do
+    not count."""
     keep_yearly: _Keep | None = None
-    """For how many years the newest run is kept. Only years with a run count."""
+    """The number of years from which a run is kept: the newest run of each year. Years without a run do not
+    count."""
     min_verified: Annotated[int, Field(ge=0, le=1000)] = 1
     """How many of the newest verified runs to keep in any case. The newest verified run is kept even with
     0."""

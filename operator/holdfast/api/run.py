@@ -69,7 +69,7 @@ class PolicyRef(Model):
 
 
 class BackupRunSpec(Model):
-    """Which policy the run backs up, and why."""
+    """Which policy the run belongs to, and what created the run."""
 
     immutable_except: ClassVar[tuple[str, ...] | None] = ("cancel",)
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -83,8 +83,8 @@ class BackupRunSpec(Model):
     scheduled_time: Time | None = None
     """The slot that the run is for."""
     trigger: RunTrigger = "Manual"
-    """What created the run. Schedule: its slot. CatchUp: a missed slot. Manual: a person. Safety: a restore
-    that replaces data."""
+    """What created the run. Schedule: its slot. CatchUp: its slot, later than startingDeadline. Manual: a
+    person. Safety: a restore that replaces data."""
     cancel: bool = False
     """Set it to true to stop the run. It cannot be set back to false."""
 
@@ -108,7 +108,7 @@ class Source(Lenient):
     address: ShortText
     """The server's host and port."""
     role: Literal["Primary", "Standby"] | None = None
-    """Whether the server was a primary or a standby."""
+    """Primary: the server was a primary. Standby: the server was a standby or a replica."""
     version: ShortText | None = None
     """The version that the server reports."""
     system_identifier: ShortText | None = None
@@ -159,15 +159,15 @@ class JobTargetStatus(Lenient):
     engine: ShortText
     """The target's engine."""
     phase: TargetPhase = TargetPhase.PENDING
-    """Where the target stands."""
+    """How far the target is, or how it ended."""
     job: ShortText | None = None
-    """The name of its Job."""
+    """The name of the target's Job."""
     attempts: Annotated[int, Field(ge=0)] = 0
     """How many attempts were made."""
     start_time: Time | None = None
     """When the first pod started."""
     completion_time: Time | None = None
-    """When it ended."""
+    """When the target ended."""
     progress: Progress | None = None
     """How far the work is."""
     failure: Failure | None = None
@@ -186,7 +186,7 @@ class TargetStatus(JobTargetStatus):
     manifest_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)] | None = None
     """The SHA-256 of the target's manifest, which is the same in every destination."""
     size_bytes: Int64 | None = None
-    """Stored bytes of all its artifacts, in one destination."""
+    """Stored bytes of all artifacts of the target, in one destination."""
     # The schema takes the longer lists of 0.1.0, or the API server would refuse each write of such an object.
     artifacts: Annotated[tuple[Artifact, ...], Field(max_length=200)] = ()
     """What was stored. For each destination that holds the target, the list has at least one object. The
@@ -194,7 +194,7 @@ class TargetStatus(JobTargetStatus):
     artifacts_omitted: Int64 | None = None
     """How many artifacts were stored and are not listed, over all destinations."""
     warnings: Warnings = ()
-    """What you should know, although the backup went on."""
+    """Messages that you should read. They did not make the backup fail."""
 
     @model_validator(mode="before")
     @classmethod
@@ -244,13 +244,13 @@ class HookStatus(Lenient):
     when: Literal["Before", "After"]
     """Whether the hook runs before or after the targets."""
     phase: HookPhase
-    """Where the target stands."""
+    """How far the hook is, or how it ended."""
     pod: ShortText | None = None
     """The pod that the command ran in."""
     start_time: Time | None = None
     """When the hook started."""
     completion_time: Time | None = None
-    """When it ended."""
+    """When the hook ended."""
     exit_code: int | None = None
     """The exit code of the command. Unset when it is not known."""
     message: Message | None = None
@@ -275,20 +275,20 @@ class Verification(Lenient):
     """The last verification of the run, or the one that is in progress."""
 
     phase: VerificationPhase
-    """Where the target stands."""
+    """How far the verification is, or how it ended."""
     mode: Literal["Restore", "Checksum"] | None = None
     """Restore: a drill. Checksum: the stored bytes are read back."""
     slot: Time | None = None
     """The slot of verification.schedule that the verification is for. Unset if a person asked for the
     verification."""
     requested: ShortText | None = None
-    """The last value of the annotation holdfast.dev/verify that was answered."""
+    """The last value of the annotation holdfast.dev/verify for which the operator started a verification."""
     time: Time | None = None
-    """When it ended."""
+    """When the verification ended."""
     reason: ShortText | None = None
-    """Why it is in this phase, as one CamelCase word."""
+    """Why the verification is in this phase, as one CamelCase word for programs."""
     message: Message | None = None
-    """Why it is in this phase, in words."""
+    """Why the verification is in this phase, in words."""
     restore_request: ShortText | None = None
     """The name of the drill's RestoreRequest."""
     restore_seconds: Int64 | None = None
@@ -320,7 +320,7 @@ class Deletion(Lenient):
     next_time: Time | None = None
     """When the next attempt starts."""
     message: Message | None = None
-    """Why it is not done yet."""
+    """Why the deletion has not ended yet."""
 
 
 class BackupRunStatus(Lenient):
@@ -329,11 +329,11 @@ class BackupRunStatus(Lenient):
     observed_generation: Int64 | None = None
     """The generation of the spec that this status describes."""
     phase: RunPhase | None = None
-    """Where the run stands."""
+    """How far the run is, or how it ended."""
     start_time: Time | None = None
-    """When the first Job was created."""
+    """When the run started: its phase became Running."""
     completion_time: Time | None = None
-    """When it ended."""
+    """When the run ended."""
     duration_seconds: Int64 | None = None
     """Seconds from the start to the end."""
     recovery_point: Time | None = None
@@ -343,11 +343,11 @@ class BackupRunStatus(Lenient):
     size_bytes: Int64 | None = None
     """Stored bytes of all targets, in one destination."""
     copies: Annotated[str, Field(pattern=r"^[0-9]+/[0-9]+$", max_length=16)] | None = None
-    """How many destinations hold the whole run, of how many."""
+    """How many destinations hold a whole copy, and how many destinations the run has."""
     reason: ShortText | None = None
-    """Why it is in this phase, as one CamelCase word."""
+    """Why the run is in this phase, as one CamelCase word for programs."""
     message: Message | None = None
-    """Why it is in this phase, in words."""
+    """Why the run is in this phase, in words."""
     policy_generation: Int64 | None = None
     """The policy's generation when the run started."""
     retention_plan_time: Time | None = None
@@ -356,13 +356,13 @@ class BackupRunStatus(Lenient):
     destinations: Annotated[tuple[Destination, ...], Field(max_length=5)] = ()
     """The policy's destinations when the run started. A restore uses them when the policy is gone."""
     over_quota: Annotated[dict[str, Message], Field(max_length=5)] | None = None
-    """The destinations that were at their quota when the run started. The run is not written there. For each
-    of them: the sizes."""
+    """The destinations that were at their quota when the run started, each with a message: how full the
+    destination was, and what makes room. The run is not written to these destinations."""
     targets: Annotated[tuple[TargetStatus, ...], Field(max_length=20)] = ()
     """The state of each target."""
     expiring: Annotated[tuple[Expiring, ...], Field(max_length=5)] = ()
-    """Copies that retention deletes or has deleted. Of a failed run: the destinations where its leftovers
-    were cleared."""
+    """Copies that retention or a purge deletes or has deleted. If a run ended without a backup: the
+    destinations where a commit has cleared the run's leftovers."""
     leftovers: Annotated[tuple[DnsLabel, ...], Field(max_length=5)] = ()
     """Destinations that hold the run and still have leftovers of failed attempts."""
     hook_plan: Hooks | None = None
@@ -379,8 +379,8 @@ class BackupRunStatus(Lenient):
             },
         ),
     ] = ()
-    """The hooks that were started, at most 20 before and 20 after. The list has all of them, because it shows
-    which hooks still have to run."""
+    """The hooks that were started: at most 20 before the targets and 20 after the targets. The list is never
+    shortened: the operator reads from this list which hooks still have to run."""
     report: Report | None = None
     """The URI of the run's report, in the first required destination that holds the run. The report lists
     everything."""
@@ -409,8 +409,8 @@ class BackupRunStatus(Lenient):
 
 
 class BackupRun(Resource):
-    """One backup of all targets of a policy. The schedule creates a run. A person creates a run for a backup
-    now."""
+    """A BackupRun is one backup of all targets of a policy. The operator creates a BackupRun when a slot of
+    the schedule is due. A person creates a BackupRun to back up at once."""
 
     plural: ClassVar[str] = "backupruns"
     singular: ClassVar[str] = "backuprun"

@@ -50,8 +50,8 @@ class S3(DestinationSpec):
     ca_secret: SecretRef | None = None
     """A Secret with the key ca.crt: the CA that signed the endpoint's certificate."""
     storage_class: Annotated[str, Field(pattern=r"^[A-Z0-9_]+$", max_length=64)] | None = None
-    """The storage class of artifacts, such as STANDARD_IA. A restore must thaw GLACIER and DEEP_ARCHIVE
-    first."""
+    """The storage class of artifacts, such as STANDARD_IA. A restore first thaws the objects of the classes
+    GLACIER and DEEP_ARCHIVE, which takes hours."""
     object_lock: ObjectLock | None = None
     """Locks stored objects. The bucket must have object lock enabled. A restore ignores this field."""
 

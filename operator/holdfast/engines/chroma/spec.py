@@ -75,7 +75,8 @@ class ChromaRestore(AddressOverride):
         ),
     )
     rename: Annotated[dict[Name, Name], Field(max_length=100)] | None = Field(
-        default=None, description="New names of collections, by their names in the backup."
+        default=None,
+        description="New names of collections: from the name in the backup to the name in the restore.",
     )
     include: Annotated[tuple[Name, ...], Field(max_length=100)] | None = Field(
         default=None, description="Only these collections: shell patterns on their names in the backup."

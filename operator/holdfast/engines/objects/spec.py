@@ -14,5 +14,6 @@ class ObjectsTarget(Model):
     kinds: Annotated[tuple[Literal["ConfigMap", "Secret"], ...], Field(min_length=1, max_length=2)] = (
         "ConfigMap",
     )
-    """The kinds of objects that are backed up. Secret needs the policy's encryption."""
+    """The kinds of objects that are backed up. The kind Secret is allowed only if the policy has the section
+    encryption."""
     selector: LabelSelector | None = None

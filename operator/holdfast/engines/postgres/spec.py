@@ -34,7 +34,7 @@ class CredentialsSecret(SecretRef):
 
 
 class PostgresTls(Model):
-    """How the connection is encrypted and the server verified, in the terms of libpq."""
+    """How the connection is encrypted and how the server's certificate is checked. The values are libpq's."""
 
     mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "verify-full"
     """The sslmode of libpq. verify-full checks certificate and host name. require encrypts and checks
@@ -71,7 +71,8 @@ class PostgresTarget(Addressed):
     standby: Standby | None = None
     credentials_secret: CredentialsSecret
     tls: PostgresTls | None = Field(
-        default=None, description="How the connection is encrypted. Default: libpq's sslmode prefer."
+        default=None,
+        description="How the connection is encrypted. Without this section: libpq's sslmode prefer.",
     )
     major_version: Annotated[int, Field(ge=13, le=18)] = Field(
         default=17,
@@ -85,8 +86,8 @@ class PostgresTarget(Addressed):
         ),
     )
     method: Literal["Logical", "Physical", "SchemaOnly"] = "Logical"
-    """Logical: each database is dumped. Physical: the whole cluster is copied. SchemaOnly: a dump without
-    rows."""
+    """Logical: the Job dumps each database. Physical: the Job copies the files of the whole PostgreSQL
+    server. SchemaOnly: the Job dumps each database without its rows."""
     wal_archiving: WalArchiving | None = None
 
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -111,7 +112,8 @@ class PostgresRestore(AddressOverride):
     credentials_secret: CredentialsSecret | None = None
     tls: PostgresTls | None = None
     rename: Annotated[dict[Identifier, Identifier], Field(max_length=100)] | None = Field(
-        default=None, description="New names of databases, by their names in the backup."
+        default=None,
+        description="New names of databases: from the name in the backup to the name in the restore.",
     )
     include: (
         Annotated[tuple[Annotated[str, Field(min_length=1, max_length=127)], ...], Field(max_length=100)]

@@ -11,7 +11,8 @@ class RedisTarget(Addressed):
     """A Redis server, version 6.2 or later."""
 
     credentials_secret: SecretRef | None = Field(
-        default=None, description="A Secret with the key password, and username for an ACL user."
+        default=None,
+        description="A Secret with the key `password`. For an ACL user it also has the key `username`.",
     )
     tls: Tls | None = Field(
         default=None, description=("Encrypts the connection. Default: an unencrypted connection.")
@@ -26,11 +27,14 @@ class RedisRestore(AddressOverride):
 
     credentials_secret: SecretRef | None = Field(
         default=None,
-        description="A Secret with the key password, and username for an ACL user. Default: the policy's.",
+        description=(
+            "A Secret with the key `password`. For an ACL user it also has the key `username`. Default: the "
+            "policy's."
+        ),
     )
     tls: Tls | None = Field(default=None, description="Encrypts the connection. Default: the policy's.")
     databases: Annotated[tuple[Annotated[int, Field(ge=0, le=65535)], ...], Field(max_length=100)] | None = (
-        Field(default=None, description="Only these databases, by their numbers.")
+        Field(default=None, description="Restore only the databases with these numbers.")
     )
     key_prefix: Annotated[str, Field(min_length=1, max_length=512)] | None = Field(
         default=None, description="Only keys with this prefix."

@@ -6,17 +6,18 @@ from holdfast.reasons.reason import Reason
 from holdfast.reasons.table import CONDITIONS, GROUPS
 
 _INTRO = """
-Every word that a condition, an event, a `status.reason` or a failure can have, what it means, and what to do.
-Search this page for the word. The message beside the word names the object and the cause. Behind each text
-stands where the word shows. When a run or request has ended, `status.reason` is also the reason of its
-`Complete`.
+This page lists every reason that a condition, an event, a `status.reason` or a failure can have. It says what
+each reason means and what to do. Search this page for the reason that you see. The message beside the reason
+names the object and the cause. The words in italics say where the reason can appear. When a run or request
+has ended, `status.reason` is also the reason of its condition `Complete`.
 """
 _JOBS = """
 The reason of a failed Job shows in these places. A Job makes another attempt as often as `retries` of the
 policy says, unless the Task, the configuration or the data is wrong.
 """
 _PLACES = {
-    "Backup": "`status.targets[].failure` of the run; the first failed target's is its `status.reason` too",
+    "Backup": "`status.targets[].failure` of the run; the first failed target also gives the run's "
+    "`status.reason`",
     "Commit": "`status.reason` of the run",
     "Restore": "`status.targets[].failure` of the request, and `status.reason`",
     "Lookup": "`status.reason` of the request",

@@ -9,8 +9,9 @@ _STORED = (Where.BACKUP, Where.COMMIT, Where.RESTORE, Where.LOOKUP)
 GROUPS = (
     Group(
         "Destinations",
-        "A required destination fails the run with these reasons. An optional one only leaves a gap: the run "
-        "is `PartiallySucceeded` with `CopyMissing`, and the message holds the cause.",
+        "If a required destination has one of these problems, the run fails with this reason. If an optional "
+        "destination has it, the run only has a gap: the run is `PartiallySucceeded` with the reason "
+        "`CopyMissing`, and the message names the cause.",
         (
             Reason(
                 "DestinationUnreachable", (*_READ, Where.POLICY_EVENT),
@@ -26,8 +27,8 @@ GROUPS = (
             Reason(
                 "DestinationFull", _WRITE,
                 "The bucket, or the volume, has no room left.",
-                "Make room or enlarge it. While the destination is optional, later commits still delete "
-                "there.",
+                "Make room, or enlarge the bucket or the volume. If the destination is optional, later "
+                "commits still delete the copies there that retention does not keep.",
             ),
             Reason(
                 "DestinationThrottled", _READ,
@@ -95,7 +96,8 @@ GROUPS = (
             ),
             Reason(
                 "StreamTooLarge", (Where.BACKUP,),
-                "An artifact is larger than an object may be: 10,000 parts, 5 TiB.",
+                "An artifact does not fit into one object of the store. An object has at most 10,000 parts "
+                "and 5 TiB.",
                 "Store less in one artifact, which is one database of PostgreSQL, or a whole target of "
                 "another engine.",
             ),
@@ -129,7 +131,7 @@ GROUPS = (
             Reason(
                 "ManifestConflict", (Where.BACKUP,),
                 "Two attempts of the run wrote the manifest of one target.",
-                "Nothing: a retry takes over what is stored. Otherwise create a new run.",
+                "Nothing, when a retry succeeds: it takes over what is stored. Otherwise create a new run.",
             ),
             Reason(
                 "CatalogueConflict", (Where.COMMIT,),

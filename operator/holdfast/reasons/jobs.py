@@ -29,9 +29,9 @@ GROUPS = (
     ),
     Group(
         "A pod cannot start",
-        "These words are Kubernetes' own. They stand in `status.reason` as long as the pod waits, and become "
-        "the failure once `operator.podStartDeadline` of the chart has passed. Kubernetes has further ones; "
-        "Holdfast repeats them as they are, with Kubernetes' message.",
+        "These reasons come from Kubernetes. While the pod waits, `status.reason` shows the reason. Once "
+        "`operator.podStartDeadline` of the chart has passed, it becomes the reason of the failure. "
+        "Kubernetes has more such reasons; Holdfast repeats them unchanged, with Kubernetes' message.",
         (
             Reason(
                 "Unschedulable", _WAITING,
@@ -110,7 +110,8 @@ GROUPS = (
             ),
             Reason(
                 "Warning", _WAITING,
-                "Kubernetes warned of the pod or the Job without a reason.", "Read the message.",
+                "A warning event of Kubernetes about the pod or the Job names no reason.",
+                "Read the message.",
             ),
         ),
     ),

@@ -6,7 +6,7 @@ CONDITIONS = (
     ConditionType(
         "BackupPolicy", "Ready",
         "Runs of the policy can start.",
-        "No run of the policy starts until the spec is changed; the reason says why.",
+        "The schedule of the policy starts no run until you correct what the reason names.",
     ),
     ConditionType(
         "BackupPolicy", "BackupFresh",
@@ -17,7 +17,8 @@ CONDITIONS = (
     ConditionType(
         "BackupPolicy", "DestinationsReachable",
         "The last survey wrote, read and deleted a small object in every destination.",
-        "The last survey could not use a destination; the reason is that of the first one.",
+        "The last survey could not use one or more destinations. The reason is that of the first of these; "
+        "the message names all.",
         "The last survey could not be made.",
     ),
     ConditionType(
@@ -100,16 +101,16 @@ GROUPS = (
             ),
             Reason(
                 "QuotaExceeded", (Where.QUOTA, Where.POLICY_EVENT, Where.RUN, Where.RUN_EVENT),
-                "A destination holds as much as `quota.size`, and what retention deletes next does not make "
-                "room. A run is not written there; it fails when the destination is required, or none is "
-                "left.",
+                "A destination has reached `quota.size`. If the copies that retention deletes next do not "
+                "make room, Holdfast writes no new run to this destination. The new run fails if the "
+                "destination is required, or if all destinations are full.",
                 "Raise `quota.size`, or change `retention` so that it keeps fewer runs; the next run then "
                 "starts.",
             ),
             Reason(
                 "RetentionDue", (Where.POLICY_EVENT,),
-                "Retention no longer keeps runs that the message names. The commit of a run that starts "
-                "after this deletes their copies.",
+                "Retention no longer keeps the runs that the message names. The commit of the next run that "
+                "starts deletes their copies. With `dryRun` no commit deletes them, and the message says so.",
                 "To keep the runs, change `retention` before the next run starts.",
             ),
             Reason(
@@ -121,7 +122,8 @@ GROUPS = (
     ),
     Group(
         "A survey of the destinations and their catalogues",
-        "A survey also takes the reasons of [destinations](#destinations) into `DestinationsReachable`.",
+        "`DestinationsReachable` can also have a reason of [destinations](#destinations), or the reason for "
+        "which the survey's Job failed.",
         (
             Reason(
                 "Reachable", (Where.REACHABLE,),
@@ -129,7 +131,7 @@ GROUPS = (
             ),
             Reason(
                 "DestinationReachable", (Where.POLICY_EVENT,),
-                "A destination that the survey before could not use works again.", "",
+                "The survey can use a destination again. The survey before it could not.", "",
             ),
             Reason(
                 "SurveyFailed", (Where.REACHABLE, Where.POLICY_EVENT),
@@ -171,8 +173,8 @@ GROUPS = (
             Reason(
                 "DataGone", (Where.RUN, Where.POLICY_EVENT),
                 "No catalogue lists the run any more: somebody deleted its data. The run is `Expired`.",
-                "Find out who deletes in the bucket. When the entry appears again, the next survey restores "
-                "the run's status.",
+                "Find out who deletes objects in the destination. If the entry appears again, the next "
+                "survey writes the run's status from it again.",
             ),
         ),
     ),

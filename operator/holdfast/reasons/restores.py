@@ -19,10 +19,10 @@ GROUPS = (
         (
             Reason(
                 "NoRun", _END,
-                "The policy has no run that can be restored as the request asks: none succeeded, none is as "
-                "old as `notAfter`, or none holds all the wanted targets.",
-                "Read the message; it names the oldest recovery point or the targets. Name single targets "
-                "to restore from a run that lacks another one.",
+                "The policy has no run that can be restored as the request asks: no run succeeded, every "
+                "recovery point is after `notAfter`, or no run holds all the wanted targets.",
+                "Read the message; it names the oldest recovery point or the targets. If every run lacks a "
+                "target, name the other targets in `spec.targets`.",
             ),
             Reason(
                 "NoRunVerified", _END,
@@ -97,20 +97,21 @@ GROUPS = (
             ),
             Reason(
                 "Thawed", (Where.REQUEST_EVENT,),
-                "The store thawed archived objects before the restore could read them.", "",
+                "The restore had to wait until the store thawed archived objects.", "",
             ),
             Reason(
                 "Mismatch", _END,
                 "Counts after the restore differ from those in the manifest.",
-                "Compare `status.verification.details` with the restored data before the application uses "
-                "it.",
+                "Read `status.targets[].verification`, and look at the restored data before the application "
+                "uses this data.",
             ),
             Reason(
                 "RestoreMismatch", (Where.RESTORE,),
                 "What a target holds after the restore differs from what the backup counted.",
-                "Read `status.verification.details`. PostgreSQL's restored databases are dropped again, "
-                "Chroma's restored collections keep a temporary name, Redis' restored keys stay. Restore "
-                "another run to see whether the backup or the server is wrong.",
+                "Read `status.verification.details`. The restore drops PostgreSQL's restored databases "
+                "again. It leaves Chroma's restored collections under a temporary name, and it leaves "
+                "Redis' restored keys. Restore another run to see whether the backup or the server is "
+                "wrong.",
             ),
         ),
     ),

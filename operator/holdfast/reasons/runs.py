@@ -22,8 +22,10 @@ _WAITS = (Where.RUN, Where.RUN_EVENT)
 GROUPS = (
     Group(
         "Phases as reasons",
-        "A run or request that ends makes an event with its phase as the reason. `BackupFresh` has the phase "
-        "of the newest run as its reason, and `Complete` has the phase where `status.reason` is empty.",
+        "When a run or request ends, the operator reports an event, and the event's reason is the phase. "
+        "The reason of `BackupFresh` is the phase of the newest run that ended; skipped and cancelled runs "
+        "do not count. The reason of `Complete` is `status.reason`, or the phase if `status.reason` is "
+        "empty.",
         (
             Reason(
                 "Succeeded", (Where.RUN_EVENT, Where.REQUEST_EVENT, Where.COMPLETE, Where.FRESH),
@@ -59,7 +61,8 @@ GROUPS = (
             ),
             Reason(
                 "Expired", (Where.FRESH,),
-                "The newest run holds no data any more: retention or somebody else deleted it.",
+                "The newest run no longer holds a backup: retention deleted its copies, or somebody deleted "
+                "its data.",
                 "Create a run, and look up `status.reason` of the expired one.",
             ),
         ),
@@ -70,12 +73,12 @@ GROUPS = (
         (
             Reason(
                 "WaitingForRun", _WAITS,
-                "Another run of the policy goes on or waits in front of this one.", "",
+                "Another run of the policy has not ended yet, or waits in front of this one.", "",
             ),
             Reason(
                 "WaitingForCapacity", (*_WAITS, Where.VERIFICATION),
-                "As many Jobs of backups run as may, or as many runs are verified as may. The message names "
-                "the limit.",
+                "Of a run: the Jobs of backups have reached their limit. Of a verification: the number of "
+                "runs that are verified at once has reached its limit. The message names the limit.",
                 "Wait, or raise `operator.maxRunningJobs` of the chart. The limit of ten verifications is "
                 "fixed.",
             ),
@@ -117,9 +120,9 @@ GROUPS = (
             ),
             Reason(
                 "QueueFull", _END,
-                "As many runs of the policy wait already as `concurrencyPolicy: Queue` allows. The run is "
-                "`Skipped`.",
-                "Schedule fewer runs than the time that one takes allows.",
+                "Three runs of the policy wait already, and `concurrencyPolicy: Queue` allows no more. The "
+                "run is `Skipped`.",
+                "Schedule runs less often: a run must be able to end before the next slot.",
             ),
         ),
     ),
@@ -129,7 +132,8 @@ GROUPS = (
         (
             Reason(
                 "Started", (Where.RUN_EVENT, Where.REQUEST_EVENT),
-                "The Jobs of the run or request are made.", "",
+                "The run or request started. A run's hooks before the backup come next, and then the "
+                "Jobs.", "",
             ),
             Reason(
                 "TargetSucceeded", (Where.RUN_EVENT, Where.REQUEST_EVENT),
@@ -137,8 +141,8 @@ GROUPS = (
             ),
             Reason(
                 "TargetFailed", (Where.RUN_EVENT, Where.REQUEST_EVENT, Where.TARGET, *_END),
-                "A target failed for good; the event's message names the reason. As the failure of an "
-                "imported run: the target had failed when the run was made.",
+                "A target failed, and Holdfast does not retry it. The event's message names the reason. In "
+                "an imported run the reason says only that the target failed when the run was made.",
                 "Look up the reason of `status.targets[].failure` here.",
             ),
             Reason(
@@ -148,7 +152,8 @@ GROUPS = (
             ),
             Reason(
                 "Committed", (Where.RUN_EVENT,),
-                "Every stored byte was read back as size and checksum, and the catalogue lists the run.", "",
+                "In every destination that holds the run, the commit compared size and checksum of each "
+                "artifact with its manifest. The catalogue lists the run.", "",
             ),
             Reason(
                 "CopyMissing", _END,
@@ -179,8 +184,9 @@ GROUPS = (
     ),
     Group(
         "Retention, healing and leftovers",
-        "A commit does this work after its own run is committed. None of it fails that run. The events are "
-        "those of the run whose commit it is, unless the text says otherwise.",
+        "A commit does this work after it has committed its own run. If this work fails, that run does not "
+        "fail. An event belongs to that run, unless its text begins with \"Of the older run\" or \"Of the "
+        "expired run\": then the event belongs to the run that the work changed.",
         (
             Reason(
                 "RetentionDeleted", (Where.RUN_EVENT,),
@@ -195,8 +201,9 @@ GROUPS = (
             ),
             Reason(
                 "RetentionRefused", (Where.RUN_EVENT,),
-                "The commit refused to delete a copy: it is the newest, the newest whole or the newest "
-                "verified run in that destination, or its entry is damaged or of another run.",
+                "The commit refused to delete a copy of a run. Either the run is the newest, the newest "
+                "whole or the newest verified run in that destination, or its entry there is damaged or "
+                "belongs to another run.",
                 "Read the message. When the entry is damaged, find out what changed it.",
             ),
             Reason(
@@ -221,9 +228,9 @@ GROUPS = (
             Reason("CopyHealed", (Where.RUN_EVENT,), "Of the older run: a commit made its missing copy.", ""),
             Reason(
                 "CopyDamaged", (Where.RUN_EVENT,),
-                "A copy from which the commit would heal another one is not what was stored.",
-                "Find out what changed the object. Restore that run from another destination; a new run "
-                "goes to all.",
+                "The commit could not heal a copy: the copy that it had to read is not what was stored.",
+                "Find out what changed the object. Restore that run from another destination. Create a new "
+                "run: Holdfast writes it to all destinations.",
             ),
             Reason(
                 "HealingRefused", (Where.RUN_EVENT,),
@@ -248,7 +255,8 @@ GROUPS = (
             Reason(
                 "NotesOmitted", (Where.RUN_EVENT, Where.REQUEST_EVENT),
                 "A Job had more to report than its Result holds.",
-                "Read the run's report (`status.report`) or the log of the pod.",
+                "Read the place that the message names: the run's report (`status.report`), the target's "
+                "manifest or the log of the pod.",
             ),
             Reason(
                 "CleanupFailed", (Where.RUN_EVENT,),
@@ -295,18 +303,21 @@ GROUPS = (
         "A run is deleted with its data (`deletionPolicy: Delete`)",
         "The events outlive the run: the API server keeps events for an hour by default.",
         (
-            Reason("DataDeleted", (Where.RUN_EVENT,), "Nothing of the run is left in a destination.", ""),
+            Reason(
+                "DataDeleted", (Where.RUN_EVENT,),
+                "Nothing of the run is left in the destination that the message names.", "",
+            ),
             Reason(
                 "DataKept", (Where.RUN_EVENT,),
-                "What lies under the run's name belongs to another run, or it cannot be read whose it is. "
-                "It stays.",
-                "Delete it by hand when nobody needs it.",
+                "The data under the run's name belongs to another run, or Holdfast cannot read to which run "
+                "the data belongs. Holdfast does not delete it.",
+                "Delete the data by hand when nobody needs it.",
             ),
             Reason(
                 "DataLocked", (Where.RUN_EVENT,),
                 "Object lock or a legal hold protects an object of the run. The data stays in that "
                 "destination.",
-                "Delete it by hand once the lock has ended; nothing else does.",
+                "Once the lock has ended, delete the data by hand. Holdfast does not retry the deletion.",
             ),
             Reason(
                 "DeletionFailed", (Where.RUN_EVENT,),

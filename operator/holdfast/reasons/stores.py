@@ -12,7 +12,8 @@ GROUPS = (
         (
             Reason(
                 "SourceUnreachable", _BOTH,
-                "The server of a backup, or for PostgreSQL and Chroma also of a restore, cannot be reached.",
+                "A backup cannot reach the server that it reads. With PostgreSQL and Chroma: or a restore "
+                "cannot reach the server that it writes to.",
                 "Check `service` or `host`, the port, NetworkPolicies, and that the server runs.",
             ),
             Reason(
@@ -41,8 +42,8 @@ GROUPS = (
             ),
             Reason(
                 "DatabaseNotFound", _BOTH,
-                "The server, or the backup, has no database of a name in the spec, or it accepts no "
-                "connections.",
+                "The spec names a database that the server or the backup does not have, or the database "
+                "accepts no connections.",
                 "Correct the name in `databases`, `tenants` or `rename`.",
             ),
             Reason(
@@ -95,7 +96,7 @@ GROUPS = (
         (
             Reason(
                 "TargetNotEmpty", _RESTORE,
-                "Something exists where the restore has to write. It touched nothing.",
+                "Something exists where the restore has to write. The restore touched nothing.",
                 "Remove it, restore to another server, or use `rename` where the engine has it.",
             ),
         ),

@@ -51,8 +51,8 @@ GROUPS = (
             Reason("TenantNotFound", _BACKUP, "The server has no tenant of that name.", "Correct `tenants`."),
             Reason(
                 "ChangedDuringBackup", (Where.RUN_EVENT,),
-                "Rows were added or deleted during the backup. As a warning: some rows that were added last "
-                "are missing.",
+                "Rows were added or deleted during the backup. If the event is a warning, the backup lacks "
+                "some of the rows that were added last.",
                 "Pause the writer by [hooks](../hooks.md), if every row matters.",
             ),
             Reason(
@@ -125,7 +125,8 @@ GROUPS = (
             ),
             Reason(
                 "RoundedNumbers", (Where.REQUEST_EVENT,),
-                "The server stores some numbers of the metadata with another sixteenth digit.", "",
+                "The server cannot store some numbers of the metadata exactly: they differ from the "
+                "backup in the sixteenth digit.", "",
             ),
         ),
     ),

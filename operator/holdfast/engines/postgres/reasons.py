@@ -173,8 +173,9 @@ GROUPS = (
             ),
             Reason(
                 "RolesLeftAlone", (Where.REQUEST_EVENT,),
-                "Statements that would change roles that exist already were not applied.",
-                "Apply those that the message lists by hand, if they are wanted.",
+                "The restore does not change roles that exist already. It left out the statements that would "
+                "change them.",
+                "If you want these changes, apply the statements from the message by hand.",
             ),
             Reason(
                 "RoleIncomplete", (Where.REQUEST_EVENT,),

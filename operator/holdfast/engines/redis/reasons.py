@@ -13,8 +13,8 @@ GROUPS = (
             Reason("ReadFromReplica", (Where.RUN_EVENT,), "The backup reads a replica.", ""),
             Reason(
                 "ReadFromPrimary", (Where.RUN_EVENT,),
-                "The backup reads the primary, because it has no replica, or as a warning: none could be "
-                "used.",
+                "The backup reads the primary, because the primary names no connected replica. If the event "
+                "is a warning, the cause is another: the backup could use none of the primary's replicas.",
                 "Read the message. A replica must be connected, caught up, and reachable from the namespace.",
             ),
             Reason(
@@ -69,7 +69,7 @@ GROUPS = (
             ),
             Reason(
                 "TargetConnectionLost", _RESTORE,
-                "The connection to the server that is restored to broke.",
+                "The restore lost its connection to the server.",
                 "Look at the server. The Job makes another attempt.",
             ),
             Reason(
@@ -127,15 +127,16 @@ GROUPS = (
             ),
             Reason(
                 "Compared", (Where.REQUEST_EVENT,),
-                "Says how many keys were counted and how many values read back.", "",
+                "The message says how many keys the restore counted and how many values it read back.", "",
             ),
             Reason(
                 "KeysExpired", (Where.REQUEST_EVENT,),
-                "Keys of the backup have expired since then and were not restored.", "",
+                "Some keys have expired since the backup, so the restore left them out.", "",
             ),
             Reason(
                 "ValuesNotReadBack", (Where.REQUEST_EVENT,),
-                "Some values of the sample are too large, or of a kind that cannot be compared.", "",
+                "The restore reads a sample of the values back. It could not compare some of them, because "
+                "they are too large or of a kind that cannot be compared.", "",
             ),
         ),
     ),

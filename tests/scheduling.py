@@ -58,6 +58,11 @@ def _cache(config: pytest.Config) -> pytest.Cache | None:
     return getattr(config, "cache", None)
 
 
+def amounts(few: int, many: int) -> list[Any]:
+    """For `parametrize`: how much of something `make test` takes, and how much `make test-long`."""
+    return [few, pytest.param(many, marks=pytest.mark.long)]
+
+
 def unit_of(nodeid: str) -> str:
     """What a test is run with by one process: its file, or its folder."""
     folder, _, name = nodeid.partition("::")[0].removeprefix("tests/").partition("/")

@@ -14,6 +14,7 @@ from tests.controller.killer import KillAtEachWrite, Moment
 from tests.controller.kubelet import Kubelet, Runs, Waits
 from tests.controller.process import Operator
 from tests.controller.proxy import ApiProxy
+from tests.scheduling import amounts
 
 from holdfast.api.destination import Destination
 from holdfast.api.run import Failure
@@ -106,10 +107,11 @@ def seldom(control_plane: ApiServer, world: World) -> Iterator[Operator]:
         yield process
 
 
-def test_two_thousand_runs_come_back(
-    control_plane: ApiServer, world: World, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("count", amounts(400, 2000))
+def test_many_runs_come_back(
+    control_plane: ApiServer, world: World, capsys: pytest.CaptureFixture[str], count: int
 ) -> None:
-    names = [f"chatbot-{number:012}" for number in range(2000)]
+    names = [f"chatbot-{number:012}" for number in range(count)]
     for number, name in enumerate(names):
         moment = SNAPSHOT + timedelta(hours=number)
         world.store(name, trigger="Schedule", scheduled_time=moment, moment=moment)
@@ -120,7 +122,7 @@ def test_two_thousand_runs_come_back(
         namespace.policy(schedule="0 2 * * *")
         done = wait_for("the catalogue", lambda: world.catalogue.get("runs") and world.catalogue, 300)
         took = time.monotonic() - began
-        assert done["runs"] == 2000
+        assert done["runs"] == count
         runs = namespace.items("BackupRun")
         assert sorted(run["metadata"]["name"] for run in runs) == names
         assert {run["status"]["phase"] for run in runs} == {"Succeeded"}
@@ -132,7 +134,7 @@ def test_two_thousand_runs_come_back(
         def known() -> dict[str, Any] | None:
             status = namespace.status("BackupPolicy", "chatbot")
             return (
-                status if status.get("recoveryWindow", {}).get("primary", {}).get("copies") == 2000 else None
+                status if status.get("recoveryWindow", {}).get("primary", {}).get("copies") == count else None
             )
 
         status = wait_for("the policy to know its runs", known)
@@ -144,7 +146,7 @@ def test_two_thousand_runs_come_back(
         memory = operator.memory_bytes >> 20
         assert "Traceback" not in operator.log
     with capsys.disabled():
-        print(f"\n2000 runs came back in {took:.1f} s; the operator has {memory} MiB")
+        print(f"\n{count} runs came back in {took:.1f} s; the operator has {memory} MiB")
 
 
 @pytest.mark.usefixtures("seldom")

@@ -1,4 +1,4 @@
-"""A thousand policies for a month, with restarts, kills, clocks that jump and edits: no slot lost or doubled.
+"""Many policies for a month, with restarts, kills, clocks that jump and edits: no slot lost or doubled.
 
 The decisions are the real ones. Objects are kept in dictionaries instead of an API server, and time goes by
 minutes. Which slots there are is told by `calendar`, which shares nothing with the scheduler.
@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from tests.domain.plan.calendar import MINUTE, Calendar, utc
 from tests.factories import ONE, next_status, rows, targets
+from tests.scheduling import amounts
 
 from holdfast.api.policy import BackupPolicy, BackupPolicySpec
 from holdfast.api.run import BackupRun, RunPhase
@@ -29,8 +31,6 @@ from holdfast.domain.step import End
 
 # New York's clocks go forward on 8 March, Berlin's on the 29th; those of Australia and Chile back on 5 April.
 START, END = utc("2026-03-06T12:00"), utc("2026-04-06T12:00")
-POLICIES = 1000
-LIMIT = 10
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Sydney", "Australia/Lord_Howe",
          "America/Santiago", "Asia/Ho_Chi_Minh"]  # fmt: skip
 ENDED_UNSTARTED = {
@@ -58,8 +58,9 @@ class Policy:
 class Simulation:
     """The cluster, the clock on the wall, and the operator, which may be down."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, policies: int) -> None:
         self.dice = random.Random(seed)
+        self.limit = policies // 100
         self.time = START
         self.skew = timedelta()
         self.latest = START
@@ -74,13 +75,13 @@ class Simulation:
         self.last_turn: dict[str, datetime] = {}
         self.resources: dict[PolicyName, BackupPolicy] = {}
         self.seen = admission.Situation(
-            LIMIT, self.resources, self.active, self.pending, self.last_start, self.last_turn
+            self.limit, self.resources, self.active, self.pending, self.last_start, self.last_turn
         )
         self._line: admission.Line | None = None
         self.queue: list[BackupRun] = []
         self.waited = 0
         self.most_at_once = 0
-        for number in range(POLICIES):
+        for number in range(policies):
             self._apply(f"team-{number % 37}", f"p{number:04}", number)
 
     @property
@@ -233,7 +234,7 @@ class Simulation:
         name, policy = policy_name(run), self.policies[policy_name(run)]
         policy.runs[run.metadata.name] = run
         live = (each for each in policy.runs.values() if each is run or not _terminal(each))
-        one = admission.situation_of(rows(live), [], LIMIT)
+        one = admission.situation_of(rows(live), [], self.limit)
         for mine, found in ((self.active, one.active_runs), (self.pending, one.pending_runs)):
             mine.pop(name, None)
             mine.update(found)
@@ -262,8 +263,8 @@ class Simulation:
             policy.ends[slot].append(status.phase)
         self._put(run.model_copy(update={"status": status}))
         going = [each for found in self.active.values() for each in found]
-        at_once = sum(admission.permits_of(each, LIMIT) for each in going)
-        assert at_once <= LIMIT
+        at_once = sum(admission.permits_of(each, self.limit) for each in going)
+        assert at_once <= self.limit
         self.most_at_once = max(self.most_at_once, at_once)
 
     def _end_runs(self) -> None:
@@ -291,7 +292,9 @@ class Simulation:
         self.alarms.clear()
         self.queue.clear()
         runs = [run for policy in self.policies.values() for run in policy.runs.values()]
-        listed = admission.situation_of(rows(runs), [each.resource for each in self.policies.values()], LIMIT)
+        listed = admission.situation_of(
+            rows(runs), [each.resource for each in self.policies.values()], self.limit
+        )
         assert (listed.active_runs, listed.pending_runs) == (self.active, self.pending), (
             "a restart changes the line"
         )
@@ -374,8 +377,9 @@ def incidents(dice: random.Random) -> Iterator[tuple[str, datetime, datetime, ti
         moment += lasts + abs(jump) + timedelta(minutes=dice.randrange(10, 3500))
 
 
-def test_every_slot_of_a_month_is_accounted_for_once() -> None:
-    simulation = Simulation(seed=20260306)
+@pytest.mark.parametrize("count", amounts(200, 1000))
+def test_every_slot_of_a_month_is_accounted_for_once(count: int) -> None:
+    simulation = Simulation(seed=20260306, policies=count)
     simulation.run()
     calendar = Calendar(START - timedelta(days=1), END + timedelta(days=1))
     phases: Counter[RunPhase] = Counter()
@@ -388,9 +392,9 @@ def test_every_slot_of_a_month_is_accounted_for_once() -> None:
         assert {slot: len(ends) for slot, ends in policy.ends.items()} == policy.made, name
         phases.update(phase for (phase,) in policy.ends.values())
     assert phases.keys() == {*ENDED_UNSTARTED, RunPhase.SUCCEEDED, RunPhase.FAILED}
-    assert phases.total() > 15_000
-    assert simulation.waited > 1000
-    assert simulation.most_at_once == LIMIT
+    assert phases.total() > 12 * count
+    assert simulation.waited > count
+    assert simulation.most_at_once == simulation.limit
 
 
 def expected(policy: Policy, calendar: Calendar) -> set[datetime]:

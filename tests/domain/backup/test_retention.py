@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import factories
 from tests.factories import SHA, rows, stored_target
+from tests.scheduling import amounts
 
 from holdfast.api.policy import MAX_KEPT_LISTED, MAX_PLANNED, BackupPolicy, BackupPolicyStatus, RetentionPlan
 from holdfast.api.retention import Retention
@@ -133,11 +134,12 @@ def compare(chance: random.Random) -> tuple[int, int]:
     return kept, gone
 
 
-def test_ten_thousand_random_histories_as_in_the_model() -> None:
+@pytest.mark.parametrize("count", amounts(2_000, 10_000))
+def test_random_histories_as_in_the_model(count: int) -> None:
     chance = random.Random(20261123)
-    outcomes = [compare(chance) for _ in range(10_000)]
-    assert sum(kept for kept, _ in outcomes) > 10_000
-    assert sum(gone for _, gone in outcomes) > 10_000
+    outcomes = [compare(chance) for _ in range(count)]
+    assert sum(kept for kept, _ in outcomes) > count
+    assert sum(gone for _, gone in outcomes) > count
 
 
 @settings(max_examples=200, deadline=None)

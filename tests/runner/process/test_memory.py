@@ -4,18 +4,20 @@ import pytest
 from pyrage import x25519
 from tests.harness import S3Place
 from tests.runner.jobs import Jobs
+from tests.scheduling import amounts
 
 
+@pytest.mark.parametrize("megabytes", amounts(500, 2000))
 @pytest.mark.parametrize("encrypted", [False, True])
-def test_two_gigabytes_take_the_memory_of_fifty_megabytes(
-    jobs: Jobs, bucket: S3Place, encrypted: bool
+def test_much_data_takes_the_memory_of_fifty_megabytes(
+    jobs: Jobs, bucket: S3Place, encrypted: bool, megabytes: int
 ) -> None:
     if encrypted:
         identity = x25519.Identity.generate()
         jobs.recipients, jobs.identity = (str(identity.to_public()),), str(identity)
     peaks = {}
     jobs.fresh = True
-    for name, half in (("small", 25_000_000), ("large", 1_000_000_000)):
+    for name, half in (("small", 25_000_000), ("large", megabytes * 500_000)):
         jobs.root = jobs.root.parent / name
         jobs.root.mkdir()
         jobs.run = f"policy-{name}"

@@ -12,6 +12,7 @@ import pytest
 from tests.faultproxy import Request, fault_proxy
 from tests.harness import POLICY, S3Place, S3Server, VolumePlace, free_port
 from tests.runner.jobs import Jobs
+from tests.scheduling import amounts
 
 from holdfast.api.run import Source
 from holdfast.domain.backup.catalogue import Page, page_of
@@ -82,8 +83,9 @@ def look(jobs: Jobs, after: str = "", most: int = 1000) -> tuple[SurveyResult, P
     return result, page, log
 
 
-def test_two_thousand_entries_page_by_page(jobs: Jobs, bucket: S3Place, s3: S3Server) -> None:
-    names = [f"policy-{number:012}" for number in range(2000)]
+@pytest.mark.parametrize("count", amounts(400, 2000))
+def test_many_entries_page_by_page(jobs: Jobs, bucket: S3Place, s3: S3Server, count: int) -> None:
+    names = [f"policy-{number:012}" for number in range(count)]
     entries = {f"{name}.json": entry(name, number).encode() for number, name in enumerate(names)}
     offsite = s3.new_bucket()
     put(bucket, entries)
@@ -92,7 +94,7 @@ def test_two_thousand_entries_page_by_page(jobs: Jobs, bucket: S3Place, s3: S3Se
     found: dict[str, tuple[str, ...]] = {}
     pages, after = 0, ""
     while True:
-        result, page, log = look(jobs, after, most=750)
+        result, page, log = look(jobs, after, most=3 * count // 8)
         assert len(log) < 3 << 20
         assert (page.damaged, result.failures) == ((), {})
         found |= {name: run.destinations for name, run in page.runs.items()}

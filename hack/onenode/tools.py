@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onenode.layout import cache
-from onenode.shell import OnenodeError, step
+from onenode.shell import UserError, step
 
 MODULES = Path(__file__).resolve().parent.parent / "tools"
 
@@ -28,7 +28,7 @@ class Tool:
         go_mod = (MODULES / self.folder / "go.mod").read_text()
         found = re.search(rf"^(?:require)?\s+{re.escape(self.module)} (v\S+)", go_mod, re.MULTILINE)
         if not found:
-            raise OnenodeError(f"hack/tools/{self.folder}/go.mod requires no {self.module}")
+            raise UserError(f"hack/tools/{self.folder}/go.mod requires no {self.module}")
         return found[1]
 
     @property
@@ -89,10 +89,10 @@ def path_of(name: str) -> Path:
     """The program's executable, built when it is missing.
 
     A kubectl that the machine has is taken as it is: its version may differ from the cluster's by one minor
-    version and more in practice. Raises OnenodeError when the name is unknown or the build fails.
+    version and more in practice. Raises UserError when the name is unknown or the build fails.
     """
     if name not in TOOLS:
-        raise OnenodeError(f"unknown tool {name!r}; known are {', '.join(sorted(TOOLS))}")
+        raise UserError(f"unknown tool {name!r}; known are {', '.join(sorted(TOOLS))}")
     if name == "kubectl" and (installed := shutil.which("kubectl")):
         return Path(installed)
     tool = TOOLS[name]
@@ -105,7 +105,7 @@ def path_of(name: str) -> Path:
 def build(tool: Tool, binary: Path) -> None:
     """Build a program; safe against being killed half way and against two builds at once."""
     if not shutil.which("go"):
-        raise OnenodeError(f"{binary.name} is built with Go 1.26 or newer, and there is no `go` in PATH")
+        raise UserError(f"{binary.name} is built with Go 1.26 or newer, and there is no `go` in PATH")
     binary.parent.mkdir(parents=True, exist_ok=True)
     partial = binary.with_name(f".{binary.name}.partial")
     with binary.with_name(f".{binary.name}.lock").open("w") as lock:
@@ -124,5 +124,5 @@ def build(tool: Tool, binary: Path) -> None:
                 check=False,
             )
             if result.returncode:
-                raise OnenodeError(f"building {binary.name} failed:\n{result.stderr[-4000:]}")
+                raise UserError(f"building {binary.name} failed:\n{result.stderr[-4000:]}")
         partial.rename(binary)

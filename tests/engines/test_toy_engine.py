@@ -184,7 +184,7 @@ def test_a_wrong_description_is_named(tree: Path, tmp_path: Path, wrong: str) ->
         text=True,
         check=False,
     )
-    assert "OnenodeError" in ended.stderr
+    assert "UserError" in ended.stderr
     assert str(path.relative_to(tmp_path)) in ended.stderr.splitlines()[-1]
 
 

@@ -1,13 +1,10 @@
 """A real kube-apiserver with its etcd on loopback, for tests that need the API and no node."""
 
 import base64
-import contextlib
 import http.client
 import json
-import os
 import secrets
 import shutil
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -19,9 +16,9 @@ from typing import Any, Self
 
 import pytest
 import yaml
+from tests.machine import REPOSITORY, free_ports, memory, programs
 from tests.nursery import END_WITH_PARENT
 
-ROOT = Path(__file__).parents[1]
 START_SECONDS = 180
 DEFAULT_CONTROLLERS = ("job", "garbage-collector", "ttl-after-finished", "namespace", "serviceaccount")
 
@@ -50,7 +47,7 @@ class ApiServer:
         self.port = 0
 
     def __enter__(self) -> Self:
-        self.folder = Path(tempfile.mkdtemp(prefix="holdfast-api-", dir=_memory_folder()))
+        self.folder = Path(tempfile.mkdtemp(prefix="holdfast-api-", dir=memory()))
         try:
             self._start()
         except BaseException:
@@ -126,7 +123,7 @@ class ApiServer:
             raise ApiServerError(f"{method} {path}: {status} {answer}")
         return answer
 
-    def install_crds(self, folder: Path = ROOT / "crds") -> None:
+    def install_crds(self, folder: Path = REPOSITORY / "crds") -> None:
         """Create the definitions in `folder` and wait until their resources are served."""
         path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
         definitions = [yaml.safe_load(file.read_text()) for file in sorted(folder.glob("*.yaml"))]
@@ -155,7 +152,7 @@ class ApiServer:
         etcd, apiserver, *manager = programs(
             "etcd", "kube-apiserver", *(["kube-controller-manager"] if self._controllers else [])
         )
-        client, peer, self.port = _free_ports(3)
+        client, peer, self.port = free_ports(3)
         key = self.folder / "service-accounts.key"
         subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
         tokens = self.folder / "tokens.csv"
@@ -186,7 +183,7 @@ class ApiServer:
 
     def _start_controllers(self, program: str, key: Path) -> None:
         names = [name if name.endswith("-controller") else f"{name}-controller" for name in self._controllers]
-        (port,) = _free_ports(1)
+        (port,) = free_ports(1)
         self._run(
             *(program, f"--kubeconfig={self.kubeconfig}", f"--controllers={','.join(names)}"),
             *("--leader-elect=false", "--use-service-account-credentials=false"),
@@ -256,22 +253,3 @@ def apiserver() -> Iterator[ApiServer]:
     with ApiServer() as server:
         server.install_crds()
         yield server
-
-
-def programs(*names: str) -> list[str]:
-    """The paths of the pinned programs of that name."""
-    # It builds what is missing, and says on stderr what it is doing.
-    output = subprocess.run([ROOT / "hack" / "tool", *names], check=True, stdout=subprocess.PIPE, text=True)
-    return output.stdout.split()
-
-
-def _memory_folder() -> str | None:
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 mkdtemp makes the name
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

@@ -1,18 +1,18 @@
 """The schedules that are there to be copied: a real API server takes them, and they mean what they say."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from tests.api.objects import try_create
 from tests.apiserver import ApiServer
+from tests.machine import REPOSITORY
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.domain.plan.readiness import readiness
 
-FOLDER = Path(__file__).parents[2] / "examples/schedules"
+FOLDER = REPOSITORY / "examples/schedules"
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 """Seven in the morning in Ho Chi Minh City, a Thursday."""
 NEXT = {

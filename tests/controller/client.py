@@ -2,11 +2,11 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from tests.apiserver import ApiServer, ApiServerError
+from tests.waiting import wait_until
 
 from holdfast.domain.labels import COMPONENT
 
@@ -46,14 +46,7 @@ class Client:
 
 def wait_for(what: str, condition: Callable[[], T | None], seconds: float = 120) -> T:
     """The first value of `condition` that is true; fails the test when none comes in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds:.0f} s in vain for {what}; last seen: {value!r}")
-        time.sleep(0.05)
+    return wait_until(condition, what, seconds, pause=0.05)
 
 
 class Namespace:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
-from tests.harness import serving
+from tests.processes import serving
 
 
 class LogServer:

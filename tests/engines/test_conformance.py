@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from tests.engines.conformance import Case, Tap, tapped, wait_until_held
-from tests.harness import Runner, Running, free_port, stop
+from tests.harness import Runner, Running
+from tests.machine import free_port
+from tests.processes import family, stop
 
 from holdfast.engines.registry import ENGINES
 from holdfast.protocol import BackupResult, ExitCode, FailedResult, RestoreResult
@@ -78,14 +80,6 @@ def held(case: Case, engine: str, runner: Runner) -> Iterator[tuple[Running, Tap
             yield running, tap
         finally:
             stop(running.process)
-
-
-def family(pid: int) -> Iterator[Path]:
-    """The folders below /proc of a process and of all that it has started."""
-    yield Path(f"/proc/{pid}")
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in path.read_text().split():
-            yield from family(int(child))
 
 
 def test_what_is_restored_equals_what_was_backed_up(case: Case, engine: str, runner: Runner) -> None:
@@ -166,9 +160,9 @@ def test_a_refused_login_names_field_and_server(case: Case, engine: str, runner:
 
 def test_secrets_are_in_no_argument_and_no_log(case: Case, engine: str, runner: Runner) -> None:
     with held(case, engine, runner) as (running, tap):
-        for process in family(running.process.pid):
+        for pid in family(running.process.pid):
             for name in ("cmdline", "environ"):
-                assert case.secret.encode() not in (process / name).read_bytes()
+                assert case.secret.encode() not in Path(f"/proc/{pid}", name).read_bytes()
         tap.release()
         assert running.result()[0] == ExitCode.DONE
     for written in (running.stdout, running.stderr, running.termination):

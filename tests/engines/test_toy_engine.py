@@ -10,7 +10,8 @@ from textwrap import dedent
 
 import pytest
 import yaml
-from tests.harness import REPOSITORY, Runner
+from tests.harness import Runner
+from tests.machine import REPOSITORY
 from tests.runner.engine import configured
 
 from holdfast import __version__

@@ -10,7 +10,8 @@ from typing import Any
 import botocore.session
 import pytest
 from tests.faultproxy import FaultProxy, Request
-from tests.harness import POLICY, Place, S3Place, VolumePlace, secrets_token
+from tests.harness import POLICY, secrets_token
+from tests.places import Place, S3Place, VolumePlace
 from tests.runner import engine
 from tests.runner.engine import configured
 from tests.runner.jobs import SPEC, Jobs

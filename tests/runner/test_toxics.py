@@ -24,7 +24,9 @@ import botocore.session
 import pytest
 from tests.factories import rows
 from tests.faultproxy import FaultProxy, Request, fault_proxy
-from tests.harness import POLICY, Place, S3Place, VolumePlace, secrets_token, start_s3, stop
+from tests.harness import POLICY, secrets_token
+from tests.places import Place, S3Place, VolumePlace, start_s3
+from tests.processes import stop
 from tests.runner import engine
 from tests.runner.engine import configured
 from tests.runner.jobs import SPEC, Jobs

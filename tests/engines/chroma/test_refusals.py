@@ -15,7 +15,10 @@ import pytest
 from tests.engines.chroma.conftest import ChromaServer, Database, running_chroma
 from tests.engines.chroma.memory import Memory, run_backup, run_restore
 from tests.engines.chroma.test_round_trip import fill_with_rows, same
-from tests.harness import Runner, free_port, serving, stop, wait_until
+from tests.harness import Runner
+from tests.machine import free_port
+from tests.processes import serving, stop
+from tests.waiting import wait_until
 
 from holdfast.engines.chroma import client, compare, inspect
 from holdfast.engines.transfer import MismatchError, SourceError, TargetNotEmptyError, TaskError

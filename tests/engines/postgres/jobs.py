@@ -4,11 +4,12 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from tests.engines.postgres.servers import TestServer, secrets
-from tests.harness import Runner, Running, stop, wait_until
+from tests.harness import Runner, Running
+from tests.processes import stop
+from tests.waiting import wait_until
 
 from holdfast.protocol import BackupResult, FailedResult, RestoreResult
 
@@ -69,15 +70,6 @@ def held_while_dumping(runner: Runner, target: Mapping[str, Any], reads: TestSer
         running.process.wait(120)
     finally:
         stop(running.process)
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process has started."""
-    return [
-        int(child)
-        for path in Path(f"/proc/{pid}/task").glob("*/children")
-        for child in path.read_text().split()
-    ]
 
 
 def fill(server: TestServer, database: str) -> None:

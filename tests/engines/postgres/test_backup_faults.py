@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 from tests.engines.postgres import jobs
 from tests.engines.postgres.servers import PASSWORD, TestServer, secrets
-from tests.harness import Runner, free_port, wait_until
+from tests.harness import Runner
+from tests.machine import free_port
+from tests.processes import children
+from tests.waiting import wait_until
 
 from holdfast.engines.postgres import checks
 from holdfast.engines.postgres.source import Identity
@@ -30,7 +33,7 @@ def database(source_server: TestServer) -> Iterator[str]:
 def test_pg_dump_is_killed(database: str, source_server: TestServer, runner: Runner) -> None:
     spec = source_server.target(databases=[database])
     with jobs.held_while_dumping(runner, spec, source_server) as running:
-        dumps = jobs.children(running.process.pid)
+        dumps = children(running.process.pid)
         for child in dumps:
             for name in ("cmdline", "environ"):
                 assert PASSWORD not in Path(f"/proc/{child}/{name}").read_text()

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from tests.engines.postgres import jobs
 from tests.engines.postgres.servers import TestServer, catch_up, secrets
-from tests.harness import Runner, free_port
+from tests.harness import Runner
+from tests.machine import free_port
 
 from holdfast.protocol import BackupResult
 

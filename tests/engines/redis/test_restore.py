@@ -8,7 +8,7 @@ from tests.engines.redis.conftest import NewServer
 from tests.engines.redis.data import DATABASES, LIBRARY, fill_every_type, fill_many
 from tests.engines.redis.memory import Memory
 from tests.engines.redis.servers import Server, digest, functions
-from tests.harness import wait_until
+from tests.waiting import wait_until
 
 from holdfast.engines.redis import rdb
 from holdfast.engines.transfer import MismatchError, SourceError, TargetNotEmptyError, TaskError

@@ -11,8 +11,10 @@ from pathlib import Path
 from tests.engines.redis.conftest import NewServer
 from tests.engines.redis.data import DATABASES, fill_every_type, fill_many
 from tests.engines.redis.servers import Server, digest, expiries, functions
-from tests.harness import Runner, Running, bytes_below, wait_until
+from tests.harness import Runner, Running
+from tests.machine import bytes_below
 from tests.readme import without_holdfast
+from tests.waiting import wait_until
 
 from holdfast.protocol import BackupResult, ExitCode, FailedResult, Result
 

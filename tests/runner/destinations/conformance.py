@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.harness import Place
+from tests.places import Place
 
 from holdfast.engines.transfer import MismatchError
 from holdfast.runner.destinations import connect

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.harness import S3Place, VolumePlace
+from tests.places import S3Place, VolumePlace
 from tests.runner.engine import configured
 from tests.runner.jobs import BIG, Jobs, failed, flip_a_byte, stored
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from tests.faultproxy import fault_proxy
-from tests.harness import POLICY, S3Place, S3Server, VolumePlace
+from tests.harness import POLICY
+from tests.places import S3Place, S3Server, VolumePlace
 from tests.runner.history import LOCK, History, claims, deletes, kill_at, traces
 from tests.runner.jobs import Jobs
 

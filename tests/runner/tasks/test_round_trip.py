@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.harness import S3Place, VolumePlace, start_s3, stop
+from tests.places import S3Place, VolumePlace, start_s3
+from tests.processes import stop
 from tests.runner.engine import content, producer
 from tests.runner.jobs import Jobs
 

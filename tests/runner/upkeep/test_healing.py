@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from tests.faultproxy import Request, fault_proxy
-from tests.harness import POLICY, Place, S3Place, S3Server, VolumePlace, wait_until
+from tests.harness import POLICY
+from tests.places import Place, S3Place, S3Server, VolumePlace
 from tests.runner.history import History, claims, kill_at
 from tests.runner.jobs import Jobs
+from tests.waiting import wait_until
 
 from holdfast.layout import REPORT
 from holdfast.protocol import CommitResult, CommitTask, Cure, Gap, Leftovers

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from tests.faultproxy import fault_proxy
-from tests.harness import POLICY, S3Place, S3Server, VolumePlace
+from tests.harness import POLICY
+from tests.places import S3Place, S3Server, VolumePlace
 from tests.runner.history import FIRST, LOCK, History, claims, deletes, traces
 from tests.runner.jobs import Jobs
 

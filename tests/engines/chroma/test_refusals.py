@@ -1,7 +1,6 @@
 """What a backup or a restore will not do, and what it leaves behind when something goes wrong."""
 
 import ssl
-import subprocess
 import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.certificates import self_signed
 from tests.engines.chroma.conftest import ChromaServer, Database, running_chroma
 from tests.engines.chroma.memory import Memory, run_backup, run_restore
 from tests.engines.chroma.test_round_trip import fill_with_rows, same
@@ -180,7 +180,7 @@ def test_a_server_killed_mid_backup_stores_nothing(
 
 
 @contextmanager
-def proxy(server: ChromaServer, allowed: set[str], tls: Path | None = None) -> Iterator[int]:
+def proxy(server: ChromaServer, allowed: set[str], tls: tuple[Path, Path] | None = None) -> Iterator[int]:
     """A reverse proxy that demands an Authorization header, as one before a real Chroma does."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -210,7 +210,7 @@ def proxy(server: ChromaServer, allowed: set[str], tls: Path | None = None) -> I
     listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(tls / "crt", tls / "key")
+        context.load_cert_chain(*tls)
         listener.socket = context.wrap_socket(listener.socket, server_side=True)
     with serving(listener) as port:
         yield port
@@ -251,21 +251,17 @@ def test_credentials(two: Database, memory: Memory) -> None:
 def test_tls_is_verified(
     two: Database, memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-         "-keyout", "key", "-out", "crt", "-subj", "/CN=chroma", "-addext", "subjectAltName=IP:127.0.0.1"],
-        cwd=tmp_path, check=True, capture_output=True,
-    )  # fmt: skip
+    certificate, key = self_signed(tmp_path)
     monkeypatch.setattr(client, "_PAUSES", (0.1,))
     secret(memory, "credentials", token="right")
-    with proxy(two.server, {"Bearer right"}, tmp_path) as port:
+    with proxy(two.server, {"Bearer right"}, (certificate, key)) as port:
         spec = two.spec(host={"name": "127.0.0.1", "port": port}, tls={})
         with pytest.raises(SourceError, match="certificate verify failed"):
             run_backup(memory, spec)
         secret(memory, "ca", **{"ca.crt": "nonsense"})
         with pytest.raises(TaskError, match=r"ca\.crt"):
             run_backup(memory, spec)
-        secret(memory, "ca", **{"ca.crt": (tmp_path / "crt").read_text()})
+        secret(memory, "ca", **{"ca.crt": certificate.read_text()})
         assert run_backup(memory, spec).contents["embeddings"] == 1
 
 

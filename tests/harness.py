@@ -31,6 +31,7 @@ from holdfast.protocol import (
     BackupTask,
     CommitTask,
     CommittedTarget,
+    FailedResult,
     LookupTask,
     RestoreTask,
     Result,
@@ -215,6 +216,15 @@ class Runner:
         """Restore one target. `secrets` replace the files of a backup that ran before on this root."""
         task = self.restore_task(engine, spec, override, target, destination)
         return self.finish(task, secrets=secrets, **options)
+
+
+def failed(outcome: tuple[int, object], code: int, reason: str | None = None) -> FailedResult:
+    """The outcome of a Job as the failure that it must be; without `reason` any reason is right."""
+    exit_code, result = outcome
+    assert isinstance(result, FailedResult), outcome
+    assert (exit_code, result.exit_code) == (code, code), result.failure
+    assert reason in (None, result.failure.reason), result.failure
+    return result
 
 
 def _committed(results: Mapping[str, tuple[str, BackupResult]]) -> tuple[CommittedTarget, ...]:

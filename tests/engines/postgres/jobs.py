@@ -11,7 +11,7 @@ from tests.harness import Runner, Running
 from tests.processes import stop
 from tests.waiting import wait_until
 
-from holdfast.protocol import BackupResult, FailedResult, RestoreResult
+from holdfast.protocol import BackupResult, RestoreResult
 
 ROWS = 60_000
 """Of the table that `fill` makes."""
@@ -32,13 +32,6 @@ def restored(runner: Runner, target: Mapping[str, Any], override: Mapping[str, A
     assert isinstance(result, RestoreResult), result
     assert code == 0
     return result
-
-
-def failed(outcome: tuple[int, Any], code: int, reason: str) -> FailedResult:
-    """The Result of a Job that must fail just so."""
-    assert isinstance(outcome[1], FailedResult), outcome
-    assert (outcome[0], outcome[1].failure.reason) == (code, reason), outcome
-    return outcome[1]
 
 
 def reasons(result: Any) -> set[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.engines.postgres import jobs
 from tests.engines.postgres.servers import TestServer, catch_up, secrets
-from tests.harness import Runner
+from tests.harness import Runner, failed
 from tests.machine import free_port
 
 from holdfast.protocol import BackupResult
@@ -70,7 +70,7 @@ def test_a_lagging_standby_is_not_read(
 
         runner.run += "2"
         strict = target(source_server, standby_server, maxLag="0s", fallbackToPrimary=False)
-        jobs.failed(runner.run_backup("postgres", strict, secrets()), 3, "StandbyLagging")
+        failed(runner.run_backup("postgres", strict, secrets()), 3, "StandbyLagging")
 
         # Within maxLag it is read; its data is dated by what it replayed, so never later than true.
         runner.run += "3"
@@ -92,7 +92,7 @@ def test_a_standby_that_is_away(source_server: TestServer, database: str, runner
     assert jobs.reasons(result) == {"StandbyUnreachable"}
     runner.run += "2"
     strict = target(source_server, nobody, fallbackToPrimary=False)
-    jobs.failed(runner.run_backup("postgres", strict, secrets()), 3, "StandbyUnreachable")
+    failed(runner.run_backup("postgres", strict, secrets()), 3, "StandbyUnreachable")
 
 
 def test_a_server_that_is_no_standby_of_the_primary(
@@ -107,7 +107,7 @@ def test_a_server_that_is_no_standby_of_the_primary(
     runner.run += "2"
     other = target(target_server, standby_server) | {"databases": ["postgres"]}
     outcome = runner.run_backup("postgres", other, secrets())
-    jobs.failed(outcome, 2, "StandbyOfAnotherCluster")
+    failed(outcome, 2, "StandbyOfAnotherCluster")
 
 
 def test_the_primary_is_down(
@@ -135,7 +135,7 @@ def test_a_conflict_with_recovery(
         source_server.execute("TRUNCATE big", "INSERT INTO big VALUES (1, 'after')", database=database)
     outcome = running.result()
     if not fallback:
-        jobs.failed(outcome, 3, "StandbyConflict")
+        failed(outcome, 3, "StandbyConflict")
         assert jobs.stored_files(runner) == []
         return
     code, result = outcome

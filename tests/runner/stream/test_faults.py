@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from tests.faultproxy import FaultProxy, Request, fault_proxy
+from tests.harness import failed
 from tests.machine import bytes_below
 from tests.places import S3Place, S3Server, VolumePlace, start_s3
 from tests.processes import stop
 from tests.runner.engine import producer
-from tests.runner.jobs import BIG, Jobs, failed
+from tests.runner.jobs import BIG, Jobs
 from tests.waiting import wait_until
 
 from holdfast.protocol import BackupResult, CommitResult, ExitCode, FailedResult

@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.harness import failed
 from tests.places import S3Place, VolumePlace
 from tests.runner.engine import configured
-from tests.runner.jobs import BIG, Jobs, failed, flip_a_byte, stored
+from tests.runner.jobs import BIG, Jobs, flip_a_byte, stored
 
 from holdfast.protocol import BackupResult, CommitResult, ExitCode, FailedResult, LookupResult, RestoreResult
 

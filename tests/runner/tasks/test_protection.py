@@ -12,11 +12,11 @@ from typing import Any
 import botocore.exceptions
 import pytest
 from tests.faultproxy import FaultProxy, fault_proxy
-from tests.harness import POLICY
+from tests.harness import POLICY, failed
 from tests.places import S3Place, S3Server, VolumePlace, start_s3
 from tests.processes import stop
 from tests.runner.archive import Archive
-from tests.runner.jobs import Jobs, failed, stored
+from tests.runner.jobs import Jobs, stored
 from tests.waiting import wait_until
 
 from holdfast.protocol import (

@@ -4,7 +4,7 @@ import functools
 import io
 import signal
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import botocore.session
@@ -37,6 +37,8 @@ class History:
         self.tasks: dict[str, CommitTask] = {}
         self.size = 3000
         """Bytes of each target's first artifact."""
+        self.zone: tzinfo = UTC
+        """In which the source says when its snapshot was."""
         self._monkeypatch = monkeypatch
         engine.take_place(monkeypatch)
         # One for all Tasks: to load the descriptions of S3 takes longer than all else that most of them do.
@@ -50,7 +52,7 @@ class History:
 
     def point(self, number: int) -> datetime:
         """The recovery point of a run."""
-        return FIRST + timedelta(days=number)
+        return (FIRST + timedelta(days=number)).astimezone(self.zone)
 
     def store(self, number: int, *, failed: tuple[str, ...] = ()) -> CommitTask:
         """Back a run up; the Task of its commit."""

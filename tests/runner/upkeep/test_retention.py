@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from datetime import timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,17 @@ def test_a_damaged_entry_is_refused_and_named(history: History, jobs: Jobs) -> N
     assert result.retention == {"nearby": "r"}
     assert "r1.json is not a catalogueentry" in result.notes[0].message
     assert (jobs.volume() / f"default/{POLICY}/r1").is_dir()
+
+
+def test_a_refusal_says_the_moments_in_utc(history: History) -> None:
+    history.zone = timezone(timedelta(hours=5, minutes=45))
+    for number in (1, 2):
+        history.commit(number)
+    task = history.with_due(history.store(3), 1)
+    other = HeldRun(run="r1", recovery_point=history.point(2))
+    expiry = task.retention[0].model_copy(update={"delete": (other,)})
+    (note,) = history.do(task.model_copy(update={"retention": (expiry,)})).notes
+    assert "the catalogue's r1 is of 2026-11-02T02:00:05Z, not of 2026-11-03T02:00:05Z" in note.message
 
 
 def test_a_bucket_whose_lock_holds_is_waited_for(history: History, versioned: S3Server) -> None:

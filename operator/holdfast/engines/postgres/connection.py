@@ -118,7 +118,9 @@ def _prepare(connection: Connection) -> None:
         connection.execute(
             "SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = %s", [name]
         )
-    connection.execute("SET search_path = pg_catalog; SET row_security = off; SET DateStyle = ISO")
+    connection.execute(
+        "SET search_path = pg_catalog; SET row_security = off; SET DateStyle = ISO; SET TimeZone = 'UTC'"
+    )
 
 
 def server(

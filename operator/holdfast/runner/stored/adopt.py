@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from holdfast.api.base import format_time
 from holdfast.engines.transfer import DestinationError, TaskError
 from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.process.progress import Meter
@@ -73,6 +74,6 @@ def _check_run(manifest: Manifest, run_uid: str, destination: Destination, key: 
         raise TaskError(
             "RunAlreadyStored",
             f"destination {destination.name}: {destination.uri(key)} is of another run of the same name "
-            f"(UID {manifest.run_uid}, snapshot of {manifest.snapshot_time:%Y-%m-%dT%H:%M:%SZ}); "
+            f"(UID {manifest.run_uid}, snapshot of {format_time(manifest.snapshot_time)}); "
             "give this run another name, or delete that folder if its data is not needed",
         )

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from holdfast.api.base import to_utc_second
+from holdfast.api.base import format_time, to_utc_second
 from holdfast.engines.transfer import MismatchError, TransferError
 from holdfast.layout import RESERVED, RunPath
 from holdfast.protocol import CommitTask, Expiry, Fate, HeldRun, Note
@@ -142,8 +142,8 @@ class _ExpiryInDestination:
             return entry.message
         if entry is not None and to_utc_second(entry.recovery_point) != to_utc_second(run.recovery_point):
             return (
-                f"the catalogue's {run.run} is of {entry.recovery_point:%Y-%m-%dT%H:%M:%SZ}, "
-                f"not of {run.recovery_point:%Y-%m-%dT%H:%M:%SZ}"
+                f"the catalogue's {run.run} is of {format_time(entry.recovery_point)}, "
+                f"not of {format_time(run.recovery_point)}"
             )
         return None
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from holdfast.api.base import format_time
 from holdfast.engines.transfer import DestinationWrongError, TransferError
 from holdfast.runner.destinations.destination import Archived, Readable, Upload, Version
 from holdfast.runner.destinations.parts import Stored
@@ -131,7 +132,7 @@ class S3Destination(Bucket):
             return "it is under a legal hold"
         until = head.get("ObjectLockRetainUntilDate")
         if until is not None and until > datetime.now(UTC):
-            return f"it is locked until {until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+            return f"it is locked until {format_time(until)}"
         return None
 
     def abort_uploads(self, prefix: str) -> int:

@@ -30,7 +30,7 @@ class PlannedCollection:
     received: Fingerprint = field(default_factory=Fingerprint)
     """The same rows as the server gave them back at once."""
     nearly: int = 0
-    """Rows with a float that the server cannot be collisions, only its neighbour."""
+    """Rows with a float that the server cannot store exactly, so that it gives back its neighbour."""
     differences: list[str] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 

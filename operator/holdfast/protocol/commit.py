@@ -7,14 +7,15 @@ from pydantic import AwareDatetime, Field
 
 from holdfast.api.base import Model
 from holdfast.api.destination import Destination
+from holdfast.layout import RESERVED
 from holdfast.protocol.message import CUT_MISSING, CUT_NOTES, Cut, Result, Task
-from holdfast.protocol.stored import CommittedTarget, RunName
+from holdfast.protocol.stored import CommittedTarget, ListedRunName, RunName
 
 
 class HeldRun(Model):
     """A run that a destination holds, as the operator knows it."""
 
-    run: RunName
+    run: ListedRunName
     recovery_point: AwareDatetime
     """To the second; tells it from another run of the same name."""
     verified: bool = False
@@ -33,7 +34,7 @@ class Expiry(Model):
 class Gap(Model):
     """An earlier run that destinations lack, and what its good copies are held against."""
 
-    run: RunName
+    run: ListedRunName
     scheduled_time: AwareDatetime | None = None
     trigger: str
     manifests: Annotated[dict[str, str], Field(min_length=1)]
@@ -48,7 +49,7 @@ class Leftovers(Model):
     """Ended runs of which a destination may have objects or uploads that nothing leads to."""
 
     destination: str
-    runs: tuple[RunName, ...]
+    runs: tuple[ListedRunName, ...]
     held: bool
     """Whether it holds them, so that no more may go than that; else all goes that the catalogue has not."""
 
@@ -59,7 +60,7 @@ class CommitTask(Task):
     kind: Literal["Commit"] = "Commit"
     namespace: str
     policy: str
-    run: str
+    run: RunName
     run_uid: str
     scheduled_time: AwareDatetime | None = None
     trigger: str
@@ -78,6 +79,10 @@ class CommitTask(Task):
     """What is healed once the run is committed."""
     recipients: tuple[str, ...] = ()
     """age X25519 recipients of the report; none: those of the targets."""
+
+    def may_change(self, run: str) -> bool:
+        """Whether a name in its lists is that of an earlier run: not its own, nor a reserved one."""
+        return run != self.run and run not in RESERVED
 
 
 class Fate(StrEnum):

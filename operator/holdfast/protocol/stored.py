@@ -2,12 +2,24 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from holdfast.api.base import Model
 from holdfast.api.destination import Destination
+from holdfast.layout import RESERVED
 
-RunName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)]
+ListedRunName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)]
+"""A name in a list of runs. A reserved one is refused where it is used: it must not fail the whole Task."""
+
+
+def _not_reserved(name: str) -> str:
+    if name in RESERVED:
+        raise ValueError(f"{name} is not a run: another folder of the policy has this name")
+    return name
+
+
+RunName = Annotated[ListedRunName, AfterValidator(_not_reserved)]
+"""The name of the run that a Task or a line is about."""
 
 
 class CommittedTarget(Model):

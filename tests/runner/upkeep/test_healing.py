@@ -473,6 +473,19 @@ def test_what_the_catalogue_claims_stays(history: History, s3: S3Server) -> None
     assert before.items() <= content(bucket).items()
 
 
+def test_a_gap_of_a_reserved_name_is_refused_and_fails_nothing(history: History, s3: S3Server) -> None:
+    pair = Pair(history, s3.new_bucket(), s3.new_bucket())
+    pair.store_good(1)
+    task = pair.task(2, 1)
+    gap = task.gaps[0].model_copy(update={"run": "catalogue"})
+    result = history.do(CommitTask.model_validate_json(
+        task.model_copy(update={"gaps": (gap, *task.gaps)}).model_dump_json(by_alias=True)
+    ))  # fmt: skip
+    assert result.healing == "rh"
+    (note,) = [note for note in result.notes if note.reason == "HealingRefused"]
+    assert "catalogue is not a run that may be healed" in note.message
+
+
 def test_a_failed_target_of_a_run_that_is_committed_leaves_nothing(history: History, s3: S3Server) -> None:
     """It may have a manifest where it was stored before another destination refused it."""
     bucket = s3.new_bucket()

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from holdfast.api.base import format_time, to_utc_second
 from holdfast.engines.transfer import MismatchError, TransferError
-from holdfast.layout import RESERVED, RunPath
+from holdfast.layout import RunPath
 from holdfast.protocol import CommitTask, Expiry, Fate, HeldRun, Note
 from holdfast.runner.destinations.destination import Destination, LockedError
 from holdfast.runner.process.progress import Meter
@@ -134,7 +134,7 @@ class _ExpiryInDestination:
         return guarded
 
     def _refusal(self, run: HeldRun, entry: Entry, guarded: Mapping[str, str]) -> str | None:
-        if run.run in RESERVED or run.run == self._task.run:
+        if not self._task.may_change(run.run):
             return f"{run.run} is not a run that may be deleted"
         if run.run in guarded:
             return f"{run.run} is {guarded[run.run]} in the catalogue"

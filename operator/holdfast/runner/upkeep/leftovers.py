@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 
 from holdfast.engines.transfer import MismatchError, TransferError
-from holdfast.layout import RESERVED, RunPath
+from holdfast.layout import RunPath
 from holdfast.protocol import CommitTask, Fate, Leftovers, Note
 from holdfast.runner.destinations.destination import Destination, LockedError
 from holdfast.runner.process.progress import Meter
@@ -47,6 +47,8 @@ class FailedRunLeftovers:
     ) -> tuple[Fate, str]:
         if destination is None or destination.name in self._unreachable or not budget.has_room:
             return Fate.UNTOUCHED, ""
+        if not self._task.may_change(run):
+            return Fate.REFUSED, ""
         self._meter.step(f"clearing what run {run} left in {destination.name}")
         path = RunPath(self._task.namespace, self._task.policy, run)
         try:
@@ -66,8 +68,6 @@ class FailedRunLeftovers:
     def _outcome(
         self, destination: Destination, path: RunPath, entry: bytes | None, *, is_held: bool
     ) -> Fate:
-        if path.run in RESERVED or path.run == self._task.run:
-            return Fate.REFUSED
         if entry is not None:
             UnreferencedObjects(path, parse_entry(destination, path.entry, entry)).clear(destination)
             return Fate.DELETED if is_held else Fate.REFUSED

@@ -85,6 +85,8 @@ class MissingCopies:
     def _attempt(
         self, gap: Gap, sources: Sequence[Destination], lacking: Destination, budget: Budget
     ) -> tuple[Cure, str]:
+        if not self._task.may_change(gap.run):
+            return Cure.REFUSED, f"{gap.run} is not a run that may be healed"
         path = RunPath(self._task.namespace, self._task.policy, gap.run)
         try:
             lacking.read(path.entry)

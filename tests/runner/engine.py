@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -62,7 +63,7 @@ def backup(context: BackupContext) -> BackupReport:
     for artifact in told["artifacts"]:
         context.progress.step(f"storing {artifact['name']}")
         if "command" in artifact:
-            context.store_output(artifact["name"], artifact["command"])
+            _store_output(context, artifact["name"], artifact["command"])
             continue
         digest = hashlib.sha256()
         with context.store(artifact["name"]) as sink:
@@ -78,6 +79,23 @@ def backup(context: BackupContext) -> BackupReport:
     snapshot = datetime.fromisoformat(told["snapshot"]) if "snapshot" in told else SNAPSHOT
     notes = (Note(reason="Tested", message="a note"),)
     return BackupReport(snapshot, SOURCE, {"rows": len(digests)}, {"digests": digests}, notes)
+
+
+def _store_output(context: BackupContext, name: str, command: list[str]) -> None:
+    """Store what a command prints, as an engine does whose store has a program of its own."""
+    with (
+        context.store(name) as sink,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            while block := os.read(process.stdout.fileno(), 1 << 20):
+                sink.write(block)
+        except BaseException:
+            process.kill()
+            raise
+        if code := process.wait():
+            raise SourceError("ProducerFailed", f"{command[0]} ended with {code}")
 
 
 def restore(context: RestoreContext) -> RestoreReport:

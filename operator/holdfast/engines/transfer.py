@@ -1,7 +1,6 @@
 """What the data plane offers an engine's backup and restore, and what it wants back from them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -106,15 +105,6 @@ class BackupContext(ABC):
 
         It is stored only if the block ends without an exception; otherwise its uploads are aborted and the
         exception goes on, so the same name can be stored anew.
-        """
-
-    @abstractmethod
-    def store_output(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
-    ) -> None:
-        """Store what `command` prints; complete only once it has ended with exit code 0.
-
-        Raises SourceError (reason `ProducerFailed`, with the end of its standard error as `log_tail`).
         """
 
 

@@ -2,7 +2,7 @@
 
 import io
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,11 +79,6 @@ class _Backup(BackupContext):
         yield sink
         self.memory.artifacts[name] = sink.getvalue()
         self.memory.checksums[name] = zlib.crc32(sink.getvalue())
-
-    def store_output(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
-    ) -> None:
-        raise AssertionError("no command is needed for Chroma")
 
 
 class _Stream(io.BytesIO):

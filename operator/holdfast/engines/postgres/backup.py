@@ -1,8 +1,5 @@
 """Dumps the databases of a PostgreSQL target, each in one snapshot, in which its rows are counted."""
 
-import fcntl
-import os
-import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,7 +9,7 @@ from typing import TypeVar
 import psycopg
 
 from holdfast.api.run import Source
-from holdfast.engines.postgres import checks, failures, inspect, snapshot, source, tools
+from holdfast.engines.postgres import checks, dump, failures, inspect, snapshot, source, tools
 from holdfast.engines.postgres import globals as cluster_globals
 from holdfast.engines.postgres.connection import server
 from holdfast.engines.postgres.detail import DatabaseDetail, Detail, Inventory
@@ -20,7 +17,6 @@ from holdfast.engines.postgres.spec import PostgresTarget
 from holdfast.engines.transfer import BackupContext, BackupReport, Sink, SourceError, TaskError
 from holdfast.protocol import Note
 
-PIPE_BYTES = 1 << 20
 T = TypeVar("T")
 
 
@@ -177,34 +173,11 @@ class _Backup:
                     counting.result()
 
             try:
-                self._pump(f"pg_dump of {database}", command, sink, check)
+                dump.pump(f"pg_dump of {database}", command, sink, self.context.scratch, check)
             except BaseException:
                 view.connection.cancel_safe()
                 raise
             return counting.result()
-
-    def _pump(self, doing: str, command: list[str], sink: Sink, check: Callable[[], None]) -> None:
-        """Write what `command` prints to `sink`, calling `check` between the chunks; it must end with 0."""
-        errors = self.context.scratch / "pg_dump.log"
-        with (
-            errors.open("wb") as log,
-            subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL
-            ) as process,
-        ):
-            assert process.stdout is not None
-            pipe = process.stdout.fileno()
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-            try:
-                while chunk := os.read(pipe, PIPE_BYTES):
-                    check()
-                    sink.write(chunk)
-            except BaseException:
-                process.kill()
-                raise
-        if process.returncode != 0:
-            text = tools.tail(errors) or f"it ended with {process.returncode}"
-            raise failures.from_text(doing, text)
 
 
 def _classified(doing: str, work: Callable[[], T]) -> T:

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,6 @@ from holdfast.runner.stored.manifest import Encrypted, Manifest, ManifestArtifac
 from holdfast.runner.stream.crypto import parse_recipients
 from holdfast.runner.stream.fanout import Copies
 from holdfast.runner.stream.pipeline import Pipeline, suffix
-from holdfast.runner.stream.producer import run_producer
 
 _log = logging.getLogger(__name__)
 _MAX_NAME_BYTES = 200
@@ -70,12 +69,6 @@ class StoringContext(BackupContext):
             s3_checksum=done.stored.s3_checksum, plain_bytes=done.plain_bytes,
             plain_sha256=done.plain_sha256,
         )  # fmt: skip
-
-    def store_output(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
-    ) -> None:
-        with self.store(name) as sink:
-            run_producer(command, environment, sink)
 
 
 def run(task: BackupTask, mounts: Mounts, meter: Meter) -> BackupResult:

@@ -51,10 +51,10 @@ def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
     leftovers, missing = FailedRunLeftovers(task, meter), MissingCopies(task, meter)
     leftovers.clear(connected, budget)
     missing.heal(connected, budget)
-    notes = (
-        *unreferenced.notes, *expired.notes, *leftovers.notes, *missing.outcomes.notes(), *missing.notes,
+    notes = (*unreferenced.notes, *expired.notes, *leftovers.notes, *missing.notes)
+    outcomes = (
+        *expired.outcomes.for_report(), *leftovers.outcomes.for_report(), *missing.outcomes.for_report(),
     )  # fmt: skip
-    outcomes = (*expired.report, *leftovers.outcomes.for_report(), *missing.outcomes.for_report())
     report = _report(task, copies, read_back, outcomes, notes)
     written, not_written = write_report(report, _recipients(task, read_back), copies.live)
     return CommitResult(

@@ -17,7 +17,6 @@ from holdfast.runner.destinations.destination import Destination, LockedError
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.documents import read_entry
 from holdfast.runner.stored.manifest import CatalogueEntry
-from holdfast.runner.stored.report import Outcome
 from holdfast.runner.upkeep.budget import Budget
 from holdfast.runner.upkeep.erasure import erase, is_shown
 from holdfast.runner.upkeep.outcomes import Outcomes, Reason
@@ -48,10 +47,9 @@ class ExpiredRuns:
     """The runs that one commit deletes. They never fail the commit."""
 
     def __init__(self, task: CommitTask, committed: CatalogueEntry, meter: Meter) -> None:
+        self.outcomes = Outcomes[Fate]("Retention", _REASONS)
         self.letters: dict[str, str] = {}
         """By destination: the outcomes, in the order of the Task."""
-        self.notes: list[Note] = []
-        self.report: list[Outcome] = []
         self._task = task
         self._committed = committed
         self._meter = meter
@@ -65,20 +63,30 @@ class ExpiredRuns:
             destination = by_name.get(expiry.destination)
             if destination is None:
                 continue
-            place = _ExpiryInDestination(self._task, expiry, destination, committed.get(destination.name))
-            place.delete(self._meter, budget)
-            self.letters[destination.name] = place.outcomes.letters
-            self.notes += place.outcomes.notes()
-            self.report += place.outcomes.for_report()
+            in_destination = _ExpiryInDestination(
+                self._task, expiry, destination, committed.get(destination.name), self.outcomes
+            )
+            in_destination.delete(self._meter, budget)
+            self.letters[destination.name] = self.outcomes.letters_in(destination.name)
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What is reported."""
+        return tuple(self.outcomes.notes())
 
 
 class _ExpiryInDestination:
     """What one destination deletes; `committed` is the run of the commit, None where that is not stored."""
 
     def __init__(
-        self, task: CommitTask, expiry: Expiry, destination: Destination, committed: CatalogueEntry | None
+        self,
+        task: CommitTask,
+        expiry: Expiry,
+        destination: Destination,
+        committed: CatalogueEntry | None,
+        outcomes: Outcomes[Fate],
     ) -> None:
-        self.outcomes = Outcomes[Fate]("Retention", _REASONS)
+        self._outcomes = outcomes
         self._task = task
         self._expiry = expiry
         self._destination = destination
@@ -162,7 +170,7 @@ class _ExpiryInDestination:
     def _add(self, run: HeldRun, outcome: Fate, message: str = "") -> Fate:
         if message:
             _log.warning("retention: %s", message)
-        self.outcomes.add(run.run, self._destination.name, outcome, message)
+        self._outcomes.add(run.run, self._destination.name, outcome, message)
         return outcome
 
     def _path(self, run: str) -> RunPath:

@@ -15,22 +15,28 @@ from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.documents import parse_entry
 from holdfast.runner.upkeep.budget import Budget
 from holdfast.runner.upkeep.erasure import erase
-from holdfast.runner.upkeep.outcomes import Outcomes
+from holdfast.runner.upkeep.outcomes import Outcomes, Reason
 from holdfast.runner.upkeep.unreferenced import UnreferencedObjects
 
 _log = logging.getLogger(__name__)
+_STAYS = Reason("CleanupFailed", is_warning=True, only_with_message=True)
+_REASONS = dict.fromkeys((Fate.LOCKED, Fate.REFUSED, Fate.FAILED), _STAYS)
 
 
 class FailedRunLeftovers:
     """The leftovers that one commit clears. They never fail the commit."""
 
     def __init__(self, task: CommitTask, meter: Meter) -> None:
-        self.outcomes = Outcomes[Fate]("Leftovers", {})
-        self.notes: list[Note] = []
+        self.outcomes = Outcomes[Fate]("Leftovers", _REASONS)
         self._task = task
         self._meter = meter
         self._unreachable: set[str] = set()
         """Destinations that do not answer; nothing more is tried there."""
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What is reported."""
+        return tuple(self.outcomes.notes())
 
     def clear(self, destinations: Sequence[Destination], budget: Budget) -> None:
         """Clear what the Task names, as far as the budget goes."""
@@ -55,15 +61,15 @@ class FailedRunLeftovers:
             entry = destination.read(path.entry)
         except TransferError as error:
             self._unreachable.add(destination.name)
-            return self._stays(run, Fate.FAILED, error)
+            return _stays(run, Fate.FAILED, error)
         try:
             return self._outcome(destination, path, entry, is_held=leftovers.held), ""
         except LockedError as error:
-            return self._stays(run, Fate.LOCKED, error)
+            return _stays(run, Fate.LOCKED, error)
         except MismatchError as error:
-            return self._stays(run, Fate.REFUSED, error)
+            return _stays(run, Fate.REFUSED, error)
         except TransferError as error:
-            return self._stays(run, Fate.FAILED, error)
+            return _stays(run, Fate.FAILED, error)
 
     def _outcome(
         self, destination: Destination, path: RunPath, entry: bytes | None, *, is_held: bool
@@ -78,7 +84,7 @@ class FailedRunLeftovers:
             destination.delete(key)
         return Fate.DELETED
 
-    def _stays(self, run: str, outcome: Fate, error: TransferError) -> tuple[Fate, str]:
-        _log.warning("leftovers of run %s stay: %s", run, error.message)
-        self.notes.append(Note(reason="CleanupFailed", message=f"run {run}: {error.message}", warning=True))
-        return outcome, error.message
+
+def _stays(run: str, outcome: Fate, error: TransferError) -> tuple[Fate, str]:
+    _log.warning("leftovers of run %s stay: %s", run, error.message)
+    return outcome, error.message

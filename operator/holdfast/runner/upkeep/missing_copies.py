@@ -63,11 +63,16 @@ class MissingCopies:
 
     def __init__(self, task: CommitTask, meter: Meter) -> None:
         self.outcomes = Outcomes[Cure]("Healing", _REASONS)
-        self.notes: list[Note] = []
-        """What else is reported."""
+        self._report_notes: list[Note] = []
+        """Of reports that were not copied with their run."""
         self._task = task
         self._meter = meter
         self._failures: Counter[str] = Counter()
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What is reported."""
+        return (*self.outcomes.notes(), *self._report_notes)
 
     def heal(self, destinations: Sequence[Destination], budget: Budget) -> None:
         """Make the copies that the Task names, as far as the budget goes, and stop in mid-copy at its end."""
@@ -163,7 +168,7 @@ class MissingCopies:
             copy_report(path, source, lacking)
         except TransferError as error:
             _log.warning("the report of run %s is not copied: %s", path.run, error.message)
-            self.notes.append(Note(reason="ReportNotWritten", message=error.message, warning=True))
+            self._report_notes.append(Note(reason="ReportNotWritten", message=error.message, warning=True))
 
     def _copy_artifact(
         self, artifact: ManifestArtifact, key: str, source: Destination, lacking: Destination, budget: Budget

@@ -1,8 +1,8 @@
 """What became of the runs that a commit was given, as the Result says it and as notes for people."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from holdfast.api.text import some_of
 from holdfast.protocol import Cure, Fate, Note
@@ -19,6 +19,8 @@ class Reason:
 
     name: str
     is_warning: bool = False
+    only_with_message: bool = False
+    """Of an outcome that says no more than its letter nobody needs a note."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,10 @@ class Outcomes(Generic[O]):
         """The outcomes as the Result has them, one letter each."""
         return "".join(record.outcome for record in self._records)
 
+    def letters_in(self, destination: str) -> str:
+        """The same of one destination."""
+        return "".join(record.outcome for record in self._records if record.destination == destination)
+
     def for_report(self) -> Iterator[Outcome]:
         """The outcomes as the report has them."""
         for record in self._records:
@@ -61,10 +67,16 @@ class Outcomes(Generic[O]):
     def notes(self) -> Iterator[Note]:
         """One note for each outcome in each destination: some of the runs, and why the first met it."""
         for outcome, reason in self._reasons.items():
-            for destination in dict.fromkeys(record.destination for record in self._records):
-                records = [r for r in self._records if (r.outcome, r.destination) == (outcome, destination)]
-                if records:
-                    message = f"destination {destination}: {some_of([r.run for r in records], _MAX_NAMED)}"
-                    why = next((record.message for record in records if record.message), "")
-                    message += f": {why}" if why else ""
-                    yield Note(reason=reason.name, message=message, warning=reason.is_warning)
+            records = [record for record in self._records if record.outcome == outcome]
+            if reason.only_with_message:
+                records = [record for record in records if record.message]
+            for destination in dict.fromkeys(record.destination for record in records):
+                yield _note(reason, destination, [r for r in records if r.destination == destination])
+
+
+def _note(reason: Reason, destination: str, records: Sequence[_Record[Any]]) -> Note:
+    message = f"destination {destination}: {some_of([record.run for record in records], _MAX_NAMED)}"
+    why = next((record.message for record in records if record.message), "")
+    return Note(
+        reason=reason.name, message=f"{message}: {why}" if why else message, warning=reason.is_warning
+    )

@@ -1,6 +1,6 @@
 """What Tasks and Results of several kinds say of stored runs."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import AfterValidator, Field
 
@@ -38,6 +38,22 @@ class StoredRun(Model):
     path: str
 
 
+class ListedArtifact(Protocol):
+    """An artifact as the entry of a run lists it."""
+
+    @property
+    def name(self) -> str:
+        """Its path below the target's folder."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the stored bytes."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the stored bytes."""
+
+
 class StoredArtifact(Model):
     """One stored object of a target, the same bytes in every destination."""
 
@@ -45,6 +61,11 @@ class StoredArtifact(Model):
     """Its path below the target's folder: `<attempt>/<artifact>.zst[.age]`."""
     size_bytes: int
     sha256: str
+
+    @classmethod
+    def of(cls, artifact: ListedArtifact) -> "StoredArtifact":
+        """An artifact as an entry lists it."""
+        return cls(name=artifact.name, size_bytes=artifact.size_bytes, sha256=artifact.sha256)
 
 
 class FoundTarget(Model):

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from holdfast.api.run import Failure
+from holdfast.api.text import first_problem
 from holdfast.engines.transfer import RestoreRefusedError, TransferError
 from holdfast.protocol import TASK, TASK_VARIABLE, ExitCode, FailedResult, Result
 from holdfast.runner import tasks
@@ -59,7 +60,7 @@ def _attempt(meter: Meter) -> Result:
         return _failed(error.exit_code, error.reason, error.message, error.log_tail, refused=refused)
     except ValidationError as error:
         _log.error("the task is invalid: %s", error)
-        return _failed(ExitCode.TASK_WRONG, "TaskInvalid", f"{TASK_VARIABLE}: {_first(error)}")
+        return _failed(ExitCode.TASK_WRONG, "TaskInvalid", f"{TASK_VARIABLE}: {first_problem(error)}")
     except Terminated:
         _log.error("ended by SIGTERM")
         return _failed(_TERMINATED, "Terminated", "the pod was told to end before the work was done")
@@ -74,11 +75,6 @@ def _failed(
 ) -> FailedResult:
     failure = Failure(reason=reason, message=message, log_tail=log_tail)
     return FailedResult(exit_code=code, failure=failure, refused=refused)
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def _terminate(number: int, frame: object) -> None:

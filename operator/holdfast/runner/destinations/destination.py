@@ -127,6 +127,10 @@ class Destination(ABC):
         """Everything stored under keys that begin with `prefix`, hidden or not, in no order."""
         return (Version(key) for key in self.list(prefix))
 
+    def versions_of(self, key: str) -> tuple[Version, ...]:
+        """Everything stored under this very key."""
+        return tuple(version for version in self.versions(key) if version.key == key)
+
     def erase(self, version: Version) -> None:
         """Delete one version for good; no error when it is not there. Raises LockedError."""
         self.delete(version.key)

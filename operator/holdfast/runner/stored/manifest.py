@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from holdfast.api.meta import Lenient
 from holdfast.api.run import Source
+from holdfast.api.text import first_problem
 from holdfast.engines.transfer import MismatchError
 from holdfast.protocol import Note
 from holdfast.runner.destinations.parts import Stored
@@ -30,12 +31,9 @@ class Document(Lenient):
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise MismatchError(
-                "DocumentInvalid",
-                f"{uri} is not a {cls.__name__.lower()} of version 1: {place}: {first['msg']}",
-            ) from error
+            kind = cls.__name__.lower()
+            what = f"{uri} is not a {kind} of version 1: {first_problem(error)}"
+            raise MismatchError("DocumentInvalid", what) from error
 
     def encode(self) -> bytes:
         """The bytes that are stored."""
@@ -48,6 +46,15 @@ class Encrypted(Lenient):
     format: Literal["age"] = "age"
     recipients: tuple[str, ...]
     """Public keys; the identity of any one of them decrypts."""
+
+
+class CatalogueArtifact(Lenient):
+    """One stored object of a target."""
+
+    name: str
+    """Below the target's folder: `<attempt>/<artifact>.zst[.age]`."""
+    size_bytes: int
+    sha256: str
 
 
 class ManifestArtifact(Lenient):
@@ -69,6 +76,10 @@ class ManifestArtifact(Lenient):
     def stored(self) -> Stored:
         """The stored bytes."""
         return Stored(self.size_bytes, self.sha256, self.s3_checksum)
+
+    def listed(self) -> CatalogueArtifact:
+        """As the entry of the run lists it."""
+        return CatalogueArtifact(name=self.key, size_bytes=self.size_bytes, sha256=self.sha256)
 
 
 class Manifest(Document):
@@ -103,15 +114,6 @@ class Manifest(Document):
     def size_bytes(self) -> int:
         """Stored bytes of all artifacts."""
         return sum(artifact.size_bytes for artifact in self.artifacts)
-
-
-class CatalogueArtifact(Lenient):
-    """One stored object of a target."""
-
-    name: str
-    """Below the target's folder: `<attempt>/<artifact>.zst[.age]`."""
-    size_bytes: int
-    sha256: str
 
 
 class CatalogueTarget(Lenient):

@@ -47,11 +47,11 @@ def delete(destination: Destination, key: str) -> None:
     Raises DestinationError.
     """
     try:
-        versions = [version for version in destination.versions(key) if version.key == key]
+        versions = destination.versions_of(key)
     except DestinationError as error:
         # Whoever may not list versions can still delete, and most buckets keep none.
         _log.info("the versions of a probe are not told: %s", error.message)
-        versions = []
+        versions = ()
     if not versions:
         destination.delete(key)
     for version in versions:

@@ -161,13 +161,11 @@ def _publish(target: StoredTarget, key: str, copies: Copies) -> None:
 
 def _result(target: StoredTarget, copies: Copies) -> BackupResult:
     manifest = target.manifest
-    artifacts = tuple(
-        StoredArtifact(name=item.key, size_bytes=item.size_bytes, sha256=item.sha256)
-        for item in manifest.artifacts
-    )
+    artifacts = tuple(StoredArtifact.of(artifact.listed()) for artifact in manifest.artifacts)
     return BackupResult(
         snapshot_time=manifest.snapshot_time, source=manifest.source, contents=manifest.contents,
-        plain_bytes=sum(item.plain_bytes for item in manifest.artifacts), size_bytes=manifest.size_bytes,
+        plain_bytes=sum(artifact.plain_bytes for artifact in manifest.artifacts),
+        size_bytes=manifest.size_bytes,
         artifacts=artifacts, encrypted=manifest.encrypted is not None,
         manifest_sha256=hashlib.sha256(target.data).hexdigest(),
         destinations=tuple(destination.name for destination in copies.live), missing=copies.missing,

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from holdfast.api.destination import Destination as Specification
 from holdfast.api.run import Failure
+from holdfast.api.text import first_problem
 from holdfast.engines.transfer import DestinationError, MismatchError, TransferError, UnreachableError
 from holdfast.layout import ENTRY_SUFFIX, catalogue_folder, policy_folder
 from holdfast.protocol import (
@@ -194,9 +195,7 @@ def _tell(run: str, places: Sequence[_Place]) -> Iterator[SurveyedRun | Surveyed
     try:
         yield _surveyed(first, [place.name for place in holders])
     except ValidationError as error:
-        wrong = error.errors()[0]
-        message = f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
-        yield from (place.damage(run, message) for place in holders)
+        yield from (place.damage(run, first_problem(error)) for place in holders)
 
 
 _SAME = (
@@ -216,10 +215,6 @@ def _surveyed(entry: CatalogueEntry, destinations: Sequence[str]) -> SurveyedRun
 
 
 def _surveyed_target(target: CatalogueTarget) -> SurveyedTarget:
-    artifacts = tuple(
-        StoredArtifact(name=each.name, size_bytes=each.size_bytes, sha256=each.sha256)
-        for each in target.artifacts
-    )
     return SurveyedTarget(
         name=target.name,
         engine=target.engine,
@@ -229,7 +224,7 @@ def _surveyed_target(target: CatalogueTarget) -> SurveyedTarget:
         encrypted=target.encrypted is not None,
         retain_until=target.retain_until,
         manifest_sha256=target.manifest_sha256,
-        artifacts=artifacts,
+        artifacts=tuple(map(StoredArtifact.of, target.artifacts)),
     )
 
 

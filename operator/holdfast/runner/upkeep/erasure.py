@@ -58,7 +58,7 @@ def is_shown(destination: Destination, path: RunPath) -> bool:
 
 def _versions(destination: Destination, path: RunPath) -> tuple[list[Version], list[Version]]:
     """Those of the entry and the report, and those of the targets."""
-    entry = [version for version in destination.versions(path.entry) if version.key == path.entry]
+    entry = list(destination.versions_of(path.entry))
     of_targets: list[Version] = []
     for version in destination.versions(path.folder):
         is_of_target = "/" in version.key.removeprefix(path.folder)

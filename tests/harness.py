@@ -34,6 +34,7 @@ from holdfast.protocol import (
     RESULT,
     ROOT_VARIABLE,
     TASK_VARIABLE,
+    TERMINATION_VARIABLE,
     BackupResult,
     BackupTask,
     CommitTask,
@@ -48,7 +49,6 @@ from holdfast.protocol import (
 REPOSITORY = Path(__file__).resolve().parent.parent
 OPERATOR = Path(holdfast.__file__).parent.parent
 """The code that this process tests."""
-TERMINATION_VARIABLE = "HOLDFAST_TERMINATION_LOG"
 POLICY = "policy"
 Process = subprocess.Popen[Any] | Forked
 Secrets = Mapping[str, Mapping[str, str]]

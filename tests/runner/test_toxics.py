@@ -243,7 +243,7 @@ class Operator:
             if not isinstance(result, FailedResult):
                 return Observation(job, attempt, now, now, result=result, notes=result.notes)
             assert result.failure.reason != "Defect", result.failure
-            if not ExitCode(result.exit_code).retryable:
+            if not ExitCode(result.exit_code).is_retryable:
                 break
         return Observation(job, attempt, now, now, failed=True, failure=result.failure)
 

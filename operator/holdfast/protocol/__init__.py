@@ -29,7 +29,13 @@ from holdfast.protocol.commit import (
     Leftovers,
     WrittenReport,
 )
-from holdfast.protocol.environment import DEFAULT_ROOT, POD_VARIABLE, ROOT_VARIABLE, TASK_VARIABLE
+from holdfast.protocol.environment import (
+    DEFAULT_ROOT,
+    POD_VARIABLE,
+    ROOT_VARIABLE,
+    TASK_VARIABLE,
+    TERMINATION_VARIABLE,
+)
 from holdfast.protocol.exit import ExitCode
 from holdfast.protocol.kinds import (
     BACKUP,
@@ -79,6 +85,7 @@ __all__ = [
     "SURVEY_LINE_START",
     "TASK",
     "TASK_VARIABLE",
+    "TERMINATION_VARIABLE",
     "VERIFY",
     "BackupResult",
     "BackupTask",

@@ -101,7 +101,7 @@ def test_sigterm_aborts_the_uploads(jobs: Jobs, bucket: S3Place) -> None:
     wait_until(bucket.uploads, "the upload begins")
     running.process.send_signal(signal.SIGTERM)
     code, result = running.result(30)
-    assert code == 143
+    assert code == ExitCode.TERMINATED
     assert isinstance(result, FailedResult)
     assert result.failure.reason == "Terminated"
     assert bucket.uploads() == []

@@ -18,6 +18,7 @@ from holdfast.engines.chroma.client import PARTS, Client, Place, Rows, TooLargeE
 from holdfast.engines.chroma.format import FLOAT, Matrix
 from holdfast.engines.chroma.spec import ChromaRestore, ChromaTarget
 from holdfast.engines.transfer import BackupContext, RestoreContext, SourceError
+from holdfast.mounts import CA, CA_FILE, CREDENTIALS
 
 TEMPORARY = "holdfast-restore-"
 """How the names of collections begin that a restore has not finished; they are never backed up."""
@@ -35,10 +36,10 @@ Entries = npt.NDArray[np.void]
 def connect(context: BackupContext | RestoreContext, place: ChromaTarget | ChromaRestore,
             tls: bool) -> Client:  # fmt: skip
     """A client of the server at `place`, by the Secrets that the pod has mounted."""
-    ca = context.secret("ca") / "ca.crt"
+    ca = context.secret(CA) / CA_FILE
     return Client(
         place.address(context.namespace),
-        context.secret("credentials"),
+        context.secret(CREDENTIALS),
         ca if ca.exists() else None,
         tls=tls,
     )

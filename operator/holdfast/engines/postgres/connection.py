@@ -13,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 from holdfast.engines.postgres.failures import DatabaseRefusedError
 from holdfast.engines.postgres.spec import PostgresTls
 from holdfast.engines.transfer import BackupContext, RestoreContext, SourceError, TaskError, TransferError
+from holdfast.mounts import CA, CA_FILE, CREDENTIALS
 
 CONNECT_SECONDS = 10
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -143,7 +144,7 @@ def server(
 
 
 def _credential(context: BackupContext | RestoreContext, key: str) -> str:
-    path = context.secret("credentials") / key
+    path = context.secret(CREDENTIALS) / key
     try:
         value = path.read_text().rstrip("\r\n")
     except FileNotFoundError:
@@ -157,7 +158,7 @@ def _authority(context: BackupContext | RestoreContext, tls: PostgresTls | None,
     """What to verify the server's certificate with: the Secret's, else the system's (libpq 16 and later)."""
     if tls is None or not tls.mode.startswith("verify-"):
         return None
-    authority = context.secret("ca") / "ca.crt"
+    authority = context.secret(CA) / CA_FILE
     if authority.exists():
         return authority
     if tls.ca_secret is not None:

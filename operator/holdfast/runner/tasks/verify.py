@@ -40,7 +40,7 @@ def run(task: VerifyTask, mounts: Mounts, meter: Meter) -> VerifyResult:
 
 def _most_hopeful(errors: Iterable[TransferError]) -> TransferError | None:
     """One after which another attempt may help, if there is such a one."""
-    found = sorted(errors, key=lambda error: not error.exit_code.retryable)
+    found = sorted(errors, key=lambda error: not error.exit_code.is_retryable)
     return found[0] if found else None
 
 

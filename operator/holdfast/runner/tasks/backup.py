@@ -18,6 +18,7 @@ from holdfast.engines.transfer import BackupContext, BackupReport, DestinationEr
 from holdfast.layout import RunPath, policy_folder
 from holdfast.protocol import POD_VARIABLE, BackupResult, BackupTask, StoredArtifact
 from holdfast.runner.destinations.destination import Destination
+from holdfast.runner.destinations.live import LiveDestinations
 from holdfast.runner.process import engines
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
@@ -25,7 +26,6 @@ from holdfast.runner.stored import probe
 from holdfast.runner.stored.adopt import StoredTarget, copy_to_lacking, find_earlier_attempt
 from holdfast.runner.stored.manifest import Encrypted, Manifest, ManifestArtifact
 from holdfast.runner.stream.crypto import parse_recipients
-from holdfast.runner.stream.fanout import Copies
 from holdfast.runner.stream.pipeline import Pipeline, suffix
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ _MAX_NAME_BYTES = 200
 class StoringContext(BackupContext):
     """Stores what the engine writes in every live destination."""
 
-    def __init__(self, spec: Any, namespace: str, mounts: Mounts, folder: str, copies: Copies,
+    def __init__(self, spec: Any, namespace: str, mounts: Mounts, folder: str, destinations: LiveDestinations,
                  recipients: Sequence[Recipient], meter: Meter) -> None:  # fmt: skip
         self.spec = spec
         self.namespace = namespace
@@ -45,7 +45,7 @@ class StoringContext(BackupContext):
         self.artifacts: dict[str, ManifestArtifact] = {}
         self._mounts = mounts
         self._folder = folder
-        self._copies = copies
+        self._destinations = destinations
         self._recipients = recipients
         self._meter = meter
 
@@ -57,7 +57,7 @@ class StoringContext(BackupContext):
         if name in self.artifacts:
             raise ValueError(f"artifact {name} is stored already")
         key = f"{self.attempt}/{_file_name(name)}{suffix(self._recipients)}"
-        pipeline = Pipeline(self._copies, self._folder + key, self._meter, self._recipients)
+        pipeline = Pipeline(self._destinations, self._folder + key, self._meter, self._recipients)
         try:
             yield pipeline
             done = pipeline.finish()
@@ -75,10 +75,10 @@ def run(task: BackupTask, mounts: Mounts, meter: Meter) -> BackupResult:
     """Back a target up by its engine."""
     spec = engines.engine_of(task.engine).target_spec.model_validate(task.spec)
     engine = engines.module_of(task.engine, "backup").backup
-    return back_up(task, spec, mounts, Copies.connect(task.destinations, mounts), engine, meter)
+    return back_up(task, spec, mounts, LiveDestinations.connect(task.destinations, mounts), engine, meter)
 
 
-def back_up(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies,
+def back_up(task: BackupTask, spec: Any, mounts: Mounts, destinations: LiveDestinations,
             engine: Callable[[BackupContext], BackupReport], meter: Meter) -> BackupResult:  # fmt: skip
     """Back a target up, or finish what an earlier attempt of the same run had stored.
 
@@ -86,18 +86,18 @@ def back_up(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies,
     """
     path = RunPath(task.namespace, task.policy, task.run)
     recipients = parse_recipients(task.recipients)
-    copies.each(lambda destination: destination.check())
-    copies.each(lambda destination: _probe(destination, policy_folder(task.namespace, task.policy)))
-    target = find_earlier_attempt(path.manifest(task.target), task.run_uid, copies)
+    destinations.for_all(lambda destination: destination.check())
+    destinations.for_all(lambda destination: _probe(destination, policy_folder(task.namespace, task.policy)))
+    target = find_earlier_attempt(path.manifest(task.target), task.run_uid, destinations)
     if target is None:
-        target = _store(task, spec, mounts, copies, recipients, engine, meter)
+        target = _store(task, spec, mounts, destinations, recipients, engine, meter)
     else:
         _check_encryption(target.manifest, task)
         _log.info("adopting what attempt %s of this run stored", target.manifest.attempt)
         meter.step("copying what an earlier attempt stored")
-        copy_to_lacking(target, path.target(task.target), copies, meter)
-    _publish(target, path.manifest(task.target), copies)
-    return _result(target, copies)
+        copy_to_lacking(target, path.target(task.target), destinations, meter)
+    _publish(target, path.manifest(task.target), destinations)
+    return _result(target, destinations)
 
 
 def _probe(destination: Destination, folder: str) -> None:
@@ -110,11 +110,12 @@ def _probe(destination: Destination, folder: str) -> None:
         _log.warning("the probe's object stays: %s", error.message)
 
 
-def _store(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies, recipients: Sequence[Recipient],
-           engine: Callable[[BackupContext], BackupReport], meter: Meter) -> StoredTarget:  # fmt: skip
+def _store(task: BackupTask, spec: Any, mounts: Mounts, destinations: LiveDestinations,
+           recipients: Sequence[Recipient], engine: Callable[[BackupContext], BackupReport],
+           meter: Meter) -> StoredTarget:  # fmt: skip
     folder = RunPath(task.namespace, task.policy, task.run).target(task.target)
     started = datetime.now(UTC)
-    context = StoringContext(spec, task.namespace, mounts, folder, copies, recipients, meter)
+    context = StoringContext(spec, task.namespace, mounts, folder, destinations, recipients, meter)
     report = engine(context)
     if not context.artifacts:
         raise RuntimeError(f"engine {task.engine} stored no artifact")
@@ -124,7 +125,8 @@ def _store(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies, recipien
         spec=task.spec, source=report.source, snapshot_time=report.snapshot_time, started_time=started,
         completed_time=datetime.now(UTC), contents=report.contents, detail=report.detail,
         notes=report.notes, encrypted=_encrypted(task), artifacts=tuple(context.artifacts.values()),
-        retain_until={each.name: each.retain_until for each in copies.live if each.retain_until},
+        retain_until={destination.name: destination.retain_until for destination in destinations.live
+                      if destination.retain_until},
     )  # fmt: skip
     return StoredTarget(manifest, manifest.encode(), frozenset())
 
@@ -144,7 +146,7 @@ def _check_encryption(manifest: Manifest, task: BackupTask) -> None:
         )
 
 
-def _publish(target: StoredTarget, key: str, copies: Copies) -> None:
+def _publish(target: StoredTarget, key: str, destinations: LiveDestinations) -> None:
     """Write the manifest where it is not yet."""
 
     def write(destination: Destination) -> None:
@@ -156,10 +158,10 @@ def _publish(target: StoredTarget, key: str, copies: Copies) -> None:
             )
         destination.verify_lock(key, target.manifest.retain_until.get(destination.name))
 
-    copies.each(write)
+    destinations.for_all(write)
 
 
-def _result(target: StoredTarget, copies: Copies) -> BackupResult:
+def _result(target: StoredTarget, destinations: LiveDestinations) -> BackupResult:
     manifest = target.manifest
     artifacts = tuple(StoredArtifact.of(artifact.listed()) for artifact in manifest.artifacts)
     return BackupResult(
@@ -168,10 +170,13 @@ def _result(target: StoredTarget, copies: Copies) -> BackupResult:
         size_bytes=manifest.size_bytes,
         artifacts=artifacts, encrypted=manifest.encrypted is not None,
         manifest_sha256=hashlib.sha256(target.data).hexdigest(),
-        destinations=tuple(destination.name for destination in copies.live), missing=copies.missing,
+        destinations=tuple(destination.name for destination in destinations.live),
+        missing=destinations.missing,
         # Of what an earlier attempt stored in some of them, the moment that it asked for.
-        retain_until={each.name: manifest.retain_until.get(each.name, each.retain_until)
-                      for each in copies.live if each.retain_until},
+        retain_until={
+            destination.name: manifest.retain_until.get(destination.name, destination.retain_until)
+            for destination in destinations.live if destination.retain_until
+        },
         notes=manifest.notes,
     )  # fmt: skip
 

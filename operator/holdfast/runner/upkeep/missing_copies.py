@@ -15,6 +15,7 @@ from holdfast.engines.transfer import DestinationError, MismatchError, TransferE
 from holdfast.layout import RunPath
 from holdfast.protocol import CommitTask, CommittedTarget, Cure, Gap, Note
 from holdfast.runner.destinations.destination import Destination
+from holdfast.runner.destinations.live import LiveDestinations
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.documents import (
     parse_entry,
@@ -27,7 +28,7 @@ from holdfast.runner.stored.entry import entry_of
 from holdfast.runner.stored.manifest import CatalogueEntry, Manifest, ManifestArtifact
 from holdfast.runner.stored.object_copy import TimeOverError, copy_object
 from holdfast.runner.stored.report import copy_report
-from holdfast.runner.stream.fanout import Copies, FanOut
+from holdfast.runner.stream.fanout import FanOut
 from holdfast.runner.upkeep.budget import Budget
 from holdfast.runner.upkeep.outcomes import Outcomes, Reason
 from holdfast.runner.upkeep.unreferenced import UnreferencedObjects
@@ -176,7 +177,7 @@ class MissingCopies:
         """Copy an artifact and read it back, unless it is whole there: another attempt copied it."""
         if lacking.size(key) == artifact.size_bytes and _is_whole(artifact, key, lacking):
             return
-        copy_object(artifact, source, key, FanOut(Copies([lacking]), key), self._meter, budget.end)
+        copy_object(artifact, source, key, FanOut(LiveDestinations([lacking]), key), self._meter, budget.end)
         try:
             lacking.verify(key, artifact.stored)
             lacking.verify_lock(key, None)

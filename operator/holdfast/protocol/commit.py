@@ -85,7 +85,7 @@ class CommitTask(Task):
         return run != self.run and run not in RESERVED
 
 
-class Fate(StrEnum):
+class DeletionOutcome(StrEnum):
     """What became of a run that a commit was to delete. One letter: a Result tells a hundred."""
 
     DELETED = "d"
@@ -100,8 +100,8 @@ class Fate(StrEnum):
     """The destination broke or refused, and some of it may be gone."""
 
 
-class Cure(StrEnum):
-    """What became of a copy that a commit was to heal. One letter, as `Fate`."""
+class HealingOutcome(StrEnum):
+    """What became of a copy that a commit was to heal. One letter, as `DeletionOutcome`."""
 
     HEALED = "h"
     """The destination holds the whole run, read back, and the catalogue there has it."""
@@ -139,12 +139,12 @@ class CommitResult(Result):
     missing: dict[str, str] = Field(default_factory=dict)
     aborted_uploads: int = 0
     retention: dict[str, str] = Field(default_factory=dict)
-    """By destination: the Fate of each run of `CommitTask.retention`, in its order."""
+    """By destination: the DeletionOutcome of each run of `CommitTask.retention`, in its order."""
     leftovers: str = ""
-    """The Fate of the leftovers of each run of `CommitTask.leftovers`, in its order."""
+    """The DeletionOutcome of the leftovers of each run of `CommitTask.leftovers`, in its order."""
     untidy: tuple[str, ...] = ()
     """Those where leftovers of the run itself could not be cleared away."""
     healing: str = ""
-    """The Cure of each copy that `CommitTask.gaps` says is lacking, in its order."""
+    """The HealingOutcome of each copy that `CommitTask.gaps` says is lacking, in its order."""
     report: WrittenReport | None = None
     """The run's report; none where no destination took it."""

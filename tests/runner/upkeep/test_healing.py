@@ -14,7 +14,7 @@ from tests.runner.history import History, claims, kill_at
 from tests.runner.jobs import Jobs
 
 from holdfast.layout import REPORT
-from holdfast.protocol import CommitResult, CommitTask, Cure, Gap, Leftovers
+from holdfast.protocol import CommitResult, CommitTask, Gap, HealingOutcome, Leftovers
 from holdfast.runner.stored.manifest import CatalogueEntry
 
 MULTIPART = 9_000_000
@@ -164,7 +164,7 @@ def test_an_entry_that_says_something_else_than_the_run_is_not_copied(history: H
     task = pair.task(2)
     other = gap(history.tasks["r1"], failed_targets=("three",))
     result = history.do(task.model_copy(update={"gaps": (other,)}))
-    assert result.healing == Cure.DAMAGED
+    assert result.healing == HealingOutcome.DAMAGED
     assert "it differs from the run and its manifests" in result.notes[0].message
     assert content(pair.lacking, 1) == {}
 

@@ -48,7 +48,7 @@ from holdfast.api.text import some_of
 from holdfast.domain.rows import RunRow, destinations_unmoved
 from holdfast.domain.step import Notice, Step, updated
 from holdfast.domain.stored import EARLIEST, copies_text, kept_in, report_left
-from holdfast.protocol import Expiry, Fate, HeldRun
+from holdfast.protocol import DeletionOutcome, Expiry, HeldRun
 
 _WITNESSES = 5
 _MAX_NAMED = 10
@@ -326,19 +326,22 @@ def with_expiry_marked(run: BackupRun, destinations: Collection[str]) -> BackupR
 
 
 _REASONS_TO_STAY = {
-    Fate.LOCKED: "its objects are locked; every commit tries to delete them until the lock ends",
-    Fate.REFUSED: "the commit refused to delete it; an event of that run says why",
-    Fate.UNTOUCHED: "the commit had no time for it; a later one will delete it",
+    DeletionOutcome.LOCKED: "its objects are locked; every commit tries to delete them until the lock ends",
+    DeletionOutcome.REFUSED: "the commit refused to delete it; an event of that run says why",
+    DeletionOutcome.UNTOUCHED: "the commit had no time for it; a later one will delete it",
 }
-_OBSTACLES: dict[Fate, Literal["Locked", "Refused"]] = {Fate.LOCKED: "Locked", Fate.REFUSED: "Refused"}
+_OBSTACLES: dict[DeletionOutcome, Literal["Locked", "Refused"]] = {
+    DeletionOutcome.LOCKED: "Locked",
+    DeletionOutcome.REFUSED: "Refused",
+}
 """Of copies that the next commit will hardly delete either."""
 
 
-def record_expiry(run: BackupRun, outcomes: Mapping[str, Fate]) -> Step[BackupRunStatus]:
+def record_expiry(run: BackupRun, outcomes: Mapping[str, DeletionOutcome]) -> Step[BackupRunStatus]:
     """A commit has said, by destination, what became of a run's copies."""
     if run.status.phase not in STORED:
         return Step(run.status)
-    gone = {name for name, outcome in outcomes.items() if outcome is Fate.DELETED}
+    gone = {name for name, outcome in outcomes.items() if outcome is DeletionOutcome.DELETED}
     status = _with_expiring(
         run.status,
         {

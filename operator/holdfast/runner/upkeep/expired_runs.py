@@ -12,7 +12,7 @@ from datetime import datetime
 from holdfast.api.base import format_time, to_utc_second
 from holdfast.engines.transfer import MismatchError, TransferError
 from holdfast.layout import RunPath
-from holdfast.protocol import CommitTask, Expiry, Fate, HeldRun, Note
+from holdfast.protocol import CommitTask, DeletionOutcome, Expiry, HeldRun, Note
 from holdfast.runner.destinations.destination import Destination, LockedError
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.documents import read_entry
@@ -23,11 +23,11 @@ from holdfast.runner.upkeep.outcomes import Outcomes, Reason
 
 _log = logging.getLogger(__name__)
 _REASONS = {
-    Fate.DELETED: Reason("RetentionDeleted"),
-    Fate.LOCKED: Reason("RetentionWaits", is_warning=True),
-    Fate.REFUSED: Reason("RetentionRefused", is_warning=True),
-    Fate.FAILED: Reason("RetentionFailed", is_warning=True),
-    Fate.UNTOUCHED: Reason("RetentionUnfinished"),
+    DeletionOutcome.DELETED: Reason("RetentionDeleted"),
+    DeletionOutcome.LOCKED: Reason("RetentionWaits", is_warning=True),
+    DeletionOutcome.REFUSED: Reason("RetentionRefused", is_warning=True),
+    DeletionOutcome.FAILED: Reason("RetentionFailed", is_warning=True),
+    DeletionOutcome.UNTOUCHED: Reason("RetentionUnfinished"),
 }
 Entry = CatalogueEntry | MismatchError | None
 """A run's entry in the catalogue: sound, damaged or absent."""
@@ -47,7 +47,7 @@ class ExpiredRuns:
     """The runs that one commit deletes. They never fail the commit."""
 
     def __init__(self, task: CommitTask, committed: CatalogueEntry, meter: Meter) -> None:
-        self.outcomes = Outcomes[Fate]("Retention", _REASONS)
+        self.outcomes = Outcomes[DeletionOutcome]("Retention", _REASONS)
         self.letters: dict[str, str] = {}
         """By destination: the outcomes, in the order of the Task."""
         self._task = task
@@ -84,7 +84,7 @@ class _ExpiryInDestination:
         expiry: Expiry,
         destination: Destination,
         committed: CatalogueEntry | None,
-        outcomes: Outcomes[Fate],
+        outcomes: Outcomes[DeletionOutcome],
     ) -> None:
         self._outcomes = outcomes
         self._task = task
@@ -98,19 +98,19 @@ class _ExpiryInDestination:
             entries = {run.run: self._entry(run.run) for run in (*self._expiry.keep, *self._expiry.delete)}
         except TransferError as error:
             for run in self._expiry.delete:
-                self._add(run, Fate.FAILED, error.message)
+                self._add(run, DeletionOutcome.FAILED, error.message)
             return
         guarded = self._guarded(entries)
         is_broken = False
         for run in self._expiry.delete:
             entry = entries[run.run]
             if is_broken or not budget.has_room:
-                self._add(run, Fate.FAILED if entry is None else Fate.UNTOUCHED)
+                self._add(run, DeletionOutcome.FAILED if entry is None else DeletionOutcome.UNTOUCHED)
             elif (why := self._refusal(run, entry, guarded)) is not None:
-                self._add(run, Fate.REFUSED, why)
+                self._add(run, DeletionOutcome.REFUSED, why)
             else:
                 meter.step(f"deleting run {run.run} in {self._destination.name}")
-                is_broken = self._delete(run) is Fate.FAILED
+                is_broken = self._delete(run) is DeletionOutcome.FAILED
 
     def _entry(self, run: str) -> Entry:
         try:
@@ -155,19 +155,21 @@ class _ExpiryInDestination:
             )
         return None
 
-    def _delete(self, run: HeldRun) -> Fate:
+    def _delete(self, run: HeldRun) -> DeletionOutcome:
         path = self._path(run.run)
         try:
             erase(self._destination, path)
         except LockedError as error:
             is_whole = is_shown(self._destination, path)
-            return self._add(run, Fate.LOCKED if is_whole else Fate.FAILED, error.message)
+            return self._add(
+                run, DeletionOutcome.LOCKED if is_whole else DeletionOutcome.FAILED, error.message
+            )
         except TransferError as error:
-            return self._add(run, Fate.FAILED, error.message)
+            return self._add(run, DeletionOutcome.FAILED, error.message)
         _log.info("deleted run %s in %s", run.run, self._destination.name)
-        return self._add(run, Fate.DELETED)
+        return self._add(run, DeletionOutcome.DELETED)
 
-    def _add(self, run: HeldRun, outcome: Fate, message: str = "") -> Fate:
+    def _add(self, run: HeldRun, outcome: DeletionOutcome, message: str = "") -> DeletionOutcome:
         if message:
             _log.warning("retention: %s", message)
         self._outcomes.add(run.run, self._destination.name, outcome, message)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from holdfast.engines.transfer import MismatchError, TransferError
 from holdfast.layout import RunPath
-from holdfast.protocol import CommitTask, Fate, Leftovers, Note
+from holdfast.protocol import CommitTask, DeletionOutcome, Leftovers, Note
 from holdfast.runner.destinations.destination import Destination, LockedError
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.documents import parse_entry
@@ -20,14 +20,14 @@ from holdfast.runner.upkeep.unreferenced import UnreferencedObjects
 
 _log = logging.getLogger(__name__)
 _STAYS = Reason("CleanupFailed", is_warning=True, only_with_message=True)
-_REASONS = dict.fromkeys((Fate.LOCKED, Fate.REFUSED, Fate.FAILED), _STAYS)
+_REASONS = dict.fromkeys((DeletionOutcome.LOCKED, DeletionOutcome.REFUSED, DeletionOutcome.FAILED), _STAYS)
 
 
 class FailedRunLeftovers:
     """The leftovers that one commit clears. They never fail the commit."""
 
     def __init__(self, task: CommitTask, meter: Meter) -> None:
-        self.outcomes = Outcomes[Fate]("Leftovers", _REASONS)
+        self.outcomes = Outcomes[DeletionOutcome]("Leftovers", _REASONS)
         self._task = task
         self._meter = meter
         self._unreachable: set[str] = set()
@@ -50,41 +50,41 @@ class FailedRunLeftovers:
 
     def _clear_run(
         self, run: str, leftovers: Leftovers, destination: Destination | None, budget: Budget
-    ) -> tuple[Fate, str]:
+    ) -> tuple[DeletionOutcome, str]:
         if destination is None or destination.name in self._unreachable or not budget.has_room:
-            return Fate.UNTOUCHED, ""
+            return DeletionOutcome.UNTOUCHED, ""
         if not self._task.may_change(run):
-            return Fate.REFUSED, ""
+            return DeletionOutcome.REFUSED, ""
         self._meter.step(f"clearing what run {run} left in {destination.name}")
         path = RunPath(self._task.namespace, self._task.policy, run)
         try:
             entry = destination.read(path.entry)
         except TransferError as error:
             self._unreachable.add(destination.name)
-            return _stays(run, Fate.FAILED, error)
+            return _stays(run, DeletionOutcome.FAILED, error)
         try:
             return self._outcome(destination, path, entry, is_held=leftovers.held), ""
         except LockedError as error:
-            return _stays(run, Fate.LOCKED, error)
+            return _stays(run, DeletionOutcome.LOCKED, error)
         except MismatchError as error:
-            return _stays(run, Fate.REFUSED, error)
+            return _stays(run, DeletionOutcome.REFUSED, error)
         except TransferError as error:
-            return _stays(run, Fate.FAILED, error)
+            return _stays(run, DeletionOutcome.FAILED, error)
 
     def _outcome(
         self, destination: Destination, path: RunPath, entry: bytes | None, *, is_held: bool
-    ) -> Fate:
+    ) -> DeletionOutcome:
         if entry is not None:
             UnreferencedObjects(path, parse_entry(destination, path.entry, entry)).clear(destination)
-            return Fate.DELETED if is_held else Fate.REFUSED
+            return DeletionOutcome.DELETED if is_held else DeletionOutcome.REFUSED
         if is_held:
             raise destination.mismatch(path.entry, "it is not there")
         erase(destination, path)
         for key in list(destination.list(path.unfinished_entries)):
             destination.delete(key)
-        return Fate.DELETED
+        return DeletionOutcome.DELETED
 
 
-def _stays(run: str, outcome: Fate, error: TransferError) -> tuple[Fate, str]:
+def _stays(run: str, outcome: DeletionOutcome, error: TransferError) -> tuple[DeletionOutcome, str]:
     _log.warning("leftovers of run %s stay: %s", run, error.message)
     return outcome, error.message

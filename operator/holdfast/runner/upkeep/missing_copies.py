@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from holdfast.engines.transfer import DestinationError, MismatchError, TransferError
 from holdfast.layout import RunPath
-from holdfast.protocol import CommitTask, CommittedTarget, Cure, Gap, Note
+from holdfast.protocol import CommitTask, CommittedTarget, Gap, HealingOutcome, Note
 from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.destinations.live import LiveDestinations
 from holdfast.runner.process.progress import Meter
@@ -37,10 +37,10 @@ _log = logging.getLogger(__name__)
 _MAX_FAILURES = 3
 """After so many failures of a destination nothing more is tried there."""
 _REASONS = {
-    Cure.DAMAGED: Reason("CopyDamaged", is_warning=True),
-    Cure.REFUSED: Reason("HealingRefused", is_warning=True),
-    Cure.FAILED: Reason("HealingFailed", is_warning=True),
-    Cure.UNTOUCHED: Reason("HealingUnfinished"),
+    HealingOutcome.DAMAGED: Reason("CopyDamaged", is_warning=True),
+    HealingOutcome.REFUSED: Reason("HealingRefused", is_warning=True),
+    HealingOutcome.FAILED: Reason("HealingFailed", is_warning=True),
+    HealingOutcome.UNTOUCHED: Reason("HealingUnfinished"),
 }
 
 
@@ -63,7 +63,7 @@ class MissingCopies:
     """The copies that one commit makes. They never fail the commit."""
 
     def __init__(self, task: CommitTask, meter: Meter) -> None:
-        self.outcomes = Outcomes[Cure]("Healing", _REASONS)
+        self.outcomes = Outcomes[HealingOutcome]("Healing", _REASONS)
         self._report_notes: list[Note] = []
         """Of reports that were not copied with their run."""
         self._task = task
@@ -82,38 +82,38 @@ class MissingCopies:
         for gap in self._task.gaps:
             sources = [by_name[name] for name in gap.sources if name in by_name]
             for name in gap.lacking:
-                outcome, why = Cure.UNTOUCHED, ""
+                outcome, why = HealingOutcome.UNTOUCHED, ""
                 if name in by_name and self._failures[name] < _MAX_FAILURES and budget.has_room:
                     outcome, why = self._attempt(gap, sources, by_name[name], budget)
-                self._failures[name] += outcome is Cure.FAILED
+                self._failures[name] += outcome is HealingOutcome.FAILED
                 self.outcomes.add(gap.run, name, outcome, why)
 
     def _attempt(
         self, gap: Gap, sources: Sequence[Destination], lacking: Destination, budget: Budget
-    ) -> tuple[Cure, str]:
+    ) -> tuple[HealingOutcome, str]:
         if not self._task.may_change(gap.run):
-            return Cure.REFUSED, f"{gap.run} is not a run that may be healed"
+            return HealingOutcome.REFUSED, f"{gap.run} is not a run that may be healed"
         path = RunPath(self._task.namespace, self._task.policy, gap.run)
         try:
             lacking.read(path.entry)
         except TransferError as error:
             self._failures[lacking.name] = _MAX_FAILURES  # it does not even answer
-            return Cure.FAILED, error.message
-        outcome, why = Cure.UNTOUCHED, ""
+            return HealingOutcome.FAILED, error.message
+        outcome, why = HealingOutcome.UNTOUCHED, ""
         for source in sources:
             try:
                 self._copy(self._good_copy(gap, path, source), lacking, budget)
             except MismatchError as error:
-                outcome, why = Cure.DAMAGED, error.message
+                outcome, why = HealingOutcome.DAMAGED, error.message
             except OccupiedError as error:
-                return Cure.REFUSED, error.message
+                return HealingOutcome.REFUSED, error.message
             except TimeOverError as error:
-                return Cure.UNTOUCHED, error.message
+                return HealingOutcome.UNTOUCHED, error.message
             except TransferError as error:
-                outcome, why = Cure.FAILED, error.message
+                outcome, why = HealingOutcome.FAILED, error.message
             else:
                 _log.info("healed run %s in %s from %s", gap.run, lacking.name, source.name)
-                return Cure.HEALED, ""
+                return HealingOutcome.HEALED, ""
             _log.warning("run %s is not healed in %s: %s", gap.run, lacking.name, why)
         return outcome, why
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from holdfast.api.text import some_of
-from holdfast.protocol import Cure, Fate, Note
+from holdfast.protocol import DeletionOutcome, HealingOutcome, Note
 from holdfast.runner.stored.report import Outcome
 
-O = TypeVar("O", Fate, Cure)  # noqa: E741 - an outcome
+O = TypeVar("O", DeletionOutcome, HealingOutcome)  # noqa: E741 - an outcome
 
 _MAX_NAMED = 5
 

@@ -40,7 +40,7 @@ class ReportedTarget(Lenient):
         return cls.model_validate({"name": manifest.target, "destinations": tuple(destinations), **shared})
 
 
-class Outcome(Lenient):
+class ReportedOutcome(Lenient):
     """What became of one thing that a commit was to do for an earlier run."""
 
     work: str
@@ -65,7 +65,7 @@ class Report(Document):
     targets: tuple[ReportedTarget, ...] = ()
     missing: dict[str, str] = Field(default_factory=dict)
     """By destination that lacks the run: why."""
-    outcomes: tuple[Outcome, ...] = ()
+    outcomes: tuple[ReportedOutcome, ...] = ()
     notes: tuple[Note, ...] = ()
 
 

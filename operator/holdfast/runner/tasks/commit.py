@@ -14,7 +14,7 @@ from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.documents import read_entry, read_manifest
 from holdfast.runner.stored.entry import entry_of
 from holdfast.runner.stored.manifest import CatalogueEntry, Manifest
-from holdfast.runner.stored.report import Outcome, Report, ReportedTarget, write_report
+from holdfast.runner.stored.report import Report, ReportedOutcome, ReportedTarget, write_report
 from holdfast.runner.upkeep.budget import Budget
 from holdfast.runner.upkeep.expired_runs import ExpiredRuns
 from holdfast.runner.upkeep.leftovers import FailedRunLeftovers
@@ -78,7 +78,7 @@ def _report(
     task: CommitTask,
     destinations: LiveDestinations,
     read_back: "_ReadBack",
-    outcomes: tuple[Outcome, ...],
+    outcomes: tuple[ReportedOutcome, ...],
     notes: tuple[Note, ...],
 ) -> Report:
     live = [destination.name for destination in destinations.live]

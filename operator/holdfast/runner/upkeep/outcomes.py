@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from holdfast.api.text import some_of
 from holdfast.protocol import DeletionOutcome, HealingOutcome, Note
-from holdfast.runner.stored.report import Outcome
+from holdfast.runner.stored.report import ReportedOutcome
 
 O = TypeVar("O", DeletionOutcome, HealingOutcome)  # noqa: E741 - an outcome
 
@@ -53,10 +53,10 @@ class Outcomes(Generic[O]):
         """The same of one destination."""
         return "".join(record.outcome for record in self._records if record.destination == destination)
 
-    def for_report(self) -> Iterator[Outcome]:
+    def for_report(self) -> Iterator[ReportedOutcome]:
         """The outcomes as the report has them."""
         for record in self._records:
-            yield Outcome(
+            yield ReportedOutcome(
                 work=self._work,
                 run=record.run,
                 destination=record.destination,

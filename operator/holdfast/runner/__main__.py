@@ -16,8 +16,8 @@ from holdfast.protocol import TASK, TASK_VARIABLE, TERMINATION_VARIABLE, ExitCod
 from holdfast.runner import tasks
 from holdfast.runner.process.memory import bound_allocator
 from holdfast.runner.process.mounts import Mounts
-from holdfast.runner.process.outcome import fit
 from holdfast.runner.process.progress import Meter
+from holdfast.runner.process.termination import fit
 
 _TERMINATION_LOG = "/dev/termination-log"
 _TRACEBACK_LINES = 12

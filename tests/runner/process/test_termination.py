@@ -26,7 +26,7 @@ from holdfast.protocol import (
     StoredArtifact,
     SurveyResult,
 )
-from holdfast.runner.process.outcome import encode, fit
+from holdfast.runner.process.termination import encode, fit
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 

@@ -14,7 +14,13 @@ from typing import Any
 import pytest
 
 from holdfast.api.run import Source
-from holdfast.engines.transfer import BackupContext, BackupReport, RestoreContext, RestoreReport, SourceError
+from holdfast.engines.transfer import (
+    BackupContext,
+    BackupSummary,
+    RestoreContext,
+    RestoreSummary,
+    SourceError,
+)
 from holdfast.protocol import Note
 
 VARIABLE = "HOLDFAST_TEST_ENGINE"
@@ -56,7 +62,7 @@ def configured(*artifacts: dict[str, Any], **more: Any) -> dict[str, str]:
     return {VARIABLE: json.dumps({"artifacts": artifacts, **more})}
 
 
-def backup(context: BackupContext) -> BackupReport:
+def backup(context: BackupContext) -> BackupSummary:
     """Store the artifacts: each `bytes` long from `seed`, or the output of `command`."""
     told = json.loads(os.environ[VARIABLE])
     digests: dict[str, str] = {}
@@ -78,7 +84,7 @@ def backup(context: BackupContext) -> BackupReport:
         raise KeyError(told["defect"])
     snapshot = datetime.fromisoformat(told["snapshot"]) if "snapshot" in told else SNAPSHOT
     notes = (Note(reason="Tested", message="a note"),)
-    return BackupReport(snapshot, SOURCE, {"rows": len(digests)}, {"digests": digests}, notes)
+    return BackupSummary(snapshot, SOURCE, {"rows": len(digests)}, {"digests": digests}, notes)
 
 
 def _store_output(context: BackupContext, name: str, command: list[str]) -> None:
@@ -98,7 +104,7 @@ def _store_output(context: BackupContext, name: str, command: list[str]) -> None
             raise SourceError("ProducerFailed", f"{command[0]} ended with {code}")
 
 
-def restore(context: RestoreContext) -> RestoreReport:
+def restore(context: RestoreContext) -> RestoreSummary:
     """Read every artifact and compare it with what was stored."""
     mismatches = []
     for name in context.artifacts:
@@ -112,7 +118,7 @@ def restore(context: RestoreContext) -> RestoreReport:
             mismatches.append(f"{name}: {expected} became {digest.hexdigest()}")
     if "mismatches" in os.environ.get(VARIABLE, ""):
         mismatches += json.loads(os.environ[VARIABLE])["mismatches"]
-    return RestoreReport("test:1", len(context.artifacts), context.manifest_contents, tuple(mismatches))
+    return RestoreSummary("test:1", len(context.artifacts), context.manifest_contents, tuple(mismatches))
 
 
 def take_place(monkeypatch: pytest.MonkeyPatch) -> None:

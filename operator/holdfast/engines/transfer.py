@@ -121,7 +121,7 @@ class RestoreContext(ABC):
     snapshot_time: datetime
     """The instant that the backup is of."""
     manifest_detail: dict[str, Any]
-    """What the backup left in `BackupReport.detail`."""
+    """What the backup left in `BackupSummary.detail`."""
     manifest_contents: dict[str, int]
     artifacts: tuple[str, ...]
     """The names given to `store`."""
@@ -142,7 +142,7 @@ class RestoreContext(ABC):
 
 
 @dataclass(frozen=True)
-class BackupReport:
+class BackupSummary:
     """What an engine says of the backup that it has just stored."""
 
     snapshot_time: datetime
@@ -156,7 +156,7 @@ class BackupReport:
 
 
 @dataclass(frozen=True)
-class RestoreReport:
+class RestoreSummary:
     """What an engine found when it compared what it restored with the manifest."""
 
     address: str

@@ -49,7 +49,7 @@ from holdfast.engines.chroma.inspect import (
     to_matrix,
 )
 from holdfast.engines.chroma.spec import ChromaTarget, Collections
-from holdfast.engines.transfer import BackupContext, BackupReport, Sink, TaskError
+from holdfast.engines.transfer import BackupContext, BackupSummary, Sink, TaskError
 from holdfast.protocol import Note
 
 _PASSES = 4
@@ -79,7 +79,7 @@ class _Page:
     left_out: list[str]
 
 
-def backup(context: BackupContext) -> BackupReport:
+def backup(context: BackupContext) -> BackupSummary:
     """Store all collections that the target names.
 
     Raises TaskError (TenantNotFound, DatabaseNotFound, AuthenticationFailed, ServerTooOld) and SourceError.
@@ -102,7 +102,7 @@ def backup(context: BackupContext) -> BackupReport:
                 else:
                     vanished.append(where)
     databases = [(tenant.name, name) for tenant in spec.tenants for name in tenant.databases]
-    return BackupReport(
+    return BackupSummary(
         snapshot_time=snapshot_time,
         source=Source(address=client.address, role="Primary", version=version),
         contents={

@@ -15,7 +15,7 @@ from holdfast.engines.chroma.plan import PlannedCollection, databases, plan
 from holdfast.engines.chroma.spec import ChromaRestore, ChromaTarget
 from holdfast.engines.transfer import (
     RestoreContext,
-    RestoreReport,
+    RestoreSummary,
     SourceError,
     TargetNotEmptyError,
     TaskError,
@@ -25,7 +25,7 @@ from holdfast.engines.transfer import (
 _log = logging.getLogger(__name__)
 
 
-def restore(context: RestoreContext) -> RestoreReport:
+def restore(context: RestoreContext) -> RestoreSummary:
     """Bring the collections back under names that must be free.
 
     Raises TargetNotEmptyError (CollectionExists), TaskError (NamesCollide, NoSuchCollection,
@@ -58,7 +58,7 @@ class _Restore:
         )
         self._prefix = f"{TEMPORARY}{context.request_uid}"
 
-    def run(self) -> RestoreReport:
+    def run(self) -> RestoreSummary:
         """Fill, compare and rename; or finish the renaming of an attempt that was killed."""
         there = {place: self._names(place) for place in self._databases}
         if not any(self._prefix in names for names in there.values()):
@@ -73,17 +73,17 @@ class _Restore:
                     for text in planned.differences
                 ]
                 if mismatches:
-                    return self._report(counted, mismatches)
+                    return self._summary(counted, mismatches)
             except BaseException as error:
                 self._clear_after(error)
                 raise
             if self._collections:
                 self._mark()
         self._rename()
-        return self._report(sum(planned.detail["count"] for planned in self._collections), [])
+        return self._summary(sum(planned.detail["count"] for planned in self._collections), [])
 
-    def _report(self, embeddings: int, mismatches: Sequence[str]) -> RestoreReport:
-        return RestoreReport(
+    def _summary(self, embeddings: int, mismatches: Sequence[str]) -> RestoreSummary:
+        return RestoreSummary(
             address=self._client.address,
             compared=len(self._collections),
             contents={

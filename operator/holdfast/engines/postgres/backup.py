@@ -14,13 +14,13 @@ from holdfast.engines.postgres import globals as cluster_globals
 from holdfast.engines.postgres.connection import server
 from holdfast.engines.postgres.detail import DatabaseDetail, Detail, Inventory
 from holdfast.engines.postgres.spec import PostgresTarget
-from holdfast.engines.transfer import BackupContext, BackupReport, Sink, SourceError, TaskError
+from holdfast.engines.transfer import BackupContext, BackupSummary, Sink, SourceError, TaskError
 from holdfast.protocol import Note
 
 T = TypeVar("T")
 
 
-def backup(context: BackupContext) -> BackupReport:
+def backup(context: BackupContext) -> BackupSummary:
     """Back up the target; see `holdfast.engines.transfer` for what it raises."""
     return _Backup(context).run()
 
@@ -50,7 +50,7 @@ class _Backup:
             self.standby = server(self.context, host, port, spec.tls, spec.major_version)
         self.client_major = tools.client_major(tools.program("pg_dump", spec.major_version))
 
-    def run(self) -> BackupReport:
+    def run(self) -> BackupSummary:
         self.context.progress.step("choosing the server")
         self.chosen = source.choose(self.primary, self.standby, self.spec.standby, self.spec.databases or ())
         self.notes += self.chosen.notes
@@ -67,7 +67,7 @@ class _Backup:
             databases=tuple(one.detail for one in dumped),
         )
         inventories = [one.detail.inventory for one in dumped]
-        return BackupReport(
+        return BackupSummary(
             snapshot_time=first.time,
             source=first.source,
             contents={

@@ -17,7 +17,7 @@ from holdfast.engines.postgres.spec import PostgresRestore, PostgresTarget
 from holdfast.engines.postgres.staging import Staging, user_object
 from holdfast.engines.transfer import (
     RestoreContext,
-    RestoreReport,
+    RestoreSummary,
     TargetNotEmptyError,
     TaskError,
     TransferError,
@@ -27,7 +27,7 @@ from holdfast.protocol import Note
 _LOG = logging.getLogger(__name__)
 
 
-def restore(context: RestoreContext) -> RestoreReport:
+def restore(context: RestoreContext) -> RestoreSummary:
     """Restore in mode New; see `holdfast.engines.transfer` for what it raises.
 
     Nothing appears under a database's own name before every database of the backup is restored, its stream's
@@ -67,7 +67,7 @@ class _Restore:
         self.major = tools.client_major(tools.program("pg_restore", spec.major_version))
         self.names = self._names()
 
-    def run(self) -> RestoreReport:
+    def run(self) -> RestoreSummary:
         self.context.progress.step("checking the server")
         # A database cannot be renamed or dropped from inside.
         candidates = tuple(name for name in MAINTENANCE_DATABASES if name not in self.names.values())
@@ -90,7 +90,7 @@ class _Restore:
                 self.notes.append(Note(reason="Discarded", message="what was restored is dropped again"))
             else:
                 self._swap_in(staging, targets, list(filled))
-        return self._report(filled, mismatches)
+        return self._summary(filled, mismatches)
 
     def _names(self) -> dict[str, str]:
         """From a database's name in the backup to its name here."""
@@ -224,9 +224,9 @@ class _Restore:
                     )
                 )
 
-    def _report(self, filled: dict[int, Comparison], mismatches: tuple[str, ...]) -> RestoreReport:
+    def _summary(self, filled: dict[int, Comparison], mismatches: tuple[str, ...]) -> RestoreSummary:
         inventories = [one.inventory for one in self.detail.databases]
-        return RestoreReport(
+        return RestoreSummary(
             address=self.server.address,
             compared=sum(one.compared for one in filled.values()),
             contents={

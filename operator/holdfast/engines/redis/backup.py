@@ -14,7 +14,7 @@ from holdfast.engines.redis.check import Check, Summary
 from holdfast.engines.redis.inspect import server_info, source_endpoint
 from holdfast.engines.redis.replication import Snapshot
 from holdfast.engines.redis.wire import Client, Endpoint
-from holdfast.engines.transfer import BackupContext, BackupReport, SourceError, TransferError
+from holdfast.engines.transfer import BackupContext, BackupSummary, SourceError, TransferError
 from holdfast.protocol import Note
 
 ARTIFACT = "dump.rdb"
@@ -35,7 +35,7 @@ class Begun:
     """How long ago a standby heard from its primary."""
 
 
-def backup(context: BackupContext) -> BackupReport:
+def backup(context: BackupContext) -> BackupSummary:
     """Store the server's snapshot as dump.rdb.
 
     Raises SourceError when the snapshot cannot be had whole, TaskError when the user or the server's version
@@ -53,10 +53,10 @@ def backup(context: BackupContext) -> BackupReport:
                 check.write(chunk)
             summary = check.finish()
     context.progress.rows(summary.keys)
-    return _report(begun, summary, tuple(notes))
+    return _summary(begun, summary, tuple(notes))
 
 
-def _report(begun: Begun, summary: Summary, notes: tuple[Note, ...]) -> BackupReport:
+def _summary(begun: Begun, summary: Summary, notes: tuple[Note, ...]) -> BackupSummary:
     position = begun.snapshot.position
     source = Source(
         address=str(begun.client.endpoint),
@@ -71,7 +71,7 @@ def _report(begun: Begun, summary: Summary, notes: tuple[Note, ...]) -> BackupRe
         "rdbVersion": summary.head.version,
         "aux": summary.head.aux,
     }
-    return BackupReport(
+    return BackupSummary(
         snapshot_time=_snapshot_time(begun, summary.head.aux),
         source=source,
         contents={"databases": len(summary.databases), "keys": summary.keys},

@@ -42,13 +42,13 @@ from holdfast.engines.redis.target import (
     release,
 )
 from holdfast.engines.redis.wire import Client, pack, pack_start
-from holdfast.engines.transfer import MismatchError, Progress, RestoreContext, RestoreReport, TaskError
+from holdfast.engines.transfer import MismatchError, Progress, RestoreContext, RestoreSummary, TaskError
 from holdfast.protocol import Note
 
 SPOOL_BYTES = 1 << 20
 
 
-def restore(context: RestoreContext) -> RestoreReport:
+def restore(context: RestoreContext) -> RestoreSummary:
     """Restore dump.rdb into an empty server and compare.
 
     Raises TargetNotEmptyError when a database that would be written holds a key, TaskError when the target
@@ -81,10 +81,10 @@ def restore(context: RestoreContext) -> RestoreReport:
                 "TargetEvicted", f"{target} evicted {evicted} keys meanwhile: its maxmemory is too low"
             )
         release(client, plan)
-    return _report(str(target), plan, writer.written, comparison)
+    return _summary(str(target), plan, writer.written, comparison)
 
 
-def _report(address: str, plan: Plan, written: dict[int, Written], comparison: Comparison) -> RestoreReport:
+def _summary(address: str, plan: Plan, written: dict[int, Written], comparison: Comparison) -> RestoreSummary:
     keys = sum(item.keys for item in written.values())
     notes = [
         Note(
@@ -99,7 +99,7 @@ def _report(address: str, plan: Plan, written: dict[int, Written], comparison: C
     if comparison.unread:
         message = f"{comparison.unread} values of the sample were too large or of no comparable kind"
         notes.append(Note(reason="ValuesNotReadBack", message=message))
-    return RestoreReport(
+    return RestoreSummary(
         address=address,
         compared=len(plan.databases),
         contents={"databases": len(plan.databases), "keys": keys},

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from pyrage.x25519 import Recipient
 
 import holdfast
-from holdfast.engines.transfer import BackupContext, BackupReport, DestinationError, Sink, TaskError
+from holdfast.engines.transfer import BackupContext, BackupSummary, DestinationError, Sink, TaskError
 from holdfast.layout import RunPath, policy_folder
 from holdfast.protocol import POD_VARIABLE, BackupResult, BackupTask, StoredArtifact
 from holdfast.runner.destinations.destination import Destination
@@ -79,7 +79,7 @@ def run(task: BackupTask, mounts: Mounts, meter: Meter) -> BackupResult:
 
 
 def back_up(task: BackupTask, spec: Any, mounts: Mounts, destinations: LiveDestinations,
-            engine: Callable[[BackupContext], BackupReport], meter: Meter) -> BackupResult:  # fmt: skip
+            engine: Callable[[BackupContext], BackupSummary], meter: Meter) -> BackupResult:  # fmt: skip
     """Back a target up, or finish what an earlier attempt of the same run had stored.
 
     Raises what the engine and the destinations raise.
@@ -111,20 +111,20 @@ def _probe(destination: Destination, folder: str) -> None:
 
 
 def _store(task: BackupTask, spec: Any, mounts: Mounts, destinations: LiveDestinations,
-           recipients: Sequence[Recipient], engine: Callable[[BackupContext], BackupReport],
+           recipients: Sequence[Recipient], engine: Callable[[BackupContext], BackupSummary],
            meter: Meter) -> StoredTarget:  # fmt: skip
     folder = RunPath(task.namespace, task.policy, task.run).target(task.target)
     started = datetime.now(UTC)
     context = StoringContext(spec, task.namespace, mounts, folder, destinations, recipients, meter)
-    report = engine(context)
+    summary = engine(context)
     if not context.artifacts:
         raise RuntimeError(f"engine {task.engine} stored no artifact")
     manifest = Manifest(
         tool_version=holdfast.__version__, namespace=task.namespace, policy=task.policy, run=task.run,
         run_uid=task.run_uid, target=task.target, engine=task.engine, attempt=context.attempt,
-        spec=task.spec, source=report.source, snapshot_time=report.snapshot_time, started_time=started,
-        completed_time=datetime.now(UTC), contents=report.contents, detail=report.detail,
-        notes=report.notes, encrypted=_encrypted(task), artifacts=tuple(context.artifacts.values()),
+        spec=task.spec, source=summary.source, snapshot_time=summary.snapshot_time, started_time=started,
+        completed_time=datetime.now(UTC), contents=summary.contents, detail=summary.detail,
+        notes=summary.notes, encrypted=_encrypted(task), artifacts=tuple(context.artifacts.values()),
         retain_until={destination.name: destination.retain_until for destination in destinations.live
                       if destination.retain_until},
     )  # fmt: skip

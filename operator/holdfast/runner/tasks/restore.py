@@ -14,7 +14,7 @@ from pyrage.x25519 import Identity
 from holdfast.engines.transfer import (
     MismatchError,
     RestoreContext,
-    RestoreReport,
+    RestoreSummary,
     SourceError,
     TaskError,
     TransferError,
@@ -171,7 +171,7 @@ def run(task: RestoreTask, mounts: Mounts, meter: Meter) -> RestoreResult:
 
 
 def restore(task: RestoreTask, spec: Any, override: Any | None, source: Destination, mounts: Mounts,
-            engine: Callable[[RestoreContext], RestoreReport], meter: Meter) -> RestoreResult:  # fmt: skip
+            engine: Callable[[RestoreContext], RestoreSummary], meter: Meter) -> RestoreResult:  # fmt: skip
     """Restore a target and compare it with its manifest.
 
     Raises IdentityError before anything is touched; MismatchError when an object is not what was stored, or
@@ -187,17 +187,17 @@ def restore(task: RestoreTask, spec: Any, override: Any | None, source: Destinat
     thawed += thaw(source, [folder + artifact.key for artifact in manifest.artifacts], meter)
     context = ReadingContext(task, spec, override, manifest, folder, source, identities, mounts, meter)
     began = time.monotonic()
-    report = engine(context)
+    summary = engine(context)
     seconds = time.monotonic() - began
-    if report.mismatches:
-        raise _differences(task.target, report)
+    if summary.mismatches:
+        raise _differences(task.target, summary)
     return RestoreResult(
         snapshot_time=manifest.snapshot_time,
         restore_seconds=round(seconds, 3),
-        address=report.address,
-        compared=report.compared,
-        contents=report.contents,
-        notes=(*thawed, *report.notes),
+        address=summary.address,
+        compared=summary.compared,
+        contents=summary.contents,
+        notes=(*thawed, *summary.notes),
     )
 
 
@@ -234,13 +234,13 @@ def read_committed_manifest(task: RestoreTask, path: RunPath, source: Destinatio
     return manifest
 
 
-def _differences(target: str, report: RestoreReport) -> MismatchError:
-    count = len(report.mismatches)
-    listed = "; ".join(report.mismatches[:_MAX_DETAILS])
+def _differences(target: str, summary: RestoreSummary) -> MismatchError:
+    count = len(summary.mismatches)
+    listed = "; ".join(summary.mismatches[:_MAX_DETAILS])
     more = f"; and {count - _MAX_DETAILS} more" if count > _MAX_DETAILS else ""
     return MismatchError(
         "RestoreMismatch",
-        f"target {target} at {report.address}: {count} of {report.compared} differ from the backup: "
+        f"target {target} at {summary.address}: {count} of {summary.compared} differ from the backup: "
         f"{listed}{more}",
-        "\n".join(report.mismatches),
+        "\n".join(summary.mismatches),
     )

@@ -19,15 +19,15 @@ from holdfast.runner.stored.documents import read_entry
 from holdfast.runner.stored.manifest import CatalogueEntry
 from holdfast.runner.upkeep.budget import Budget
 from holdfast.runner.upkeep.erasure import erase, is_shown
-from holdfast.runner.upkeep.outcomes import Outcomes, Reason
+from holdfast.runner.upkeep.outcomes import NoteKind, Outcomes
 
 _log = logging.getLogger(__name__)
-_REASONS = {
-    DeletionOutcome.DELETED: Reason("RetentionDeleted"),
-    DeletionOutcome.LOCKED: Reason("RetentionWaits", is_warning=True),
-    DeletionOutcome.REFUSED: Reason("RetentionRefused", is_warning=True),
-    DeletionOutcome.FAILED: Reason("RetentionFailed", is_warning=True),
-    DeletionOutcome.UNTOUCHED: Reason("RetentionUnfinished"),
+_NOTE_KINDS = {
+    DeletionOutcome.DELETED: NoteKind("RetentionDeleted"),
+    DeletionOutcome.LOCKED: NoteKind("RetentionWaits", is_warning=True),
+    DeletionOutcome.REFUSED: NoteKind("RetentionRefused", is_warning=True),
+    DeletionOutcome.FAILED: NoteKind("RetentionFailed", is_warning=True),
+    DeletionOutcome.UNTOUCHED: NoteKind("RetentionUnfinished"),
 }
 Entry = CatalogueEntry | MismatchError | None
 """A run's entry in the catalogue: sound, damaged or absent."""
@@ -47,7 +47,7 @@ class ExpiredRuns:
     """The runs that one commit deletes. They never fail the commit."""
 
     def __init__(self, task: CommitTask, committed: CatalogueEntry, meter: Meter) -> None:
-        self.outcomes = Outcomes[DeletionOutcome]("Retention", _REASONS)
+        self.outcomes = Outcomes[DeletionOutcome]("Retention", _NOTE_KINDS)
         self.letters: dict[str, str] = {}
         """By destination: the outcomes, in the order of the Task."""
         self._task = task

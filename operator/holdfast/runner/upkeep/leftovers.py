@@ -15,19 +15,19 @@ from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.documents import parse_entry
 from holdfast.runner.upkeep.budget import Budget
 from holdfast.runner.upkeep.erasure import erase
-from holdfast.runner.upkeep.outcomes import Outcomes, Reason
+from holdfast.runner.upkeep.outcomes import NoteKind, Outcomes
 from holdfast.runner.upkeep.unreferenced import UnreferencedObjects
 
 _log = logging.getLogger(__name__)
-_STAYS = Reason("CleanupFailed", is_warning=True, only_with_message=True)
-_REASONS = dict.fromkeys((DeletionOutcome.LOCKED, DeletionOutcome.REFUSED, DeletionOutcome.FAILED), _STAYS)
+_STAYS = NoteKind("CleanupFailed", is_warning=True, only_with_message=True)
+_NOTE_KINDS = dict.fromkeys((DeletionOutcome.LOCKED, DeletionOutcome.REFUSED, DeletionOutcome.FAILED), _STAYS)
 
 
 class FailedRunLeftovers:
     """The leftovers that one commit clears. They never fail the commit."""
 
     def __init__(self, task: CommitTask, meter: Meter) -> None:
-        self.outcomes = Outcomes[DeletionOutcome]("Leftovers", _REASONS)
+        self.outcomes = Outcomes[DeletionOutcome]("Leftovers", _NOTE_KINDS)
         self._task = task
         self._meter = meter
         self._unreachable: set[str] = set()

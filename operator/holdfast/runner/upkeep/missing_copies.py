@@ -30,17 +30,17 @@ from holdfast.runner.stored.object_copy import TimeOverError, copy_object
 from holdfast.runner.stored.report import copy_report
 from holdfast.runner.stream.fanout import FanOut
 from holdfast.runner.upkeep.budget import Budget
-from holdfast.runner.upkeep.outcomes import Outcomes, Reason
+from holdfast.runner.upkeep.outcomes import NoteKind, Outcomes
 from holdfast.runner.upkeep.unreferenced import UnreferencedObjects
 
 _log = logging.getLogger(__name__)
 _MAX_FAILURES = 3
 """After so many failures of a destination nothing more is tried there."""
-_REASONS = {
-    HealingOutcome.DAMAGED: Reason("CopyDamaged", is_warning=True),
-    HealingOutcome.REFUSED: Reason("HealingRefused", is_warning=True),
-    HealingOutcome.FAILED: Reason("HealingFailed", is_warning=True),
-    HealingOutcome.UNTOUCHED: Reason("HealingUnfinished"),
+_NOTE_KINDS = {
+    HealingOutcome.DAMAGED: NoteKind("CopyDamaged", is_warning=True),
+    HealingOutcome.REFUSED: NoteKind("HealingRefused", is_warning=True),
+    HealingOutcome.FAILED: NoteKind("HealingFailed", is_warning=True),
+    HealingOutcome.UNTOUCHED: NoteKind("HealingUnfinished"),
 }
 
 
@@ -63,7 +63,7 @@ class MissingCopies:
     """The copies that one commit makes. They never fail the commit."""
 
     def __init__(self, task: CommitTask, meter: Meter) -> None:
-        self.outcomes = Outcomes[HealingOutcome]("Healing", _REASONS)
+        self.outcomes = Outcomes[HealingOutcome]("Healing", _NOTE_KINDS)
         self._report_notes: list[Note] = []
         """Of reports that were not copied with their run."""
         self._task = task

@@ -14,10 +14,10 @@ _MAX_NAMED = 5
 
 
 @dataclass(frozen=True)
-class Reason:
-    """How an outcome is called in a note."""
+class NoteKind:
+    """The note that an outcome becomes."""
 
-    name: str
+    reason: str
     is_warning: bool = False
     only_with_message: bool = False
     """Of an outcome that says no more than its letter nobody needs a note."""
@@ -34,10 +34,10 @@ class _Record(Generic[O]):
 class Outcomes(Generic[O]):
     """In the order in which they were added, which is that of the Task."""
 
-    def __init__(self, work: str, reasons: Mapping[O, Reason]) -> None:
-        """`work` is its name in the report; `reasons` name the outcomes that become notes, in their order."""
+    def __init__(self, work: str, kinds: Mapping[O, NoteKind]) -> None:
+        """`work` is its name in the report; `kinds` are of the outcomes that become notes, in their order."""
         self._work = work
-        self._reasons: Mapping[O, Reason] = reasons
+        self._kinds: Mapping[O, NoteKind] = kinds
         self._records: list[_Record[O]] = []
 
     def add(self, run: str, destination: str, outcome: O, message: str = "") -> None:
@@ -66,17 +66,15 @@ class Outcomes(Generic[O]):
 
     def notes(self) -> Iterator[Note]:
         """One note for each outcome in each destination: some of the runs, and why the first met it."""
-        for outcome, reason in self._reasons.items():
+        for outcome, kind in self._kinds.items():
             records = [record for record in self._records if record.outcome == outcome]
-            if reason.only_with_message:
+            if kind.only_with_message:
                 records = [record for record in records if record.message]
             for destination in dict.fromkeys(record.destination for record in records):
-                yield _note(reason, destination, [r for r in records if r.destination == destination])
+                yield _note(kind, destination, [r for r in records if r.destination == destination])
 
 
-def _note(reason: Reason, destination: str, records: Sequence[_Record[Any]]) -> Note:
+def _note(kind: NoteKind, destination: str, records: Sequence[_Record[Any]]) -> Note:
     message = f"destination {destination}: {some_of([record.run for record in records], _MAX_NAMED)}"
     why = next((record.message for record in records if record.message), "")
-    return Note(
-        reason=reason.name, message=f"{message}: {why}" if why else message, warning=reason.is_warning
-    )
+    return Note(reason=kind.reason, message=f"{message}: {why}" if why else message, warning=kind.is_warning)

@@ -15,7 +15,15 @@ from tests.runner import engine
 from tests.runner.engine import configured
 from tests.runner.jobs import SPEC, Jobs
 
-from holdfast.protocol import POD_VARIABLE, CommitResult, CommitTask, Expiry, HeldRun, LookupTask, PurgeTask
+from holdfast.protocol import (
+    POD_VARIABLE,
+    CommitResult,
+    CommitTask,
+    Expiry,
+    ExpiryCandidate,
+    LookupTask,
+    PurgeTask,
+)
 from holdfast.runner import tasks
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
@@ -88,8 +96,10 @@ class History:
     ) -> CommitTask:
         """The Task with something to delete in every destination."""
 
-        def held(number: int) -> HeldRun:
-            return HeldRun(run=f"r{number}", recovery_point=self.point(number), verified=number in verified)
+        def held(number: int) -> ExpiryCandidate:
+            return ExpiryCandidate(
+                run=f"r{number}", recovery_point=self.point(number), verified=number in verified
+            )
 
         expiries = tuple(
             Expiry(destination=each.name, delete=tuple(map(held, due)), keep=tuple(map(held, keep)))

@@ -12,7 +12,7 @@ from holdfast.protocol.message import CUT_MISSING, CUT_NOTES, Cut, Result, Task
 from holdfast.protocol.stored import CommittedTarget, ListedRunName, RunName
 
 
-class HeldRun(Model):
+class ExpiryCandidate(Model):
     """A run that a destination holds, as the operator knows it."""
 
     run: ListedRunName
@@ -25,9 +25,9 @@ class Expiry(Model):
     """What the policy's retention has a commit do in one destination."""
 
     destination: str
-    delete: tuple[HeldRun, ...]
+    delete: tuple[ExpiryCandidate, ...]
     """Exactly these, in this order."""
-    keep: tuple[HeldRun, ...]
+    keep: tuple[ExpiryCandidate, ...]
     """The newest of those that stay: of all, of those with every target, of the verified."""
 
 

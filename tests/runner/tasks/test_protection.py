@@ -21,7 +21,7 @@ from holdfast.protocol import (
     CommitResult,
     ExitCode,
     Expiry,
-    HeldRun,
+    ExpiryCandidate,
     RestoreResult,
 )
 
@@ -184,9 +184,9 @@ def store(jobs: Jobs, run: str, **artifact: Any) -> BackupResult:
     return stored(jobs.back_up({"name": "data", "bytes": 10} | artifact, snapshot=point(run).isoformat()))
 
 
-def held(*runs: str) -> tuple[HeldRun, ...]:
+def held(*runs: str) -> tuple[ExpiryCandidate, ...]:
     """Runs as the operator knows them."""
-    return tuple(HeldRun(run=run, recovery_point=point(run)) for run in runs)
+    return tuple(ExpiryCandidate(run=run, recovery_point=point(run)) for run in runs)
 
 
 def commit_deleting(

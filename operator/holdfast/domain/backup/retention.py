@@ -48,7 +48,7 @@ from holdfast.api.text import some_of
 from holdfast.domain.rows import RunRow, destinations_unmoved
 from holdfast.domain.step import Notice, Step, updated
 from holdfast.domain.stored import EARLIEST, copies_text, kept_in, report_left
-from holdfast.protocol import DeletionOutcome, Expiry, HeldRun
+from holdfast.protocol import DeletionOutcome, Expiry, ExpiryCandidate
 
 _WITNESSES = 5
 _MAX_NAMED = 10
@@ -294,8 +294,8 @@ def expiries(
             wanted.append(
                 Expiry(
                     destination=destination,
-                    delete=tuple(_held_run(backup) for backup in due[:MAX_PLANNED]),
-                    keep=tuple(_held_run(backup) for backup in _witnesses(kept)),
+                    delete=tuple(_expiry_candidate(backup) for backup in due[:MAX_PLANNED]),
+                    keep=tuple(_expiry_candidate(backup) for backup in _witnesses(kept)),
                 )
             )
     return tuple(wanted)
@@ -311,9 +311,9 @@ def _witnesses(kept: list[Backup]) -> list[Backup]:
     return list(chosen.values())
 
 
-def _held_run(backup: Backup) -> HeldRun:
+def _expiry_candidate(backup: Backup) -> ExpiryCandidate:
     assert backup.recovery_point is not None
-    return HeldRun(run=backup.run, recovery_point=backup.recovery_point, verified=backup.verified)
+    return ExpiryCandidate(run=backup.run, recovery_point=backup.recovery_point, verified=backup.verified)
 
 
 def with_expiry_marked(run: BackupRun, destinations: Collection[str]) -> BackupRunStatus:

@@ -12,7 +12,7 @@ from datetime import datetime
 from holdfast.api.base import format_time, to_utc_second
 from holdfast.engines.transfer import MismatchError, TransferError
 from holdfast.layout import RunPath
-from holdfast.protocol import CommitTask, DeletionOutcome, Expiry, HeldRun, Note
+from holdfast.protocol import CommitTask, DeletionOutcome, Expiry, ExpiryCandidate, Note
 from holdfast.runner.destinations.destination import Destination, LockedError
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.documents import read_entry
@@ -141,7 +141,7 @@ class _ExpiryInDestination:
                 guarded.setdefault(max(group, key=lambda run: run.recovery_point).name, why)
         return guarded
 
-    def _refusal(self, run: HeldRun, entry: Entry, guarded: Mapping[str, str]) -> str | None:
+    def _refusal(self, run: ExpiryCandidate, entry: Entry, guarded: Mapping[str, str]) -> str | None:
         if not self._task.may_change(run.run):
             return f"{run.run} is not a run that may be deleted"
         if run.run in guarded:
@@ -155,7 +155,7 @@ class _ExpiryInDestination:
             )
         return None
 
-    def _delete(self, run: HeldRun) -> DeletionOutcome:
+    def _delete(self, run: ExpiryCandidate) -> DeletionOutcome:
         path = self._path(run.run)
         try:
             erase(self._destination, path)
@@ -169,7 +169,7 @@ class _ExpiryInDestination:
         _log.info("deleted run %s in %s", run.run, self._destination.name)
         return self._add(run, DeletionOutcome.DELETED)
 
-    def _add(self, run: HeldRun, outcome: DeletionOutcome, message: str = "") -> DeletionOutcome:
+    def _add(self, run: ExpiryCandidate, outcome: DeletionOutcome, message: str = "") -> DeletionOutcome:
         if message:
             _log.warning("retention: %s", message)
         self._outcomes.add(run.run, self._destination.name, outcome, message)

@@ -56,7 +56,7 @@ from holdfast.protocol.message import MAX_RESULT_BYTES, FailedResult, Note, Resu
 from holdfast.protocol.progress import ProgressLine
 from holdfast.protocol.purge import PurgeResult, PurgeTask
 from holdfast.protocol.restore import RestoreResult, RestoreTask
-from holdfast.protocol.stored import CommittedTarget, FoundTarget, StoredArtifact, StoredRun
+from holdfast.protocol.stored import CommittedTarget, ListedTarget, StoredArtifact, StoredRun
 from holdfast.protocol.survey import (
     SURVEY_LINE,
     SURVEY_LINE_START,
@@ -98,11 +98,11 @@ __all__ = [
     "Expiry",
     "ExpiryCandidate",
     "FailedResult",
-    "FoundTarget",
     "Gap",
     "HealingOutcome",
     "Kind",
     "Leftovers",
+    "ListedTarget",
     "LookupResult",
     "LookupTask",
     "Note",

@@ -68,7 +68,7 @@ class StoredArtifact(Model):
         return cls(name=artifact.name, size_bytes=artifact.size_bytes, sha256=artifact.sha256)
 
 
-class FoundTarget(Model):
+class ListedTarget(Model):
     """A target of a stored run."""
 
     name: str

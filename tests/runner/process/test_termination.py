@@ -20,7 +20,7 @@ from holdfast.protocol import (
     BackupResult,
     CommitResult,
     FailedResult,
-    FoundTarget,
+    ListedTarget,
     LookupResult,
     Note,
     StoredArtifact,
@@ -127,7 +127,7 @@ def lookup(*names: str, recipients: tuple[str, ...] = ()) -> LookupResult:
     """A run of as many targets, as large as they get in practice."""
     spec = {"credentialsSecret": {"name": "postgres-backup-credentials"}, "databases": ["one", "two"] * 10}
     targets = tuple(
-        FoundTarget(
+        ListedTarget(
             name=f"t{number}",
             engine="postgres",
             spec={"service": {"name": name}, **spec},

@@ -96,13 +96,13 @@ class History:
     ) -> CommitTask:
         """The Task with something to delete in every destination."""
 
-        def held(number: int) -> ExpiryCandidate:
+        def candidate(number: int) -> ExpiryCandidate:
             return ExpiryCandidate(
                 run=f"r{number}", recovery_point=self.point(number), verified=number in verified
             )
 
         expiries = tuple(
-            Expiry(destination=each.name, delete=tuple(map(held, due)), keep=tuple(map(held, keep)))
+            Expiry(destination=each.name, delete=tuple(map(candidate, due)), keep=tuple(map(candidate, keep)))
             for each in task.destinations
         )
         return task.model_copy(update={"retention": expiries})

@@ -184,7 +184,7 @@ def store(jobs: Jobs, run: str, **artifact: Any) -> BackupResult:
     return stored(jobs.back_up({"name": "data", "bytes": 10} | artifact, snapshot=point(run).isoformat()))
 
 
-def held(*runs: str) -> tuple[ExpiryCandidate, ...]:
+def candidates(*runs: str) -> tuple[ExpiryCandidate, ...]:
     """Runs as the operator knows them."""
     return tuple(ExpiryCandidate(run=run, recovery_point=point(run)) for run in runs)
 
@@ -195,7 +195,7 @@ def commit_deleting(
     """Make another run, whose commit is handed the victim."""
     result = store(jobs, run, **artifact)
     task = jobs.commit_task({"target": ("redis", result)})
-    due = (Expiry(destination=place, delete=held(victim), keep=held(*keep)),)
+    due = (Expiry(destination=place, delete=candidates(victim), keep=candidates(*keep)),)
     return committed(jobs.finish(task.model_copy(update={"retention": due})))
 
 

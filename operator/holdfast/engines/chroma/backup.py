@@ -96,8 +96,9 @@ def backup(context: BackupContext) -> BackupSummary:
         with context.store(ARTIFACT) as sink:
             sink.write(header(version))
             for where, collection in chosen:
-                seen = changes[where] = _Changes()
-                if detail := _Reader(context, client, sink, where, collection, seen).store():
+                reader = _Reader(context, client, sink, where, collection)
+                changes[where] = reader.changes
+                if detail := reader.store():
                     details.append(detail)
                 else:
                     vanished.append(where)
@@ -146,14 +147,15 @@ def _is_chosen(name: str, collections: Collections) -> bool:
 class _Reader:
     """Writes one collection's lines."""
 
-    def __init__(self, context: BackupContext, client: Client, sink: Sink, where: Where,
-                 collection: Collection, changes: _Changes) -> None:  # fmt: skip
+    def __init__(
+        self, context: BackupContext, client: Client, sink: Sink, where: Where, collection: Collection
+    ) -> None:
+        self.changes = _Changes()
         self._context = context
         self._sink = sink
         self._where = where
         self._collection = collection
         self._place: Place = client.at(where.tenant, where.database, collection)
-        self._changes = changes
         self._held = Fingerprint()
         self._left_out: list[Hashes] = []
 
@@ -188,17 +190,17 @@ class _Reader:
             if len(gone):
                 self._sink.write(delete_line(self._where, list(listing.among(gone))))
                 self._held.remove(gone)
-                self._changes.deleted += len(gone)
+                self.changes.deleted += len(gone)
             listing.close()
             listing = latest
             known = np.concatenate([self._held.ids, *self._left_out])
             new = latest.hashes[~are_in(latest.hashes, known)]
             if not len(new):
                 break
-            self._changes.added += len(new)
+            self.changes.added += len(new)
             names = latest.among(new)
         else:
-            self._changes.missing = len(new)
+            self.changes.missing = len(new)
         listing.close()
 
     def _read(self, names: Iterable[str]) -> None:
@@ -207,10 +209,10 @@ class _Reader:
             self._sink.write(page.line)
             self._held.add(page.entries)
             self._context.progress.rows(len(page.entries))
-            self._changes.overflowed += page.overflowed
+            self.changes.overflowed += page.overflowed
             if page.left_out:
-                self._changes.left_out += len(page.left_out)
-                self._changes.left_out_names = (self._changes.left_out_names + page.left_out)[:_NAMED]
+                self.changes.left_out += len(page.left_out)
+                self.changes.left_out_names = (self.changes.left_out_names + page.left_out)[:_NAMED]
                 self._left_out.append(id_hashes(page.left_out))
 
     def _page(self, rows: Rows) -> _Page:

@@ -13,6 +13,7 @@ import mmap
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,14 @@ from holdfast.protocol import Note
 SPOOL_BYTES = 1 << 20
 
 
+@dataclass(frozen=True)
+class _Dump:
+    """The RDB of a backup: its bytes, and what its head says."""
+
+    data: rdb.Data
+    head: rdb.Head
+
+
 def restore(context: RestoreContext) -> RestoreSummary:
     """Restore dump.rdb into an empty server and compare.
 
@@ -65,14 +74,15 @@ def restore(context: RestoreContext) -> RestoreSummary:
                 f"the backup is an RDB of version {head.version}; this image restores versions up to "
                 f"{rdb.NEWEST_VERSION}",
             )
+        dump = _Dump(data, head)
         resumed = is_ours(client, plan)
         if not resumed:
             check_fit(client, plan, head, context.manifest_contents["keys"])
             claim(client, plan)
         evicted = evicted_keys(client)
         context.progress.step(f"restoring to {target}")
-        _restore_functions(client, plan, data, head, replace=resumed)
-        writer = _Writer(client, plan, data, head, context.progress, replace=resumed)
+        _restore_functions(client, plan, dump, replace=resumed)
+        writer = _Writer(client, plan, dump, context.progress, replace=resumed)
         writer.run()
         context.progress.step("comparing")
         comparison = compare(client, plan, writer.written, writer.sample.records, data)
@@ -146,25 +156,23 @@ def _spooled(context: RestoreContext) -> Iterator[mmap.mmap]:
         path.unlink(missing_ok=True)
 
 
-def _restore_functions(client: Client, plan: Plan, data: rdb.Data, head: rdb.Head, *, replace: bool) -> None:
+def _restore_functions(client: Client, plan: Plan, dump: _Dump, *, replace: bool) -> None:
     if plan.functions:
-        body = b"".join(data[start:end] for start, end in head.functions)
+        body = b"".join(dump.data[start:end] for start, end in dump.head.functions)
         policy = "REPLACE" if replace else "APPEND"
-        client.execute("FUNCTION", "RESTORE", rdb.payload(body, head.version), policy)
+        client.execute("FUNCTION", "RESTORE", rdb.payload(body, dump.head.version), policy)
 
 
 class _Writer:
     """One pass over the RDB. While a batch is under way the next is made; a large value goes in pieces."""
 
-    def __init__(
-        self, client: Client, plan: Plan, data: rdb.Data, head: rdb.Head, progress: Progress, *, replace: bool
-    ) -> None:
+    def __init__(self, client: Client, plan: Plan, dump: _Dump, progress: Progress, *, replace: bool) -> None:
         self.written: dict[int, Written] = {number: Written() for number in plan.databases}
         self.sample = Sample()
         self._client = client
         self._plan = plan
-        self._data = data
-        self._head = head
+        self._data = dump.data
+        self._head = dump.head
         self._progress = progress
         self._parts = 6 if replace else 5
         self._options = b"\r\n$6\r\nABSTTL\r\n" + (b"$7\r\nREPLACE\r\n" if replace else b"")

@@ -67,7 +67,7 @@ def copy_to_lacking(target: StoredTarget, folder: str, destinations: LiveDestina
         key = folder + artifact.key
         lacking = [destination for destination in destinations.live if destination.name not in target.holders]
         if lacking:
-            copy_object(artifact, holder, key, FanOut(destinations, key, lacking), meter)
+            copy_object(artifact, holder, FanOut(destinations, key, lacking), meter)
 
 
 def _check_run(manifest: Manifest, run_uid: str, destination: Destination, key: str) -> None:

@@ -38,6 +38,7 @@ class FanOut:
         self, destinations: LiveDestinations, key: str, chosen: Sequence[Destination] | None = None
     ) -> None:
         """`chosen` are the live destinations that it goes to, all unless given."""
+        self.key = key
         self._destinations = destinations
         self._cutter = PartCutter()
         self._branches: list[_Branch] = []

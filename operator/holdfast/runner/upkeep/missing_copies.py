@@ -177,7 +177,7 @@ class MissingCopies:
         """Copy an artifact and read it back, unless it is whole there: another attempt copied it."""
         if lacking.size(key) == artifact.size_bytes and _is_whole(artifact, key, lacking):
             return
-        copy_object(artifact, source, key, FanOut(LiveDestinations([lacking]), key), self._meter, budget.end)
+        copy_object(artifact, source, FanOut(LiveDestinations([lacking]), key), self._meter, budget.end)
         try:
             lacking.verify(key, artifact.stored)
             lacking.verify_lock(key, None)

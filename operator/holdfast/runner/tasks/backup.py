@@ -4,14 +4,12 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-
-from pyrage.x25519 import Recipient
 
 import holdfast
 from holdfast.engines.transfer import BackupContext, BackupSummary, DestinationError, Sink, TaskError
@@ -35,18 +33,20 @@ _MAX_NAME_BYTES = 200
 class StoringContext(BackupContext):
     """Stores what the engine writes in every live destination."""
 
-    def __init__(self, spec: Any, namespace: str, mounts: Mounts, folder: str, destinations: LiveDestinations,
-                 recipients: Sequence[Recipient], meter: Meter) -> None:  # fmt: skip
+    def __init__(
+        self, task: BackupTask, spec: Any, mounts: Mounts, destinations: LiveDestinations, meter: Meter
+    ) -> None:
+        """Raises TaskError (`RecipientInvalid`)."""
         self.spec = spec
-        self.namespace = namespace
+        self.namespace = task.namespace
         self.progress = meter
         self.scratch = mounts.scratch
         self.attempt = _attempt()
         self.artifacts: dict[str, ManifestArtifact] = {}
+        self.destinations = destinations
         self._mounts = mounts
-        self._folder = folder
-        self._destinations = destinations
-        self._recipients = recipients
+        self._folder = _path(task).target(task.target)
+        self._recipients = parse_recipients(task.recipients)
         self._meter = meter
 
     def secret(self, folder: str) -> Path:
@@ -57,7 +57,7 @@ class StoringContext(BackupContext):
         if name in self.artifacts:
             raise ValueError(f"artifact {name} is stored already")
         key = f"{self.attempt}/{_file_name(name)}{suffix(self._recipients)}"
-        pipeline = Pipeline(self._destinations, self._folder + key, self._meter, self._recipients)
+        pipeline = Pipeline(self.destinations, self._folder + key, self._meter, self._recipients)
         try:
             yield pipeline
             done = pipeline.finish()
@@ -75,22 +75,24 @@ def run(task: BackupTask, mounts: Mounts, meter: Meter) -> BackupResult:
     """Back a target up by its engine."""
     spec = engines.engine_of(task.engine).target_spec.model_validate(task.spec)
     engine = engines.module_of(task.engine, "backup").backup
-    return back_up(task, spec, mounts, LiveDestinations.connect(task.destinations, mounts), engine, meter)
+    destinations = LiveDestinations.connect(task.destinations, mounts)
+    context = StoringContext(task, spec, mounts, destinations, meter)
+    return back_up(task, context, engine, meter)
 
 
-def back_up(task: BackupTask, spec: Any, mounts: Mounts, destinations: LiveDestinations,
-            engine: Callable[[BackupContext], BackupSummary], meter: Meter) -> BackupResult:  # fmt: skip
+def back_up(
+    task: BackupTask, context: StoringContext, engine: Callable[[BackupContext], BackupSummary], meter: Meter
+) -> BackupResult:
     """Back a target up, or finish what an earlier attempt of the same run had stored.
 
     Raises what the engine and the destinations raise.
     """
-    path = RunPath(task.namespace, task.policy, task.run)
-    recipients = parse_recipients(task.recipients)
+    path, destinations = _path(task), context.destinations
     destinations.for_all(lambda destination: destination.check())
     destinations.for_all(lambda destination: _probe(destination, policy_folder(task.namespace, task.policy)))
     target = find_earlier_attempt(path.manifest(task.target), task.run_uid, destinations)
     if target is None:
-        target = _store(task, spec, mounts, destinations, recipients, engine, meter)
+        target = _store(task, context, engine)
     else:
         _check_encryption(target.manifest, task)
         _log.info("adopting what attempt %s of this run stored", target.manifest.attempt)
@@ -98,6 +100,10 @@ def back_up(task: BackupTask, spec: Any, mounts: Mounts, destinations: LiveDesti
         copy_to_lacking(target, path.target(task.target), destinations, meter)
     _publish(target, path.manifest(task.target), destinations)
     return _result(target, destinations)
+
+
+def _path(task: BackupTask) -> RunPath:
+    return RunPath(task.namespace, task.policy, task.run)
 
 
 def _probe(destination: Destination, folder: str) -> None:
@@ -110,12 +116,10 @@ def _probe(destination: Destination, folder: str) -> None:
         _log.warning("the probe's object stays: %s", error.message)
 
 
-def _store(task: BackupTask, spec: Any, mounts: Mounts, destinations: LiveDestinations,
-           recipients: Sequence[Recipient], engine: Callable[[BackupContext], BackupSummary],
-           meter: Meter) -> StoredTarget:  # fmt: skip
-    folder = RunPath(task.namespace, task.policy, task.run).target(task.target)
+def _store(
+    task: BackupTask, context: StoringContext, engine: Callable[[BackupContext], BackupSummary]
+) -> StoredTarget:
     started = datetime.now(UTC)
-    context = StoringContext(spec, task.namespace, mounts, folder, destinations, recipients, meter)
     summary = engine(context)
     if not context.artifacts:
         raise RuntimeError(f"engine {task.engine} stored no artifact")
@@ -125,8 +129,8 @@ def _store(task: BackupTask, spec: Any, mounts: Mounts, destinations: LiveDestin
         spec=task.spec, source=summary.source, snapshot_time=summary.snapshot_time, started_time=started,
         completed_time=datetime.now(UTC), contents=summary.contents, detail=summary.detail,
         notes=summary.notes, encrypted=_encrypted(task), artifacts=tuple(context.artifacts.values()),
-        retain_until={destination.name: destination.retain_until for destination in destinations.live
-                      if destination.retain_until},
+        retain_until={destination.name: destination.retain_until
+                      for destination in context.destinations.live if destination.retain_until},
     )  # fmt: skip
     return StoredTarget(manifest, manifest.encode(), frozenset())
 

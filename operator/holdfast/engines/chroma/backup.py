@@ -5,8 +5,8 @@ Chroma has no snapshots, and its open-source server tells nothing of changes. Wh
 - Rows that nobody touches during the backup are in it, whatever else is added and deleted meanwhile. (Paging
   by offset loses such rows when others are deleted.)
 - After its rows were read, a collection's ids are listed again: rows deleted meanwhile are taken out, rows
-  added are read, and so on until a listing has nothing new, at most `_PASSES` times. Then a warning says how
-  many rows are missing.
+  added are read, and so on until a listing has nothing new, at most `_MAX_PASSES` times. Then a warning says
+  how many rows are missing.
 - A row that is overwritten meanwhile is in it as it was before or after.
 
 So every write that ended before `snapshot_time`, which is when the backup began to read, is in the backup or
@@ -23,7 +23,7 @@ import numpy as np
 
 from holdfast.api.run import Source
 from holdfast.api.text import some_of
-from holdfast.engines.chroma.client import Client, Collection, NotFoundError, Place, Rows
+from holdfast.engines.chroma.client import Client, Collection, CollectionRows, NotFoundError, Rows
 from holdfast.engines.chroma.format import (
     ARTIFACT,
     FORMAT,
@@ -36,6 +36,7 @@ from holdfast.engines.chroma.format import (
     upsert_line,
 )
 from holdfast.engines.chroma.inspect import (
+    MAX_NAMED,
     TEMPORARY,
     Entries,
     Fingerprint,
@@ -52,9 +53,7 @@ from holdfast.engines.chroma.spec import ChromaTarget, Collections
 from holdfast.engines.transfer import BackupContext, BackupSummary, Sink, TaskError
 from holdfast.protocol import Note
 
-_PASSES = 4
-_NAMED = 5
-"""How many collections or rows a note names: a Result has 4096 bytes."""
+_MAX_PASSES = 4
 
 
 @dataclass
@@ -128,11 +127,11 @@ def _choose(client: Client, spec: ChromaTarget) -> list[tuple[Where, Collection]
                     "DatabaseNotFound",
                     f"Chroma at {client.address} has no database {database!r} in tenant {tenant.name!r}",
                 )
-    names = {(tenant.name, database) for tenant in spec.tenants for database in tenant.databases}
+    databases = {(tenant.name, database) for tenant in spec.tenants for database in tenant.databases}
     return [
-        (Where(*place, name), collection)
-        for place in sorted(names)
-        for name, collection in sorted(client.collections(*place).items())
+        (Where(*database, name), collection)
+        for database in sorted(databases)
+        for name, collection in sorted(client.collections(*database).items())
         if _is_chosen(name, spec.collections)
     ]
 
@@ -155,7 +154,7 @@ class _Reader:
         self._sink = sink
         self._where = where
         self._collection = collection
-        self._place: Place = client.at(where.tenant, where.database, collection)
+        self._collection_rows: CollectionRows = client.at(where.tenant, where.database, collection)
         self._held = Fingerprint()
         self._left_out: list[Hashes] = []
 
@@ -163,7 +162,7 @@ class _Reader:
         """Write the collection; what the manifest keeps of it, or None when it was deleted before."""
         self._context.progress.step(f"reading {self._where}")
         try:
-            listing = IdList(self._place, self._context.scratch)
+            listing = IdList(self._collection_rows, self._context.scratch)
         except NotFoundError:
             return None
         self._sink.write(create_line(self._where, self._collection))
@@ -183,9 +182,9 @@ class _Reader:
     def _follow(self, listing: IdList) -> None:
         """Read the rows listed, then what was added and deleted meanwhile, until nothing is new."""
         names: Iterable[str] = listing
-        for _ in range(_PASSES):
+        for _ in range(_MAX_PASSES):
             self._read(names)
-            latest = IdList(self._place, self._context.scratch)
+            latest = IdList(self._collection_rows, self._context.scratch)
             gone = self._held.ids[~are_in(self._held.ids, latest.hashes)]
             if len(gone):
                 self._sink.write(delete_line(self._where, list(listing.among(gone))))
@@ -204,7 +203,7 @@ class _Reader:
         listing.close()
 
     def _read(self, names: Iterable[str]) -> None:
-        for rows in each_page(self._place, names):
+        for rows in each_page(self._collection_rows, names):
             page = self._page(rows)
             self._sink.write(page.line)
             self._held.add(page.entries)
@@ -212,7 +211,7 @@ class _Reader:
             self.changes.overflowed += page.overflowed
             if page.left_out:
                 self.changes.left_out += len(page.left_out)
-                self.changes.left_out_names = (self.changes.left_out_names + page.left_out)[:_NAMED]
+                self.changes.left_out_names = (self.changes.left_out_names + page.left_out)[:MAX_NAMED]
                 self._left_out.append(id_hashes(page.left_out))
 
     def _page(self, rows: Rows) -> _Page:
@@ -242,11 +241,11 @@ def _notes(changes: dict[Where, _Changes], vanished: list[Where]) -> Iterator[No
         told = [f"{where}: {seen.added} rows added, {seen.deleted} deleted" for where, seen in moved.items()]
         yield Note(
             reason="ChangedDuringBackup",
-            message=f"rows changed during the backup: {some_of(told, _NAMED)}{end}",
+            message=f"rows changed during the backup: {some_of(told, MAX_NAMED)}{end}",
             warning=missing > 0,
         )
     if vanished:
-        names = some_of([str(each) for each in vanished], _NAMED)
+        names = some_of([str(each) for each in vanished], MAX_NAMED)
         yield Note(
             reason="DeletedDuringBackup", message=f"collections deleted before they were read: {names}"
         )

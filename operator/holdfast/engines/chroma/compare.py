@@ -23,9 +23,9 @@ def differing_paths(wanted: Any, shown: Any, path: str = "") -> list[str]:
     if isinstance(wanted, dict) and isinstance(shown, dict):
         keys = sorted({*wanted, *shown})
         return [
-            place
+            differing
             for key in keys
-            for place in differing_paths(wanted.get(key), shown.get(key), f"{path}/{key}")
+            for differing in differing_paths(wanted.get(key), shown.get(key), f"{path}/{key}")
         ]
     return [] if wanted == shown or not (wanted or shown) else [path]
 

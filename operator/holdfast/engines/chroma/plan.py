@@ -5,15 +5,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from holdfast.engines.chroma.client import Place
+from holdfast.engines.chroma.client import CollectionRows
 from holdfast.engines.chroma.format import Where
 from holdfast.engines.chroma.inspect import TEMPORARY, Fingerprint
 from holdfast.engines.chroma.spec import ChromaRestore
 from holdfast.engines.transfer import RestoreContext, TaskError
 from holdfast.protocol import Note
-
-MAX_NAMED = 5
-"""How many rows or settings a message names: a Result has 4096 bytes."""
 
 
 @dataclass
@@ -24,7 +21,7 @@ class PlannedCollection:
     target: Where
     temporary: str
     detail: Mapping[str, Any]
-    place: Place | None = None
+    collection_rows: CollectionRows | None = None
     sent: Fingerprint = field(default_factory=Fingerprint)
     """The rows as the artifact has them."""
     received: Fingerprint = field(default_factory=Fingerprint)

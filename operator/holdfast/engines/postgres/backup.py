@@ -26,7 +26,7 @@ def backup(context: BackupContext) -> BackupSummary:
 
 
 @dataclass(frozen=True)
-class _Dumped:
+class _DatabaseDump:
     detail: DatabaseDetail
     time: datetime
     source: Source
@@ -124,7 +124,7 @@ class _Backup:
         with self.context.store(cluster_globals.ARTIFACT) as sink:
             sink.write(text)
 
-    def _dump(self, database: str) -> _Dumped:
+    def _dump(self, database: str) -> _DatabaseDump:
         self.context.progress.step(f"dumping {database}")
         artifact = f"{database}.dump"
         identity = self.chosen.identity
@@ -153,7 +153,7 @@ class _Backup:
             lsn=view.lsn,
         )
         detail = DatabaseDetail(artifact=artifact, properties=properties, inventory=inventory)
-        return _Dumped(detail, view.time, described)
+        return _DatabaseDump(detail, view.time, described)
 
     def _dump_and_count(self, database: str, view: snapshot.Snapshot, sink: Sink) -> Inventory:
         """Write the dump to `sink` while the rows are counted beside it; whichever fails first ends both."""

@@ -24,7 +24,7 @@ from holdfast.engines.transfer import (
 )
 from holdfast.protocol import Note
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def restore(context: RestoreContext) -> RestoreSummary:
@@ -253,5 +253,5 @@ def _cleared_on_failure(staging: Staging) -> Iterator[None]:
         try:
             staging.clear()
         except (TransferError, psycopg.Error) as error:
-            _LOG.warning("what was restored so far is left for the next attempt to drop: %s", error)
+            _log.warning("what was restored so far is left for the next attempt to drop: %s", error)
         raise

@@ -26,7 +26,7 @@ from holdfast.engines.redis.compare import (
     BATCH_KEYS,
     Comparison,
     Sample,
-    Written,
+    WriteCounts,
     clock_ms,
     compare,
 )
@@ -94,7 +94,9 @@ def restore(context: RestoreContext) -> RestoreSummary:
     return _summary(str(target), plan, writer.written, comparison)
 
 
-def _summary(address: str, plan: Plan, written: dict[int, Written], comparison: Comparison) -> RestoreSummary:
+def _summary(
+    address: str, plan: Plan, written: dict[int, WriteCounts], comparison: Comparison
+) -> RestoreSummary:
     keys = sum(item.keys for item in written.values())
     notes = [
         Note(
@@ -167,7 +169,7 @@ class _Writer:
     """One pass over the RDB. While a batch is under way the next is made; a large value goes in pieces."""
 
     def __init__(self, client: Client, plan: Plan, dump: _Dump, progress: Progress, *, replace: bool) -> None:
-        self.written: dict[int, Written] = {number: Written() for number in plan.databases}
+        self.written: dict[int, WriteCounts] = {number: WriteCounts() for number in plan.databases}
         self.sample = Sample()
         self._client = client
         self._plan = plan

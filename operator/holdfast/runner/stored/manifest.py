@@ -14,7 +14,7 @@ from holdfast.api.run import Source
 from holdfast.api.text import first_problem
 from holdfast.engines.transfer import MismatchError
 from holdfast.protocol import Note
-from holdfast.runner.destinations.parts import Stored
+from holdfast.runner.destinations.parts import StoredBytes
 
 _BLANK = "0" * 64
 """What stands for a document's own SHA-256 while that is computed."""
@@ -40,7 +40,7 @@ class Document(Lenient):
         return self.model_dump_json(by_alias=True, indent=1).encode()
 
 
-class Encrypted(Lenient):
+class EncryptionRecord(Lenient):
     """How every artifact of a target is encrypted."""
 
     format: Literal["age"] = "age"
@@ -73,9 +73,9 @@ class ManifestArtifact(Lenient):
     plain_sha256: str
 
     @property
-    def stored(self) -> Stored:
+    def stored(self) -> StoredBytes:
         """The stored bytes."""
-        return Stored(self.size_bytes, self.sha256, self.s3_checksum)
+        return StoredBytes(self.size_bytes, self.sha256, self.s3_checksum)
 
     def listed(self) -> CatalogueArtifact:
         """As the entry of the run lists it."""
@@ -104,7 +104,7 @@ class Manifest(Document):
     detail: dict[str, Any]
     """What the engine needs to restore and compare."""
     notes: tuple[Note, ...] = ()
-    encrypted: Encrypted | None = None
+    encrypted: EncryptionRecord | None = None
     """None: the artifacts are not encrypted. The manifest itself never is."""
     retain_until: dict[str, AwareDatetime] = Field(default_factory=dict)
     """By destination that locks objects: until when, at least, these are locked there."""
@@ -126,7 +126,7 @@ class CatalogueTarget(Lenient):
     source: Source
     contents: dict[str, int]
     size_bytes: int
-    encrypted: Encrypted | None = None
+    encrypted: EncryptionRecord | None = None
     retain_until: dict[str, AwareDatetime] = Field(default_factory=dict)
     """By destination that locks objects: until when, at least, these are locked there."""
     manifest_sha256: str

@@ -11,7 +11,7 @@ from typing import Any
 from holdfast.engines.transfer import DestinationError, TransferError
 from holdfast.runner.destinations.destination import Destination, Upload
 from holdfast.runner.destinations.live import LiveDestinations
-from holdfast.runner.destinations.parts import Part, PartCutter, Stored
+from holdfast.runner.destinations.parts import Part, PartCutter, StoredBytes
 
 _log = logging.getLogger(__name__)
 ABORT_SECONDS = 15
@@ -58,7 +58,7 @@ class FanOut:
         """Bytes taken so far, and their SHA-256."""
         return self._cutter.added
 
-    def finish(self) -> Stored:
+    def finish(self) -> StoredBytes:
         """Complete the object everywhere. Raises DestinationError when a required destination failed."""
         self._put(self._cutter.finish())
         for branch in list(self._branches):

@@ -18,7 +18,7 @@ from pyrage.x25519 import Recipient
 
 from holdfast.engines.transfer import SourceError
 from holdfast.runner.destinations.live import LiveDestinations
-from holdfast.runner.destinations.parts import Stored
+from holdfast.runner.destinations.parts import StoredBytes
 from holdfast.runner.process.cpu import cpu_limit
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stream import crypto
@@ -76,12 +76,12 @@ def suffix(recipients: Sequence[Recipient]) -> str:
 
 
 @dataclass(frozen=True)
-class Transferred:
+class Transfer:
     """What went through a pipeline."""
 
     plain_bytes: int
     plain_sha256: str
-    stored: Stored
+    stored: StoredBytes
 
 
 class Pipeline:
@@ -113,7 +113,7 @@ class Pipeline:
                 self._hand_over_pending()
         return len(data)
 
-    def finish(self) -> Transferred:
+    def finish(self) -> Transfer:
         """Complete the object everywhere.
 
         Raises SourceError (`EmptyOutput`) when nothing was written, DestinationError as `write` does.
@@ -125,7 +125,7 @@ class Pipeline:
         self._thread.join()
         self._raise()
         stored = self._out.finish()
-        return Transferred(self._plain_bytes, self._plain.hexdigest(), stored)
+        return Transfer(self._plain_bytes, self._plain.hexdigest(), stored)
 
     def abort(self) -> None:
         """Leave nothing of it behind."""

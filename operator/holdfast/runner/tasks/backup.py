@@ -22,7 +22,7 @@ from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored import probe
 from holdfast.runner.stored.adopt import StoredTarget, copy_to_lacking, find_earlier_attempt
-from holdfast.runner.stored.manifest import Encrypted, Manifest, ManifestArtifact
+from holdfast.runner.stored.manifest import EncryptionRecord, Manifest, ManifestArtifact
 from holdfast.runner.stream.crypto import parse_recipients
 from holdfast.runner.stream.pipeline import Pipeline, suffix
 
@@ -135,8 +135,8 @@ def _store(
     return StoredTarget(manifest, manifest.encode(), frozenset())
 
 
-def _encrypted(task: BackupTask) -> Encrypted | None:
-    return Encrypted(recipients=task.recipients) if task.recipients else None
+def _encrypted(task: BackupTask) -> EncryptionRecord | None:
+    return EncryptionRecord(recipients=task.recipients) if task.recipients else None
 
 
 def _check_encryption(manifest: Manifest, task: BackupTask) -> None:

@@ -106,7 +106,7 @@ class ReadingContext(RestoreContext):
             plain.finish()
 
 
-class _Counted:
+class _CountingReader:
     """Stored bytes, counted and hashed as they are read."""
 
     def __init__(self, stored: Readable, meter: Meter) -> None:
@@ -131,7 +131,7 @@ class PlainReader(io.RawIOBase):
 
     def __init__(self, stored: Readable, artifact: ManifestArtifact, identities: Sequence[Identity],
                  meter: Meter, mismatch: Callable[[str], MismatchError]) -> None:  # fmt: skip
-        self._stored = _Counted(stored, meter)
+        self._stored = _CountingReader(stored, meter)
         self._decryption = Decryption(self._stored, identities, mismatch) if identities else None
         self._compressed: Readable = self._decryption or self._stored
         self._artifact = artifact

@@ -56,37 +56,45 @@ def survey(
     """Read one page. That a destination fails is told in the Result, and fails nothing else."""
     meter.step("listing the catalogue")
     with ThreadPoolExecutor(len(task.destinations)) as pool:
-        places = list(pool.map(lambda each: _Place(task, each, mounts), task.destinations))
-    runs = sorted({run for place in places for run in place.keys if run > task.after})
+        destinations = list(
+            pool.map(
+                lambda specification: _SurveyedDestination(task, specification, mounts), task.destinations
+            )
+        )
+    runs = sorted({run for destination in destinations for run in destination.keys if run > task.after})
     lines = _Lines()
     last = 0
-    for run in _read(runs[: task.most], places, meter):
-        lines.add(_tell(run, places))
+    for run in _read(runs[: task.most], destinations, meter):
+        lines.add(_tell(run, destinations))
         last += 1
         if lines.size >= max_bytes:
             break
     # At the end, when nothing else is written: a long line that another came into could not be read.
     lines.write(out or sys.stdout)
     return SurveyResult(
-        listed=tuple(place.name for place in places if place.listed),
-        failures={place.name: place.failure for place in places if place.failure is not None},
+        listed=tuple(destination.name for destination in destinations if destination.listed),
+        failures={
+            destination.name: destination.failure
+            for destination in destinations
+            if destination.failure is not None
+        },
         last=runs[last - 1] if last < len(runs) else "",
         lines=lines.count,
         sha256=lines.sha256,
     )
 
 
-def _read(runs: Sequence[str], places: Sequence["_Place"], meter: Meter) -> Iterator[str]:
+def _read(runs: Sequence[str], destinations: Sequence["_SurveyedDestination"], meter: Meter) -> Iterator[str]:
     """Each run, once its entries are read."""
     for start in range(0, len(runs), _CHUNK):
         meter.step(f"reading entries {start + 1} to {start + _CHUNK} of {len(runs)}")
         chunk = runs[start : start + _CHUNK]
-        for place in places:
-            place.read(chunk)
+        for destination in destinations:
+            destination.read(chunk)
         yield from chunk
 
 
-class _Place:
+class _SurveyedDestination:
     """One destination, and what it has of the policy."""
 
     def __init__(self, task: SurveyTask, specification: Specification, mounts: Mounts) -> None:
@@ -177,25 +185,25 @@ class _Place:
         self.failure = self.failure or Failure(reason=error.reason, message=error.message[:_MAX_MESSAGE])
 
 
-def _tell(run: str, places: Sequence[_Place]) -> Iterator[SurveyedRun | SurveyedDamage]:
+def _tell(run: str, destinations: Sequence[_SurveyedDestination]) -> Iterator[SurveyedRun | SurveyedDamage]:
     """The run by its first sound entry, and whatever is wrong with the others."""
     first: CatalogueEntry | None = None
-    holders: list[_Place] = []
-    for place in places:
-        found = place.found.get(run)
+    holders: list[_SurveyedDestination] = []
+    for destination in destinations:
+        found = destination.found.get(run)
         if isinstance(found, SurveyedDamage):
             yield found
         elif found is not None and first is not None and not first.same_backup(found):
-            yield place.damage(run, f"it says otherwise than {holders[0].uri(run)}")
+            yield destination.damage(run, f"it says otherwise than {holders[0].uri(run)}")
         elif found is not None:
             first = first or found
-            holders.append(place)
+            holders.append(destination)
     if first is None:
         return
     try:
-        yield _surveyed(first, [place.name for place in holders])
+        yield _surveyed(first, [destination.name for destination in holders])
     except ValidationError as error:
-        yield from (place.damage(run, first_problem(error)) for place in holders)
+        yield from (destination.damage(run, first_problem(error)) for destination in holders)
 
 
 _SAME = (

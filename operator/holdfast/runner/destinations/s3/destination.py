@@ -11,8 +11,8 @@ from botocore.exceptions import ClientError
 
 from holdfast.api.base import format_time
 from holdfast.engines.transfer import DestinationWrongError, TransferError
-from holdfast.runner.destinations.destination import Archived, Readable, Upload, Version
-from holdfast.runner.destinations.parts import Stored
+from holdfast.runner.destinations.destination import ArchiveState, Readable, Upload, Version
+from holdfast.runner.destinations.parts import StoredBytes
 from holdfast.runner.destinations.s3.archive import archived, thaw_request
 from holdfast.runner.destinations.s3.errors import MISSING, code_of, status_of
 from holdfast.runner.destinations.s3.objectlock import NO_LOCK
@@ -149,7 +149,7 @@ class S3Destination(Bucket):
                     count += 1
         return count
 
-    def verify(self, key: str, stored: Stored) -> None:
+    def verify(self, key: str, stored: StoredBytes) -> None:
         """By the checksum that the store keeps, where it is the one the writer computed; else by reading."""
         head = self.head(key)
         if head is None or head["ContentLength"] != stored.size:
@@ -159,7 +159,7 @@ class S3Destination(Bucket):
                 raise self._unreadable(key, head.get("ChecksumSHA256"), stored)
             super().verify(key, stored)
 
-    def _unreadable(self, key: str, found: str | None, stored: Stored) -> TransferError:
+    def _unreadable(self, key: str, found: str | None, stored: StoredBytes) -> TransferError:
         if found is not None:
             return self.mismatch(key, f"its checksum is {found}, not {stored.s3_checksum}")
         what = "the store keeps no SHA-256 of it, and its storage class does not let it be read back"
@@ -179,7 +179,7 @@ class S3Destination(Bucket):
                 "ObjectLockNotApplied", f"destination {self.name}: {self.uri(key)}: {lack}"
             )
 
-    def archived(self, key: str) -> Archived | None:
+    def archived(self, key: str) -> ArchiveState | None:
         head = self.head(key)
         return None if head is None else archived(head)
 

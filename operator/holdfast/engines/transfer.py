@@ -104,7 +104,7 @@ class BackupContext(ABC):
         """Store an artifact such as `knowledge_base.dump` from what is written inside the `with` block.
 
         It is stored only if the block ends without an exception; otherwise its uploads are aborted and the
-        exception goes on, so the same name can be stored anew.
+        exception goes on, so the same name can be stored again.
         """
 
 

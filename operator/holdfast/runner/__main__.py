@@ -60,7 +60,7 @@ def _attempt(meter: Meter) -> Result:
         return _failed(ExitCode.TASK_WRONG, "TaskInvalid", f"{TASK_VARIABLE}: {first_problem(error)}")
     except Terminated:
         _log.error("ended by SIGTERM")
-        return _failed(ExitCode.TERMINATED, "Terminated", "the pod was told to end before the work was done")
+        return _failed(ExitCode.TERMINATED, "Terminated", "the pod was ended before its work was done")
     except Exception as error:  # noqa: BLE001 - whatever it is, the operator must hear of it
         _log.exception("this is a defect")
         tail = traceback.format_exc().splitlines()[-_TRACEBACK_LINES:]

@@ -61,7 +61,7 @@ def test_each_is_asked_for_once_and_all_are_waited_for(pauses: list[float]) -> N
     assert frozen.looks["a"] == -1, "what is thawed is not looked at again"
 
 
-def test_a_copy_that_has_vanished_meanwhile_is_asked_for_again(pauses: list[float]) -> None:
+def test_a_copy_that_has_vanished_since_is_asked_for_again(pauses: list[float]) -> None:
     frozen = Frozen(a=3)
     original = frozen.archived
 

@@ -2,12 +2,12 @@
 
 Chroma has no snapshots, and its open-source server tells nothing of changes. What a backup promises:
 
-- Rows that nobody touches during the backup are in it, whatever else is added and deleted meanwhile. (Paging
+- Rows that nobody touches during the backup are in it, whatever else is added and deleted. (Paging
   by offset loses such rows when others are deleted.)
-- After its rows were read, a collection's ids are listed again: rows deleted meanwhile are taken out, rows
-  added are read, and so on until a listing has nothing new, at most `_MAX_PASSES` times. Then a warning says
+- After its rows were read, a collection's ids are listed again: rows that are gone are taken out, new rows
+  are read, and so on until a listing has nothing new, at most `_MAX_PASSES` times. Then a warning says
   how many rows are missing.
-- A row that is overwritten meanwhile is in it as it was before or after.
+- A row that is overwritten during the backup is in it as it was before or after.
 
 So every write that ended before `snapshot_time`, which is when the backup began to read, is in the backup or
 was itself replaced by a later one; some later writes are in it too.
@@ -180,7 +180,7 @@ class _Reader:
         }
 
     def _follow(self, listing: IdList) -> None:
-        """Read the rows listed, then what was added and deleted meanwhile, until nothing is new."""
+        """Read the rows listed, then what was added and deleted since, until nothing is new."""
         names: Iterable[str] = listing
         for _ in range(_MAX_PASSES):
             self._read(names)
@@ -238,10 +238,12 @@ def _notes(changes: dict[Where, _Changes], vanished: list[Where]) -> Iterator[No
     if moved:
         missing = sum(seen.missing for seen in moved.values())
         end = f"; {missing} rows added last are missing" if missing else "; all is followed"
-        told = [f"{where}: {seen.added} rows added, {seen.deleted} deleted" for where, seen in moved.items()]
+        counts = [
+            f"{where}: {seen.added} rows added, {seen.deleted} deleted" for where, seen in moved.items()
+        ]
         yield Note(
             reason="ChangedDuringBackup",
-            message=f"rows changed during the backup: {some_of(told, MAX_NAMED)}{end}",
+            message=f"rows changed during the backup: {some_of(counts, MAX_NAMED)}{end}",
             warning=missing > 0,
         )
     if vanished:

@@ -166,7 +166,7 @@ class Client:
     def collections(self, tenant: str, database: str) -> dict[str, Collection]:
         """All collections by name.
 
-        More than a page of them are listed until two listings agree, because a deletion meanwhile moves
+        More than a page of them are listed until two listings agree, because a deletion in between moves
         others out of an offset's reach. Raises SourceError (CollectionsKeepChanging).
         """
         listed = self._listed(tenant, database)

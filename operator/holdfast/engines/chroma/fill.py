@@ -118,8 +118,8 @@ class Filler:
         if planned.nearly:
             message = (
                 f"{planned.target}: {planned.nearly} rows have a float in their metadata that this server"
+                " cannot store exactly; it is off in the sixteenth digit"
             )
-            message += " cannot be told exactly; it is off in the sixteenth digit"
             planned.notes.append(Note(reason="RoundedNumbers", message=message, warning=True))
         planned.sent = planned.received = Fingerprint()
         return len(shown)

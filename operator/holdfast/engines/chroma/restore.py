@@ -149,7 +149,8 @@ class _Restore:
                 if planned.target.name in there[database]:
                     raise TaskError(
                         "CollectionExists",
-                        f"{planned.target} was created meanwhile; what belongs there is {planned.temporary}",
+                        f"{planned.target} was created during the restore; what belongs there is "
+                        f"{planned.temporary}",
                     )
                 self._client.at(*database, filled).set({"new_name": planned.target.name})
             elif planned.target.name not in there[database]:

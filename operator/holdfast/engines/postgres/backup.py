@@ -132,7 +132,9 @@ class _Backup:
         with self.chosen.server.connect(self.chosen.database) as connection:
             properties = inspect.properties(connection, database)
         if properties is None:
-            raise SourceError("DatabaseNotFound", f"database {database} was dropped or renamed meanwhile")
+            raise SourceError(
+                "DatabaseNotFound", f"database {database} was dropped or renamed during the backup"
+            )
         with snapshot.hold(self.chosen, database) as view, self.context.store(artifact) as sink:
             inventory = self._dump_and_count(database, view, sink)
         self.notes += view.notes

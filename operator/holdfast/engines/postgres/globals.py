@@ -146,7 +146,7 @@ def restore(connection: Connection, text: str) -> list[Note]:
         notes.append(
             Note(
                 reason="PasswordsNotRestored",
-                message=f"set a password anew for {_names(roles.can_log_in)}: backups hold none",
+                message=f"set a new password for {_names(roles.can_log_in)}: backups hold none",
                 warning=True,
             )
         )

@@ -153,7 +153,7 @@ def _batches(records: Sequence[Record]) -> Iterator[list[Record]]:
 
 
 def _read_back(client: Client, batch: Sequence[Record], data: rdb.Data) -> list[bool | None]:
-    """For each key of one database whether it is there as it was; None when that cannot be told."""
+    """For each key of one database whether it is there as it was; None when that cannot be seen."""
     client.execute("SELECT", batch[0].database)
     dumps = client.exchange([pack("DUMP", record.key) for record in batch])
     times: list[Any] = [None] * len(batch)

@@ -61,7 +61,8 @@ def restore(context: RestoreContext) -> RestoreSummary:
     """Restore dump.rdb into an empty server and compare.
 
     Raises TargetNotEmptyError when a database that would be written holds a key, TaskError when the target
-    is too small or too old or the user may not, MismatchError when the target evicted keys meanwhile.
+    is too small or too old or the user may not, MismatchError when the target evicted keys during the
+    restore.
     """
     target = target_endpoint(context, context.spec, context.override, context.namespace)
     plan = _plan(context)
@@ -88,7 +89,8 @@ def restore(context: RestoreContext) -> RestoreSummary:
         comparison = compare(client, plan, writer.written, writer.sample.records, data)
         if evicted := evicted_keys(client) - evicted:
             raise MismatchError(
-                "TargetEvicted", f"{target} evicted {evicted} keys meanwhile: its maxmemory is too low"
+                "TargetEvicted",
+                f"{target} evicted {evicted} keys during the restore: its maxmemory is too low",
             )
         release(client, plan)
     return _summary(str(target), plan, writer.written, comparison)

@@ -1,4 +1,4 @@
-"""The server that is restored to: whether it can take the backup, and that it is ours meanwhile."""
+"""The server that is restored to: whether it can take the backup, and that it is ours during the restore."""
 
 from dataclasses import dataclass
 

@@ -161,7 +161,7 @@ class Destination(ABC):
     def read_back(
         self, key: str, stored: StoredBytes, count: Callable[[int], None] = lambda size: None
     ) -> None:
-        """The same by reading every byte; `count` is told how many as they come."""
+        """The same by reading every byte; `count` gets how many as they come."""
         self.verify_size(key, stored.size)
         digest = hashlib.sha256()
         with self.open(key) as stream:

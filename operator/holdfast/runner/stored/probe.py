@@ -50,7 +50,7 @@ def delete(destination: Destination, key: str) -> None:
         versions = destination.versions_of(key)
     except DestinationError as error:
         # Whoever may not list versions can still delete, and most buckets keep none.
-        _log.info("the versions of a probe are not told: %s", error.message)
+        _log.info("the versions of a probe cannot be listed: %s", error.message)
         versions = ()
     if not versions:
         destination.delete(key)

@@ -88,7 +88,7 @@ def _identity(place: int, line: bytes, secret: str) -> x25519.Identity:
 class Encryption:
     """A stage that encrypts to every recipient; any one of their identities decrypts.
 
-    What comes out is taken by the next `feed`, so there is never more of it than went in meanwhile.
+    What comes out is taken by the next `feed`, so there is never more of it than went in since.
     """
 
     def __init__(self, recipients: Sequence[x25519.Recipient]) -> None:

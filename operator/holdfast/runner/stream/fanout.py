@@ -31,7 +31,7 @@ class FanOut:
 
     A part waits for the queue of each destination, which holds one. All share the part's bytes, so in memory
     there are those that the slowest destination's workers send, one queued and one waiting, and at most those
-    that a faster one sends meanwhile.
+    that a faster one sends in the same time.
     """
 
     def __init__(

@@ -62,7 +62,7 @@ class _Purge:
                 return
             self._erase(destination)
         except MismatchError as error:
-            # Whose it is cannot be told, and no other attempt will tell it.
+            # Whose it is cannot be read, and no other attempt will read it.
             self._stays("DataKept", error.message)
             return
         except TransferError as error:

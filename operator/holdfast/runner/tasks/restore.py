@@ -100,7 +100,7 @@ class ReadingContext(RestoreContext):
                 yield cast(BinaryIO, io.BufferedReader(plain, READ_BYTES))
             except Exception as error:
                 if not isinstance(error, TransferError) or isinstance(error, SourceError):
-                    # It may have broken on bytes that are not those that were stored: then that is told.
+                    # It may have broken on bytes that are not those that were stored: then that is reported.
                     plain.finish()
                 raise
             plain.finish()

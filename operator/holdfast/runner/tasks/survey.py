@@ -53,7 +53,7 @@ def survey(
     out: TextIO | None = None,
     max_bytes: int = MAX_PAGE_BYTES,
 ) -> SurveyResult:
-    """Read one page. That a destination fails is told in the Result, and fails nothing else."""
+    """Read one page. That a destination fails is in the Result, and fails nothing else."""
     meter.step("listing the catalogue")
     with ThreadPoolExecutor(len(task.destinations)) as pool:
         destinations = list(
@@ -152,11 +152,11 @@ class _SurveyedDestination:
     def _read(self, run: str) -> CatalogueEntry | SurveyedDamage | None:
         key = self.keys[run]
         if not self.listed:
-            return None  # it has broken down meanwhile: another thread met that
+            return None  # it has broken down since: another thread met that
         try:
             data = self._destination.read(key)
             if data is None:
-                return None  # retention has deleted it meanwhile
+                return None  # retention has deleted it since
             return self._checked(run, parse_entry(self._destination, key, data))
         except UnreachableError as error:
             self.listed = False
@@ -250,7 +250,7 @@ class _Lines:
         return self._digest.hexdigest()
 
     def add(self, found: Iterable[SurveyedRun | SurveyedDamage]) -> None:
-        """Take what is told of one run."""
+        """Take what is reported of one run."""
         for each in found:
             line = each.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
             self._encoded.append(line)

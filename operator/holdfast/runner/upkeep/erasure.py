@@ -11,7 +11,7 @@ It goes in this order, so that it can be killed between any two deletions:
 4. the delete markers.
 
 As long as the catalogue has a run's entry, its data is whole. Of a run without one, all that is left is
-deleted by whoever is told to delete it again.
+deleted by whoever deletes it again.
 
 WAL that no base backup needs any more belongs at the end of `erase`: only when a run's last object is gone
 does the catalogue say which base backups are left.

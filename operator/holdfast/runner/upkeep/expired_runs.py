@@ -119,7 +119,7 @@ class _ExpiryInDestination:
             return error
 
     def _guarded(self, entries: Mapping[str, Entry]) -> dict[str, str]:
-        """The runs that stay whatever the Task says, and why: told by what the catalogue has of them."""
+        """The runs that stay whatever the Task says, and why, by what the catalogue has of them."""
         known = []
         if self._committed is not None:
             is_whole = not self._committed.failed_targets

@@ -247,7 +247,7 @@ def _notes(changes: dict[Where, _Changes], vanished: list[Where]) -> Iterator[No
             warning=missing > 0,
         )
     if vanished:
-        names = some_of([str(each) for each in vanished], MAX_NAMED)
+        names = some_of([str(where) for where in vanished], MAX_NAMED)
         yield Note(
             reason="DeletedDuringBackup", message=f"collections deleted before they were read: {names}"
         )

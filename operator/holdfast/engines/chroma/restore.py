@@ -54,7 +54,7 @@ class _Restore:
         self._client = client
         self._collections = collections
         self._databases = sorted(
-            {*databases, *((one.target.tenant, one.target.database) for one in collections)}
+            {*databases, *((planned.target.tenant, planned.target.database) for planned in collections)}
         )
         self._prefix = f"{TEMPORARY}{context.request_uid}"
 

@@ -58,23 +58,23 @@ class _Backup:
         self.notes += checks.server_is_older(self.chosen.identity, self.client_major)
         databases = self._reading(self._databases)
         self._reading(self._dump_globals)
-        dumped = [self._reading(lambda name=name: self._dump(name)) for name in databases]  # type: ignore[misc]
-        first = min(dumped, key=lambda one: one.time)
+        dumps = [self._reading(lambda name=name: self._dump(name)) for name in databases]  # type: ignore[misc]
+        first = min(dumps, key=lambda database: database.time)
         detail = Detail(
             server_major=self.chosen.identity.major,
             client_major=self.client_major,
             globals_artifact=cluster_globals.ARTIFACT,
-            databases=tuple(one.detail for one in dumped),
+            databases=tuple(database.detail for database in dumps),
         )
-        inventories = [one.detail.inventory for one in dumped]
+        inventories = [database.detail.inventory for database in dumps]
         return BackupSummary(
             snapshot_time=first.time,
             source=first.source,
             contents={
-                "databases": len(dumped),
-                "tables": sum(len(one.tables) for one in inventories),
-                "rows": sum(one.rows for one in inventories),
-                "largeObjects": sum(one.large_objects for one in inventories),
+                "databases": len(dumps),
+                "tables": sum(len(inventory.tables) for inventory in inventories),
+                "rows": sum(inventory.rows for inventory in inventories),
+                "largeObjects": sum(inventory.large_objects for inventory in inventories),
             },
             detail=detail.model_dump(mode="json"),
             notes=tuple(self.notes),

@@ -141,7 +141,7 @@ def _replicas(primary: Endpoint, info: dict[str, str]) -> list[Endpoint]:
             if fields.get("state") == "online" and int(fields.get("port", "0")) > 0:
                 endpoint = replace(primary, host=fields["ip"], port=int(fields["port"]))
                 found.append((int(fields.get("lag", "0")), endpoint))
-    return [endpoint for _, endpoint in sorted(found, key=lambda item: item[0])]
+    return [endpoint for _, endpoint in sorted(found, key=lambda ranked: ranked[0])]
 
 
 def _try_replica(replica: Endpoint, primary: Client) -> ReplicationStream:

@@ -99,7 +99,7 @@ def restore(context: RestoreContext) -> RestoreSummary:
 def _summary(
     address: str, plan: Plan, written: dict[int, WriteCounts], comparison: Comparison
 ) -> RestoreSummary:
-    keys = sum(item.keys for item in written.values())
+    keys = sum(counts.keys for counts in written.values())
     notes = [
         Note(
             reason="Compared",
@@ -107,7 +107,7 @@ def _summary(
             "values and times to live were read back",
         )
     ]
-    if expired := sum(item.expired for item in written.values()):
+    if expired := sum(counts.expired for counts in written.values()):
         message = f"{expired} keys of the backup have expired since then and were not restored"
         notes.append(Note(reason="KeysExpired", message=message))
     if comparison.unread:

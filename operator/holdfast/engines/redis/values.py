@@ -94,7 +94,7 @@ def _quicklist(body: bytes) -> list[bytes]:
 
 
 def _old_quicklist(body: bytes) -> list[bytes]:
-    return [item for node in _plain(1)(body) for item in ziplist(node)]
+    return [element for node in _plain(1)(body) for element in ziplist(node)]
 
 
 def intset(data: bytes) -> list[bytes]:

@@ -67,8 +67,8 @@ def sweep(destination: Destination, folder: str) -> None:
     until = datetime.now(UTC) - _LEFT_BEHIND
     start = f"{folder}{_NAME}"
     try:
-        left = [each for each in destination.versions(start) if _made(each.key, start) < until]
-        for version in sorted(left, key=lambda each: (each.key, each.marker)):
+        left = [version for version in destination.versions(start) if _made(version.key, start) < until]
+        for version in sorted(left, key=lambda version: (version.key, version.marker)):
             destination.erase(version)
     except LockedError as error:
         _log.info("it and those after it are swept away later: %s", error.message)

@@ -249,10 +249,10 @@ class _Lines:
         """Of all lines."""
         return self._digest.hexdigest()
 
-    def add(self, found: Iterable[SurveyedRun | SurveyedDamage]) -> None:
+    def add(self, reported: Iterable[SurveyedRun | SurveyedDamage]) -> None:
         """Take what is reported of one run."""
-        for each in found:
-            line = each.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
+        for document in reported:
+            line = document.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
             self._encoded.append(line)
             self._digest.update(line)
             self.count += 1

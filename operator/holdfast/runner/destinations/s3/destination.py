@@ -92,8 +92,8 @@ class S3Destination(Bucket):
                 Bucket=self.bucket, Prefix=self.name_of(prefix)
             )
             for page in pages:
-                for item in page.get("Contents", []):
-                    yield item["Key"].removeprefix(self._prefix)
+                for stored in page.get("Contents", []):
+                    yield stored["Key"].removeprefix(self._prefix)
 
     def delete(self, key: str) -> None:
         with self.errors(key):
@@ -114,9 +114,9 @@ class S3Destination(Bucket):
 
     def _versions_of(self, page: Any) -> Iterator[Version]:
         for kind in ("Versions", "DeleteMarkers"):
-            for item in page.get(kind, []):
-                key = item["Key"].removeprefix(self._prefix)
-                yield Version(key, item["VersionId"], kind == "DeleteMarkers", item["LastModified"])
+            for version in page.get(kind, []):
+                key = version["Key"].removeprefix(self._prefix)
+                yield Version(key, version["VersionId"], kind == "DeleteMarkers", version["LastModified"])
 
     def erase(self, version: Version) -> None:
         self.erase_by(self.client, version)
@@ -142,9 +142,9 @@ class S3Destination(Bucket):
                 Bucket=self.bucket, Prefix=self.name_of(prefix)
             )
             for page in pages:
-                for item in page.get("Uploads", []):
+                for upload in page.get("Uploads", []):
                     self.client.abort_multipart_upload(
-                        Bucket=self.bucket, Key=item["Key"], UploadId=item["UploadId"]
+                        Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                     )
                     count += 1
         return count

@@ -27,6 +27,7 @@ from holdfast.protocol import (
     RESULT,
     ROOT_VARIABLE,
     TASK_VARIABLE,
+    TERMINATION_VARIABLE,
     BackupResult,
     BackupTask,
     CommitTask,
@@ -41,7 +42,6 @@ from holdfast.protocol import (
 
 OPERATOR = Path(holdfast.__file__).parent.parent
 """The code that this process tests."""
-TERMINATION_VARIABLE = "HOLDFAST_TERMINATION_LOG"
 POLICY = "policy"
 Secrets = Mapping[str, Mapping[str, str]]
 

@@ -8,7 +8,7 @@ from tests.controller.bucket import SNAPSHOT
 from tests.controller.client import Namespace, wait_for
 from tests.controller.kubelet import Ends, Kubelet, failed
 
-from holdfast.protocol import CommitResult, CommitTask, Fate, Note
+from holdfast.protocol import CommitResult, CommitTask, DeletionOutcome, Note
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -126,7 +126,7 @@ def test_a_locked_run_waits_and_says_so(namespace: Namespace, kubelet: Kubelet) 
         skew_seconds=0,
         size_bytes=2048,
         destinations=("primary",),
-        retention={"primary": Fate.LOCKED},
+        retention={"primary": DeletionOutcome.LOCKED},
         notes=(Note(reason="RetentionWaits", message="destination primary: one: locked", warning=True),),
     )
     kubelet.behave(namespace.name, "Commit", Ends(message=locked.model_dump_json(by_alias=True)))

@@ -225,8 +225,8 @@ class Operator:
     def _take_in(self, seen: Observation, now: datetime) -> None:
         if not isinstance(seen.result, CommitResult):
             return
-        fates, cures = copies.outcomes_of(_commit_of(seen.job.task), seen.result)
-        for name, cleared in fates.items():
+        outcomes, cures = copies.outcomes_of(_commit_of(seen.job.task), seen.result)
+        for name, cleared in outcomes.items():
             self._after(self.runs[name], copies.record_clearing(self.runs[name], cleared))
         for name, healed in cures.items():
             self._after(self.runs[name], copies.record_healing(self.runs[name], healed, now))
@@ -245,7 +245,7 @@ class Operator:
             if not isinstance(result, FailedResult):
                 return Observation(job, attempt, now, now, result=result, notes=result.notes)
             assert result.failure.reason != "Defect", result.failure
-            if not ExitCode(result.exit_code).retryable:
+            if not ExitCode(result.exit_code).is_retryable:
                 break
         return Observation(job, attempt, now, now, failed=True, failure=result.failure)
 

@@ -1,9 +1,9 @@
-"""Text of a status: cut to its limit rather than refused, so that a status can always be written."""
+"""Text for people. That of a status is cut to its limit rather than refused, so that it can be written."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationError
 
 MAX_WARNINGS = 20
 _MESSAGE = 2048
@@ -55,6 +55,12 @@ def some_of(names: Sequence[str], most: int) -> str:
     """The first `most` names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong with a document, and where."""
+    problem = error.errors()[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
 
 
 def human_bytes(count: int) -> str:

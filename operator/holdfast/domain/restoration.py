@@ -28,7 +28,7 @@ from holdfast.domain.stored import (
 from holdfast.domain.targets import JobFacts, advance_targets, cancel, failures, obstacle
 from holdfast.domain.workload import Observation, cannot_start
 from holdfast.layout import PathError, RunPath
-from holdfast.protocol import ExitCode, FoundTarget, LookupResult, RestoreResult, StoredRun
+from holdfast.protocol import ExitCode, ListedTarget, LookupResult, RestoreResult, StoredRun
 
 RestoreStep = Step[RestoreRequestStatus]
 
@@ -48,7 +48,7 @@ class Plan:
 
     stored: StoredRun
     recovery_point: datetime
-    targets: tuple[FoundTarget, ...]
+    targets: tuple[ListedTarget, ...]
     identity_secret: str | None
     """The Secret whose key identity decrypts it."""
 
@@ -129,7 +129,7 @@ def plan_from_policy(request: RestoreRequest, run: BackupRun, policy: BackupPoli
     names = targets_held(run)
     recipients = policy.spec.encryption.age.recipients if policy.spec.encryption else ()
     targets = tuple(
-        FoundTarget(name=t.name, engine=t.engine, spec=t.engine_spec.to_json(), recipients=recipients)
+        ListedTarget(name=t.name, engine=t.engine, spec=t.engine_spec.to_json(), recipients=recipients)
         for t in policy.spec.targets
         if t.name in names
     )

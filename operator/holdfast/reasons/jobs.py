@@ -148,7 +148,7 @@ GROUPS = (
             ),
             Reason(
                 "Terminated", _JOB,
-                "Something told the pod to end before its work was done: a drained node, or a deleted pod.",
+                "The pod was ended before its work was done: its node was drained, or the pod was deleted.",
                 "Nothing, when a retry succeeds.",
             ),
             Reason(

@@ -325,11 +325,6 @@ GROUPS = (
                 "stays, and the operator tries again after a pause of 10 seconds to one hour.",
                 "Repair what the message names. To give up, set `deletionPolicy: Retain`.",
             ),
-            Reason(
-                "RunInvalid", (Where.PURGE,),
-                "The run has a name that is reserved for another folder of the destination.",
-                "Delete nothing; report it as a defect: the API server refuses such a name.",
-            ),
         ),
     ),
 )  # fmt: skip

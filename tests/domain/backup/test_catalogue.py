@@ -39,7 +39,7 @@ from holdfast.protocol import (
     SurveyResult,
 )
 from holdfast.runner.stored.entry import entry_of
-from holdfast.runner.stored.manifest import Encrypted, Manifest, ManifestArtifact
+from holdfast.runner.stored.manifest import EncryptionRecord, Manifest, ManifestArtifact
 from holdfast.runner.tasks.survey import _Lines, _surveyed
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -81,7 +81,7 @@ def manifest(of: BackupRun, target: str, artifacts: int, moment: datetime, encry
         target=target, engine="redis", attempt="x", spec=REDIS, snapshot_time=moment, started_time=moment,
         completed_time=moment + timedelta(seconds=5), contents={"keys": artifacts}, detail={},
         source=Source(address="redis:1", role="Standby", version="7"), artifacts=stored,
-        encrypted=Encrypted(recipients=("age1x",)) if encrypted else None,
+        encrypted=EncryptionRecord(recipients=("age1x",)) if encrypted else None,
         retain_until={PLACES[0]: moment + timedelta(days=30)},
     )  # fmt: skip
 

@@ -28,7 +28,7 @@ from holdfast.domain.backup.retention import (
 )
 from holdfast.domain.rows import row_of
 from holdfast.domain.stored import bytes_by_destination, destinations_holding
-from holdfast.protocol import Expiry, Fate
+from holdfast.protocol import DeletionOutcome, Expiry
 
 NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
 ZONES = ["UTC", "Asia/Ho_Chi_Minh", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia"]
@@ -280,8 +280,8 @@ def test_bytes_that_the_next_commit_frees_are_those_that_nothing_holds() -> None
     plan, _ = next_plan(policy(retention={"keepLast": 1}), rows(runs), NOW)
     assert plan is not None
     assert [each.delete_bytes for each in plan.destinations] == [60, 60]
-    locked = record_expiry(runs[2], {"a": Fate.LOCKED, "b": Fate.UNTOUCHED}).status
-    refused = record_expiry(runs[1], {"a": Fate.REFUSED}).status
+    locked = record_expiry(runs[2], {"a": DeletionOutcome.LOCKED, "b": DeletionOutcome.UNTOUCHED}).status
+    refused = record_expiry(runs[1], {"a": DeletionOutcome.REFUSED}).status
     tried = [
         each.model_copy(update={"status": status}) for each, status in ((runs[1], refused), (runs[2], locked))
     ]
@@ -326,19 +326,23 @@ def many_runs() -> list[BackupRun]:
     return runs
 
 
-@pytest.mark.parametrize("fate", [Fate.LOCKED, Fate.REFUSED, Fate.UNTOUCHED])
-def test_copies_that_commits_cannot_delete_keep_no_others_from_being_deleted(fate: Fate) -> None:
+@pytest.mark.parametrize(
+    "outcome", [DeletionOutcome.LOCKED, DeletionOutcome.REFUSED, DeletionOutcome.UNTOUCHED]
+)
+def test_copies_that_commits_cannot_delete_keep_no_others_from_being_deleted(
+    outcome: DeletionOutcome,
+) -> None:
     runs = many_runs()
     for number, each in enumerate(runs[150:], 150):
         runs[number] = each.model_copy(
-            update={"status": record_expiry(each, dict.fromkeys("ab", fate)).status}
+            update={"status": record_expiry(each, dict.fromkeys("ab", outcome)).status}
         )
     plan, _ = next_plan(policy(retention={"keepLast": 120}), rows(runs), NOW)
     assert plan is not None
     listed = {due.run for due in plan.destinations[0].delete}
     others = {f"r{number}" for number in range(120, 150)}
     assert len(listed) == MAX_PLANNED
-    assert (others <= listed) is (fate is not Fate.UNTOUCHED)
+    assert (others <= listed) is (outcome is not DeletionOutcome.UNTOUCHED)
 
 
 def test_a_long_plan_is_cut_and_the_oldest_goes_first() -> None:
@@ -445,38 +449,40 @@ def test_a_copy_whose_deletion_began_is_due_whatever_the_rules_say() -> None:
     assert handed(plan, [broken, run(2)], NOW, retention={"keepLast": 9}) == {"a": ["r01"]}
 
 
-def settled(of: BackupRun, **fates: Fate) -> tuple[BackupRun, list[str]]:
-    step = record_expiry(of, fates)
+def settled(of: BackupRun, **outcomes: DeletionOutcome) -> tuple[BackupRun, list[str]]:
+    step = record_expiry(of, outcomes)
     return of.model_copy(update={"status": step.status}), [notice.reason for notice in step.notices]
 
 
 def test_a_run_expires_with_its_last_copy() -> None:
     both = run(1)
     begun = both.model_copy(update={"status": with_expiry_marked(both, ["a", "b"])})
-    one, told = settled(begun, a=Fate.DELETED, b=Fate.LOCKED)
+    one, told = settled(begun, a=DeletionOutcome.DELETED, b=DeletionOutcome.LOCKED)
     assert (one.status.phase, one.status.copies) == (RunPhase.SUCCEEDED, "1/2")
     assert destinations_holding(one) == {"b"}
     assert told == ["CopyDeleted"]
     assert [(each.destination, each.gone) for each in one.status.expiring] == [("b", False), ("a", True)]
     assert "locked" in (one.status.expiring[0].message or "")
-    none, told = settled(one, b=Fate.DELETED)
+    none, told = settled(one, b=DeletionOutcome.DELETED)
     assert (none.status.phase, none.status.reason, none.status.copies) == (
         RunPhase.EXPIRED, "RetentionExpired", "0/2",
     )  # fmt: skip
     assert (told, destinations_holding(none)) == (["RetentionExpired"], set())
     assert all(each.gone and not each.begun for each in none.status.expiring)
-    assert settled(none, b=Fate.DELETED) == (none, [])
+    assert settled(none, b=DeletionOutcome.DELETED) == (none, [])
 
 
-@pytest.mark.parametrize("fate", [Fate.LOCKED, Fate.REFUSED, Fate.UNTOUCHED])
-def test_a_copy_that_is_whole_is_restored_from_again(fate: Fate) -> None:
+@pytest.mark.parametrize(
+    "outcome", [DeletionOutcome.LOCKED, DeletionOutcome.REFUSED, DeletionOutcome.UNTOUCHED]
+)
+def test_a_copy_that_is_whole_is_restored_from_again(outcome: DeletionOutcome) -> None:
     begun = run(1).model_copy(update={"status": with_expiry_marked(run(1), ["a"])})
     assert destinations_holding(begun) == {"b"}
-    again, told = settled(begun, a=fate)
+    again, told = settled(begun, a=outcome)
     assert (destinations_holding(again), told) == ({"a", "b"}, [])
 
 
 def test_a_copy_that_may_be_partly_gone_is_not() -> None:
     begun = run(1).model_copy(update={"status": with_expiry_marked(run(1), ["a"])})
-    assert settled(begun, a=Fate.FAILED) == (begun, [])
+    assert settled(begun, a=DeletionOutcome.FAILED) == (begun, [])
     assert settled(begun) == (begun, [])

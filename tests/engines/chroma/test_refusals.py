@@ -111,8 +111,10 @@ def test_a_server_that_alters_rows_is_found_out(
 ) -> None:
     run_backup(memory, two.spec())
     two.drop()
-    upsert = client.Place.upsert
-    monkeypatch.setattr(client.Place, "upsert", lambda self, body: upsert(self, {**body, "documents": ["?"]}))
+    upsert = client.CollectionRows.upsert
+    monkeypatch.setattr(
+        client.CollectionRows, "upsert", lambda self, body: upsert(self, {**body, "documents": ["?"]})
+    )
     mismatches = run_restore(memory, two.spec()).mismatches
     assert "row '1' reads back with another document" in mismatches[0]
     assert all(name.startswith("holdfast-restore-") for name in two.names())
@@ -124,14 +126,14 @@ def test_an_attempt_killed_while_renaming_is_finished(
     run_backup(memory, two.spec())
     before = two.everything()
     two.drop()
-    change = client.Place.set
+    change = client.CollectionRows.set
 
-    def killed(self: client.Place, body: dict[str, Any]) -> None:
+    def killed(self: client.CollectionRows, body: dict[str, Any]) -> None:
         change(self, body)
         if "new_name" in body:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(client.Place, "set", killed)
+    monkeypatch.setattr(client.CollectionRows, "set", killed)
     with pytest.raises(KeyboardInterrupt):
         run_restore(memory, two.spec())
     monkeypatch.undo()
@@ -314,9 +316,9 @@ def test_rows_without_embeddings_are_left_out_and_told(
     """No write over REST makes Chroma 1.5.9 lose an l2 embedding, so its reply is altered here."""
     rows = f"{two.path}/{two.server.ask('GET', f'{two.path}/one')['id']}"
     two.upsert(rows, ids=["broken"], embeddings=[[7, 7]])
-    ask = client.Place.rows_json
+    ask = client.CollectionRows.rows_json
     monkeypatch.setattr(
-        client.Place, "rows_json", lambda *args: ask(*args).replace(b"[7.0,7.0]", b"[null,null]")
+        client.CollectionRows, "rows_json", lambda *args: ask(*args).replace(b"[7.0,7.0]", b"[null,null]")
     )
     report = run_backup(memory, two.spec())
     assert [(note.reason, note.warning) for note in report.notes] == [("UnreadableEmbeddings", True)]

@@ -1,7 +1,7 @@
 """Which server is read, when the data is of, and what happens when the standby lags, breaks or is away."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -55,6 +55,15 @@ def test_the_standby_is_read(
     assert jobs.restored(runner, spec, target_server.address()).mismatched == 0
     assert target_server.value("SELECT count(*) FROM fleeting", "read_here") == 0
     target_server.drop("read_here")
+
+
+def test_the_moment_is_in_utc_whatever_the_time_zone_of_the_database(
+    source_server: TestServer, runner: Runner
+) -> None:
+    source_server.execute("CREATE DATABASE nepali", "ALTER DATABASE nepali SET timezone = 'Asia/Kathmandu'")
+    result = jobs.backed_up(runner, source_server.target(databases=["nepali"]))
+    source_server.drop("nepali")
+    assert result.snapshot_time.utcoffset() == timedelta(0)
 
 
 def test_a_lagging_standby_is_not_read(

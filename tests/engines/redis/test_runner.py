@@ -42,7 +42,7 @@ def test_a_restore_that_was_killed_goes_on(new_server: NewServer, runner: Runner
     assert functions(target) == functions(source)
 
 
-def test_a_source_killed_meanwhile_leaves_no_backup(new_server: NewServer, runner: Runner) -> None:
+def test_a_source_killed_during_the_backup_leaves_no_backup(new_server: NewServer, runner: Runner) -> None:
     source = new_server("--rdb-key-save-delay", "2000")
     with source.client() as client:
         for number in range(2_000):

@@ -24,7 +24,7 @@ from holdfast.protocol import (
     CommitResult,
     ExitCode,
     Expiry,
-    HeldRun,
+    ExpiryCandidate,
     RestoreResult,
 )
 
@@ -187,9 +187,9 @@ def store(jobs: Jobs, run: str, **artifact: Any) -> BackupResult:
     return stored(jobs.back_up({"name": "data", "bytes": 10} | artifact, snapshot=point(run).isoformat()))
 
 
-def held(*runs: str) -> tuple[HeldRun, ...]:
+def candidates(*runs: str) -> tuple[ExpiryCandidate, ...]:
     """Runs as the operator knows them."""
-    return tuple(HeldRun(run=run, recovery_point=point(run)) for run in runs)
+    return tuple(ExpiryCandidate(run=run, recovery_point=point(run)) for run in runs)
 
 
 def commit_deleting(
@@ -198,7 +198,7 @@ def commit_deleting(
     """Make another run, whose commit is handed the victim."""
     result = store(jobs, run, **artifact)
     task = jobs.commit_task({"target": ("redis", result)})
-    due = (Expiry(destination=place, delete=held(victim), keep=held(*keep)),)
+    due = (Expiry(destination=place, delete=candidates(victim), keep=candidates(*keep)),)
     return committed(jobs.finish(task.model_copy(update={"retention": due})))
 
 

@@ -21,7 +21,7 @@ from holdfast.domain.workload import Observation
 from holdfast.protocol import (
     LOOKUP,
     RESTORE,
-    FoundTarget,
+    ListedTarget,
     LookupResult,
     LookupTask,
     RestoreTask,
@@ -194,7 +194,7 @@ class Restores:
             _log.info("restore %s/%s: %s", request.metadata.namespace, request.metadata.name, phase)
 
 
-def _restore_task(request: RestoreRequest, plan: Plan, target: FoundTarget) -> RestoreTask:
+def _restore_task(request: RestoreRequest, plan: Plan, target: ListedTarget) -> RestoreTask:
     return RestoreTask(
         namespace=request.metadata.namespace,
         request=request.metadata.name,

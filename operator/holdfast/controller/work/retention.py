@@ -10,7 +10,7 @@ from holdfast.api.run import BackupRun
 from holdfast.controller.work.context import Context
 from holdfast.domain.backup import retention as decisions
 from holdfast.domain.workload import Observation
-from holdfast.protocol import TASK, CommitResult, CommitTask, Expiry, Fate
+from holdfast.protocol import TASK, CommitResult, CommitTask, DeletionOutcome, Expiry
 
 
 class Retention:
@@ -54,11 +54,11 @@ class Retention:
             return
         task = TASK.validate_json(commit.job.task)
         assert isinstance(task, CommitTask)
-        outcomes: defaultdict[str, dict[str, Fate]] = defaultdict(dict)
+        outcomes: defaultdict[str, dict[str, DeletionOutcome]] = defaultdict(dict)
         for expiry in task.retention:
             letters = result.retention.get(expiry.destination, "")
             for held, letter in zip(expiry.delete, letters, strict=False):
-                outcomes[held.run][expiry.destination] = Fate(letter)
+                outcomes[held.run][expiry.destination] = DeletionOutcome(letter)
         for name, of_run in outcomes.items():
             record = partial(decisions.record_expiry, outcomes=of_run)
             await self._context.change(run.metadata.namespace, name, record)

@@ -40,7 +40,7 @@ from holdfast.domain.stored import (
     destinations_holding,
     is_whole,
 )
-from holdfast.protocol import CommitResult, CommitTask, Cure, Fate, Gap, Leftovers
+from holdfast.protocol import CommitResult, CommitTask, DeletionOutcome, Gap, HealingOutcome, Leftovers
 
 MAX_GAPS = 20
 """Runs that one commit heals; the next one heals more."""
@@ -222,23 +222,25 @@ def leftovers_of(clearings: Iterable[LeftoversToClear]) -> tuple[Leftovers, ...]
 
 def outcomes_of(
     task: CommitTask, result: CommitResult
-) -> tuple[dict[str, dict[str, Fate]], dict[str, dict[str, Cure]]]:
+) -> tuple[dict[str, dict[str, DeletionOutcome]], dict[str, dict[str, HealingOutcome]]]:
     """By run and destination: the outcomes of the leftovers and of the gaps of a commit's Task."""
-    clearing: defaultdict[str, dict[str, Fate]] = defaultdict(dict)
+    clearing: defaultdict[str, dict[str, DeletionOutcome]] = defaultdict(dict)
     left = [(run, leftovers.destination) for leftovers in task.leftovers for run in leftovers.runs]
     for (run, destination), letter in zip(left, result.leftovers, strict=False):
-        clearing[run][destination] = Fate(letter)
-    healing: defaultdict[str, dict[str, Cure]] = defaultdict(dict)
+        clearing[run][destination] = DeletionOutcome(letter)
+    healing: defaultdict[str, dict[str, HealingOutcome]] = defaultdict(dict)
     lacking = [(gap.run, name) for gap in task.gaps for name in gap.lacking]
     for (run, destination), letter in zip(lacking, result.healing, strict=False):
-        healing[run][destination] = Cure(letter)
+        healing[run][destination] = HealingOutcome(letter)
     return clearing, healing
 
 
-def record_healing(run: BackupRun, outcomes: Mapping[str, Cure], now: datetime) -> Step[BackupRunStatus]:
+def record_healing(
+    run: BackupRun, outcomes: Mapping[str, HealingOutcome], now: datetime
+) -> Step[BackupRunStatus]:
     """A commit has said, by destination, what became of a run's missing copies."""
     missing, holding = destinations_missing(row_of(run)), destinations_holding(run)
-    new = [name for name, outcome in outcomes.items() if outcome is Cure.HEALED and name in missing]
+    new = [name for name, outcome in outcomes.items() if outcome is HealingOutcome.HEALED and name in missing]
     source = next((d for d in run.status.destinations if d.name in holding), None)
     if not new or source is None:
         return Step(run.status)
@@ -305,13 +307,17 @@ def _uri(run: BackupRun, destination: Destination, path: str) -> str:
     return destination.spec.uri(run_path(run).folder + path)
 
 
-def record_clearing(run: BackupRun, outcomes: Mapping[str, Fate]) -> Step[BackupRunStatus]:
+def record_clearing(run: BackupRun, outcomes: Mapping[str, DeletionOutcome]) -> Step[BackupRunStatus]:
     """A commit has said, by destination, what became of a run's leftovers."""
     holding = destinations_holding(run)
-    cleared = [name for name, outcome in outcomes.items() if outcome in (Fate.DELETED, Fate.REFUSED)]
+    cleared = [
+        name
+        for name, outcome in outcomes.items()
+        if outcome in (DeletionOutcome.DELETED, DeletionOutcome.REFUSED)
+    ]
     remembered = {
         name: Expiring(destination=name, gone=True)
-        if outcomes[name] is Fate.DELETED
+        if outcomes[name] is DeletionOutcome.DELETED
         else Expiring(destination=name, message=_CLAIMED)
         for name in cleared
         if name not in holding

@@ -48,7 +48,7 @@ from holdfast.api.text import some_of
 from holdfast.domain.rows import RunRow, destinations_unmoved
 from holdfast.domain.step import Notice, Step, updated
 from holdfast.domain.stored import EARLIEST, copies_text, kept_in, report_left
-from holdfast.protocol import Expiry, Fate, HeldRun
+from holdfast.protocol import DeletionOutcome, Expiry, ExpiryCandidate
 
 _WITNESSES = 5
 _MAX_NAMED = 10
@@ -294,8 +294,8 @@ def expiries(
             wanted.append(
                 Expiry(
                     destination=destination,
-                    delete=tuple(_held_run(backup) for backup in due[:MAX_PLANNED]),
-                    keep=tuple(_held_run(backup) for backup in _witnesses(kept)),
+                    delete=tuple(_expiry_candidate(backup) for backup in due[:MAX_PLANNED]),
+                    keep=tuple(_expiry_candidate(backup) for backup in _witnesses(kept)),
                 )
             )
     return tuple(wanted)
@@ -311,9 +311,9 @@ def _witnesses(kept: list[Backup]) -> list[Backup]:
     return list(chosen.values())
 
 
-def _held_run(backup: Backup) -> HeldRun:
+def _expiry_candidate(backup: Backup) -> ExpiryCandidate:
     assert backup.recovery_point is not None
-    return HeldRun(run=backup.run, recovery_point=backup.recovery_point, verified=backup.verified)
+    return ExpiryCandidate(run=backup.run, recovery_point=backup.recovery_point, verified=backup.verified)
 
 
 def with_expiry_marked(run: BackupRun, destinations: Collection[str]) -> BackupRunStatus:
@@ -326,19 +326,22 @@ def with_expiry_marked(run: BackupRun, destinations: Collection[str]) -> BackupR
 
 
 _REASONS_TO_STAY = {
-    Fate.LOCKED: "its objects are locked; every commit tries to delete them until the lock ends",
-    Fate.REFUSED: "the commit refused to delete it; an event of that run says why",
-    Fate.UNTOUCHED: "the commit had no time for it; a later one will delete it",
+    DeletionOutcome.LOCKED: "its objects are locked; every commit tries to delete them until the lock ends",
+    DeletionOutcome.REFUSED: "the commit refused to delete it; an event of that run says why",
+    DeletionOutcome.UNTOUCHED: "the commit had no time for it; a later one will delete it",
 }
-_OBSTACLES: dict[Fate, Literal["Locked", "Refused"]] = {Fate.LOCKED: "Locked", Fate.REFUSED: "Refused"}
+_OBSTACLES: dict[DeletionOutcome, Literal["Locked", "Refused"]] = {
+    DeletionOutcome.LOCKED: "Locked",
+    DeletionOutcome.REFUSED: "Refused",
+}
 """Of copies that the next commit will hardly delete either."""
 
 
-def record_expiry(run: BackupRun, outcomes: Mapping[str, Fate]) -> Step[BackupRunStatus]:
+def record_expiry(run: BackupRun, outcomes: Mapping[str, DeletionOutcome]) -> Step[BackupRunStatus]:
     """A commit has said, by destination, what became of a run's copies."""
     if run.status.phase not in STORED:
         return Step(run.status)
-    gone = {name for name, outcome in outcomes.items() if outcome is Fate.DELETED}
+    gone = {name for name, outcome in outcomes.items() if outcome is DeletionOutcome.DELETED}
     status = _with_expiring(
         run.status,
         {

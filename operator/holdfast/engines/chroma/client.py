@@ -29,20 +29,20 @@ _COLLECTIONS_A_PAGE = 1000
 _MAX_REPLY_BYTES = 32 << 20
 
 
-class Received(BaseModel):
+class ServerReply(BaseModel):
     """Something that a server said; what this version does not know is ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
 
-class Limits(Received):
+class Limits(ServerReply):
     """What the server accepts in one request."""
 
     max_batch_size: int = Field(ge=1)
     supports_base64_encoding: bool = False
 
 
-class Collection(Received):
+class Collection(ServerReply):
     """A collection without its rows."""
 
     id: str
@@ -166,7 +166,7 @@ class Client:
     def collections(self, tenant: str, database: str) -> dict[str, Collection]:
         """All collections by name.
 
-        More than a page of them are listed until two listings agree, because a deletion meanwhile moves
+        More than a page of them are listed until two listings agree, because a deletion in between moves
         others out of an offset's reach. Raises SourceError (CollectionsKeepChanging).
         """
         listed = self._listed(tenant, database)
@@ -207,9 +207,9 @@ class Client:
         path = f"{_database(tenant, database)}/collections/{quote(name, safe='')}"
         self.ask("DELETE", path, missing=True)
 
-    def at(self, tenant: str, database: str, collection: Collection) -> "Place":
+    def at(self, tenant: str, database: str, collection: Collection) -> "CollectionRows":
         """The collection's rows."""
-        return Place(self, f"{_database(tenant, database)}/collections/{collection.id}")
+        return CollectionRows(self, f"{_database(tenant, database)}/collections/{collection.id}")
 
     def _exists(self, path: str) -> bool:
         return not self.ask("GET", path, missing=True).is_error
@@ -286,7 +286,7 @@ class Client:
         raise SourceError("ServerFailed" if reply.is_server_error else "RequestRefused", what)
 
 
-class Place:
+class CollectionRows:
     """One collection's rows, addressed by its id: so a renamed or recreated one is not mistaken for it."""
 
     def __init__(self, client: Client, path: str) -> None:

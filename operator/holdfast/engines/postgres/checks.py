@@ -9,7 +9,7 @@ from holdfast.engines.postgres.source import Identity
 from holdfast.engines.transfer import TaskError
 from holdfast.protocol import Note
 
-NAMED = 10
+MAX_NAMED = 10
 """Tables that a message names before it only counts."""
 LONG_TRANSACTION = timedelta(hours=1)
 
@@ -110,5 +110,5 @@ def _denied(database: str, user: str, what: str, grant: str) -> TaskError:
 
 
 def _listed(relations: list[Relation]) -> str:
-    names = ", ".join(relation.name for relation in relations[:NAMED])
-    return names if len(relations) <= NAMED else f"{names} and {len(relations) - NAMED} more"
+    names = ", ".join(relation.name for relation in relations[:MAX_NAMED])
+    return names if len(relations) <= MAX_NAMED else f"{names} and {len(relations) - MAX_NAMED} more"

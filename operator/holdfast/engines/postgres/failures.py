@@ -36,8 +36,11 @@ _KINDS: tuple[tuple[str, type[TransferError], str], ...] = (
 )
 
 
-def from_text(doing: str, text: str, otherwise: str = "ProducerFailed") -> TransferError:
-    """What the last words of pg_dump or pg_restore mean; they become the log's tail too."""
+def from_text(doing: str, text: str, otherwise: str) -> TransferError:
+    """What the last words of pg_dump or pg_restore mean; they become the log's tail too.
+
+    `otherwise` is the reason of words that are not known.
+    """
     for pattern, kind, reason in _KINDS:
         if re.search(pattern, text):
             return kind(reason, f"{doing}: {_last_error(text)}", text)

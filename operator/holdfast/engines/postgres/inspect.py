@@ -92,7 +92,7 @@ def inventory(
 ) -> Inventory:
     """Count everything in `found` exactly; the connection is in a transaction, whose snapshot decides.
 
-    `counted` is told the rows of each table. With `recovering` the server is a standby, where unlogged tables
+    `counted` gets the rows of each table. With `recovering` the server is a standby, where unlogged tables
     cannot be read and pg_dump leaves their rows out.
     """
     tables: dict[str, int] = {}

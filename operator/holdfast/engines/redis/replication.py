@@ -16,7 +16,7 @@ MARK_BYTES = 40
 
 @dataclass(frozen=True)
 class Position:
-    """Where in a primary's history the snapshot is. A primary that starts anew has a new history."""
+    """Where in a primary's history the snapshot is. A primary that starts again has a new history."""
 
     replication_id: str
     offset: int

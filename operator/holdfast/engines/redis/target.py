@@ -1,4 +1,4 @@
-"""The server that is restored to: whether it can take the backup, and that it is ours meanwhile."""
+"""The server that is restored to: whether it can take the backup, and that it is ours during the restore."""
 
 from dataclasses import dataclass
 
@@ -115,7 +115,9 @@ def release(client: Client, plan: Plan) -> None:
 def libraries(client: Client) -> list[str]:
     """The names of the function libraries."""
     found = client.execute("FUNCTION", "LIST")
-    return [dict(zip(item[::2], item[1::2], strict=True))[b"library_name"].decode() for item in found]
+    return [
+        dict(zip(library[::2], library[1::2], strict=True))[b"library_name"].decode() for library in found
+    ]
 
 
 def evicted_keys(client: Client) -> int:

@@ -20,7 +20,7 @@ FAMILIES = {
 
 
 def same_value(kind: int, body: bytes, other_kind: int, other_body: bytes) -> bool | None:
-    """Whether two serialised values mean the same; None when that cannot be told from the bytes."""
+    """Whether two serialised values mean the same; None when the bytes do not show that."""
     if kind == other_kind and body == other_body:
         return True
     family = FAMILIES.get(kind)
@@ -94,7 +94,7 @@ def _quicklist(body: bytes) -> list[bytes]:
 
 
 def _old_quicklist(body: bytes) -> list[bytes]:
-    return [item for node in _plain(1)(body) for item in ziplist(node)]
+    return [element for node in _plain(1)(body) for element in ziplist(node)]
 
 
 def intset(data: bytes) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""A connection to one Redis server: TCP or TLS, authenticated, with errors told apart by what to do next.
+"""A connection to one Redis server: TCP or TLS, authenticated, with errors that differ by what to do next.
 
 Replication hands over raw bytes behind a reply, which a general client keeps in its own buffers; so the
 socket is ours and the protocol is hiredis's.

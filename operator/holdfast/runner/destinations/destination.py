@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol
 
 from holdfast.api.destination import Destination as Specification
 from holdfast.engines.transfer import DestinationError, MismatchError
-from holdfast.runner.destinations.parts import Part, Stored
+from holdfast.runner.destinations.parts import Part, StoredBytes
 
 READ_BYTES = 1 << 20
 _UNKNOWN = datetime.min.replace(tzinfo=UTC)
@@ -32,7 +32,7 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Archived:
+class ArchiveState:
     """An object of a storage class that has to be thawed before it can be read, and is not."""
 
     storage_class: str
@@ -127,6 +127,10 @@ class Destination(ABC):
         """Everything stored under keys that begin with `prefix`, hidden or not, in no order."""
         return (Version(key) for key in self.list(prefix))
 
+    def versions_of(self, key: str) -> tuple[Version, ...]:
+        """Everything stored under this very key."""
+        return tuple(version for version in self.versions(key) if version.key == key)
+
     def erase(self, version: Version) -> None:
         """Delete one version for good; no error when it is not there. Raises LockedError."""
         self.delete(version.key)
@@ -142,7 +146,7 @@ class Destination(ABC):
         """
         return
 
-    def archived(self, key: str) -> Archived | None:
+    def archived(self, key: str) -> ArchiveState | None:
         """How the object stands in an archive; None when it can be read at once, or is not there."""
         return None
 
@@ -150,12 +154,14 @@ class Destination(ABC):
         """Have an archived object made readable; no error when that is under way."""
         raise NotImplementedError
 
-    def verify(self, key: str, stored: Stored) -> None:
+    def verify(self, key: str, stored: StoredBytes) -> None:
         """Find out that the object is what was stored. Raises MismatchError, which names it."""
         self.read_back(key, stored)
 
-    def read_back(self, key: str, stored: Stored, count: Callable[[int], None] = lambda size: None) -> None:
-        """The same by reading every byte; `count` is told how many as they come."""
+    def read_back(
+        self, key: str, stored: StoredBytes, count: Callable[[int], None] = lambda size: None
+    ) -> None:
+        """The same by reading every byte; `count` gets how many as they come."""
         self.verify_size(key, stored.size)
         digest = hashlib.sha256()
         with self.open(key) as stream:

@@ -18,7 +18,7 @@ _MAX_PAUSE = 300.0
 def thaw(source: Destination, keys: Iterable[str], meter: Meter) -> tuple[Note, ...]:
     """Have every archived object of `keys` thawed and wait until all are, as long as the Job may run.
 
-    Returns what is to be told of it: nothing when all can be read at once.
+    Returns what is to be reported: nothing when all can be read at once.
     """
     began, pause, every = time.monotonic(), _FIRST_PAUSE, 0
     classes: set[str] = set()

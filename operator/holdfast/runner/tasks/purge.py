@@ -9,8 +9,8 @@ import logging
 from holdfast.api.base import to_utc_second
 from holdfast.api.destination import Destination as Specification
 from holdfast.api.run import Failure
-from holdfast.engines.transfer import MismatchError, TaskError, TransferError
-from holdfast.layout import RESERVED, RunPath
+from holdfast.engines.transfer import MismatchError, TransferError
+from holdfast.layout import RunPath
 from holdfast.protocol import ExitCode, FailedResult, Note, PurgeResult, PurgeTask
 from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import Destination, LockedError
@@ -26,10 +26,8 @@ _log = logging.getLogger(__name__)
 def run(task: PurgeTask, mounts: Mounts, meter: Meter) -> PurgeResult | FailedResult:
     """Delete the run wherever that can be done; it has failed as long as a destination does not let it.
 
-    Doing it again is no error. Raises TaskError.
+    Doing it again is no error.
     """
-    if task.run in RESERVED:
-        raise TaskError("RunInvalid", f"{task.run} is not a run that may be deleted")
     purge_of_run = _Purge(task)
     for specification in task.destinations:
         meter.step(f"deleting run {task.run} in {specification.name}")
@@ -64,7 +62,7 @@ class _Purge:
                 return
             self._erase(destination)
         except MismatchError as error:
-            # Whose it is cannot be told, and no other attempt will tell it.
+            # Whose it is cannot be read, and no other attempt will read it.
             self._stays("DataKept", error.message)
             return
         except TransferError as error:

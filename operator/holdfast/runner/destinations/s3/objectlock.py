@@ -1,7 +1,7 @@
 """Object lock: what is asked of a bucket, and whether what it answers of an object is that."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from holdfast.api.base import format_time, to_utc_second
@@ -30,5 +30,5 @@ class Lock:
             return None
         there = "it has no lock that these credentials may see (s3:GetObjectRetention)"
         if mode is not None and found is not None:
-            there = f"the bucket says {mode} until {format_time(found.astimezone(UTC))}"
+            there = f"the bucket says {mode} until {format_time(found)}"
         return f"{there}, and {self._mode} until {format_time(until)} was asked for"

@@ -136,7 +136,7 @@ class Runs:
         if due is not None:
             return await self._advance_hook(run, due, deadline)
         jobs = workload.observe(BACKUP)
-        creation_failures = await self._create_targets(run, jobs)
+        creation_failures = await self._create_targets(run, workload, jobs)
         progress = await self._workloads.progress(jobs)
         start_deadline = self._context.config.pod_start_deadline
         facts = JobFacts(jobs, start_deadline, creation_failures, progress)
@@ -148,7 +148,9 @@ class Runs:
             return 0
         return self._earliest(self._workloads.pause(step.status.targets, jobs), deadline)
 
-    async def _create_targets(self, run: BackupRun, jobs: dict[str, Observation]) -> dict[str, Failure]:
+    async def _create_targets(
+        self, run: BackupRun, workload: Workload, jobs: dict[str, Observation]
+    ) -> dict[str, Failure]:
         """Create the Jobs that are not there yet, as far as the limit goes; returns why some cannot be."""
         waiting = [
             t.name for t in run.status.targets if t.phase is TargetPhase.PENDING and t.name not in jobs
@@ -158,6 +160,7 @@ class Runs:
         if not waiting:
             return {}
         policy = await self._context.policy_of(run)
+        settings = _settings(workload) or JobSettings.of(policy)
         creation_failures = {}
         for name in waiting:
             task = _backup_task(run, policy, name)
@@ -165,7 +168,7 @@ class Runs:
                 message = _why_removed(run, policy, name)
                 creation_failures[name] = Failure(reason="TargetRemoved", message=message)
                 continue
-            manifest = build_job(JobRequest(run, task, JobSettings.of(policy)), self._context.config)
+            manifest = build_job(JobRequest(run, task, settings), self._context.config)
             failure = await self._workloads.ensure(run, manifest)
             if failure is not None:
                 creation_failures[name] = failure
@@ -175,8 +178,8 @@ class Runs:
         job = workload.observe(COMMIT).get("")
         failure = None
         if job is None:
-            settings = _settings(workload) or JobSettings()
             policy = await self._context.policy_of(run)
+            settings = _settings(workload) or JobSettings.of(policy)
             expiries = await self._retention.mark(run, policy)
             gaps, leftovers = await self._copies.choose(run, policy)
             remaining = deadline.remaining(self._context.now()) if deadline else None
@@ -245,9 +248,12 @@ def _commit_done(workload: Workload) -> bool:
 
 
 def _settings(workload: Workload) -> JobSettings | None:
-    """Those that the run's Jobs were made with; the policy may have been edited since."""
-    made = next((job.settings for job in workload.jobs if job.settings), None)
-    return None if made is None else JobSettings.model_validate_json(made)
+    """Those that the run's first Job was made with; the policy may have been edited since."""
+    jobs = [job for job in workload.jobs if job.settings]
+    if not jobs:
+        return None
+    first = min(jobs, key=lambda job: (job.created, job.name))
+    return JobSettings.model_validate_json(first.settings)
 
 
 def _why_removed(run: BackupRun, policy: BackupPolicy | None, target: str) -> str:

@@ -3,7 +3,6 @@
 import logging
 from datetime import timedelta
 
-from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, Failure, RunPhase, TargetPhase
 from holdfast.controller.errors import NotFoundError
 from holdfast.controller.jobs.job import JobRequest, build_job
@@ -23,10 +22,10 @@ from holdfast.domain.run import admission, deletion, hooks, lifecycle
 from holdfast.domain.run.hooks import DueHook
 from holdfast.domain.run.lifecycle import Deadline, RunStep
 from holdfast.domain.step import Step
-from holdfast.domain.stored import committed_target
 from holdfast.domain.targets import JobFacts
+from holdfast.domain.tasks import Upkeep, backup_task, commit_task
 from holdfast.domain.workload import Observation
-from holdfast.protocol import BACKUP, COMMIT, BackupTask, CommitTask, Expiry
+from holdfast.protocol import BACKUP, COMMIT
 
 _log = logging.getLogger(__name__)
 
@@ -163,10 +162,9 @@ class Runs:
         settings = _settings(workload) or JobSettings.of(policy)
         creation_failures = {}
         for name in waiting:
-            task = _backup_task(run, policy, name)
-            if policy is None or task is None:
-                message = _why_removed(run, policy, name)
-                creation_failures[name] = Failure(reason="TargetRemoved", message=message)
+            task = backup_task(run, policy, name)
+            if task is None:
+                creation_failures[name] = lifecycle.target_removed(run, policy, name)
                 continue
             manifest = build_job(JobRequest(run, task, settings), self._context.config)
             failure = await self._workloads.ensure(run, manifest)
@@ -178,16 +176,7 @@ class Runs:
         job = workload.observe(COMMIT).get("")
         failure = None
         if job is None:
-            policy = await self._context.policy_of(run)
-            settings = _settings(workload) or JobSettings.of(policy)
-            expiries = await self._retention.mark(run, policy)
-            gaps, leftovers = await self._copies.choose(run, policy)
-            remaining = deadline.remaining(self._context.now()) if deadline else None
-            task = _commit_task(run, expiries, remaining)
-            chosen = {"gaps": gaps, "leftovers": leftovers, "recipients": _recipients(policy)}
-            task = task.model_copy(update=chosen)
-            manifest = build_job(JobRequest(run, task, settings), self._context.config)
-            failure = await self._workloads.ensure(run, manifest)
+            failure = await self._create_commit(run, workload, deadline)
         else:
             await self._retention.record(run, job)
             await self._copies.record(run, job)
@@ -201,6 +190,20 @@ class Runs:
             return 0
         pause = POLL_SECONDS if job is None or not job.running_pod else None
         return self._earliest(pause, deadline)
+
+    async def _create_commit(
+        self, run: BackupRun, workload: Workload, deadline: Deadline | None
+    ) -> Failure | None:
+        """Create the commit Job; returns why it cannot be had."""
+        policy = await self._context.policy_of(run)
+        expiries = await self._retention.mark(run, policy)
+        gaps, leftovers = await self._copies.choose(run, policy)
+        budget = deadline.budget(self._context.now()) if deadline else None
+        task = commit_task(run, policy, Upkeep(expiries, gaps, leftovers), budget)
+        settings = _settings(workload) or JobSettings.of(policy)
+        return await self._workloads.ensure(
+            run, build_job(JobRequest(run, task, settings), self._context.config)
+        )
 
     async def _cancel(self, run: BackupRun, workload: Workload) -> float | None:
         await self._workloads.stop(workload.unfinished)
@@ -254,58 +257,3 @@ def _settings(workload: Workload) -> JobSettings | None:
         return None
     first = min(jobs, key=lambda job: (job.created, job.name))
     return JobSettings.model_validate_json(first.settings)
-
-
-def _why_removed(run: BackupRun, policy: BackupPolicy | None, target: str) -> str:
-    name = run.spec.policy_ref.name
-    if policy is None:
-        return f"policy {name} was deleted after the run started"
-    return f"target {target} was removed from policy {name} after the run started"
-
-
-def _backup_task(run: BackupRun, policy: BackupPolicy | None, target: str) -> BackupTask | None:
-    targets = policy.spec.targets if policy is not None else ()
-    wanted = next((t for t in targets if t.name == target), None)
-    if wanted is None:
-        return None
-    return BackupTask(
-        namespace=run.metadata.namespace,
-        policy=run.spec.policy_ref.name,
-        run=run.metadata.name,
-        run_uid=run.metadata.uid,
-        target=target,
-        engine=wanted.engine,
-        spec=wanted.engine_spec.to_json(),
-        recipients=_recipients(policy),
-        destinations=tuple(
-            destination
-            for destination in run.status.destinations
-            if destination.name not in (run.status.over_quota or {})
-        ),
-    )
-
-
-def _recipients(policy: BackupPolicy | None) -> tuple[str, ...]:
-    return policy.spec.encryption.age.recipients if policy is not None and policy.spec.encryption else ()
-
-
-def _commit_task(run: BackupRun, expiries: tuple[Expiry, ...], remaining: float | None) -> CommitTask:
-    done = [target for target in run.status.targets if target.phase is TargetPhase.SUCCEEDED]
-    return CommitTask(
-        namespace=run.metadata.namespace,
-        policy=run.spec.policy_ref.name,
-        run=run.metadata.name,
-        run_uid=run.metadata.uid,
-        scheduled_time=run.spec.scheduled_time,
-        trigger=run.spec.trigger,
-        started_time=run.status.start_time,
-        targets=tuple(
-            committed_target(target, dict.fromkeys(a.destination for a in target.artifacts))
-            for target in done
-        ),
-        failed_targets=tuple(t.name for t in run.status.targets if t.phase is not TargetPhase.SUCCEEDED),
-        destinations=run.status.destinations,
-        retention=expiries,
-        # Half, because the last deletion that starts has to end in time too.
-        retention_seconds=None if remaining is None else remaining / 2,
-    )

@@ -36,8 +36,9 @@ from holdfast.domain.naming import job_name
 from holdfast.domain.plan.support import policy_not_supported_yet
 from holdfast.domain.rows import row_of
 from holdfast.domain.step import updated
+from holdfast.domain.tasks import survey_task
 from holdfast.domain.workload import Observation, cannot_start
-from holdfast.protocol import SURVEY, SurveyedRun, SurveyResult, SurveyTask
+from holdfast.protocol import SURVEY, SurveyedRun, SurveyResult
 
 _MAX_LOG_BYTES = 9 << 20
 _MAX_WRITES = 16
@@ -117,12 +118,7 @@ class Surveys:
         if catalogue.may_have_changed(rows, asked):
             await self._context.save(policy, survey.retry_page(policy, self._context.now()))
             return 0
-        task = SurveyTask(
-            namespace=policy.metadata.namespace,
-            policy=policy.metadata.name,
-            destinations=policy.spec.destinations,
-            after=_survey(policy).after,
-        )
+        task = survey_task(policy, _survey(policy).after)
         wanted = JobRequest(policy, task, JobSettings.of(policy), _part(policy))
         failure = await self._workloads.ensure(policy, build_job(wanted, self._context.config))
         if failure is None:

@@ -16,6 +16,7 @@ from holdfast.domain.backup import verification as decisions
 from holdfast.domain.naming import job_name
 from holdfast.domain.policy.status import Situation
 from holdfast.domain.step import Step
+from holdfast.domain.tasks import verify_task
 from holdfast.domain.workload import Observation, observe
 from holdfast.protocol import VERIFY
 
@@ -80,7 +81,7 @@ class Verifications:
     async def _create(self, run: BackupRun) -> Failure | None:
         """Create the Job; returns why it cannot be had."""
         policy = await self._context.policy_of(run)
-        task = decisions.task(run, policy)
+        task = verify_task(run, policy)
         if task is None:
             return Failure(reason="NothingStored", message="no destination holds all of the run")
         wanted = JobRequest(run, task, JobSettings.of(policy), decisions.job_part(run))

@@ -16,7 +16,6 @@ from holdfast.api.run import (
     BackupRun,
     BackupRunStatus,
     Failure,
-    TargetPhase,
     Verification,
     VerificationPhase,
 )
@@ -26,9 +25,8 @@ from holdfast.domain.plan.readiness import Readiness
 from holdfast.domain.plan.schedule import delay_of, verification_schedule_of
 from holdfast.domain.rows import RunRow
 from holdfast.domain.step import Notice, Step, describe, updated
-from holdfast.domain.stored import committed_target, current_destination, destinations_holding
 from holdfast.domain.workload import Observation, cannot_start
-from holdfast.protocol import VerifyResult, VerifyTask
+from holdfast.protocol import VerifyResult
 
 VERIFIED = "Verified"
 RECOVERY_VERIFIED = "RecoveryVerified"
@@ -170,28 +168,6 @@ def job_part(run: BackupRun) -> str:
     if verification.slot is not None:
         return f"verify.{verification.slot:%Y%m%d%H%M}"
     return f"verify.{hashlib.sha256((verification.requested or '').encode()).hexdigest()[:8]}"
-
-
-def task(run: BackupRun, policy: BackupPolicy | None) -> VerifyTask | None:
-    """What the Job is to do; None when no copy is left. Credentials are the policy's as they are now."""
-    names = destinations_holding(run)
-    if not names:
-        return None
-    return VerifyTask(
-        namespace=run.metadata.namespace,
-        policy=run.spec.policy_ref.name,
-        run=run.metadata.name,
-        targets=tuple(
-            committed_target(target, sorted(names))
-            for target in run.status.targets
-            if target.phase is TargetPhase.SUCCEEDED
-        ),
-        destinations=tuple(
-            current_destination(destination, policy)
-            for destination in run.status.destinations
-            if destination.name in names
-        ),
-    )
 
 
 def wait(run: BackupRun, limit: int) -> Step[BackupRunStatus]:

@@ -186,6 +186,15 @@ def artifacts_of(run: BackupRun, target: str, result: BackupResult) -> tuple[Art
     )
 
 
+def target_removed(run: BackupRun, policy: BackupPolicy | None, target: str) -> Failure:
+    """Why no Job can be made for a target that the policy does not have any more."""
+    name = run.spec.policy_ref.name
+    message = f"target {target} was removed from policy {name} after the run started"
+    if policy is None:
+        message = f"policy {name} was deleted after the run started"
+    return Failure(reason="TargetRemoved", message=message)
+
+
 def _targets_ended(
     run: BackupRun, status: BackupRunStatus, notices: tuple[Notice, ...], now: datetime
 ) -> RunStep:
@@ -280,6 +289,13 @@ class Deadline:
     def remaining(self, now: datetime) -> float:
         """Seconds until it is over, 0 when it is."""
         return max(0.0, (self.start + self.limit - now).total_seconds())
+
+    def budget(self, now: datetime) -> float:
+        """The seconds of a commit's budget.
+
+        Half of what remains, because the last deletion that starts has to end in time too.
+        """
+        return self.remaining(now) / 2
 
 
 def check_deadline(run: BackupRun, deadline: Deadline, now: datetime) -> RunStep | None:

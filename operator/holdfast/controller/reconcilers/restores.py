@@ -13,6 +13,7 @@ from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels, restoration
+from holdfast.domain.naming import part_of
 from holdfast.domain.plan.support import restore_not_supported_yet
 from holdfast.domain.restoration import Plan, RefusedError, RestoreStep
 from holdfast.domain.step import Step
@@ -84,7 +85,7 @@ class Restores:
         now = self._context.now()
         if job is None:
             settings = await self._settings(request)
-            wanted = JobRequest(request, lookup_task(stored), settings)
+            wanted = JobRequest(request, lookup_task(stored), settings, part_of(LOOKUP.component))
             failure = await self._workloads.ensure(request, build_job(wanted, self._context.config))
             step = restoration.fail_lookup(request, failure, now) if failure else restoration.look_up(request)
         elif isinstance(job.result, LookupResult):
@@ -159,8 +160,8 @@ class Restores:
         for target in plan.targets:
             if target.name in waiting:
                 task = restore_task(request, plan, target)
-                manifest = build_job(JobRequest(request, task, settings), self._context.config)
-                failure = await self._workloads.ensure(request, manifest)
+                wanted = JobRequest(request, task, settings, target.name)
+                failure = await self._workloads.ensure(request, build_job(wanted, self._context.config))
                 if failure is not None:
                     creation_failures[target.name] = failure
         return creation_failures

@@ -6,6 +6,7 @@ from datetime import timedelta
 from holdfast.api.run import BackupRun, Failure, RunPhase, TargetPhase
 from holdfast.controller.errors import NotFoundError
 from holdfast.controller.jobs.job import JobRequest, build_job
+from holdfast.controller.jobs.kinds import limit_of
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
 from holdfast.controller.work.admissions import Admissions
@@ -17,6 +18,7 @@ from holdfast.controller.work.retention import Retention
 from holdfast.controller.work.verification import Verifications
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
+from holdfast.domain.naming import part_of
 from holdfast.domain.rows import row_of
 from holdfast.domain.run import admission, deletion, hooks, lifecycle
 from holdfast.domain.run.hooks import DueHook
@@ -155,7 +157,7 @@ class Runs:
             t.name for t in run.status.targets if t.phase is TargetPhase.PENDING and t.name not in jobs
         ]
         going = sum(not job.finished for job in jobs.values())
-        waiting = waiting[: max(0, self._context.config.max_running_jobs - going)]
+        waiting = waiting[: max(0, limit_of(BACKUP, self._context.config) - going)]
         if not waiting:
             return {}
         policy = await self._context.policy_of(run)
@@ -166,7 +168,7 @@ class Runs:
             if task is None:
                 creation_failures[name] = lifecycle.target_removed(run, policy, name)
                 continue
-            manifest = build_job(JobRequest(run, task, settings), self._context.config)
+            manifest = build_job(JobRequest(run, task, settings, name), self._context.config)
             failure = await self._workloads.ensure(run, manifest)
             if failure is not None:
                 creation_failures[name] = failure
@@ -201,9 +203,8 @@ class Runs:
         budget = deadline.budget(self._context.now()) if deadline else None
         task = commit_task(run, policy, Upkeep(expiries, gaps, leftovers), budget)
         settings = _settings(workload) or JobSettings.of(policy)
-        return await self._workloads.ensure(
-            run, build_job(JobRequest(run, task, settings), self._context.config)
-        )
+        wanted = JobRequest(run, task, settings, part_of(COMMIT.component))
+        return await self._workloads.ensure(run, build_job(wanted, self._context.config))
 
     async def _cancel(self, run: BackupRun, workload: Workload) -> float | None:
         await self._workloads.stop(workload.unfinished)
@@ -232,7 +233,7 @@ class Runs:
         await self._save(run, step)
         if _terminal(step):
             self._context.wake_policy_of(run)
-        limit = self._context.config.max_running_jobs
+        limit = limit_of(BACKUP, self._context.config)
         before, after = row_of(run), row_of(run.model_copy(update={"status": step.status}))
         if admission.permits_of(after, limit) < admission.permits_of(before, limit):
             await self._admissions.wake_starters()

@@ -16,6 +16,7 @@ from holdfast.controller.work.workloads import (
     Workloads,
 )
 from holdfast.domain import labels
+from holdfast.domain.naming import part_of
 from holdfast.domain.rows import RunRow, row_of
 from holdfast.domain.run import deletion
 from holdfast.domain.step import Step, describe
@@ -122,7 +123,7 @@ class Deletions:
             return (state.next_time - now).total_seconds()
         if any(job.component == PURGE.component for job in workload.jobs):
             return POLL_SECONDS  # the last attempt's is about to be gone
-        wanted = JobRequest(run, purge_task(run), JobSettings.of(policy))
+        wanted = JobRequest(run, purge_task(run), JobSettings.of(policy), part_of(PURGE.component))
         failure = await self._workloads.ensure(run, build_job(wanted, self._context.config))
         if failure is None:
             return POLL_SECONDS

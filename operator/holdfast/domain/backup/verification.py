@@ -20,13 +20,14 @@ from holdfast.api.run import (
     VerificationPhase,
 )
 from holdfast.api.text import human_bytes
-from holdfast.domain.labels import VERIFY
+from holdfast.domain import labels
+from holdfast.domain.naming import part_of
 from holdfast.domain.plan.readiness import Readiness
 from holdfast.domain.plan.schedule import delay_of, verification_schedule_of
 from holdfast.domain.rows import RunRow
 from holdfast.domain.step import Notice, Step, describe, updated
 from holdfast.domain.workload import Observation, cannot_start
-from holdfast.protocol import VerifyResult
+from holdfast.protocol import VERIFY, VerifyResult
 
 VERIFIED = "Verified"
 RECOVERY_VERIFIED = "RecoveryVerified"
@@ -156,7 +157,7 @@ def with_verification_marked(
 
 def request_of(run: BackupRun) -> str | None:
     """The annotation's value that asks for a verification of the run, if none was made for it yet."""
-    value = run.metadata.annotations.get(VERIFY, "")[:253]
+    value = run.metadata.annotations.get(labels.VERIFY, "")[:253]
     before = run.status.verification
     return value if value and (before is None or before.requested != value) else None
 
@@ -166,8 +167,9 @@ def job_part(run: BackupRun) -> str:
     verification = run.status.verification
     assert verification is not None
     if verification.slot is not None:
-        return f"verify.{verification.slot:%Y%m%d%H%M}"
-    return f"verify.{hashlib.sha256((verification.requested or '').encode()).hexdigest()[:8]}"
+        return part_of(VERIFY.component, f"{verification.slot:%Y%m%d%H%M}")
+    digest = hashlib.sha256((verification.requested or "").encode()).hexdigest()[:8]
+    return part_of(VERIFY.component, digest)
 
 
 def wait(run: BackupRun, limit: int) -> Step[BackupRunStatus]:

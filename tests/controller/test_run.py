@@ -335,7 +335,7 @@ def test_a_commit_without_earlier_jobs_has_the_settings_of_the_policy(
     target = {"name": "sessions", "engine": "redis", "phase": "Succeeded", "manifestSha256": sha256}
     status = {
         "phase": "Committing",
-        "startTime": "2026-01-01T00:00:00Z",
+        "startTime": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "destinations": policy_spec(("sessions",))["destinations"],
         "targets": [target | {"artifacts": [artifact]}],
     }

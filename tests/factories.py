@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from holdfast.api.conditions import find_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicySpec, BackupPolicyStatus
 from holdfast.api.run import BackupRun, BackupRunStatus
 from holdfast.domain.policy.status import (
@@ -71,6 +72,21 @@ def stored_target(*destinations: str, name: str = "a", **fields: Any) -> dict[st
     """A target that succeeded, with an artifact in each of these destinations."""
     artifacts = [artifact(destination) for destination in destinations]
     return {"name": name, "engine": "redis", "phase": "Succeeded", "artifacts": artifacts} | fields
+
+
+def complete(status: BackupRunStatus) -> tuple[str, str, str]:
+    """What the condition Complete says: its status, reason and message."""
+    condition = find_condition(status.conditions, "Complete")
+    assert condition is not None
+    return condition.status, condition.reason, condition.message
+
+
+def hook_failed_after(on_error: str = "Fail") -> dict[str, Any]:
+    """Fields of the status of a run whose hook `go-on` after the backup has failed."""
+    selector = {"matchLabels": {"app": "chatbot"}}
+    hook = {"name": "go-on", "podSelector": selector, "command": ["x"], "onError": on_error}
+    ended = {"name": "go-on", "when": "After", "phase": "Failed", "message": "hook go-on: no pod"}
+    return {"hookPlan": {"after": [hook]}, "hooks": [ended]}
 
 
 def rows(runs: Iterable[BackupRun]) -> tuple[RunRow, ...]:

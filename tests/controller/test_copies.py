@@ -68,9 +68,8 @@ def test_a_later_commit_heals_what_is_missing(namespace: Namespace, kubelet: Kub
     assert (gap.run, gap.sources, gap.lacking) == ("one", ("primary",), ("offsite", "nearby"))
     assert gap.manifests == {"sessions": status["targets"][0]["manifestSha256"]}
     assert phase(namespace, "one") == ("PartiallySucceeded", "CopyMissing", "2/3")
-    assert (
-        namespace.status("BackupRun", "one")["message"] == "not in every destination: still missing in nearby"
-    )
+    message = namespace.status("BackupRun", "one")["message"]
+    assert message == "not in every destination: nearby: no commit has healed this copy yet"
     assert "HealingFailed" in namespace.events("BackupRun", "two")
     namespace.run("x")
     namespace.wait_phase("BackupRun", "x", "Succeeded")

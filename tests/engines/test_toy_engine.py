@@ -96,7 +96,7 @@ for task in map(TASK.validate_json, TASKS):
     )
     metadata = {"name": "owner", "namespace": "default", "uid": "uid"}
     owner = kind.model_validate({"kind": kind.__name__, "metadata": metadata, "spec": more})
-    print(json.dumps(build_job(JobRequest(owner, task, JobSettings()), Config())))
+    print(json.dumps(build_job(JobRequest(owner, task, JobSettings(), task.target), Config())))
 """
 IMAGES = """
 import json

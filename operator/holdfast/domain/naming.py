@@ -28,6 +28,15 @@ def job_name(owner: str, owner_uid: str, part: str) -> str:
     return f"{stem}-{digest}"
 
 
+def part_of(component: str, detail: str = "") -> str:
+    """The part in the name of a Job that is for no single target, such as `commit.` or `survey.3`.
+
+    The part of a target's Job is the name of the target. A target's name has no dot, so these Jobs never have
+    the name of a target's Job, even if a target is called `commit`.
+    """
+    return f"{component.lower()}.{detail}"
+
+
 def event_name(owner: str, owner_uid: str, reason: str, subject: str) -> str:
     """The name of the event that says `reason` about `subject` of an object."""
     digest = hashlib.sha256(f"{owner_uid}/{reason}/{subject}".encode()).hexdigest()[:16]

@@ -6,7 +6,7 @@ CONDITIONS = (
     ConditionType(
         "BackupRun", "Complete",
         "The run ended and holds a backup: `Succeeded` or `PartiallySucceeded`.",
-        "The run ended without a backup.",
+        "The run ended without a backup, or holds none any more: `Expired`.",
     ),
     ConditionType(
         "BackupRun", "Verified",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import factories
-from tests.factories import REDIS, SHA, rows
+from tests.factories import REDIS, SHA, complete, rows
 
 from holdfast.api.conditions import find_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
@@ -212,9 +212,8 @@ def test_a_run_comes_back_as_it_was(data: st.DataObject) -> None:
             assert getattr(target, name) == getattr(told[target.name], name), name
     assert destinations_holding(after) == destinations_holding(before)
     assert backup_of(row_of(after), by.spec.destinations) == backup_of(row_of(before), by.spec.destinations)
-    complete = find_condition(after.status.conditions, "Complete")
-    assert complete is not None
-    assert complete.status == "True"
+    reason = after.status.reason or after.status.phase
+    assert complete(after.status) == ("True", reason, after.status.message)
     # Neither does another look change anything, nor is what the ordinary way has left changed.
     assert decide(by, [after], found, NOW).write == ()
     assert decide(by, [before], found, NOW) == catalogue.Decision((), (), (), ())
@@ -242,6 +241,7 @@ def test_what_is_unfinished_never_starts_and_is_finished() -> None:
     # Its entry has vanished before that.
     ((_, status),) = decide(policy(), [made], page(), NOW).write
     assert (status.phase, status.reason) == (RunPhase.EXPIRED, DATA_GONE)
+    assert complete(status) == ("False", DATA_GONE, status.message)
 
 
 @pytest.mark.parametrize("phase", [RunPhase.PENDING, RunPhase.RUNNING, RunPhase.COMMITTING, RunPhase.FAILED])
@@ -260,10 +260,12 @@ def test_a_run_whose_data_is_gone_is_expired_and_comes_back() -> None:
     assert decision.expired == ("r",)
     assert (status.phase, status.reason, status.copies) == (RunPhase.EXPIRED, DATA_GONE, "0/2")
     assert "one, two does not have it" in (status.message or "")
+    assert complete(status) == ("False", DATA_GONE, status.message)
     gone = before.model_copy(update={"status": status})
     assert decide(policy(), [gone], page(), NOW).write == ()
     ((_, again),) = decide(policy(), [gone], page(entry), NOW).write
     assert again.phase is RunPhase.SUCCEEDED
+    assert complete(again) == ("True", "Succeeded", again.message)
     assert again.targets[0].artifacts == before.status.targets[0].artifacts
 
 
@@ -325,6 +327,34 @@ def test_copies_that_come_and_go_are_counted() -> None:
     ((_, again),) = decide(policy(), [lost], page(entry), NOW).write
     assert (again.phase, again.reason, again.copies) == (RunPhase.SUCCEEDED, None, "2/2")
     assert again.targets == before.status.targets
+
+
+def test_a_hook_failure_outlives_a_copy_that_vanishes_and_comes_back() -> None:
+    before, entry = simple()
+    failed = before.status.to_json() | factories.hook_failed_after()
+    there = BackupRun.model_validate(before.to_json() | {"status": failed})
+    fewer = page(entry.model_copy(update={"destinations": ("one",)}))
+    ((_, status),) = decide(policy(), [there], fewer, NOW).write
+    assert (status.phase, status.reason) == (RunPhase.PARTIALLY_SUCCEEDED, "CopyMissing")
+    lost = there.model_copy(update={"status": status})
+    ((_, again),) = decide(policy(), [lost], page(entry), NOW).write
+    assert (again.phase, again.reason) == (RunPhase.PARTIALLY_SUCCEEDED, "HookFailed")
+    assert again.message == "after the backup: hook go-on: no pod"
+    assert complete(again) == ("True", again.reason, again.message)
+    # Nor does a destination that is added and holds the run change that.
+    more = page(entry.model_copy(update={"destinations": PLACES}))
+    ((_, wider),) = decide(policy(*PLACES), [there], more, NOW).write
+    assert (wider.copies, wider.phase, wider.reason) == ("3/3", RunPhase.PARTIALLY_SUCCEEDED, "HookFailed")
+
+
+def test_a_hook_failure_outlives_data_that_was_gone() -> None:
+    before, entry = simple()
+    failed = before.status.to_json() | factories.hook_failed_after()
+    there = BackupRun.model_validate(before.to_json() | {"status": failed})
+    ((_, gone),) = decide(policy(), [there], page(), NOW).write
+    expired = there.model_copy(update={"status": gone})
+    ((_, again),) = decide(policy(), [expired], page(entry), NOW).write
+    assert (again.phase, again.reason) == (RunPhase.PARTIALLY_SUCCEEDED, "HookFailed")
 
 
 def test_what_retention_deletes_is_left_to_it() -> None:

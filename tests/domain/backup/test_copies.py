@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import factories
-from tests.factories import SHA, rows, targets, with_status
+from tests.factories import SHA, complete, hook_failed_after, rows, targets, with_status
 
 from holdfast.api.policy import BackupPolicy, History
 from holdfast.api.run import BackupRun
@@ -211,8 +211,7 @@ def test_a_run_with_all_copies_is_succeeded() -> None:
     status = step.status
     assert (status.phase, status.reason, status.copies) == ("Succeeded", None, "3/3")
     assert status.message == "1 targets, 10 in 3/3 destinations"
-    (complete,) = status.conditions
-    assert (complete.type, complete.status, complete.reason) == ("Complete", "True", "Succeeded")
+    assert complete(status) == ("True", "Succeeded", status.message)
     assert [artifact.to_json() for artifact in status.targets[0].artifacts] == [
         {**artifact, "retainUntil": artifact["retainUntil"]}
         if artifact["destination"] == "a"
@@ -232,8 +231,10 @@ def test_a_run_that_lacks_more_stays_what_it_is() -> None:
     assert (step.status.phase, step.status.reason, step.status.copies) == (
         "PartiallySucceeded", "CopyMissing", "2/3",
     )  # fmt: skip
-    assert step.status.message == "not in every destination: still missing in c"
-    targets = [target("r03", "a"), {"name": "u", "engine": "redis", "phase": "Failed"}]
+    assert step.status.message == "not in every destination: c: no commit has healed this copy yet"
+    assert complete(step.status) == ("True", "CopyMissing", step.status.message)
+    lost = {"name": "u", "engine": "redis", "phase": "Failed", "failure": {"reason": "Broken"}}
+    targets = [target("r03", "a"), lost]
     step = record_healing(
         run(3, reason="Broken", targets=targets),
         {"b": HealingOutcome.HEALED, "c": HealingOutcome.HEALED},
@@ -242,6 +243,19 @@ def test_a_run_that_lacks_more_stays_what_it_is() -> None:
     assert (step.status.phase, step.status.reason, step.status.copies) == (
         "PartiallySucceeded", "Broken", "3/3",
     )  # fmt: skip
+    assert complete(step.status) == ("True", "Broken", "target u: Broken")
+
+
+def test_a_hook_failure_outlives_the_healing_of_every_copy() -> None:
+    missing = {"type": "Complete", "status": "True", "reason": "CopyMissing", "message": "b and c",
+               "lastTransitionTime": "2026-11-03T02:00:09Z"}  # fmt: skip
+    subject = run(3, conditions=[missing], **hook_failed_after())
+    status = record_healing(subject, {"b": HealingOutcome.HEALED, "c": HealingOutcome.HEALED}, NOW).status
+    assert (status.phase, status.reason, status.copies) == ("PartiallySucceeded", "HookFailed", "3/3")
+    assert complete(status) == ("True", "HookFailed", "after the backup: hook go-on: no pod")
+    subject = run(3, **hook_failed_after("Continue"))
+    status = record_healing(subject, {"b": HealingOutcome.HEALED, "c": HealingOutcome.HEALED}, NOW).status
+    assert (status.phase, status.reason) == ("Succeeded", None)
 
 
 @pytest.mark.parametrize(

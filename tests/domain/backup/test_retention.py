@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import factories
-from tests.factories import SHA, rows, stored_target
+from tests.factories import SHA, complete, rows, stored_target
 from tests.scheduling import amounts
 
 from holdfast.api.policy import MAX_KEPT_LISTED, MAX_PLANNED, BackupPolicy, BackupPolicyStatus, RetentionPlan
@@ -280,8 +280,8 @@ def test_bytes_that_the_next_commit_frees_are_those_that_nothing_holds() -> None
     plan, _ = next_plan(policy(retention={"keepLast": 1}), rows(runs), NOW)
     assert plan is not None
     assert [each.delete_bytes for each in plan.destinations] == [60, 60]
-    locked = record_expiry(runs[2], {"a": DeletionOutcome.LOCKED, "b": DeletionOutcome.UNTOUCHED}).status
-    refused = record_expiry(runs[1], {"a": DeletionOutcome.REFUSED}).status
+    locked = record_expiry(runs[2], {"a": DeletionOutcome.LOCKED, "b": DeletionOutcome.UNTOUCHED}, NOW).status
+    refused = record_expiry(runs[1], {"a": DeletionOutcome.REFUSED}, NOW).status
     tried = [
         each.model_copy(update={"status": status}) for each, status in ((runs[1], refused), (runs[2], locked))
     ]
@@ -335,7 +335,7 @@ def test_copies_that_commits_cannot_delete_keep_no_others_from_being_deleted(
     runs = many_runs()
     for number, each in enumerate(runs[150:], 150):
         runs[number] = each.model_copy(
-            update={"status": record_expiry(each, dict.fromkeys("ab", outcome)).status}
+            update={"status": record_expiry(each, dict.fromkeys("ab", outcome), NOW).status}
         )
     plan, _ = next_plan(policy(retention={"keepLast": 120}), rows(runs), NOW)
     assert plan is not None
@@ -450,7 +450,7 @@ def test_a_copy_whose_deletion_began_is_due_whatever_the_rules_say() -> None:
 
 
 def settled(of: BackupRun, **outcomes: DeletionOutcome) -> tuple[BackupRun, list[str]]:
-    step = record_expiry(of, outcomes)
+    step = record_expiry(of, outcomes, NOW)
     return of.model_copy(update={"status": step.status}), [notice.reason for notice in step.notices]
 
 
@@ -468,6 +468,7 @@ def test_a_run_expires_with_its_last_copy() -> None:
         RunPhase.EXPIRED, "RetentionExpired", "0/2",
     )  # fmt: skip
     assert (told, destinations_holding(none)) == (["RetentionExpired"], set())
+    assert complete(none.status) == ("False", "RetentionExpired", none.status.message)
     assert all(each.gone and not each.begun for each in none.status.expiring)
     assert settled(none, b=DeletionOutcome.DELETED) == (none, [])
 

@@ -23,6 +23,7 @@ from holdfast.domain.labels import VERIFY
 from holdfast.domain.plan.readiness import readiness
 from holdfast.domain.plan.schedule import delay_of
 from holdfast.domain.rows import row_of
+from holdfast.domain.tasks import verify_task
 from holdfast.domain.workload import Complaint, Job, Observation
 from holdfast.protocol import VerifiedCopy, VerifyResult
 
@@ -172,11 +173,11 @@ def test_runs_without_a_whole_copy_are_passed_over() -> None:
     at.store("half", SUNDAY - MINUTE, expiring=going[:1], phase="PartiallySucceeded")
     at.look(SUNDAY)
     assert at.begun == [("half", SUNDAY)]
-    task = verification.task(at.runs["half"], at.policy)
+    task = verify_task(at.runs["half"], at.policy)
     assert task is not None
     assert [each.name for each in task.destinations] == ["two"]
     assert [(each.name, each.manifest_sha256) for each in task.targets] == [("a", SHA)]
-    assert verification.task(at.runs["going"], at.policy) is None
+    assert verify_task(at.runs["going"], at.policy) is None
 
 
 def test_without_a_run_the_slot_passes_and_the_condition_says_so() -> None:
@@ -346,12 +347,12 @@ def test_asked_for_by_annotation_once_for_each_value() -> None:
 
 def test_credentials_are_the_policys_as_they_are_now() -> None:
     newer = [PLACES[0] | {"s3": {"bucket": "backups", "credentialsSecret": {"name": "new"}}}, PLACES[1]]
-    task = verification.task(begun(), policy(destinations=newer))
+    task = verify_task(begun(), policy(destinations=newer))
     assert task is not None
     spec = task.destinations[0].spec
     assert isinstance(spec, S3)
     assert spec.credentials_secret is not None
-    elsewhere = verification.task(begun(), policy(destinations=[PLACES[0] | {"s3": {"bucket": "other"}}]))
+    elsewhere = verify_task(begun(), policy(destinations=[PLACES[0] | {"s3": {"bucket": "other"}}]))
     assert elsewhere is not None
     assert [isinstance(each.spec, S3) and each.spec.bucket for each in elsewhere.destinations] == [
         "backups",

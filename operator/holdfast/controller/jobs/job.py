@@ -23,8 +23,8 @@ class JobRequest:
     owner: Resource
     task: Task
     settings: JobSettings
-    part: str | None = None
-    """What the Job's name is made from where the owner has several Jobs of this kind."""
+    part: str
+    """What tells the Job from its owner's others: the name of its target, else what `part_of` returns."""
 
 
 def build_job(request: JobRequest, config: Config) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def build_job(request: JobRequest, config: Config) -> dict[str, Any]:
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": job_name(metadata.name, metadata.uid, request.part or row.part(task)),
+            "name": job_name(metadata.name, metadata.uid, request.part),
             "namespace": metadata.namespace,
             "labels": own_labels,
             "annotations": {labels.SETTINGS: settings.model_dump_json(by_alias=True, exclude_none=True)},

@@ -13,20 +13,14 @@ from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels, restoration
+from holdfast.domain.naming import part_of
 from holdfast.domain.plan.support import restore_not_supported_yet
 from holdfast.domain.restoration import Plan, RefusedError, RestoreStep
 from holdfast.domain.step import Step
 from holdfast.domain.targets import JobFacts
+from holdfast.domain.tasks import lookup_task, restore_task
 from holdfast.domain.workload import Observation
-from holdfast.protocol import (
-    LOOKUP,
-    RESTORE,
-    ListedTarget,
-    LookupResult,
-    LookupTask,
-    RestoreTask,
-    StoredRun,
-)
+from holdfast.protocol import LOOKUP, RESTORE, LookupResult, StoredRun
 
 _log = logging.getLogger(__name__)
 
@@ -91,7 +85,7 @@ class Restores:
         now = self._context.now()
         if job is None:
             settings = await self._settings(request)
-            wanted = JobRequest(request, LookupTask(source=stored), settings)
+            wanted = JobRequest(request, lookup_task(stored), settings, part_of(LOOKUP.component))
             failure = await self._workloads.ensure(request, build_job(wanted, self._context.config))
             step = restoration.fail_lookup(request, failure, now) if failure else restoration.look_up(request)
         elif isinstance(job.result, LookupResult):
@@ -165,9 +159,9 @@ class Restores:
         creation_failures = {}
         for target in plan.targets:
             if target.name in waiting:
-                task = _restore_task(request, plan, target)
-                manifest = build_job(JobRequest(request, task, settings), self._context.config)
-                failure = await self._workloads.ensure(request, manifest)
+                task = restore_task(request, plan, target)
+                wanted = JobRequest(request, task, settings, target.name)
+                failure = await self._workloads.ensure(request, build_job(wanted, self._context.config))
                 if failure is not None:
                     creation_failures[target.name] = failure
         return creation_failures
@@ -192,18 +186,3 @@ class Restores:
         if await self._context.save(request, step, observed=True):
             phase = step.status.phase
             _log.info("restore %s/%s: %s", request.metadata.namespace, request.metadata.name, phase)
-
-
-def _restore_task(request: RestoreRequest, plan: Plan, target: ListedTarget) -> RestoreTask:
-    return RestoreTask(
-        namespace=request.metadata.namespace,
-        request=request.metadata.name,
-        request_uid=request.metadata.uid,
-        mode="New",
-        source=plan.stored,
-        target=target.name,
-        engine=target.engine,
-        spec=target.spec,
-        override=restoration.overrides(request).get(target.name),
-        identity_secret=plan.identity_secret if target.recipients else None,
-    )

@@ -16,12 +16,14 @@ from holdfast.controller.work.workloads import (
     Workloads,
 )
 from holdfast.domain import labels
+from holdfast.domain.naming import part_of
 from holdfast.domain.rows import RunRow, row_of
 from holdfast.domain.run import deletion
 from holdfast.domain.step import Step, describe
 from holdfast.domain.stored import may_hold_data
+from holdfast.domain.tasks import purge_task
 from holdfast.domain.workload import Observation
-from holdfast.protocol import PURGE, PurgeTask
+from holdfast.protocol import PURGE
 
 _log = logging.getLogger(__name__)
 
@@ -121,7 +123,7 @@ class Deletions:
             return (state.next_time - now).total_seconds()
         if any(job.component == PURGE.component for job in workload.jobs):
             return POLL_SECONDS  # the last attempt's is about to be gone
-        wanted = JobRequest(run, _task(run), JobSettings.of(policy))
+        wanted = JobRequest(run, purge_task(run), JobSettings.of(policy), part_of(PURGE.component))
         failure = await self._workloads.ensure(run, build_job(wanted, self._context.config))
         if failure is None:
             return POLL_SECONDS
@@ -152,14 +154,3 @@ class Deletions:
         await self.set_finalizers(run, deletion.without(run.metadata.finalizers, labels.DATA))
         _log.info("run %s/%s: finalizer removed", run.metadata.namespace, run.metadata.name)
         self._context.wake_policy_of(run)
-
-
-def _task(run: BackupRun) -> PurgeTask:
-    return PurgeTask(
-        namespace=run.metadata.namespace,
-        policy=run.spec.policy_ref.name,
-        run=run.metadata.name,
-        run_uid=run.metadata.uid,
-        recovery_point=run.status.recovery_point,
-        destinations=run.status.destinations,
-    )

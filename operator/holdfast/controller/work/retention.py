@@ -60,5 +60,5 @@ class Retention:
             for held, letter in zip(expiry.delete, letters, strict=False):
                 outcomes[held.run][expiry.destination] = DeletionOutcome(letter)
         for name, of_run in outcomes.items():
-            record = partial(decisions.record_expiry, outcomes=of_run)
+            record = partial(decisions.record_expiry, outcomes=of_run, now=self._context.now())
             await self._context.change(run.metadata.namespace, name, record)

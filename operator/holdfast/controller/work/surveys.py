@@ -23,7 +23,7 @@ from holdfast.controller.errors import (
     NotFoundError,
 )
 from holdfast.controller.jobs.job import JobRequest, build_job
-from holdfast.controller.jobs.kinds import Permit
+from holdfast.controller.jobs.kinds import limit_of
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
@@ -32,12 +32,13 @@ from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
 from holdfast.domain.backup import catalogue, survey
 from holdfast.domain.backup.catalogue import Decision, Page
-from holdfast.domain.naming import job_name
+from holdfast.domain.naming import job_name, part_of
 from holdfast.domain.plan.support import policy_not_supported_yet
 from holdfast.domain.rows import row_of
 from holdfast.domain.step import updated
+from holdfast.domain.tasks import survey_task
 from holdfast.domain.workload import Observation, cannot_start
-from holdfast.protocol import SURVEY, SurveyedRun, SurveyResult, SurveyTask
+from holdfast.protocol import SURVEY, SurveyedRun, SurveyResult
 
 _MAX_LOG_BYTES = 9 << 20
 _MAX_WRITES = 16
@@ -52,7 +53,7 @@ class Surveys:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._workloads = Workloads(context)
-        self._permits = Permits(Permit.SURVEY.limit(context.config), context.queue.add)
+        self._permits = Permits(limit_of(SURVEY, context.config), context.queue.add)
 
     async def reconcile(self, key: Key, policy: BackupPolicy | None) -> float | None:
         """Take the survey of a policy one step on; returns when to look at it again at the latest.
@@ -117,12 +118,7 @@ class Surveys:
         if catalogue.may_have_changed(rows, asked):
             await self._context.save(policy, survey.retry_page(policy, self._context.now()))
             return 0
-        task = SurveyTask(
-            namespace=policy.metadata.namespace,
-            policy=policy.metadata.name,
-            destinations=policy.spec.destinations,
-            after=_survey(policy).after,
-        )
+        task = survey_task(policy, _survey(policy).after)
         wanted = JobRequest(policy, task, JobSettings.of(policy), _part(policy))
         failure = await self._workloads.ensure(policy, build_job(wanted, self._context.config))
         if failure is None:
@@ -234,4 +230,4 @@ def _survey(policy: BackupPolicy) -> Survey:
 
 
 def _part(policy: BackupPolicy) -> str:
-    return f"survey.{survey.catalogue_of(policy).job}"
+    return part_of(SURVEY.component, str(survey.catalogue_of(policy).job))

@@ -5,7 +5,7 @@ import logging
 from holdfast.api.policy import BackupPolicyStatus
 from holdfast.api.run import BackupRun, BackupRunStatus, Failure
 from holdfast.controller.jobs.job import JobRequest, build_job
-from holdfast.controller.jobs.kinds import MAX_VERIFICATIONS, Permit
+from holdfast.controller.jobs.kinds import limit_of
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
@@ -16,6 +16,7 @@ from holdfast.domain.backup import verification as decisions
 from holdfast.domain.naming import job_name
 from holdfast.domain.policy.status import Situation
 from holdfast.domain.step import Step
+from holdfast.domain.tasks import verify_task
 from holdfast.domain.workload import Observation, observe
 from holdfast.protocol import VERIFY
 
@@ -40,7 +41,8 @@ class Verifications:
     def __init__(self, context: Context, workloads: Workloads) -> None:
         self._context = context
         self._workloads = workloads
-        self._permits = Permits(Permit.VERIFICATION.limit(context.config), context.queue.add)
+        self._limit = limit_of(VERIFY, context.config)
+        self._permits = Permits(self._limit, context.queue.add)
 
     def release(self, key: Key) -> None:
         """No verification of this run goes on or waits."""
@@ -67,7 +69,7 @@ class Verifications:
             failure = await self._create(run)
             step = decisions.start(run) if failure is None else decisions.fail(run, failure, now)
         else:
-            await self._write(run, decisions.wait(run, MAX_VERIFICATIONS))
+            await self._write(run, decisions.wait(run, self._limit))
             return None
         await self._write(run, step)
         if not decisions.is_active(run.model_copy(update={"status": step.status})):
@@ -80,7 +82,7 @@ class Verifications:
     async def _create(self, run: BackupRun) -> Failure | None:
         """Create the Job; returns why it cannot be had."""
         policy = await self._context.policy_of(run)
-        task = decisions.task(run, policy)
+        task = verify_task(run, policy)
         if task is None:
             return Failure(reason="NothingStored", message="no destination holds all of the run")
         wanted = JobRequest(run, task, JobSettings.of(policy), decisions.job_part(run))

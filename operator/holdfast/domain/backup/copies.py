@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from holdfast.api.conditions import Verdict, set_condition
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.retention import Retention
@@ -30,8 +29,7 @@ from holdfast.api.run import (
 from holdfast.domain.backup.retention import Backup, backup_of, decide, zone_of
 from holdfast.domain.naming import run_path, same_places
 from holdfast.domain.rows import RunRow, destinations_unmoved, row_of
-from holdfast.domain.run import hooks
-from holdfast.domain.run.lifecycle import COPY_MISSING, hook_failure, success_message
+from holdfast.domain.run.end import end_of_stored, with_end
 from holdfast.domain.step import Notice, Step, updated
 from holdfast.domain.stored import (
     EARLIEST,
@@ -47,6 +45,7 @@ MAX_GAPS = 20
 MAX_LEFTOVERS = 20
 """Runs whose leftovers one commit clears."""
 _EMPTY = (RunPhase.FAILED, RunPhase.CANCELLED, RunPhase.EXPIRED)
+_NOT_HEALED = "no commit has healed this copy yet"
 _CLAIMED = "the catalogue there has the run, so its objects stay"
 
 
@@ -256,31 +255,9 @@ def record_healing(
     names = ", ".join(new)
     message = f"run {run.metadata.name}: its copy in {names} was made from {source.name} and read back"
     notice = Notice("CopyHealed", f"{message}; copies: {copies}", names)
-    if status.reason != COPY_MISSING:
-        return Step(status, (notice,))
     still_missing = sorted(destinations_missing(row_of(healed_run)))
-    return Step(_with_fewer_missing(status, still_missing, run.metadata.generation, now), (notice,))
-
-
-def _with_fewer_missing(
-    status: BackupRunStatus, missing: list[str], generation: int | None, now: datetime
-) -> BackupRunStatus:
-    """The status of a run that lacked nothing but copies, now that it lacks only those."""
-    if missing:
-        return updated(status, message=f"not in every destination: still missing in {', '.join(missing)}")
-    hook = hooks.first_failure(status, "After")
-    if hook is not None:
-        reason, message = hook_failure(hook)
-        return updated(status, reason=reason, message=message)
-    message = success_message(status)
-    verdict = Verdict("Complete", "True", RunPhase.SUCCEEDED, message)
-    return updated(
-        status,
-        phase=RunPhase.SUCCEEDED,
-        reason=None,
-        message=message,
-        conditions=set_condition(status.conditions, verdict, now, generation),
-    )
+    how = end_of_stored(status, dict.fromkeys(still_missing, _NOT_HEALED))
+    return Step(with_end(status, how, run.metadata.generation, now), (notice,))
 
 
 def _with_copies(

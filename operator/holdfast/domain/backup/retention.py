@@ -46,7 +46,8 @@ from holdfast.api.retention import Retention
 from holdfast.api.run import STORED, BackupRun, BackupRunStatus, Expiring, RunPhase
 from holdfast.api.text import some_of
 from holdfast.domain.rows import RunRow, destinations_unmoved
-from holdfast.domain.step import Notice, Step, updated
+from holdfast.domain.run.end import with_end
+from holdfast.domain.step import End, Notice, Step, updated
 from holdfast.domain.stored import EARLIEST, copies_text, kept_in, report_left
 from holdfast.protocol import DeletionOutcome, Expiry, ExpiryCandidate
 
@@ -337,7 +338,9 @@ _OBSTACLES: dict[DeletionOutcome, Literal["Locked", "Refused"]] = {
 """Of copies that the next commit will hardly delete either."""
 
 
-def record_expiry(run: BackupRun, outcomes: Mapping[str, DeletionOutcome]) -> Step[BackupRunStatus]:
+def record_expiry(
+    run: BackupRun, outcomes: Mapping[str, DeletionOutcome], now: datetime
+) -> Step[BackupRunStatus]:
     """A commit has said, by destination, what became of a run's copies."""
     if run.status.phase not in STORED:
         return Step(run.status)
@@ -366,8 +369,8 @@ def record_expiry(run: BackupRun, outcomes: Mapping[str, DeletionOutcome]) -> St
     if left:
         return Step(status, (Notice("CopyDeleted", f"retention deleted the copy in {names}", names),))
     message = f"the policy's retention deleted its data, last from {names}"
-    status = updated(status, phase=RunPhase.EXPIRED, reason="RetentionExpired", message=message)
-    return Step(status, (Notice("RetentionExpired", message),))
+    how = End(RunPhase.EXPIRED, "RetentionExpired", message)
+    return Step(with_end(status, how, run.metadata.generation, now), (Notice("RetentionExpired", message),))
 
 
 def _with_expiring(status: BackupRunStatus, changes: Mapping[str, Expiring]) -> BackupRunStatus:

@@ -16,19 +16,18 @@ from holdfast.api.run import (
     BackupRun,
     BackupRunStatus,
     Failure,
-    TargetPhase,
     Verification,
     VerificationPhase,
 )
 from holdfast.api.text import human_bytes
-from holdfast.domain.labels import VERIFY
+from holdfast.domain import labels
+from holdfast.domain.naming import part_of
 from holdfast.domain.plan.readiness import Readiness
 from holdfast.domain.plan.schedule import delay_of, verification_schedule_of
 from holdfast.domain.rows import RunRow
 from holdfast.domain.step import Notice, Step, describe, updated
-from holdfast.domain.stored import committed_target, current_destination, destinations_holding
 from holdfast.domain.workload import Observation, cannot_start
-from holdfast.protocol import VerifyResult, VerifyTask
+from holdfast.protocol import VERIFY, VerifyResult
 
 VERIFIED = "Verified"
 RECOVERY_VERIFIED = "RecoveryVerified"
@@ -158,7 +157,7 @@ def with_verification_marked(
 
 def request_of(run: BackupRun) -> str | None:
     """The annotation's value that asks for a verification of the run, if none was made for it yet."""
-    value = run.metadata.annotations.get(VERIFY, "")[:253]
+    value = run.metadata.annotations.get(labels.VERIFY, "")[:253]
     before = run.status.verification
     return value if value and (before is None or before.requested != value) else None
 
@@ -168,30 +167,9 @@ def job_part(run: BackupRun) -> str:
     verification = run.status.verification
     assert verification is not None
     if verification.slot is not None:
-        return f"verify.{verification.slot:%Y%m%d%H%M}"
-    return f"verify.{hashlib.sha256((verification.requested or '').encode()).hexdigest()[:8]}"
-
-
-def task(run: BackupRun, policy: BackupPolicy | None) -> VerifyTask | None:
-    """What the Job is to do; None when no copy is left. Credentials are the policy's as they are now."""
-    names = destinations_holding(run)
-    if not names:
-        return None
-    return VerifyTask(
-        namespace=run.metadata.namespace,
-        policy=run.spec.policy_ref.name,
-        run=run.metadata.name,
-        targets=tuple(
-            committed_target(target, sorted(names))
-            for target in run.status.targets
-            if target.phase is TargetPhase.SUCCEEDED
-        ),
-        destinations=tuple(
-            current_destination(destination, policy)
-            for destination in run.status.destinations
-            if destination.name in names
-        ),
-    )
+        return part_of(VERIFY.component, f"{verification.slot:%Y%m%d%H%M}")
+    digest = hashlib.sha256((verification.requested or "").encode()).hexdigest()[:8]
+    return part_of(VERIFY.component, digest)
 
 
 def wait(run: BackupRun, limit: int) -> Step[BackupRunStatus]:

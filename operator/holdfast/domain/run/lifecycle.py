@@ -4,15 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from holdfast.api.conditions import Status, Verdict, set_condition
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import (
-    STORED,
     Artifact,
     BackupRun,
     BackupRunStatus,
     Failure,
-    HookStatus,
     RunPhase,
     TargetPhase,
     TargetStatus,
@@ -25,13 +22,12 @@ from holdfast.domain.plan.support import policy_not_supported_yet
 from holdfast.domain.rows import row_of
 from holdfast.domain.run import hooks
 from holdfast.domain.run.admission import MAX_QUEUED, Standing, is_scheduled, is_too_late
+from holdfast.domain.run.end import COPY_MISSING, end_of_stored, hook_failure, with_end
 from holdfast.domain.step import End, Notice, Step, describe, seconds_between, updated
-from holdfast.domain.stored import is_whole, kept_in, report_uri
+from holdfast.domain.stored import kept_in, report_uri
 from holdfast.domain.targets import JobFacts, advance_targets, cancel, fail, failures, obstacle
 from holdfast.domain.workload import Observation, cannot_start
 from holdfast.protocol import BackupResult, CommitResult
-
-COPY_MISSING = "CopyMissing"
 
 RunStep = Step[BackupRunStatus]
 
@@ -190,6 +186,15 @@ def artifacts_of(run: BackupRun, target: str, result: BackupResult) -> tuple[Art
     )
 
 
+def target_removed(run: BackupRun, policy: BackupPolicy | None, target: str) -> Failure:
+    """Why no Job can be made for a target that the policy does not have any more."""
+    name = run.spec.policy_ref.name
+    message = f"target {target} was removed from policy {name} after the run started"
+    if policy is None:
+        message = f"policy {name} was deleted after the run started"
+    return Failure(reason="TargetRemoved", message=message)
+
+
 def _targets_ended(
     run: BackupRun, status: BackupRunStatus, notices: tuple[Notice, ...], now: datetime
 ) -> RunStep:
@@ -199,11 +204,6 @@ def _targets_ended(
     reason, message = failures(status.targets) if hook is None else hook_failure(hook)
     step = end(run, status, End(RunPhase.FAILED, reason, message), now)
     return Step(step.status, (*notices, *step.notices))
-
-
-def hook_failure(hook: HookStatus) -> tuple[str, str]:
-    """The reason and the message of a run with that hook."""
-    return hooks.HOOK_FAILED, f"{hook.when.lower()} the backup: {hook.message}"
 
 
 def advance_commit(
@@ -268,27 +268,15 @@ def _committed(run: BackupRun, result: CommitResult, now: datetime) -> RunStep:
         f"{human_bytes(result.verified_bytes)} read back from {', '.join(result.destinations)}; "
         f"the catalogue has the run",
     )
-    step = end(run, status, _end_of(status, result), now)
+    step = end(run, status, end_of_stored(status, _why_missing(status, result)), now)
     return Step(step.status, (notice, *step.notices))
 
 
-def _end_of(status: BackupRunStatus, result: CommitResult) -> End[RunPhase]:
-    if not is_whole(status):
-        return End(RunPhase.PARTIALLY_SUCCEEDED, *failures(status.targets))
-    missing = [d.name for d in status.destinations if d.name not in result.destinations]
-    if missing:
-        known = result.missing | (status.over_quota or {})
-        whys = "; ".join(f"{name}: {known.get(name, 'a target is missing there')}" for name in missing)
-        return End(RunPhase.PARTIALLY_SUCCEEDED, COPY_MISSING, f"not in every destination: {whys}")
-    hook = hooks.first_failure(status, "After")
-    if hook is not None:
-        return End(RunPhase.PARTIALLY_SUCCEEDED, *hook_failure(hook))
-    return End(RunPhase.SUCCEEDED, None, success_message(status))
-
-
-def success_message(status: BackupRunStatus) -> str:
-    """The message of a run that lacks nothing."""
-    return f"{len(status.targets)} targets, {status.size} in {status.copies} destinations"
+def _why_missing(status: BackupRunStatus, result: CommitResult) -> dict[str, str]:
+    """By destination where the commit did not find the run: why."""
+    known = result.missing | (status.over_quota or {})
+    lacking = [d.name for d in status.destinations if d.name not in result.destinations]
+    return {name: known.get(name, "a target is missing there") for name in lacking}
 
 
 @dataclass(frozen=True)
@@ -301,6 +289,13 @@ class Deadline:
     def remaining(self, now: datetime) -> float:
         """Seconds until it is over, 0 when it is."""
         return max(0.0, (self.start + self.limit - now).total_seconds())
+
+    def budget(self, now: datetime) -> float:
+        """The seconds of a commit's budget.
+
+        Half of what remains, because the last deletion that starts has to end in time too.
+        """
+        return self.remaining(now) / 2
 
 
 def check_deadline(run: BackupRun, deadline: Deadline, now: datetime) -> RunStep | None:
@@ -336,17 +331,10 @@ def end_cancelled(run: BackupRun, now: datetime) -> RunStep:
 
 def end(run: BackupRun, status: BackupRunStatus, how: End[RunPhase], now: datetime) -> RunStep:
     """The run ends; `status` is its status until now."""
-    complete: Status = "True" if how.phase in STORED else "False"
-    verdict = Verdict("Complete", complete, how.reason or how.phase, how.message)
-    generation = run.metadata.generation
     status = updated(
         status,
-        observed_generation=generation,
-        phase=how.phase,
         completion_time=now,
         duration_seconds=seconds_between(status.start_time, now) if status.start_time else None,
-        reason=how.reason,
-        message=how.message,
-        conditions=set_condition(status.conditions, verdict, now, generation),
     )
+    status = with_end(status, how, run.metadata.generation, now)
     return Step(status, (how.notice(warning=how.phase is not RunPhase.SUCCEEDED),))

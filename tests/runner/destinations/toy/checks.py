@@ -94,14 +94,14 @@ def mounts(job: dict[str, Any]) -> dict[str, tuple[str, bool]]:
 def test_the_pods_of_jobs_mount_what_it_asks_for() -> None:
     backup = BackupTask(namespace="rag", policy="chatbot", run="chatbot-1", run_uid="uid", target="kb",
                         engine="redis", spec=SPEC, destinations=(DESTINATION,))  # fmt: skip
-    assert mounts(build_job(JobRequest(run(), backup, JobSettings()), Config())) == {
+    assert mounts(build_job(JobRequest(run(), backup, JobSettings(), "kb"), Config())) == {
         "/holdfast/destinations/box/box": ("toys", False),
         "/holdfast/destinations/box/key": ("toy-key", True),
     }
     request = location_request()
     restore = RestoreTask(namespace="rag", request="back", request_uid="uid", mode="New",
                           source=location_run(request), target="kb", engine="redis", spec=SPEC)  # fmt: skip
-    assert mounts(build_job(JobRequest(request, restore, JobSettings()), Config())) == {
+    assert mounts(build_job(JobRequest(request, restore, JobSettings(), "kb"), Config())) == {
         "/holdfast/destinations/location/box": ("toys", True),
         "/holdfast/destinations/location/key": ("toy-key", True),
     }

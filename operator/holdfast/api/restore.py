@@ -153,7 +153,7 @@ class RestoreRequestStatus(Lenient):
     source: Annotated[str, Field(max_length=2048)] | None = None
     """The name of the run that is restored, or the path of its folder."""
     start_time: Time | None = None
-    """When the first Job was created."""
+    """When the request chose its run."""
     completion_time: Time | None = None
     """When it ended."""
     recovery_point: Time | None = None

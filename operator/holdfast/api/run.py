@@ -244,7 +244,7 @@ class HookStatus(Lenient):
     when: Literal["Before", "After"]
     """Whether the hook runs before or after the targets."""
     phase: HookPhase
-    """Where the target stands."""
+    """Where the hook stands."""
     pod: ShortText | None = None
     """The pod that the command ran in."""
     start_time: Time | None = None
@@ -275,7 +275,7 @@ class Verification(Lenient):
     """The last verification of the run, or the one that is in progress."""
 
     phase: VerificationPhase
-    """Where the target stands."""
+    """Where the verification stands."""
     mode: Literal["Restore", "Checksum"] | None = None
     """Restore: a drill. Checksum: the stored bytes are read back."""
     slot: Time | None = None
@@ -331,7 +331,7 @@ class BackupRunStatus(Lenient):
     phase: RunPhase | None = None
     """Where the run stands."""
     start_time: Time | None = None
-    """When the first Job was created."""
+    """When the run was admitted, before its hooks and Jobs."""
     completion_time: Time | None = None
     """When it ended."""
     duration_seconds: Int64 | None = None

@@ -26,7 +26,7 @@ class Config:
     image_tag: str = __version__
     """IMAGE_TAG: the version of all images."""
     operator_image: str = f"docker.io/holdfast/operator:{__version__}"
-    """OPERATOR_IMAGE: the image of commit, lookup, survey and verify Jobs."""
+    """OPERATOR_IMAGE: the image of commit, lookup, purge, survey and verify Jobs."""
     image_pull_policy: str = "IfNotPresent"
     """IMAGE_PULL_POLICY of all Jobs."""
     namespaces: tuple[str, ...] = ()

@@ -129,7 +129,7 @@ GROUPS = (
         (
             Reason(
                 "Started", (Where.RUN_EVENT, Where.REQUEST_EVENT),
-                "The Jobs of the run or request are made.", "",
+                "The run or request has started.", "",
             ),
             Reason(
                 "TargetSucceeded", (Where.RUN_EVENT, Where.REQUEST_EVENT),

@@ -132,6 +132,11 @@ class BackupPolicySpec(Model):
     runner: Runner | None = None
     """How the pods of the policy's Jobs run."""
 
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """The recipients that artifacts are encrypted to; none without encryption."""
+        return self.encryption.age.recipients if self.encryption else ()
+
 
 class RecoveryWindow(Lenient):
     """The recovery points that a destination holds."""

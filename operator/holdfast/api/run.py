@@ -10,7 +10,7 @@ from pydantic import Field, computed_field, model_validator
 from holdfast.api.base import DnsLabel, Int64, Model, ObjectName, Time
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Destination
-from holdfast.api.hook import MAX_HOOKS, Hooks
+from holdfast.api.hook import MAX_HOOKS, Hooks, When
 from holdfast.api.meta import AGE, Column, Lenient, Resource, condition_column
 from holdfast.api.text import LogTail, Message, Report, Warnings, cut, human_bytes, human_seconds
 from holdfast.layout import RESERVED
@@ -241,7 +241,7 @@ class HookStatus(Lenient):
 
     name: DnsLabel
     """The hook's name in the policy."""
-    when: Literal["Before", "After"]
+    when: When
     """Whether the hook runs before or after the targets."""
     phase: HookPhase
     """Where the hook stands."""

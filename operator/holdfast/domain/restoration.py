@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from holdfast.api.base import format_time
 from holdfast.api.conditions import Status, Verdict, set_condition
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
@@ -17,12 +18,13 @@ from holdfast.api.restore import (
 )
 from holdfast.api.run import STORED, BackupRun, Failure, RunPhase, TargetPhase
 from holdfast.domain.naming import job_name, run_path
+from holdfast.domain.places import current_destination
 from holdfast.domain.rows import RunRow
 from holdfast.domain.step import End, Notice, Step, describe, seconds_between, updated
 from holdfast.domain.stored import (
     EARLIEST,
-    current_destination,
     destinations_being_deleted,
+    preferred_destination,
     targets_held,
 )
 from holdfast.domain.targets import JobFacts, advance_targets, cancel, failures, obstacle
@@ -74,7 +76,7 @@ def choose_run(request: RestoreRequest, rows: Iterable[RunRow]) -> RunRow:
     if not good:
         raise RefusedError("NoRun", f"policy {wanted.name} has no run that succeeded")
     if not in_time:
-        first = f"{min(map(_point, good)):%Y-%m-%dT%H:%M:%SZ}"
+        first = format_time(min(map(_point, good)))
         raise RefusedError("NoRun", f"the oldest recovery point of policy {wanted.name} is {first}")
     targets = ", ".join(sorted(names)) or "every target"
     raise RefusedError(
@@ -103,9 +105,9 @@ def stored_run(request: RestoreRequest, run: BackupRun, policy: BackupPolicy | N
         for destination in run.status.destinations
         if destination.name not in going and all(destination.name in artifacts[name] for name in wanted)
     ]
-    if not holding:
+    chosen = preferred_destination(holding)
+    if chosen is None:
         raise RefusedError("NoDestination", f"no destination holds all of {', '.join(sorted(wanted))}")
-    chosen = next((destination for destination in holding if destination.required), holding[0])
     return StoredRun(destination=current_destination(chosen, policy), path=str(run_path(run)))
 
 
@@ -127,7 +129,7 @@ def plan_from_policy(request: RestoreRequest, run: BackupRun, policy: BackupPoli
     if policy is None or not _unchanged_since(run, policy) or run.status.recovery_point is None:
         return None
     names = targets_held(run)
-    recipients = policy.spec.encryption.age.recipients if policy.spec.encryption else ()
+    recipients = policy.spec.recipients
     targets = tuple(
         FoundTarget(name=t.name, engine=t.engine, spec=t.engine_spec.to_json(), recipients=recipients)
         for t in policy.spec.targets

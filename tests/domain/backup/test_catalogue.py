@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -354,6 +354,15 @@ def test_a_name_that_another_run_has_is_told() -> None:
     (problem,) = decision.problems
     assert problem.uri == "s3://bucket-one/ns/p/catalogue/r.json"
     assert "BackupRun r is another run" in problem.message
+
+
+def test_the_recovery_point_of_a_run_without_its_name_is_in_utc() -> None:
+    _, entry = simple(uid="elsewhere")
+    here, _ = simple(uid="here")
+    kathmandu = timezone(timedelta(hours=5, minutes=45))
+    entry = entry.model_copy(update={"recovery_point": datetime(2026, 11, 23, 7, 45, 30, tzinfo=kathmandu)})
+    (problem,) = decide(policy(), [here], page(entry), NOW).problems
+    assert problem.message.endswith("the one of 2026-11-23T02:00:30Z is imported")
 
 
 def test_a_copy_that_could_not_be_looked_for_is_not_called_missing() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from holdfast.api.base import format_time
 from holdfast.api.conditions import Verdict, set_condition
 from holdfast.api.destination import Destination
 from holdfast.api.meta import Metadata
@@ -28,8 +29,8 @@ from holdfast.api.run import (
     TargetStatus,
 )
 from holdfast.domain import labels
-from holdfast.domain.naming import same_places
-from holdfast.domain.rows import RunRow
+from holdfast.domain.places import destinations_unmoved, places_by_destination
+from holdfast.domain.rows import RunRow, is_imported
 from holdfast.domain.run.lifecycle import COPY_MISSING, artifacts_of, success_message
 from holdfast.domain.step import seconds_between, updated
 from holdfast.domain.stored import (
@@ -104,11 +105,6 @@ def places_of(destinations: Iterable[Destination]) -> str:
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def is_imported(run: BackupRun) -> bool:
-    """Whether a survey made it from a catalogue's entry."""
-    return labels.IMPORTED in run.metadata.annotations
-
-
 def is_unfinished(run: BackupRun) -> bool:
     """Whether it has no status yet, because the operator was stopped in between."""
     return is_imported(run) and run.status.phase in (None, RunPhase.PENDING)
@@ -181,7 +177,7 @@ def name_taken(policy: BackupPolicy, there: BackupRun, entry: SurveyedRun) -> Ca
         policy,
         entry,
         f"BackupRun {entry.run} is another run, of policy {of}; once it is deleted, "
-        f"the one of {entry.recovery_point:%Y-%m-%dT%H:%M:%SZ} is imported",
+        f"the one of {format_time(entry.recovery_point)} is imported",
     )
 
 
@@ -347,7 +343,8 @@ def _is_gone(policy: BackupPolicy, run: BackupRun, page: Page) -> bool:
         return False
     looked_at = [destination for destination in policy.spec.destinations if destination.name in page.listed]
     mine = run.status.destinations or policy.spec.destinations
-    return same_places(mine, looked_at) == {destination.name for destination in mine}
+    places = places_by_destination(mine)
+    return destinations_unmoved(places, looked_at) == places.keys()
 
 
 def _with_data_gone(run: BackupRun) -> BackupRunStatus:
@@ -387,7 +384,7 @@ class _Copies:
 def _copies_now(policy: BackupPolicy, run: BackupRun, entry: SurveyedRun | None, page: Page) -> _Copies:
     status = run.status
     copies = _Copies({destination.name: destination for destination in status.destinations}, _holding(run))
-    unmoved = same_places(status.destinations, policy.spec.destinations)
+    unmoved = destinations_unmoved(places_by_destination(status.destinations), policy.spec.destinations)
     unknown = {damage.destination for damage in page.damaged if damage.run == run.metadata.name}
     unknown |= {copy.destination for copy in status.expiring if copy.gone}
     for destination in policy.spec.destinations:

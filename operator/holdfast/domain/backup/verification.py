@@ -22,11 +22,12 @@ from holdfast.api.run import (
 )
 from holdfast.api.text import human_bytes
 from holdfast.domain.labels import VERIFY
+from holdfast.domain.places import current_destination
 from holdfast.domain.plan.readiness import Readiness
-from holdfast.domain.plan.schedule import delay_of, verification_schedule_of
+from holdfast.domain.plan.schedule import delay_of, expression_of, verification_schedule_of
 from holdfast.domain.rows import RunRow
 from holdfast.domain.step import Notice, Step, describe, updated
-from holdfast.domain.stored import committed_target, current_destination, destinations_holding
+from holdfast.domain.stored import committed_target, destinations_holding
 from holdfast.domain.workload import Observation, cannot_start
 from holdfast.protocol import VerifyResult, VerifyTask
 
@@ -74,7 +75,7 @@ def decide(
         return Decision(updated(status, next_verification_time=None))
     schedule = verification_schedule_of(policy.spec)
     assert schedule is not None
-    plan = f"{policy.spec.verification.schedule} {policy.spec.time_zone}"
+    plan = expression_of(policy.spec.verification.schedule, policy.spec.time_zone)
     handled = status.verification_handled if status.verification_scheduled == plan else None
     handled = handled or now
     delay = delay_of(policy.spec, policy.metadata.uid)

@@ -18,7 +18,7 @@ from holdfast.controller.config import Config
 from holdfast.controller.jobs.job import JobRequest, build_job
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.domain.backup.catalogue import places_of
-from holdfast.domain.naming import same_places
+from holdfast.domain.places import destinations_unmoved, places_by_destination
 from holdfast.domain.restoration import location_run
 from holdfast.domain.run.lifecycle import artifacts_of
 from holdfast.protocol import (
@@ -120,10 +120,11 @@ def test_the_status_of_a_run_has_its_uris() -> None:
 
 def test_a_run_knows_its_place_again_and_another() -> None:
     recorded = run().status.destinations
+    places = places_by_destination(recorded)
     newer = policy({"name": "box", "toy": TOY | {"keySecret": {"name": "new"}}}).spec.destinations
     moved = policy({"name": "box", "toy": TOY | {"shelf": "c"}}).spec.destinations
-    assert same_places(recorded, newer) == {"box"}
-    assert same_places(recorded, moved) == set()
+    assert destinations_unmoved(places, newer) == {"box"}
+    assert destinations_unmoved(places, moved) == set()
     assert len({places_of(recorded), places_of(newer), places_of(moved)}) == 3
 
 

@@ -14,7 +14,7 @@ from holdfast.api.retention import Retention
 from holdfast.api.runner import Runner
 from holdfast.api.schedule import Cron, TimeZone
 from holdfast.api.target import Target
-from holdfast.api.text import Message, cut
+from holdfast.api.text import Message, Uri, cut
 
 MAX_PLANNED = 100
 """Runs that a commit may delete in one destination. A plan lists them all: no other is deleted."""
@@ -217,7 +217,7 @@ class Measured(Lenient):
 class CatalogueProblem(Lenient):
     """An entry in a catalogue that could not be imported."""
 
-    uri: Annotated[str, Field(max_length=2048)]
+    uri: Uri
     """The URI of the entry."""
     message: Message
     """What is wrong with the entry."""

@@ -12,7 +12,7 @@ from holdfast.api.conditions import Condition
 from holdfast.api.destination import Destination
 from holdfast.api.hook import MAX_HOOKS, Hooks, When
 from holdfast.api.meta import AGE, Column, Lenient, Resource, condition_column
-from holdfast.api.text import LogTail, Message, Report, Warnings, cut, human_bytes, human_seconds
+from holdfast.api.text import LogTail, Message, Uri, Warnings, cut, human_bytes, human_seconds
 from holdfast.layout import RESERVED
 
 ShortText = Annotated[str, Field(max_length=253)]
@@ -122,7 +122,7 @@ class Artifact(Lenient):
 
     destination: DnsLabel
     """The name of the policy's destination."""
-    uri: Annotated[str, Field(max_length=2048)]
+    uri: Uri
     """The object's URI, such as `s3://bucket/path`."""
     size_bytes: Int64
     """The object's size in bytes."""
@@ -381,7 +381,7 @@ class BackupRunStatus(Lenient):
     ] = ()
     """The hooks that were started, at most 20 before and 20 after. The list has all of them, because it shows
     which hooks still have to run."""
-    report: Report | None = None
+    report: Uri | None = None
     """The URI of the run's report, in the first required destination that holds the run. The report lists
     everything."""
     deletion: Deletion | None = None

@@ -12,7 +12,7 @@ from tests import factories
 from tests.factories import REDIS, SHA, rows
 
 from holdfast.api.conditions import find_condition
-from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
+from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, CatalogueProblem
 from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun, Failure, RunPhase, Source
 from holdfast.domain.backup import catalogue, survey
@@ -430,6 +430,18 @@ def test_a_survey_goes_through_the_pages() -> None:
     assert 0.75 * 6 * 3600 <= wait <= 1.25 * 6 * 3600
     changed = policy("one").spec
     assert survey.seconds_until_due(by.model_copy(update={"spec": changed}), NOW) == 0, "other destinations"
+
+
+def test_a_damaged_entry_and_a_run_without_its_name_have_their_own_events() -> None:
+    by = policy()
+    by = with_status(by, survey.start(by, NOW))
+    wrong = damage("one")
+    problems = (CatalogueProblem(uri=wrong.uri, message="another run has its name"),)
+    step = survey.record_page(by, page(damaged=[wrong]), PageOutcome(0, (), problems), HOURS, NOW)
+    assert [(notice.reason, notice.message) for notice in step.notices] == [
+        ("CatalogueEntryDamaged", f"{wrong.uri}: {wrong.message}"),
+        ("RunNotBroughtBack", f"{wrong.uri}: another run has its name"),
+    ]
 
 
 def test_a_destination_that_fails_is_named_until_it_is_back() -> None:

@@ -141,6 +141,7 @@ class Decision:
     expired: tuple[str, ...]
     """The names of those among them whose data is gone."""
     problems: tuple[CatalogueProblem, ...]
+    """Why runs with a whole entry are not imported."""
 
 
 def decide(policy: BackupPolicy, runs: Sequence[BackupRun], page: Page, now: datetime) -> Decision:
@@ -149,8 +150,7 @@ def decide(policy: BackupPolicy, runs: Sequence[BackupRun], page: Page, now: dat
     It has the whole runs, not their rows: what it decides for each is the next status of all of it.
     """
     known = {run.metadata.name: run for run in runs}
-    problems = [CatalogueProblem(uri=damage.uri[:2048], message=damage.message) for damage in page.damaged]
-    create, write, expired = [], [], []
+    create, write, expired, problems = [], [], [], []
     for name, listed in page.runs.items():
         if name not in known:
             create.append(listed)

@@ -22,6 +22,7 @@ from holdfast.controller.reporter import Reporter
 from holdfast.controller.scheduler import Scheduler
 from holdfast.controller.work.context import Context
 from holdfast.controller.work.runlist import RunList
+from holdfast.domain.policy.status import STATUS_SECTIONS
 
 MOMENT = "2026-01-01T02:00:00Z"
 
@@ -92,8 +93,8 @@ async def test_a_section_that_fails_leaves_the_part_of_the_others_written(
     key = Key(BackupPolicy.plural, namespace.name, "chatbot")
     reconcile = Policies(context).reconcile
     with pytest.MonkeyPatch.context() as patched:
-        if section in policies._STATUS_SECTIONS:
-            patched.setitem(policies._STATUS_SECTIONS, section, broken)
+        if section in STATUS_SECTIONS:
+            patched.setitem(STATUS_SECTIONS, section, broken)
         else:
             patched.setattr(policies, {"schedule": "with_slots", "verification": "mark_due"}[section], broken)
         with pytest.raises(DefectError):  # so that the queue tries again

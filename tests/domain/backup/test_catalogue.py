@@ -21,7 +21,7 @@ from holdfast.domain.backup.retention import backup_of
 from holdfast.domain.backup.survey import PageOutcome
 from holdfast.domain.labels import IMPORTED
 from holdfast.domain.policy.history import runs_to_prune
-from holdfast.domain.restoration import plan_from_policy
+from holdfast.domain.restoration import RunOrigin
 from holdfast.domain.rows import row_of
 from holdfast.domain.run import lifecycle
 from holdfast.domain.run.admission import Standing, is_waiting
@@ -377,7 +377,7 @@ def test_a_restore_of_it_reads_the_catalogue() -> None:
     request = RestoreRequest.model_validate(
         {"metadata": {"name": "back"}, "spec": {"source": {"runRef": {"name": "r"}}}}
     )
-    assert plan_from_policy(request, imported(simple()[1]), policy()) is None
+    assert RunOrigin(imported(simple()[1]), policy()).plan(request) is None
 
 
 def test_history_takes_it_for_as_old_as_it_is() -> None:

@@ -19,7 +19,7 @@ from holdfast.controller.jobs.job import JobRequest, build_job
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.domain.backup.catalogue import places_of
 from holdfast.domain.places import destinations_unmoved, places_by_destination
-from holdfast.domain.restoration import location_run
+from holdfast.domain.restoration import LocationOrigin
 from holdfast.domain.run.lifecycle import artifacts_of
 from holdfast.protocol import (
     BackupResult,
@@ -99,8 +99,11 @@ def test_the_pods_of_jobs_mount_what_it_asks_for() -> None:
         "/holdfast/destinations/box/key": ("toy-key", True),
     }
     request = location_request()
+    location = request.spec.source.location
+    assert location is not None
+    source = LocationOrigin(location).stored(request)
     restore = RestoreTask(namespace="rag", request="back", request_uid="uid", mode="New",
-                          source=location_run(request), target="kb", engine="redis", spec=SPEC)  # fmt: skip
+                          source=source, target="kb", engine="redis", spec=SPEC)  # fmt: skip
     assert mounts(build_job(JobRequest(request, restore, JobSettings()), Config())) == {
         "/holdfast/destinations/location/box": ("toys", True),
         "/holdfast/destinations/location/key": ("toy-key", True),

@@ -133,7 +133,7 @@ def test_what_differs_is_told_by_the_exit_code_whatever_its_reason_is_called(
         name="job", namespace="rag", uid="job", owner_uid="uid", target="sessions", component="Restore",
         task="", settings="", created=NOW,
     )  # fmt: skip
-    seen = {"sessions": Observation(job, attempts=1, failed=True, failure=failure)}
+    seen = {"sessions": Observation(job, attempts=1, failure=failure)}
     status = restoration.advance(request, JobFacts(seen, timedelta(minutes=2)), NOW).status
     assert status.verification is not None
     assert status.verification.mismatched == differs

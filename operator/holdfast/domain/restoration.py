@@ -29,7 +29,7 @@ from holdfast.domain.stored import (
     targets_held,
 )
 from holdfast.domain.targets import JobFacts, advance_targets, cancel, failures, obstacle
-from holdfast.domain.workload import Observation, cannot_start
+from holdfast.domain.workload import Observation, end_failure, obstacle_of
 from holdfast.layout import PathError, RunPath
 from holdfast.protocol import ExitCode, FoundTarget, LookupResult, RestoreResult, StoredRun
 
@@ -331,22 +331,17 @@ def advance_lookup(
     request: RestoreRequest, job: Observation, start_deadline: timedelta, now: datetime
 ) -> RestoreStep:
     """The lookup goes on, by what is known of its Job."""
-    if job.failed:
-        return fail_lookup(request, job.failure, now)
-    if (failure := cannot_start(job, now, start_deadline)) is not None:
+    if (failure := end_failure(job, now, start_deadline)) is not None:
         return fail_lookup(request, failure, now)
-    if job.complaint is not None:
-        message = f"the lookup Job cannot start: {job.complaint.message}"
-        return Step(updated(request.status, reason=job.complaint.reason, message=message))
-    if job.failure is not None:
-        message = f"the lookup is retried: {describe(job.failure)}"
-        return Step(updated(request.status, reason="Retrying", message=message))
-    return look_up(request)
+    why = obstacle_of(job, "the lookup Job")
+    if why is None:
+        return look_up(request)
+    reason, message = why
+    return Step(updated(request.status, reason=reason, message=message))
 
 
-def fail_lookup(request: RestoreRequest, failure: Failure | None, now: datetime) -> RestoreStep:
+def fail_lookup(request: RestoreRequest, failure: Failure, now: datetime) -> RestoreStep:
     """The run's entry could not be read from the catalogue."""
-    failure = failure or Failure(reason="LookupFailed", message="for no known reason")
     message = f"lookup: {describe(failure)}"
     return end(request, request.status, End(RestorePhase.FAILED, failure.reason, message), now)
 

@@ -132,7 +132,7 @@ GROUPS = (
                 "A destination that the survey before could not use works again.", "",
             ),
             Reason(
-                "SurveyFailed", (Where.REACHABLE, Where.POLICY_EVENT),
+                "SurveyFailed", (Where.POLICY_EVENT,),
                 "The survey could not be made. The event's message names the reason of the failure.",
                 "Look that reason up here. The operator makes the next survey after a pause that grows.",
             ),

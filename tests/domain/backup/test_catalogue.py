@@ -108,7 +108,7 @@ def backed_up(
     seen = {each.target: Observation(JOB, 1, THEN, THEN, result=result(each, places)) for each in manifests}
     for target in by.spec.targets:
         lost = Failure(reason="Broken")
-        seen.setdefault(target.name, Observation(JOB, 1, THEN, THEN, failed=True, failure=lost))
+        seen.setdefault(target.name, Observation(JOB, 1, THEN, THEN, failure=lost))
     ended = begun.model_copy(
         update={"status": lifecycle.advance(begun, JobFacts(seen, timedelta(minutes=1)), THEN).status}
     )

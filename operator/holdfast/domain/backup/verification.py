@@ -28,7 +28,7 @@ from holdfast.domain.plan.schedule import delay_of, expression_of, verification_
 from holdfast.domain.rows import RunRow
 from holdfast.domain.step import Notice, Step, describe, updated
 from holdfast.domain.stored import committed_target, destinations_holding
-from holdfast.domain.workload import Observation, cannot_start
+from holdfast.domain.workload import Observation, end_failure, obstacle_of
 from holdfast.protocol import VerifyResult, VerifyTask
 
 VERIFIED = "Verified"
@@ -212,15 +212,9 @@ def advance(
     """The verification goes on, by what is known of its Job."""
     if isinstance(job.result, VerifyResult):
         return _succeed(run, job.result, job.ended or now, now)
-    if job.failed:
-        return fail(run, job.failure or Failure(reason=_FAILED), now, job.ended)
-    if (failure := cannot_start(job, now, start_deadline)) is not None:
-        return fail(run, failure, now)
-    reason = message = None
-    if job.complaint is not None:
-        reason, message = job.complaint.reason, f"the Job cannot start: {job.complaint.message}"
-    elif job.failure is not None:
-        reason, message = "Retrying", f"the verification is retried: {describe(job.failure)}"
+    if (failure := end_failure(job, now, start_deadline)) is not None:
+        return fail(run, failure, now, job.ended)
+    reason, message = obstacle_of(job, "the verify Job") or (None, None)
     return Step(_with_verification(run, phase=VerificationPhase.RUNNING, reason=reason, message=message))
 
 

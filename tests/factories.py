@@ -6,15 +6,7 @@ from typing import Any
 from holdfast.api.conditions import find_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicySpec, BackupPolicyStatus
 from holdfast.api.run import BackupRun, BackupRunStatus
-from holdfast.domain.policy.status import (
-    Situation,
-    Slots,
-    with_newest_runs,
-    with_quota,
-    with_recovery_windows,
-    with_retention_plan,
-    with_slots,
-)
+from holdfast.domain.policy.status import STATUS_SECTIONS, Situation, Slots, with_slots
 from holdfast.domain.rows import RunRow, row_of
 from holdfast.domain.step import Step
 
@@ -97,7 +89,7 @@ def rows(runs: Iterable[BackupRun]) -> tuple[RunRow, ...]:
 def next_status(situation: Situation, slots: Slots) -> Step[BackupPolicyStatus]:
     """All sections of a policy's status, one after the other."""
     step = with_slots(situation, situation.policy.status, slots)
-    for section in (with_newest_runs, with_recovery_windows, with_retention_plan, with_quota):
+    for section in STATUS_SECTIONS.values():
         part = section(situation, step.status)
         step = Step(part.status, (*step.notices, *part.notices))
     return step

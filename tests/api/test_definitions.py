@@ -20,7 +20,7 @@ from holdfast.api.policy import MAX_KEPT_LISTED, BackupPolicyStatus
 from holdfast.api.restore import RestoreRequestStatus
 from holdfast.api.run import MAX_ARTIFACTS, BackupRunStatus
 
-NAMES = [kind.model_fields["kind"].default for kind in KINDS]
+NAMES = [kind.kind_name() for kind in KINDS]
 CRDS = REPOSITORY / "crds"
 NOW = "2026-02-28T01:15:00Z"
 LATER = "2026-02-28T01:16:05Z"

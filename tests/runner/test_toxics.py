@@ -34,12 +34,12 @@ from tests.scheduling import amounts
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import STORED, BackupRun, RunPhase
-from holdfast.controller.reconcilers.runs import _backup_task, _commit_task
 from holdfast.domain.backup import copies
 from holdfast.domain.run import lifecycle
 from holdfast.domain.run.admission import Standing
 from holdfast.domain.stored import destinations_holding
 from holdfast.domain.targets import JobFacts
+from holdfast.domain.tasks import Upkeep, backup_task, commit_task
 from holdfast.domain.workload import Job, Observation
 from holdfast.layout import REPORT
 from holdfast.protocol import (
@@ -201,7 +201,7 @@ class Operator:
             self.monkeypatch.setenv(variable, value)
         run = self._after(run, lifecycle.admit(run, self.policy, Standing(), now))
         seen = {
-            target.name: self._job(_backup_task(run, self.policy, target.name), now)
+            target.name: self._job(backup_task(run, self.policy, target.name), now)
             for target in run.status.targets
         }
         run = self._after(run, lifecycle.advance(run, JobFacts(seen, START), now))
@@ -215,12 +215,9 @@ class Operator:
         runs = list(self.runs.values())
         left = copies.leftovers_to_clear(self.policy, run, rows(runs))[: copies.MAX_LEFTOVERS]
         healings = copies.copies_to_heal(self.policy, run, rows(runs))
-        return _commit_task(run, (), 60).model_copy(
-            update={
-                "gaps": tuple(copies.gap_of(self.runs[each.row.name], each) for each in healings),
-                "leftovers": copies.leftovers_of(left),
-            }
-        )
+        gaps = tuple(copies.gap_of(self.runs[each.row.name], each) for each in healings)
+        upkeep = Upkeep(gaps=gaps, leftovers=copies.leftovers_of(left))
+        return commit_task(run, self.policy, upkeep, 30)
 
     def _take_in(self, seen: Observation, now: datetime) -> None:
         if not isinstance(seen.result, CommitResult):
@@ -247,7 +244,7 @@ class Operator:
             assert result.failure.reason != "Defect", result.failure
             if not ExitCode(result.exit_code).is_retryable:
                 break
-        return Observation(job, attempt, now, now, failed=True, failure=result.failure)
+        return Observation(job, attempt, now, now, failure=result.failure)
 
     def do(self, task: Any) -> Any:
         """The Result of a Task."""

@@ -24,7 +24,7 @@ _NOT_STRUCTURAL = ("title", "$defs", "const", "readOnly", "propertyNames")
 
 def definition(kind: type[Resource]) -> dict[str, Any]:
     """The CustomResourceDefinition of `kind`."""
-    name = kind.model_fields["kind"].default
+    name = kind.kind_name()
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",

@@ -76,6 +76,13 @@ class Resource(Lenient):
     metadata: Metadata
 
     @classmethod
+    def kind_name(cls) -> str:
+        """The kind as objects name it, such as BackupRun."""
+        name = cls.model_fields["kind"].default
+        assert isinstance(name, str)
+        return name
+
+    @classmethod
     def from_object(cls, body: dict[str, Any]) -> Self:
         """Parse an object as the API server gives it.
 

@@ -14,7 +14,7 @@ from holdfast.api.retention import Retention
 from holdfast.api.runner import Runner
 from holdfast.api.schedule import Cron, TimeZone
 from holdfast.api.target import Target
-from holdfast.api.text import Message, cut
+from holdfast.api.text import Message, Uri, cut
 
 MAX_PLANNED = 100
 """Runs that a commit may delete in one destination. A plan lists them all: no other is deleted."""
@@ -135,6 +135,11 @@ class BackupPolicySpec(Model):
     runner: Runner | None = None
     """How the pods of the policy's Jobs run."""
 
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """The recipients that artifacts are encrypted to; none without encryption."""
+        return self.encryption.age.recipients if self.encryption else ()
+
 
 class RecoveryWindow(Lenient):
     """The recovery points that a destination holds."""
@@ -215,7 +220,7 @@ class Measured(Lenient):
 class CatalogueProblem(Lenient):
     """An entry in a catalogue that could not be imported."""
 
-    uri: Annotated[str, Field(max_length=2048)]
+    uri: Uri
     """The URI of the entry."""
     message: Message
     """What is wrong with the entry."""

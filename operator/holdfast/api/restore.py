@@ -11,7 +11,7 @@ from holdfast.api.destination import Location
 from holdfast.api.meta import AGE, Column, Lenient, Resource
 from holdfast.api.run import Contents, JobTargetStatus, ShortText, TargetPhase
 from holdfast.api.target import RestoreTarget
-from holdfast.api.text import Message, Report, Warnings, human_bytes, human_seconds
+from holdfast.api.text import Message, Uri, Warnings, human_bytes, human_seconds
 from holdfast.destinations.destination import Path
 
 Moment = Annotated[AwareDatetime, WithJsonSchema({"type": "string", "format": "date-time"})]
@@ -167,7 +167,7 @@ class RestoreRequestStatus(Lenient):
     """The comparison with the backup, over all targets."""
     rollback: Message | None = None
     """How to get back the data that the restore replaced."""
-    report: Report | None = None
+    report: Uri | None = None
     """The URI of the report, which lists everything that does not fit here."""
     reason: ShortText | None = None
     """Why the restore is in this phase, as one CamelCase word for programs."""

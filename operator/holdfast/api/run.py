@@ -10,9 +10,9 @@ from pydantic import Field, computed_field, model_validator
 from holdfast.api.base import DnsLabel, Int64, Model, ObjectName, Time
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Destination
-from holdfast.api.hook import MAX_HOOKS, Hooks
+from holdfast.api.hook import MAX_HOOKS, Hooks, When
 from holdfast.api.meta import AGE, Column, Lenient, Resource, condition_column
-from holdfast.api.text import LogTail, Message, Report, Warnings, cut, human_bytes, human_seconds
+from holdfast.api.text import LogTail, Message, Uri, Warnings, cut, human_bytes, human_seconds
 from holdfast.layout import RESERVED
 
 ShortText = Annotated[str, Field(max_length=253)]
@@ -122,7 +122,7 @@ class Artifact(Lenient):
 
     destination: DnsLabel
     """The name of the policy's destination."""
-    uri: Annotated[str, Field(max_length=2048)]
+    uri: Uri
     """The object's URI, such as `s3://bucket/path`."""
     size_bytes: Int64
     """The object's size in bytes."""
@@ -241,7 +241,7 @@ class HookStatus(Lenient):
 
     name: DnsLabel
     """The hook's name in the policy."""
-    when: Literal["Before", "After"]
+    when: When
     """Whether the hook runs before or after the targets."""
     phase: HookPhase
     """How far the hook is, or how it ended."""

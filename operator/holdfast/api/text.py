@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+MAX_URI = 2048
 MAX_WARNINGS = 20
 _MESSAGE = 2048
 _LOG_TAIL = 4096
@@ -34,9 +35,8 @@ LogTail = Annotated[str, Field(max_length=_LOG_TAIL), BeforeValidator(_cut_start
 Warnings = Annotated[tuple[Message, ...], Field(max_length=MAX_WARNINGS), BeforeValidator(_cut_list)]
 """Messages for people; of more than fit the last says how many are left out."""
 
-
-Report = Annotated[str, Field(max_length=2048)]
-"""The URI of a report.json."""
+Uri = Annotated[str, Field(max_length=MAX_URI)]
+"""The URI of a stored object."""
 
 
 def cut(values: Any, name: str, choose: Callable[[Sequence[Any]], Sequence[Any]]) -> Any:

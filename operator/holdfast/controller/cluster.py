@@ -26,7 +26,7 @@ from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from pydantic import ValidationError
 
-from holdfast.api.meta import API_VERSION, GROUP, Resource
+from holdfast.api.meta import API_VERSION, GROUP, VERSION, Resource
 from holdfast.controller import channels
 from holdfast.controller.channels import ChannelClosedError, Executed
 from holdfast.controller.config import Config
@@ -115,7 +115,7 @@ class Cluster:
         metadata = resource.metadata
         body = {
             "apiVersion": API_VERSION,
-            "kind": type(resource).model_fields["kind"].default,
+            "kind": resource.kind_name(),
             "metadata": {
                 "name": metadata.name,
                 "namespace": metadata.namespace,
@@ -293,7 +293,7 @@ def _classify(request: str, status: int, data: bytes) -> ApiError:
 
 def _path(kind: type[Resource], namespace: str | None) -> str:
     within = f"/namespaces/{namespace}" if namespace else ""
-    return f"/apis/{GROUP}/{API_VERSION.rpartition('/')[2]}{within}/{kind.plural}"
+    return f"/apis/{GROUP}/{VERSION}{within}/{kind.plural}"
 
 
 def _jobs(namespace: str | None) -> str:

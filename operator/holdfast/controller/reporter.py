@@ -54,7 +54,7 @@ class Reporter:
             "metadata": {"name": name, "namespace": metadata.namespace},
             "involvedObject": {
                 "apiVersion": API_VERSION,
-                "kind": type(resource).model_fields["kind"].default,
+                "kind": resource.kind_name(),
                 "name": metadata.name,
                 "namespace": metadata.namespace,
                 "uid": metadata.uid,

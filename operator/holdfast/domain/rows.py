@@ -4,14 +4,15 @@ A decision about one run has the whole object. A decision that looks at many has
 the list.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from holdfast.api.conditions import is_true
-from holdfast.api.destination import Destination
+from holdfast.api.destination import Place
 from holdfast.api.run import STORED, BackupRun, Expiring, RunPhase, RunTrigger, TargetPhase, Verification
 from holdfast.domain.labels import IMPORTED, MISSED
+from holdfast.domain.places import places_by_destination
 from holdfast.domain.stored import (
     EARLIEST,
     bytes_by_destination,
@@ -44,7 +45,7 @@ class RunRow:
     message: str
     recovery_point: datetime | None
     finalizers: tuple[str, ...]
-    places: Mapping[str, tuple[object, ...]]
+    places: Mapping[str, Place]
     """By destination of the run: the place that it meant when the run started."""
     destinations_holding: frozenset[str]
     """The destinations that hold all that the run has."""
@@ -127,7 +128,7 @@ def row_of(run: BackupRun) -> RunRow:
         message=status.message or "",
         recovery_point=status.recovery_point,
         finalizers=metadata.finalizers,
-        places={destination.name: destination.place for destination in status.destinations},
+        places=places_by_destination(status.destinations),
         destinations_holding=frozenset(destinations_holding(run)),
         destinations_being_deleted=frozenset(destinations_being_deleted(run)),
         stored_bytes=bytes_by_destination(run),
@@ -141,7 +142,7 @@ def row_of(run: BackupRun) -> RunRow:
         has_purge=status.deletion is not None,
         is_cancelled=spec.cancel,
         is_deleted=metadata.deletion_timestamp is not None,
-        is_imported=IMPORTED in metadata.annotations,
+        is_imported=is_imported(run),
         is_missed=MISSED in metadata.annotations,
         is_verified=is_true(status.conditions, "Verified"),
         is_whole=is_whole(status),
@@ -149,7 +150,6 @@ def row_of(run: BackupRun) -> RunRow:
     )
 
 
-def destinations_unmoved(row: RunRow, destinations: Iterable[Destination]) -> set[str]:
-    """The run's destinations that are the same place among these `destinations`."""
-    places = {destination.name: destination.place for destination in destinations}
-    return {name for name, recorded in row.places.items() if places.get(name) == recorded}
+def is_imported(run: BackupRun) -> bool:
+    """Whether a survey made it from a catalogue's entry."""
+    return IMPORTED in run.metadata.annotations

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun, TargetPhase
+from holdfast.domain.places import current_destination
 from holdfast.domain.restoration import Plan, overrides
-from holdfast.domain.stored import committed_target, current_destination, destinations_holding
+from holdfast.domain.stored import committed_target, destinations_holding
 from holdfast.protocol import (
     BackupTask,
     CommitTask,
@@ -84,7 +85,7 @@ def commit_task(
 
 
 def _recipients(policy: BackupPolicy | None) -> tuple[str, ...]:
-    return policy.spec.encryption.age.recipients if policy is not None and policy.spec.encryption else ()
+    return policy.spec.recipients if policy is not None else ()
 
 
 def purge_task(run: BackupRun) -> PurgeTask:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pydantic import ValidationError
 
 from holdfast.api.run import Failure
+from holdfast.domain.step import Notice, describe
 from holdfast.protocol import RESULT, FailedResult, Kind, Note, Result
 
 _NORMAL_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
@@ -95,9 +96,10 @@ class Observation:
     started: datetime | None = None
     ended: datetime | None = None
     result: Result | None = None
-    failed: bool = False
     failure: Failure | None = None
-    """Why it failed, or while it is tried again why the last attempt did."""
+    """Why the Job failed; None as long as it has not."""
+    attempt_failure: Failure | None = None
+    """Why the last failed attempt of a Job failed that is retried, or that has succeeded since."""
     refused: bool = False
     """Whether it failed without having touched anything."""
     notes: tuple[Note, ...] = ()
@@ -112,7 +114,7 @@ class Observation:
     @property
     def finished(self) -> bool:
         """Whether the Job has ended, well or not."""
-        return self.failed or self.result is not None
+        return self.failure is not None or self.result is not None
 
 
 def observe(job: Job, pods: Iterable[Pod], kind: Kind, complaints: Mapping[str, Complaint]) -> Observation:
@@ -124,36 +126,52 @@ def observe(job: Job, pods: Iterable[Pod], kind: Kind, complaints: Mapping[str, 
     if job.finished == "Complete":
         result = next((_result(pod) for pod in mine if pod.phase == "Succeeded"), None)
         if isinstance(result, kind.result):
-            failure = _last_failure(mine)[0]
             return Observation(
-                job, attempts, started, ended, result=result, failure=failure,
+                job, attempts, started, ended, result=result, attempt_failure=_last_failure(mine)[0],
                 notes=result.notes, more=result.more,
             )  # fmt: skip
-        return Observation(job, attempts, started, ended, failed=True, failure=_lost(job, result))
+        return Observation(job, attempts, started, ended, failure=_lost(job, result))
     failure, said = _last_failure(mine)
     notes, more = (said.notes, said.more) if said else ((), 0)
     if job.finished == "Failed":
         return Observation(
-            job, attempts, started, ended, failed=True, notes=notes, more=more,
+            job, attempts, started, ended, notes=notes, more=more,
             failure=_job_failure(job, failure), refused=said is not None and said.refused,
         )  # fmt: skip
     complaint, waiting_since = _not_starting(job, mine, complaints)
     running = next((pod.name for pod in reversed(mine) if pod.running_since and not pod.ended), "")
     return Observation(
-        job, attempts, started, failure=failure, notes=notes, more=more,
+        job, attempts, started, attempt_failure=failure, notes=notes, more=more,
         complaint=complaint, waiting_since=waiting_since, running_pod=running,
     )  # fmt: skip
 
 
-def cannot_start(observation: Observation, now: datetime, deadline: timedelta) -> Failure | None:
-    """Why its pod has been unable to start for too long; None as long as it has not been.
+def end_failure(job: Observation, now: datetime, start_deadline: timedelta) -> Failure | None:
+    """Why a Job has failed, or is given up because its pod cannot start; None while neither is so."""
+    return job.failure or _cannot_start(job, now, start_deadline)
 
-    Only with a known reason: pulling a large image, for instance, is no failure.
-    """
-    complaint, since = observation.complaint, observation.waiting_since
-    if complaint is None or since is None or now - since < deadline:
+
+def obstacle_of(job: Observation, subject: str) -> tuple[str, str] | None:
+    """Reason and message of what keeps a Job from going on at the moment; `subject` names it to the user."""
+    if job.complaint is not None:
+        return job.complaint.reason, f"{subject} cannot start: {job.complaint.message}"
+    if job.attempt_failure is None:
         return None
-    return Failure(reason=complaint.reason, message=complaint.message)
+    reason, message = "Retrying", f"{subject} is retried: {describe(job.attempt_failure)}"
+    return reason, message
+
+
+def notices_of(job: Observation, subject: str, place_of_rest: str | None = None) -> tuple[Notice, ...]:
+    """The notes of a Job about `subject`. `place_of_rest` has those that did not fit into its Result."""
+    notices = tuple(
+        Notice(note.reason, f"{subject}: {note.message}", f"{subject}/{note.message}", note.warning)
+        for note in job.notes
+    )
+    if not job.more:
+        return notices
+    where = f"are in {place_of_rest}" if place_of_rest else "are left out"
+    message = f"{subject}: {job.more} more notes {where}"
+    return (*notices, Notice("NotesOmitted", message, f"{subject}/more"))
 
 
 def to_be_explained(jobs: Iterable[Job], pods: Iterable[Pod]) -> dict[str, str]:
@@ -169,6 +187,17 @@ def to_be_explained(jobs: Iterable[Job], pods: Iterable[Pod]) -> dict[str, str]:
         if not job.finished and not job.deleting and job.name not in with_pods:
             unexplained[job.uid] = "Job"
     return unexplained
+
+
+def _cannot_start(job: Observation, now: datetime, deadline: timedelta) -> Failure | None:
+    """Why its pod has been unable to start for too long; None as long as it has not been.
+
+    Only with a known reason: pulling a large image, for instance, is no failure.
+    """
+    complaint, since = job.complaint, job.waiting_since
+    if complaint is None or since is None or now - since < deadline:
+        return None
+    return Failure(reason=complaint.reason, message=complaint.message)
 
 
 def _started(pod: Pod) -> datetime | None:

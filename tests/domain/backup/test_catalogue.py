@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from tests import factories
 from tests.factories import REDIS, SHA, complete, rows
 
 from holdfast.api.conditions import find_condition
-from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
+from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, CatalogueProblem
 from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun, Failure, RunPhase, Source
 from holdfast.domain.backup import catalogue, survey
@@ -21,7 +21,7 @@ from holdfast.domain.backup.retention import backup_of
 from holdfast.domain.backup.survey import PageOutcome
 from holdfast.domain.labels import IMPORTED
 from holdfast.domain.policy.history import runs_to_prune
-from holdfast.domain.restoration import plan_from_policy
+from holdfast.domain.restoration import RunOrigin
 from holdfast.domain.rows import row_of
 from holdfast.domain.run import lifecycle
 from holdfast.domain.run.admission import Standing, is_waiting
@@ -108,7 +108,7 @@ def backed_up(
     seen = {each.target: Observation(JOB, 1, THEN, THEN, result=result(each, places)) for each in manifests}
     for target in by.spec.targets:
         lost = Failure(reason="Broken")
-        seen.setdefault(target.name, Observation(JOB, 1, THEN, THEN, failed=True, failure=lost))
+        seen.setdefault(target.name, Observation(JOB, 1, THEN, THEN, failure=lost))
     ended = begun.model_copy(
         update={"status": lifecycle.advance(begun, JobFacts(seen, timedelta(minutes=1)), THEN).status}
     )
@@ -386,6 +386,15 @@ def test_a_name_that_another_run_has_is_told() -> None:
     assert "BackupRun r is another run" in problem.message
 
 
+def test_the_recovery_point_of_a_run_without_its_name_is_in_utc() -> None:
+    _, entry = simple(uid="elsewhere")
+    here, _ = simple(uid="here")
+    kathmandu = timezone(timedelta(hours=5, minutes=45))
+    entry = entry.model_copy(update={"recovery_point": datetime(2026, 11, 23, 7, 45, 30, tzinfo=kathmandu)})
+    (problem,) = decide(policy(), [here], page(entry), NOW).problems
+    assert problem.message.endswith("the one of 2026-11-23T02:00:30Z is imported")
+
+
 def test_a_copy_that_could_not_be_looked_for_is_not_called_missing() -> None:
     _, entry = simple()
     found = page(entry, listed=("one",))
@@ -398,7 +407,7 @@ def test_a_restore_of_it_reads_the_catalogue() -> None:
     request = RestoreRequest.model_validate(
         {"metadata": {"name": "back"}, "spec": {"source": {"runRef": {"name": "r"}}}}
     )
-    assert plan_from_policy(request, imported(simple()[1]), policy()) is None
+    assert RunOrigin(imported(simple()[1]), policy()).plan(request) is None
 
 
 def test_history_takes_it_for_as_old_as_it_is() -> None:
@@ -451,6 +460,18 @@ def test_a_survey_goes_through_the_pages() -> None:
     assert 0.75 * 6 * 3600 <= wait <= 1.25 * 6 * 3600
     changed = policy("one").spec
     assert survey.seconds_until_due(by.model_copy(update={"spec": changed}), NOW) == 0, "other destinations"
+
+
+def test_a_damaged_entry_and_a_run_without_its_name_have_their_own_events() -> None:
+    by = policy()
+    by = with_status(by, survey.start(by, NOW))
+    wrong = damage("one")
+    problems = (CatalogueProblem(uri=wrong.uri, message="another run has its name"),)
+    step = survey.record_page(by, page(damaged=[wrong]), PageOutcome(0, (), problems), HOURS, NOW)
+    assert [(notice.reason, notice.message) for notice in step.notices] == [
+        ("CatalogueEntryDamaged", f"{wrong.uri}: {wrong.message}"),
+        ("RunNotBroughtBack", f"{wrong.uri}: another run has its name"),
+    ]
 
 
 def test_a_destination_that_fails_is_named_until_it_is_back() -> None:

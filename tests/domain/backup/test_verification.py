@@ -265,7 +265,7 @@ def begun(**more: Any) -> BackupRun:
 
 
 def broken(reason: str, message: str = "it broke") -> Observation:
-    return Observation(JOB, 1, NOW, NOW, failed=True, failure=Failure(reason=reason, message=message))
+    return Observation(JOB, 1, NOW, NOW, failure=Failure(reason=reason, message=message))
 
 
 def condition(run: BackupRunStatus) -> tuple[str, str]:
@@ -320,7 +320,7 @@ def test_one_that_could_not_be_carried_out_tells_nothing_of_the_bytes() -> None:
 
 def test_a_job_that_goes_on_says_what_holds_it_up() -> None:
     run = begun()
-    retried = Observation(JOB, 2, NOW, failure=Failure(reason="DestinationFailed", message="503"))
+    retried = Observation(JOB, 2, NOW, attempt_failure=Failure(reason="DestinationFailed", message="503"))
     held_up = Observation(JOB, 1, complaint=Complaint("Unschedulable", "no room"), waiting_since=NOW)
     found = []
     for seen in (Observation(JOB, 1, NOW, running_pod="p"), retried, held_up):

@@ -63,7 +63,7 @@ def do(run: BackupRun, outcome: Outcome = GOOD) -> BackupRun:
 
 def seen(run: BackupRun, result: BackupResult | None) -> BackupRun:
     """The run once all its Jobs have ended, well or not."""
-    found = Observation(JOB, 1, NOW, NOW, result=result, failed=result is None, failure=Failure(reason="Bad"))
+    found = Observation(JOB, 1, NOW, NOW, result=result, failure=None if result else Failure(reason="Bad"))
     jobs = {target.name: found for target in run.status.targets}
     return with_status(run, lifecycle.advance(run, JobFacts(jobs, LIMIT), NOW).status)
 

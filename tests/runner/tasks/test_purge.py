@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from tests.faultproxy import fault_proxy
-from tests.harness import POLICY
+from tests.harness import POLICY, failed
 from tests.places import S3Place, S3Server, VolumePlace
 from tests.runner.history import LOCK, History, claims, deletes, kill_at, traces
-from tests.runner.jobs import Jobs, failed
+from tests.runner.jobs import Jobs
 
 from holdfast.protocol import ExitCode, FailedResult, PurgeResult, PurgeTask
 

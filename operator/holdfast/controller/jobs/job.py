@@ -67,7 +67,7 @@ def build_job(request: JobRequest, config: Config) -> dict[str, Any]:
 def _owner_reference(owner: Resource) -> dict[str, Any]:
     return {
         "apiVersion": API_VERSION,
-        "kind": type(owner).model_fields["kind"].default,
+        "kind": owner.kind_name(),
         "name": owner.metadata.name,
         "uid": owner.metadata.uid,
         "controller": True,

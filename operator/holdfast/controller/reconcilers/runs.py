@@ -19,7 +19,7 @@ from holdfast.controller.work.verification import Verifications
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
 from holdfast.domain.naming import part_of
-from holdfast.domain.rows import row_of
+from holdfast.domain.rows import is_imported, row_of
 from holdfast.domain.run import admission, deletion, hooks, lifecycle
 from holdfast.domain.run.hooks import DueHook
 from holdfast.domain.run.lifecycle import Deadline, RunStep
@@ -60,7 +60,7 @@ class Runs:
             return await self._after_end(run)
         if phase is RunPhase.PENDING:
             # An imported run has ended elsewhere: the survey that made it writes how.
-            return None if labels.IMPORTED in run.metadata.annotations else await self._admit(run)
+            return None if is_imported(run) else await self._admit(run)
         workload = await self._workloads.read(run, labels.RUN)
         if (run.spec.cancel or deleted) and not _commit_done(workload):
             return await self._cancel(run, workload)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from holdfast.api.policy import BackupPolicy
-from holdfast.api.run import BackupRun
+from holdfast.api.run import BackupRun, Failure
 from holdfast.controller.errors import NotFoundError
 from holdfast.controller.jobs.job import JobRequest, build_job
 from holdfast.controller.jobs.settings import JobSettings
@@ -22,7 +22,7 @@ from holdfast.domain.run import deletion
 from holdfast.domain.step import Step, describe
 from holdfast.domain.stored import may_hold_data
 from holdfast.domain.tasks import purge_task
-from holdfast.domain.workload import Observation
+from holdfast.domain.workload import Job, Observation, notices_of
 from holdfast.protocol import PURGE
 
 _log = logging.getLogger(__name__)
@@ -105,11 +105,13 @@ class Deletions:
         job = workload.observe(PURGE).get("")
         if job is None:
             return await self._create_job(run, policy, workload)
-        await self._context.reporter.report(run, deletion.notices_of(job))
+        await self._context.reporter.report(run, notices_of(job, "purge", "the log of the pod"))
         if job.result is not None:
             await self._remove_finalizer(run)
             return None
-        return await self._retry(run, job) if job.failed else await self._wait(run, job)
+        if job.failure is not None:
+            return await self._retry(run, job.job, job.failure)
+        return await self._wait(run, job)
 
     async def _stop_others(self, workload: Workload) -> bool:
         """Whether a pod may still write."""
@@ -137,12 +139,11 @@ class Deletions:
         await self._context.save(run, deletion.retry_later(run.status, describe(failure), now))
         return 0
 
-    async def _retry(self, run: BackupRun, job: Observation) -> float:
+    async def _retry(self, run: BackupRun, job: Job, failure: Failure) -> float:
         state, now = run.status.deletion, self._context.now()
         if state is None or state.next_time is None or state.next_time <= now:
-            why = describe(job.failure) if job.failure else "the Job failed"
-            await self._context.save(run, deletion.retry_later(run.status, why, now))
-        await self._workloads.stop([job.job])
+            await self._context.save(run, deletion.retry_later(run.status, describe(failure), now))
+        await self._workloads.stop([job])
         return 0
 
     async def _wait(self, run: BackupRun, job: Observation) -> float:

@@ -37,7 +37,7 @@ from holdfast.domain.plan.support import policy_not_supported_yet
 from holdfast.domain.rows import row_of
 from holdfast.domain.step import updated
 from holdfast.domain.tasks import survey_task
-from holdfast.domain.workload import Observation, cannot_start
+from holdfast.domain.workload import end_failure
 from holdfast.protocol import SURVEY, SurveyedRun, SurveyResult
 
 _MAX_LOG_BYTES = 9 << 20
@@ -92,7 +92,7 @@ class Surveys:
         job = workload.observe(SURVEY).get("")
         if job is None:
             return await self._create_job(policy)
-        failure = self._failure(job)
+        failure = end_failure(job, self._context.now(), self._context.config.pod_start_deadline)
         if isinstance(job.result, SurveyResult):
             failure = await self._record(policy, workload, job.result)
         elif failure is None:
@@ -101,11 +101,6 @@ class Surveys:
             await self._fail(policy, failure)
         await self._workloads.stop(workload.jobs)
         return 0
-
-    def _failure(self, job: Observation) -> Failure | None:
-        if job.failed:
-            return job.failure or Failure(reason="SurveyFailed", message="for no known reason")
-        return cannot_start(job, self._context.now(), self._context.config.pod_start_deadline)
 
     async def _create_job(self, policy: BackupPolicy) -> float | None:
         """Make the Job of a page; not while a commit goes on, which changes what it reads."""

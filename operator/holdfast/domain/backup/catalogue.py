@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from holdfast.api.base import format_time
 from holdfast.api.destination import Destination
 from holdfast.api.meta import Metadata
 from holdfast.api.policy import BackupPolicy, CatalogueProblem
@@ -28,8 +29,8 @@ from holdfast.api.run import (
 )
 from holdfast.domain import labels
 from holdfast.domain.backup.copies import destinations_missing
-from holdfast.domain.naming import same_places
-from holdfast.domain.rows import RunRow, row_of
+from holdfast.domain.places import destinations_unmoved, places_by_destination
+from holdfast.domain.rows import RunRow, is_imported, row_of
 from holdfast.domain.run.end import end_of_stored, with_end
 from holdfast.domain.run.lifecycle import artifacts_of
 from holdfast.domain.step import End, seconds_between, updated
@@ -98,11 +99,6 @@ def places_of(destinations: Iterable[Destination]) -> str:
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def is_imported(run: BackupRun) -> bool:
-    """Whether a survey made it from a catalogue's entry."""
-    return labels.IMPORTED in run.metadata.annotations
-
-
 def is_unfinished(run: BackupRun) -> bool:
     """Whether it has no status yet, because the operator was stopped in between."""
     return is_imported(run) and run.status.phase in (None, RunPhase.PENDING)
@@ -139,6 +135,7 @@ class Decision:
     expired: tuple[str, ...]
     """The names of those among them whose data is gone."""
     problems: tuple[CatalogueProblem, ...]
+    """Why runs with a whole entry are not imported."""
 
 
 def decide(policy: BackupPolicy, runs: Sequence[BackupRun], page: Page, now: datetime) -> Decision:
@@ -147,8 +144,7 @@ def decide(policy: BackupPolicy, runs: Sequence[BackupRun], page: Page, now: dat
     It has the whole runs, not their rows: what it decides for each is the next status of all of it.
     """
     known = {run.metadata.name: run for run in runs}
-    problems = [CatalogueProblem(uri=damage.uri[:2048], message=damage.message) for damage in page.damaged]
-    create, write, expired = [], [], []
+    create, write, expired, problems = [], [], [], []
     for name, listed in page.runs.items():
         if name not in known:
             create.append(listed)
@@ -175,7 +171,7 @@ def name_taken(policy: BackupPolicy, there: BackupRun, entry: SurveyedRun) -> Ca
         policy,
         entry,
         f"BackupRun {entry.run} is another run, of policy {of}; once it is deleted, "
-        f"the one of {entry.recovery_point:%Y-%m-%dT%H:%M:%SZ} is imported",
+        f"the one of {format_time(entry.recovery_point)} is imported",
     )
 
 
@@ -324,7 +320,8 @@ def _is_gone(policy: BackupPolicy, run: BackupRun, page: Page) -> bool:
         return False
     looked_at = [destination for destination in policy.spec.destinations if destination.name in page.listed]
     mine = run.status.destinations or policy.spec.destinations
-    return same_places(mine, looked_at) == {destination.name for destination in mine}
+    places = places_by_destination(mine)
+    return destinations_unmoved(places, looked_at) == places.keys()
 
 
 def _with_data_gone(run: BackupRun, now: datetime) -> BackupRunStatus:
@@ -362,7 +359,7 @@ class _Copies:
 def _copies_now(policy: BackupPolicy, run: BackupRun, entry: SurveyedRun | None, page: Page) -> _Copies:
     status = run.status
     copies = _Copies({destination.name: destination for destination in status.destinations}, _holding(run))
-    unmoved = same_places(status.destinations, policy.spec.destinations)
+    unmoved = destinations_unmoved(places_by_destination(status.destinations), policy.spec.destinations)
     unknown = {damage.destination for damage in page.damaged if damage.run == run.metadata.name}
     unknown |= {copy.destination for copy in status.expiring if copy.gone}
     for destination in policy.spec.destinations:

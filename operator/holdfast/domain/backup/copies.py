@@ -16,7 +16,6 @@ from datetime import datetime
 
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
-from holdfast.api.retention import Retention
 from holdfast.api.run import (
     Artifact,
     BackupRun,
@@ -26,9 +25,17 @@ from holdfast.api.run import (
     TargetPhase,
     TargetStatus,
 )
-from holdfast.domain.backup.retention import Backup, backup_of, decide, zone_of
-from holdfast.domain.naming import run_path, same_places
-from holdfast.domain.rows import RunRow, destinations_unmoved, row_of
+from holdfast.domain.backup.retention import (
+    Backup,
+    backup_of,
+    decide,
+    rules_of,
+    without_dry_run,
+    zone_of,
+)
+from holdfast.domain.naming import run_path
+from holdfast.domain.places import destinations_unmoved, places_by_destination
+from holdfast.domain.rows import RunRow, row_of
 from holdfast.domain.run.end import end_of_stored, with_end
 from holdfast.domain.step import Notice, Step, updated
 from holdfast.domain.stored import (
@@ -90,7 +97,8 @@ def copies_to_heal(policy: BackupPolicy, run: BackupRun, rows: Sequence[RunRow])
     """What the commit of `run` is to heal, the newest run first."""
     healings = []
     for lack in _copies_missing(policy, run, rows):
-        sources = lack.row.destinations_holding & destinations_unmoved(lack.row, run.status.destinations)
+        unmoved = destinations_unmoved(lack.row.places, run.status.destinations)
+        sources = lack.row.destinations_holding & unmoved
         if lack.destinations_to_heal and sources and lack.row.has_checksums:
             healings.append(CopiesToHeal(lack.row, sources, lack.destinations_to_heal))
     return tuple(healings[:MAX_GAPS])
@@ -119,13 +127,15 @@ def _copies_missing(policy: BackupPolicy, run: BackupRun, rows: Iterable[RunRow]
     destinations = _destinations_to_write(policy, run)
     others = [row for row in rows if row.name != run.metadata.name]
     missing = {
-        row.name: destinations_missing(row) & destinations_unmoved(row, destinations) for row in others
+        row.name: destinations_missing(row) & destinations_unmoved(row.places, destinations) for row in others
     }
     backups = [_committed_backup(run, destinations)]
     for row in others:
         backup = backup_of(row, destinations)
         backups.append(replace(backup, destinations=backup.destinations | missing[row.name]))
-    rulings = decide(backups, _rules(policy, destinations), zone)
+    # A dry run deletes nothing, so it keeps every copy.
+    rules = without_dry_run(rules_of(policy.spec))
+    rulings = decide(backups, {d.name: rules.get(d.name) for d in destinations}, zone)
     kept = {
         (ruling.backup.run, name)
         for name, of_destination in rulings.items()
@@ -149,16 +159,9 @@ def _destinations_to_write(policy: BackupPolicy, run: BackupRun) -> list[Destina
 
     A destination that was moved since the run started is another place, and a full one takes nothing.
     """
-    names = (
-        same_places(run.status.destinations, policy.spec.destinations) - (run.status.over_quota or {}).keys()
-    )
+    unmoved = destinations_unmoved(places_by_destination(run.status.destinations), policy.spec.destinations)
+    names = unmoved - (run.status.over_quota or {}).keys()
     return [destination for destination in policy.spec.destinations if destination.name in names]
-
-
-def _rules(policy: BackupPolicy, destinations: Iterable[Destination]) -> dict[str, Retention | None]:
-    """By destination: its retention, None where that deletes nothing."""
-    rules = {destination.name: destination.retention or policy.spec.retention for destination in destinations}
-    return {name: None if rule is not None and rule.dry_run else rule for name, rule in rules.items()}
 
 
 def _committed_backup(run: BackupRun, destinations: Iterable[Destination]) -> Backup:
@@ -182,7 +185,7 @@ def destinations_to_clear(row: RunRow, destinations: Iterable[Destination]) -> f
     if row.phase not in _EMPTY or not row.has_targets:
         return frozenset()
     cleared = {copy.destination for copy in row.expiring if not copy.begun}
-    return frozenset(destinations_unmoved(row, destinations) - cleared)
+    return frozenset(destinations_unmoved(row.places, destinations) - cleared)
 
 
 def leftovers_to_clear(
@@ -200,7 +203,7 @@ def leftovers_to_clear(
             LeftoversToClear(lack.row, lack.destinations - lack.destinations_to_heal - remembered)
         )
     for row in rows:
-        unmoved = destinations_unmoved(row, destinations)
+        unmoved = destinations_unmoved(row.places, destinations)
         clearings.append(LeftoversToClear(row, row.leftovers & row.destinations_holding & unmoved))
     clearings = [c for c in clearings if c.destinations and c.row.name != run.metadata.name]
     return sorted(clearings, key=lambda clearing: _age(clearing.row))

@@ -27,7 +27,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from pydantic.alias_generators import to_camel
 
@@ -45,7 +45,9 @@ from holdfast.api.policy import (
 from holdfast.api.retention import Retention
 from holdfast.api.run import STORED, BackupRun, BackupRunStatus, Expiring, RunPhase
 from holdfast.api.text import some_of
-from holdfast.domain.rows import RunRow, destinations_unmoved
+from holdfast.domain.places import destinations_unmoved
+from holdfast.domain.plan.schedule import ScheduleError, zone_named
+from holdfast.domain.rows import RunRow
 from holdfast.domain.run.end import with_end
 from holdfast.domain.step import End, Notice, Step, updated
 from holdfast.domain.stored import EARLIEST, copies_text, kept_in, report_left
@@ -147,7 +149,7 @@ def _kept(
 
 def backup_of(row: RunRow, destinations: Iterable[Destination]) -> Backup:
     """The run as retention sees it. A copy in a place that its destination no longer is stays untouched."""
-    unmoved = destinations_unmoved(row, destinations)
+    unmoved = destinations_unmoved(row.places, destinations)
     return Backup(
         run=row.name,
         phase=row.phase or RunPhase.PENDING,
@@ -159,15 +161,21 @@ def backup_of(row: RunRow, destinations: Iterable[Destination]) -> Backup:
     )
 
 
-def _rules(spec: BackupPolicySpec) -> dict[str, Retention | None]:
+def rules_of(spec: BackupPolicySpec) -> dict[str, Retention | None]:
+    """By destination: its retention, None where every run is kept."""
     return {destination.name: destination.retention or spec.retention for destination in spec.destinations}
+
+
+def without_dry_run(rules: Mapping[str, Retention | None]) -> dict[str, Retention | None]:
+    """The rules of the destinations where they are not only shown."""
+    return {name: rule for name, rule in rules.items() if rule is None or not rule.dry_run}
 
 
 def zone_of(spec: BackupPolicySpec) -> ZoneInfo | None:
     """The policy's time zone; None when the operator has no data of it."""
     try:
-        return ZoneInfo(spec.time_zone)
-    except ZoneInfoNotFoundError:
+        return zone_named(spec.time_zone)
+    except ScheduleError:
         return None
 
 
@@ -175,7 +183,7 @@ def next_plan(
     policy: BackupPolicy, rows: Sequence[RunRow], now: datetime
 ) -> tuple[RetentionPlan | None, tuple[Notice, ...]]:
     """The plan to show, and what of it is new. None without retention, unless something is being deleted."""
-    rules, before = _rules(policy.spec), policy.status.retention_plan
+    rules, before = rules_of(policy.spec), policy.status.retention_plan
     zone = zone_of(policy.spec)
     if zone is None:
         message = (
@@ -278,7 +286,7 @@ def expiries(
     zone = zone_of(policy.spec)
     if plan is None or start_plan_time is None or zone is None:
         return ()
-    rules = {name: rule for name, rule in _rules(policy.spec).items() if rule is None or not rule.dry_run}
+    rules = without_dry_run(rules_of(policy.spec))
     others = [row for row in rows if row.name != run.metadata.name]
     # As this run knows the destinations: its Job is given no other.
     rulings = decide((backup_of(row, run.status.destinations) for row in others), rules, zone)

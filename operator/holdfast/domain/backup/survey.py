@@ -16,7 +16,7 @@ from holdfast.api.policy import (
     UnreachableDestination,
 )
 from holdfast.api.run import Failure
-from holdfast.api.text import some_of
+from holdfast.api.text import MAX_URI, some_of
 from holdfast.domain.backup.catalogue import DATA_GONE, Page, places_of
 from holdfast.domain.step import Notice, Step, describe, updated
 
@@ -24,8 +24,6 @@ CONDITION = "DestinationsReachable"
 _FIRST_PAUSE = timedelta(minutes=1)
 _MAX_PROBLEMS = 10
 _MAX_NAMED = 5
-
-_MAX_URI = 2048
 
 SurveyStep = Step[BackupPolicyStatus]
 
@@ -39,6 +37,7 @@ class PageOutcome:
     runs_gone: tuple[str, ...]
     """The runs whose data is gone."""
     problems: tuple[CatalogueProblem, ...]
+    """Why runs with a whole entry were not imported."""
     failures: Mapping[str, Failure] = field(default_factory=dict)
     """By destination that could not be reached: why."""
 
@@ -119,7 +118,7 @@ def record_page(
         runs=survey.runs + len(page.runs),
         damaged=survey.damaged + len(page.damaged),
         imported=survey.imported + outcome.imported,
-        problems=(*survey.problems, *outcome.problems)[:_MAX_PROBLEMS],
+        problems=(*survey.problems, *_damaged(page), *outcome.problems)[:_MAX_PROBLEMS],
         unreachable=survey.unreachable + new_unreachable,
     )
     if page.last:
@@ -183,15 +182,27 @@ def _unreachable_notices(
             yield Notice("DestinationUnreachable", message, subject, warning=True)
 
 
+def _damaged(page: Page) -> tuple[CatalogueProblem, ...]:
+    return tuple(
+        CatalogueProblem(uri=damage.uri[:MAX_URI], message=damage.message) for damage in page.damaged
+    )
+
+
 def _page_notices(survey: Survey, page: Page, outcome: PageOutcome) -> Iterable[Notice]:
-    damaged = {damage.uri[:_MAX_URI] for damage in page.damaged}
-    for problem in outcome.problems[: _MAX_PROBLEMS - len(survey.problems)]:
-        reason = "CatalogueEntryDamaged" if problem.uri in damaged else "RunNotBroughtBack"
-        yield Notice(reason, f"{problem.uri}: {problem.message}", problem.uri, warning=True)
+    room = _MAX_PROBLEMS - len(survey.problems)
+    damaged = _damaged(page)[:room]
+    for problem in damaged:
+        yield _problem_notice("CatalogueEntryDamaged", problem)
+    for problem in outcome.problems[: room - len(damaged)]:
+        yield _problem_notice("RunNotBroughtBack", problem)
     if outcome.runs_gone:
         message = f"no catalogue has them any more: {some_of(outcome.runs_gone, _MAX_NAMED)}"
         subject = f"{format_time(survey.start_time)}/{page.after}"
         yield Notice(DATA_GONE, message, subject, warning=True)
+
+
+def _problem_notice(reason: str, problem: CatalogueProblem) -> Notice:
+    return Notice(reason, f"{problem.uri}: {problem.message}", problem.uri, warning=True)
 
 
 def _end_notices(policy: BackupPolicy, before: Catalogue, survey: Survey) -> Iterable[Notice]:

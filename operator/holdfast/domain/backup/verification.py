@@ -23,10 +23,10 @@ from holdfast.api.text import human_bytes
 from holdfast.domain import labels
 from holdfast.domain.naming import part_of
 from holdfast.domain.plan.readiness import Readiness
-from holdfast.domain.plan.schedule import delay_of, verification_schedule_of
+from holdfast.domain.plan.schedule import delay_of, expression_of, verification_schedule_of
 from holdfast.domain.rows import RunRow
 from holdfast.domain.step import Notice, Step, describe, updated
-from holdfast.domain.workload import Observation, cannot_start
+from holdfast.domain.workload import Observation, end_failure, obstacle_of
 from holdfast.protocol import VERIFY, VerifyResult
 
 VERIFIED = "Verified"
@@ -73,7 +73,7 @@ def decide(
         return Decision(updated(status, next_verification_time=None))
     schedule = verification_schedule_of(policy.spec)
     assert schedule is not None
-    plan = f"{policy.spec.verification.schedule} {policy.spec.time_zone}"
+    plan = expression_of(policy.spec.verification.schedule, policy.spec.time_zone)
     handled = status.verification_handled if status.verification_scheduled == plan else None
     handled = handled or now
     delay = delay_of(policy.spec, policy.metadata.uid)
@@ -189,15 +189,9 @@ def advance(
     """The verification goes on, by what is known of its Job."""
     if isinstance(job.result, VerifyResult):
         return _succeed(run, job.result, job.ended or now, now)
-    if job.failed:
-        return fail(run, job.failure or Failure(reason=_FAILED), now, job.ended)
-    if (failure := cannot_start(job, now, start_deadline)) is not None:
-        return fail(run, failure, now)
-    reason = message = None
-    if job.complaint is not None:
-        reason, message = job.complaint.reason, f"the Job cannot start: {job.complaint.message}"
-    elif job.failure is not None:
-        reason, message = "Retrying", f"the verification is retried: {describe(job.failure)}"
+    if (failure := end_failure(job, now, start_deadline)) is not None:
+        return fail(run, failure, now, job.ended)
+    reason, message = obstacle_of(job, "the verify Job") or (None, None)
     return Step(_with_verification(run, phase=VerificationPhase.RUNNING, reason=reason, message=message))
 
 

@@ -23,8 +23,7 @@ def readiness(policy: BackupPolicy) -> Readiness:
     fields = policy_not_supported_yet(policy.spec)
     if fields:
         return Readiness(False, "NotSupportedYet", f"not supported yet: {', '.join(fields)}")
-    encryption = policy.spec.encryption
-    wrong = wrong_recipients(encryption.age.recipients) if encryption else []
+    wrong = wrong_recipients(policy.spec.recipients)
     if wrong:
         message = f"{', '.join(wrong)}: wrong checksum; `age-keygen -y` prints the recipient of an identity"
         return Readiness(False, "RecipientInvalid", message)

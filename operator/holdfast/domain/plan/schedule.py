@@ -70,7 +70,7 @@ class Schedule:
 
     def __init__(self, expression: str, zone: str) -> None:
         expression = MACROS.get(expression.lower(), expression)
-        self._zone = _zone(zone)
+        self._zone = zone_named(zone)
         try:
             # https://github.com/cuu508/cronsim only parses: where clocks move half an hour it loses slots.
             self._cron = CronSim(expression, datetime(2000, 1, 1, tzinfo=UTC))
@@ -170,9 +170,20 @@ def verification_schedule_of(spec: BackupPolicySpec) -> Schedule | None:
 _schedule = lru_cache(maxsize=_REMEMBERED)(Schedule)
 
 
+def expression_of(schedule: str, zone: str) -> str:
+    """What a slot depends on, as text to be kept in the status."""
+    return f"{schedule} {zone}"
+
+
+def _parts_of(expression: str) -> tuple[str, str]:
+    """The schedule and the time zone of an expression. No time zone has a space in its name."""
+    schedule, _, zone = expression.rpartition(" ")
+    return schedule, zone
+
+
 def scheduled_expression(spec: BackupPolicySpec) -> str | None:
-    """What a slot depends on, as text to be kept in the status; None while nothing is scheduled."""
-    return None if spec.schedule is None or spec.suspend else f"{spec.schedule} {spec.time_zone}"
+    """The expression of the policy's slots; None while nothing is scheduled."""
+    return None if spec.schedule is None or spec.suspend else expression_of(spec.schedule, spec.time_zone)
 
 
 def delay_of(spec: BackupPolicySpec, uid: str) -> timedelta:
@@ -213,7 +224,7 @@ def due(
 def missed_by_change(expression: str, since: datetime, now: datetime) -> DueSlots:
     """The slots in (since, now] of a `scheduled_expression` that holds no longer: none of them starts."""
     try:
-        count, slots = _schedule(*expression.rsplit(" ", 1)).slots_between(since, now)
+        count, slots = _schedule(*_parts_of(expression)).slots_between(since, now)
     except ScheduleError:
         return DueSlots()  # its time zone is known no longer, and neither are its slots
     if not slots:
@@ -222,7 +233,8 @@ def missed_by_change(expression: str, since: datetime, now: datetime) -> DueSlot
     return DueSlots(newest=slots[-1], missed=missed, missed_count=count, why=_SUPERSEDED)
 
 
-def _zone(name: str) -> ZoneInfo:
+def zone_named(name: str) -> ZoneInfo:
+    """The time zone. Raises ScheduleError with reason TimeZoneUnknown."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

@@ -1,7 +1,7 @@
 """What a policy's status says, by its spec and its runs: one function for each section of it. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -180,3 +180,12 @@ def with_quota(situation: Situation, status: BackupPolicyStatus) -> PolicyStep:
     """How full the destinations are, by the stored bytes and the retention plan of `status`."""
     conditions, notices = quota.conditions_of(situation.policy, status, situation.now)
     return Step(updated(status, conditions=conditions), tuple(notices))
+
+
+STATUS_SECTIONS: dict[str, Callable[[Situation, BackupPolicyStatus], PolicyStep]] = {
+    "newest runs": with_newest_runs,
+    "recovery windows": with_recovery_windows,
+    "retention plan": with_retention_plan,
+    "quota": with_quota,
+}
+"""Those after the slots, by name and in their order: the quota counts what the retention plan deletes."""

@@ -11,18 +11,18 @@ import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import RunPhase
 from holdfast.domain.plan.schedule import delay_of
 from holdfast.domain.plan.support import policy_not_supported_yet
 from holdfast.domain.rows import PolicyName, RunRow
+from holdfast.domain.stored import EARLIEST
 
 MAX_QUEUED = 3
 """Runs of one policy that may wait before another scheduled one is skipped."""
 
-_NEVER = datetime.min.replace(tzinfo=UTC)
 _SCHEDULED = ("Schedule", "CatchUp")
 
 
@@ -134,7 +134,7 @@ def situation_after(before: Situation, row: RunRow) -> Situation:
     later = replace(before, pending_runs={**before.pending_runs, name: others})
     if row.phase is not RunPhase.RUNNING:
         return later
-    start = row.start_time or _NEVER
+    start = row.start_time or EARLIEST
     return replace(
         later,
         active_runs={**before.active_runs, name: (*before.active_runs.get(name, ()), row)},
@@ -205,7 +205,7 @@ def _without(rows: Iterable[RunRow], uid: str) -> tuple[RunRow, ...]:
 
 
 def _order(row: RunRow) -> tuple[bool, datetime, datetime, str]:
-    created = row.creation_time or _NEVER
+    created = row.creation_time or EARLIEST
     return row.trigger != "Safety", created, row.scheduled_time or created, row.name
 
 
@@ -240,7 +240,9 @@ def _heads(situation: Situation, now: datetime) -> dict[str, list[tuple[RunRow, 
             permits = 0 if rows[0].trigger == "Safety" else min(situation.limit, len(policy.spec.targets))
             heads[rows[0].namespace].append((rows[0], permits))
     for group in heads.values():
-        group.sort(key=lambda head: (situation.last_start.get(head[0].policy_name, _NEVER), *_order(head[0])))
+        group.sort(
+            key=lambda head: (situation.last_start.get(head[0].policy_name, EARLIEST), *_order(head[0]))
+        )
     return heads
 
 
@@ -256,7 +258,7 @@ def _in_turn(
         (
             permits_used[namespace],
             0,
-            situation.last_turn.get(namespace, _NEVER),
+            situation.last_turn.get(namespace, EARLIEST),
             _order(group[0][0]),
             namespace,
         )

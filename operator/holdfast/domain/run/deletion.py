@@ -12,7 +12,6 @@ from holdfast.api.run import BackupRun, BackupRunStatus, Deletion, Expiring
 from holdfast.domain.labels import DATA
 from holdfast.domain.rows import RunRow
 from holdfast.domain.step import Notice, Step, updated
-from holdfast.domain.workload import Observation
 
 _FIRST_PAUSE = timedelta(seconds=10)
 _LONGEST_PAUSE = timedelta(hours=1)
@@ -81,8 +80,3 @@ def with_obstacle(status: BackupRunStatus, message: str | None) -> BackupRunStat
     """The status while the purge goes on; `message` says what keeps its Job from running."""
     deletion = status.deletion or Deletion()
     return updated(status, deletion=updated(deletion, message=message))
-
-
-def notices_of(job: Observation) -> tuple[Notice, ...]:
-    """What the Job notes, once for each message."""
-    return tuple(Notice(note.reason, note.message, note.message, note.warning) for note in job.notes)

@@ -8,15 +8,13 @@ paused. The next operator starts a hook again that had started and not ended.
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
-from holdfast.api.hook import Hook
+from holdfast.api.hook import Hook, When
 from holdfast.api.run import BackupRunStatus, Failure, HookPhase, HookStatus, TargetPhase
 from holdfast.domain.step import Notice, Step, describe, updated
 
 HOOK_FAILED = "HookFailed"
 POD_NOT_FOUND = "HookPodNotFound"
-When = Literal["Before", "After"]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from holdfast.domain.run.end import COPY_MISSING, end_of_stored, hook_failure, w
 from holdfast.domain.step import End, Notice, Step, describe, seconds_between, updated
 from holdfast.domain.stored import kept_in, report_uri
 from holdfast.domain.targets import JobFacts, advance_targets, cancel, fail, failures, obstacle
-from holdfast.domain.workload import Observation, cannot_start
+from holdfast.domain.workload import Observation, end_failure, notices_of, obstacle_of
 from holdfast.protocol import BackupResult, CommitResult
 
 RunStep = Step[BackupRunStatus]
@@ -125,7 +125,9 @@ def _start(run: BackupRun, policy: BackupPolicy, now: datetime) -> RunStep:
 
 def advance(run: BackupRun, facts: JobFacts, now: datetime) -> RunStep:
     """A Running run goes on, by what is known of its Jobs."""
-    statuses, notices = advance_targets(run.status.targets, facts, partial(_succeed, run), now)
+    statuses, notices = advance_targets(
+        run.status.targets, facts, partial(_succeed, run), now, "its manifest"
+    )
     status = updated(run.status, targets=statuses, reason=None, message=None)
     if all(target.phase.terminal for target in statuses):
         # What was paused goes on first; then the targets are where they are now, and this is decided again.
@@ -212,33 +214,16 @@ def advance_commit(
     """A Committing run goes on, by what is known of its commit Job."""
     if job is None:
         return Step(run.status)
-    notices = tuple(
-        Notice(note.reason, f"commit: {note.message}", f"commit/{note.message}", note.warning)
-        for note in job.notes
-    )
-    if job.more:
-        has_report = isinstance(job.result, CommitResult) and job.result.report is not None
-        where = "the run's report" if has_report else "the log of the pod"
-        message = f"commit: {job.more} more notes are in {where}"
-        notices = (*notices, Notice("NotesOmitted", message, "commit/more"))
+    has_report = isinstance(job.result, CommitResult) and job.result.report is not None
+    notices = notices_of(job, "commit", "the run's report" if has_report else "the log of the pod")
     if isinstance(job.result, CommitResult):
         step = _committed(run, job.result, now)
-    elif job.failed and job.failure is not None:
-        step = fail_commit(run, job.failure, now)
-    elif (failure := cannot_start(job, now, start_deadline)) is not None:
+    elif (failure := end_failure(job, now, start_deadline)) is not None:
         step = fail_commit(run, failure, now)
     else:
-        step = Step(_committing(run.status, job))
+        reason, message = obstacle_of(job, "the commit Job") or (None, None)
+        step = Step(updated(run.status, reason=reason, message=message))
     return Step(step.status, (*notices, *step.notices))
-
-
-def _committing(status: BackupRunStatus, job: Observation) -> BackupRunStatus:
-    if job.complaint is not None:
-        message = f"the commit Job cannot start: {job.complaint.message}"
-        return updated(status, reason=job.complaint.reason, message=message)
-    if job.failure is not None:
-        return updated(status, reason="Retrying", message=f"the commit is retried: {describe(job.failure)}")
-    return updated(status, reason=None, message=None)
 
 
 def fail_commit(run: BackupRun, failure: Failure, now: datetime) -> RunStep:

@@ -142,7 +142,7 @@ class Failure(Lenient):
     message: Message = ""
     """What is wrong and what would be right, in words."""
     exit_code: int | None = None
-    """The exit code of the runner, such as 5 for data that does not match. Unset if there was no Result."""
+    """The exit code of the runner, such as 5 for data that does not match. Unset without a Result."""
     log_tail: LogTail = ""
     """The last lines of the failed pod's log."""
 

@@ -91,8 +91,8 @@ def bytes_by_destination(run: BackupRun) -> dict[str, int]:
 
 def report_uri(run: BackupRun, name: str, destinations: Collection[str]) -> str | None:
     """The URI of the run's report `name` in the first required one of these destinations, else the first."""
-    holding = [each for each in run.status.destinations if each.name in destinations]
-    chosen = next((each for each in holding if each.required), holding[0] if holding else None)
+    holding = [recorded for recorded in run.status.destinations if recorded.name in destinations]
+    chosen = next((holder for holder in holding if holder.required), holding[0] if holding else None)
     if chosen is None:
         return None
     return chosen.spec.uri(run_path(run).folder + name)

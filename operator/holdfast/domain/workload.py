@@ -1,4 +1,4 @@
-"""What the Jobs of a run or restore have come to, told from Job conditions, pod status and Results only."""
+"""What the Jobs of a run or restore have come to, by Job conditions, pod status and Results only."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ class Observation:
     result: Result | None = None
     failed: bool = False
     failure: Failure | None = None
-    """Why it failed, or while it is tried again why the last attempt did."""
+    """Why it failed, or while it is retried why the last attempt did."""
     refused: bool = False
     """Whether it failed without having touched anything."""
     notes: tuple[Note, ...] = ()
@@ -111,7 +111,7 @@ class Observation:
 
     @property
     def finished(self) -> bool:
-        """Whether the Job has ended, well or not."""
+        """Whether the Job has ended, as succeeded or as failed."""
         return self.failed or self.result is not None
 
 
@@ -157,7 +157,7 @@ def cannot_start(observation: Observation, now: datetime, deadline: timedelta) -
 
 
 def to_be_explained(jobs: Iterable[Job], pods: Iterable[Pod]) -> dict[str, str]:
-    """UID to kind of what does not start and gives no reason itself: only its events can tell why."""
+    """UID to kind of what does not start and gives no reason itself: only its events say why."""
     pods = list(pods)
     unexplained = {
         pod.uid: "Pod"
@@ -220,7 +220,7 @@ def _killed(pod: Pod) -> Failure:
 
 def _job_failure(job: Job, failure: Failure | None) -> Failure:
     if job.reason == "DeadlineExceeded":
-        return Failure(reason="DeadlineExceeded", message=job.message or "activeDeadline is over",
+        return Failure(reason="DeadlineExceeded", message=job.message or "not done within activeDeadline",
                        log_tail=failure.log_tail if failure else "")  # fmt: skip
     return failure or Failure(reason=job.reason or "JobFailed", message=job.message)
 
@@ -237,7 +237,7 @@ def _not_starting(
 ) -> tuple[Complaint | None, datetime | None]:
     alive = [pod for pod in pods if not pod.ended]
     if not alive:
-        # Between two attempts there is no pod either, and that is the Job's ordinary back-off.
+        # Between two attempts no pod exists either, and that is the Job's ordinary back-off.
         since = max((pod.termination.finished for pod in pods if _finish(pod)), default=job.created)  # type: ignore[union-attr, type-var]
         return complaints.get(job.uid), since
     pod = alive[-1]

@@ -31,14 +31,14 @@ class Condition(Lenient):
 
 
 def find_condition(conditions: tuple[Condition, ...], type_: str) -> Condition | None:
-    """The condition of that type, if there is one."""
+    """The condition of that type, or None."""
     return next((condition for condition in conditions if condition.type == type_), None)
 
 
 def is_true(conditions: tuple[Condition, ...], type_: str) -> bool:
     """Whether the condition of that type is there and True."""
-    found = find_condition(conditions, type_)
-    return found is not None and found.status == "True"
+    condition = find_condition(conditions, type_)
+    return condition is not None and condition.status == "True"
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ class Failure(Lenient):
     message: Message = ""
     """What is wrong and what would be right, in words."""
     exit_code: int | None = None
-    """The exit code of the runner, such as 5 for data that does not match. Unset if there was no Result."""
+    """The exit code of the runner, such as 5 for data that does not match. Unset without a Result."""
     log_tail: LogTail = ""
     """The last lines of the failed pod's log."""
 
@@ -381,7 +381,7 @@ class BackupRunStatus(Lenient):
     ] = ()
     """The hooks that were started: at most 20 before the targets and 20 after the targets. The list is never
     shortened: the operator reads from this list which hooks still have to run."""
-    report: Report | None = None
+    report: Uri | None = None
     """The URI of the run's report, in the first required destination that holds the run. The report lists
     everything."""
     deletion: Deletion | None = None

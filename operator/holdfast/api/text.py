@@ -52,7 +52,7 @@ def cut(values: Any, name: str, choose: Callable[[Sequence[Any]], Sequence[Any]]
 
 
 def some_of(names: Sequence[str], most: int) -> str:
-    """The first `most` names, and how many more there are."""
+    """The first `most` names, and the number of the others."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 

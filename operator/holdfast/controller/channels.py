@@ -23,7 +23,7 @@ class Executed:
     """How a command ended."""
 
     exit_code: int | None
-    """None when it was not even begun."""
+    """None when it did not even start."""
     message: str
     """The cluster's words for a failure."""
     output: str

@@ -89,19 +89,19 @@ class Cluster:
 
         One that does not follow the contract is logged and left out: it must not stop the others.
         """
-        found: list[R] = []
-        for item in await self._list_all(kind, namespace):
+        objects: list[R] = []
+        for body in await self._list_all(kind, namespace):
             try:
-                found.append(kind.from_object(item))
+                objects.append(kind.from_object(body))
             except ValidationError as error:
-                at = f"{item['metadata'].get('namespace')}/{item['metadata'].get('name')}"
+                at = f"{body['metadata'].get('namespace')}/{body['metadata'].get('name')}"
                 _log.error("%s %s does not follow the contract: %s", kind.singular, at, error)
-        return found
+        return objects
 
     async def _list_all(self, kind: type[R], namespace: str | None) -> list[dict[str, Any]]:
         if namespace is not None or not self._namespaces:
             return await self._items(_path(kind, namespace))
-        return [item for each in self._namespaces for item in await self._items(_path(kind, each))]
+        return [body for name in self._namespaces for body in await self._items(_path(kind, name))]
 
     async def create(self, resource: R) -> R:
         """Create one of the three kinds; its status is not written. The object as it is then."""
@@ -151,7 +151,7 @@ class Cluster:
 
     async def jobs(self, namespace: str, labels: dict[str, str]) -> list[Job]:
         """The Jobs with these labels."""
-        return [job_of(item) for item in await self._items(_jobs(namespace), labels)]
+        return [job_of(body) for body in await self._items(_jobs(namespace), labels)]
 
     async def job(self, namespace: str, name: str) -> Job:
         """The Job of that name."""
@@ -170,7 +170,7 @@ class Cluster:
             _log.debug("Job %s/%s was gone", job.namespace, job.name)
 
     async def expire_job(self, job: Job, seconds: int) -> None:
-        """Have the cluster delete a finished Job `seconds` after its end; no error when it is gone."""
+        """Have the cluster delete a Job that has ended `seconds` after its end; no error when it is gone."""
         body = {"spec": {"ttlSecondsAfterFinished": seconds}}
         try:
             await self._send("PATCH", f"{_jobs(job.namespace)}/{quote(job.name)}", body, _MERGE_PATCH)
@@ -179,13 +179,13 @@ class Cluster:
 
     async def pods(self, namespace: str, labels: dict[str, str]) -> list[Pod]:
         """The pods with these labels."""
-        return [pod_of(item) for item in await self._items(f"/api/v1/namespaces/{namespace}/pods", labels)]
+        return [pod_of(body) for body in await self._items(f"/api/v1/namespaces/{namespace}/pods", labels)]
 
     async def candidates(self, namespace: str, labels: dict[str, str]) -> list[Candidate]:
         """The pods with exactly these labels and values, as a hook sees them."""
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
         path = f"/api/v1/namespaces/{namespace}/pods?{urlencode({'labelSelector': selector})}"
-        return [candidate_of(item) for item in await self._items(path)]
+        return [candidate_of(body) for body in await self._items(path)]
 
     async def execute(self, namespace: str, pod: str, container: str, command: tuple[str, ...]) -> Executed:
         """Run a command in a container and wait for its end; whoever calls limits the time.
@@ -235,12 +235,12 @@ class Cluster:
         return complaint_of(await self._items(f"/api/v1/namespaces/{namespace}/events?{query}"))
 
     async def create_event(self, manifest: dict[str, Any]) -> None:
-        """Create an event; no error when it is there already."""
+        """Create an event; no error when it exists already."""
         namespace = manifest["metadata"]["namespace"]
         try:
             await self._send("POST", f"/api/v1/namespaces/{namespace}/events", manifest)
         except AlreadyExistsError:
-            _log.debug("event %s was told before", manifest["metadata"]["name"])
+            _log.debug("event %s was reported before", manifest["metadata"]["name"])
 
     async def _items(self, path: str, labels: dict[str, str] | None = None) -> list[dict[str, Any]]:
         if labels:
@@ -276,7 +276,7 @@ def _classify(request: str, status: int, data: bytes) -> ApiError:
     try:
         answer = json.loads(data)
         reason, message = answer.get("reason", ""), answer.get("message", message)
-        causes = [each.get("reason") for each in (answer.get("details") or {}).get("causes") or []]
+        causes = [cause.get("reason") for cause in (answer.get("details") or {}).get("causes") or []]
     except (ValueError, AttributeError):
         _log.debug("the answer to %s is no Status", request)
     if "NamespaceTerminating" in causes:

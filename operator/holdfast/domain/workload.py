@@ -1,4 +1,4 @@
-"""What the Jobs of a run or restore have come to, told from Job conditions, pod status and Results only."""
+"""What the Jobs of a run or restore have come to, by Job conditions, pod status and Results only."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -113,7 +113,7 @@ class Observation:
 
     @property
     def finished(self) -> bool:
-        """Whether the Job has ended, well or not."""
+        """Whether the Job has ended, as succeeded or as failed."""
         return self.failure is not None or self.result is not None
 
 
@@ -175,7 +175,7 @@ def notices_of(job: Observation, subject: str, place_of_rest: str | None = None)
 
 
 def to_be_explained(jobs: Iterable[Job], pods: Iterable[Pod]) -> dict[str, str]:
-    """UID to kind of what does not start and gives no reason itself: only its events can tell why."""
+    """UID to kind of what does not start and gives no reason itself: only its events say why."""
     pods = list(pods)
     unexplained = {
         pod.uid: "Pod"
@@ -249,7 +249,7 @@ def _killed(pod: Pod) -> Failure:
 
 def _job_failure(job: Job, failure: Failure | None) -> Failure:
     if job.reason == "DeadlineExceeded":
-        return Failure(reason="DeadlineExceeded", message=job.message or "activeDeadline is over",
+        return Failure(reason="DeadlineExceeded", message=job.message or "not done within activeDeadline",
                        log_tail=failure.log_tail if failure else "")  # fmt: skip
     return failure or Failure(reason=job.reason or "JobFailed", message=job.message)
 
@@ -266,7 +266,7 @@ def _not_starting(
 ) -> tuple[Complaint | None, datetime | None]:
     alive = [pod for pod in pods if not pod.ended]
     if not alive:
-        # Between two attempts there is no pod either, and that is the Job's ordinary back-off.
+        # Between two attempts no pod exists either, and that is the Job's ordinary back-off.
         since = max((pod.termination.finished for pod in pods if _finish(pod)), default=job.created)  # type: ignore[union-attr, type-var]
         return complaints.get(job.uid), since
     pod = alive[-1]

@@ -45,7 +45,7 @@ class Permit(Enum):
     SURVEY = auto()
 
     def limit(self, config: Config) -> int:
-        """How many there are."""
+        """How many Jobs may have one at once."""
         if self is Permit.RUN:
             return config.max_running_jobs
         return MAX_VERIFICATIONS if self is Permit.VERIFICATION else MAX_SURVEYS

@@ -112,9 +112,7 @@ class Restores:
         try:
             run = await self._context.cluster.get(BackupRun, namespace, name)
         except NotFoundError:
-            message = (
-                f"there is no BackupRun {name} in this namespace; source.location finds it in its bucket"
-            )
+            message = f"this namespace has no BackupRun {name}; source.location finds it in its bucket"
             raise RefusedError("RunNotFound", message) from None
         return RunOrigin(run, await self._context.policy_of(run))
 

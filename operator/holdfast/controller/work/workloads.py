@@ -23,7 +23,7 @@ from holdfast.domain.workload import Complaint, Job, Observation, Pod, observe, 
 from holdfast.protocol import Kind, ProgressLine
 
 POLL_SECONDS = 2.0
-"""How often pods that are starting or ending are looked at; of the end of a Job a watch tells."""
+"""How often pods that are starting or ending are looked at; a watch reports the end of a Job."""
 NAMESPACE_TERMINATING = "NamespaceTerminating"
 _LOG_LINES = 20
 _REMEMBERED = 10_000
@@ -119,7 +119,7 @@ class Workloads:
                 self._settled.popitem(last=False)
 
     def unsettle(self, owner: Resource) -> None:
-        """After the owner's end: it has Jobs anew."""
+        """After the owner's end: it has Jobs once more."""
         self._settled.pop(owner.metadata.uid, None)
 
     async def stop(self, jobs: Iterable[Job]) -> None:
@@ -130,34 +130,39 @@ class Workloads:
 
     async def progress(self, observations: dict[str, Observation]) -> dict[str, Progress]:
         """By target: how far the running pods say that they are, read at most every so often."""
-        found: dict[str, Progress] = {}
+        progress_by_target: dict[str, Progress] = {}
         now = self._context.monotonic()
         interval = self._context.config.progress_interval.total_seconds()
-        for target, seen in observations.items():
-            if seen.finished:
-                self._progress_read.pop(seen.job.uid, None)
-            elif seen.running_pod and now - self._progress_read.get(seen.job.uid, 0.0) >= interval:
-                self._progress_read[seen.job.uid] = now
-                progress = await self._read_progress(seen)
+        for target, observation in observations.items():
+            if observation.finished:
+                self._progress_read.pop(observation.job.uid, None)
+            elif (
+                observation.running_pod
+                and now - self._progress_read.get(observation.job.uid, 0.0) >= interval
+            ):
+                self._progress_read[observation.job.uid] = now
+                progress = await self._read_progress(observation)
                 if progress is not None:
-                    found[target] = progress
-        return found
+                    progress_by_target[target] = progress
+        return progress_by_target
 
-    async def _read_progress(self, seen: Observation) -> Progress | None:
+    async def _read_progress(self, observation: Observation) -> Progress | None:
         try:
-            text = await self._context.cluster.log_tail(seen.job.namespace, seen.running_pod, _LOG_LINES)
+            text = await self._context.cluster.log_tail(
+                observation.job.namespace, observation.running_pod, _LOG_LINES
+            )
         except ApiError:
             return None  # only shown: it is read again soon, and the Job's end does not depend on it
         return last_progress(text)
 
     def pause(
-        self, targets: Iterable[TargetStatus | RestoreTargetStatus], seen: Mapping[str, Observation]
+        self, targets: Iterable[TargetStatus | RestoreTargetStatus], observations: Mapping[str, Observation]
     ) -> float | None:
-        """After how many seconds Jobs want to be looked at again; their end is told by a watch."""
+        """After how many seconds Jobs want to be looked at again; a watch reports their end."""
         going = [target.name for target in targets if not target.phase.terminal]
         if not going:
             return None
-        if all(name in seen and seen[name].running_pod for name in going):
+        if all(name in observations and observations[name].running_pod for name in going):
             return self._context.config.progress_interval.total_seconds()
         return POLL_SECONDS
 

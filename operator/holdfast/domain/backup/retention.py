@@ -365,7 +365,7 @@ def record_expiry(
     )
     if not gone:
         return Step(status)
-    remaining = {each.name for each in status.destinations} - gone
+    remaining = {destination.name for destination in status.destinations} - gone
     targets = tuple(kept_in(target, remaining) for target in status.targets)
     status = _with_expiring(
         updated(status, targets=targets),

@@ -118,7 +118,7 @@ class Schedule:
         return sorted({slot for since in self._times for slot in moments(midnight + since)})
 
     def _once(self, local: datetime) -> list[datetime]:
-        """The moment of a local time: the first of two, and where there is none the end of the gap."""
+        """The moment of a local time: the first of two, and for a time in a gap the end of the gap."""
         while not (moments := self._shown(local)):
             local += timedelta(minutes=1)
         return moments[:1]
@@ -134,7 +134,7 @@ class Schedule:
         return next(self.slots_after(moment), None)
 
     def slots_between(self, after: datetime, until: datetime) -> tuple[int, list[datetime]]:
-        """How many slots there are in (after, until], counted up to MAX_COUNTED, and the newest of them."""
+        """The number of slots in (after, until], counted up to MAX_COUNTED, and the newest of them."""
         slots: list[datetime] = []
         for slot in self.slots_after(after):
             if slot > until:

@@ -272,7 +272,7 @@ class Deadline:
     limit: timedelta
 
     def remaining(self, now: datetime) -> float:
-        """Seconds until it is over, 0 when it is."""
+        """Seconds until the deadline, 0 after it."""
         return max(0.0, (self.start + self.limit - now).total_seconds())
 
     def budget(self, now: datetime) -> float:

@@ -18,7 +18,7 @@ _EVENTS = ("Notice", "Note")
 _DEEP = 3
 """So many functions a reason may be returned through."""
 # A table's values are reasons when all of them are CamelCase words, alone or beside others. These are not.
-_OTHER_TABLES = {"headers"}
+_OTHER_TABLES = {"headers", "_OBSTACLES"}
 
 
 class Code:

@@ -6,7 +6,7 @@ from typing import Any
 from holdfast.api.conditions import find_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicySpec, BackupPolicyStatus
 from holdfast.api.run import BackupRun, BackupRunStatus
-from holdfast.domain.policy.status import STATUS_SECTIONS, Situation, Slots, with_slots
+from holdfast.domain.policy.status import STATUS_SECTIONS, PolicySituation, Slots, record_slots
 from holdfast.domain.rows import RunRow, row_of
 from holdfast.domain.step import Step
 
@@ -86,9 +86,9 @@ def rows(runs: Iterable[BackupRun]) -> tuple[RunRow, ...]:
     return tuple(map(row_of, runs))
 
 
-def next_status(situation: Situation, slots: Slots) -> Step[BackupPolicyStatus]:
+def next_status(situation: PolicySituation, slots: Slots) -> Step[BackupPolicyStatus]:
     """All sections of a policy's status, one after the other."""
-    step = with_slots(situation, situation.policy.status, slots)
+    step = record_slots(situation, situation.policy.status, slots)
     for section in STATUS_SECTIONS.values():
         part = section(situation, step.status)
         step = Step(part.status, (*step.notices, *part.notices))

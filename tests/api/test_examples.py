@@ -41,7 +41,7 @@ def test_the_server_accepts_it_and_its_schedule_is_understood(apiserver: ApiServ
     status, answer = try_create(apiserver, body)
     assert status == 201, answer["message"]
     state = readiness(BackupPolicy.from_object(answer))
-    assert (state.ready, state.reason) == (True, "Scheduled"), state.message
+    assert (state.is_ready, state.reason) == (True, "Scheduled"), state.message
     assert state.schedule is not None
     found = state.schedule.next_after(NEW_YEAR)
     assert f"{found:%Y-%m-%dT%H:%M}" == NEXT[name]

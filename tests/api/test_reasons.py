@@ -21,7 +21,7 @@ INTERNAL = {
     "ObjectLocked",  # whoever deletes turns it into an event or an outcome of its own
     "TimeOver",  # healing turns it into HealingUnfinished
 }
-PHASES = {phase.value for phase in (*RunPhase, *RestorePhase) if phase.terminal}
+PHASES = {phase.value for phase in (*RunPhase, *RestorePhase) if phase.has_ended}
 
 
 @pytest.fixture(scope="module")

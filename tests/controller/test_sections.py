@@ -66,7 +66,9 @@ async def test_a_section_that_fails_leaves_the_part_of_the_others_written(
         if section in STATUS_SECTIONS:
             patched.setitem(STATUS_SECTIONS, section, broken)
         else:
-            patched.setattr(policies, {"schedule": "with_slots", "verification": "mark_due"}[section], broken)
+            patched.setattr(
+                policies, {"schedule": "record_slots", "verification": "mark_due"}[section], broken
+            )
         with pytest.raises(DefectError):  # so that the queue tries again
             await reconcile(key)
     status = namespace.status("BackupPolicy", "chatbot")

@@ -61,7 +61,9 @@ def seen(job: Job, *pods: Pod, complaints: dict[str, Complaint] | None = None) -
 
 def test_complete_job_has_the_result_of_the_pod_that_succeeded() -> None:
     found = seen(
-        job(finished="Complete", failed=1, succeeded=1), ended("b", 0, GOOD, minute=2), ended("a", 3, BAD)
+        job(end_condition="Complete", failed=1, succeeded=1),
+        ended("b", 0, GOOD, minute=2),
+        ended("a", 3, BAD),
     )
     assert isinstance(found.result, BackupResult)
     assert found.attempts == 2
@@ -81,7 +83,7 @@ def test_complete_job_is_failed_without_a_result_that_can_be_understood() -> Non
         "another kind": ((ended("a", 0, commit.model_dump_json(by_alias=True)),), "ResultUnexpected"),
     }
     for case, (pods, reason) in cases.items():
-        found = seen(job(finished="Complete", succeeded=1), *pods)
+        found = seen(job(end_condition="Complete", succeeded=1), *pods)
         assert found.result is None, case
         assert found.failure is not None, case
         assert found.failure.reason == reason, case
@@ -89,7 +91,7 @@ def test_complete_job_is_failed_without_a_result_that_can_be_understood() -> Non
 
 def test_job_that_is_not_complete_has_no_result_though_its_pod_ended_well() -> None:
     found = seen(job(active=1), ended("a", 0, GOOD))
-    assert not found.finished
+    assert not found.has_ended
 
 
 @pytest.mark.parametrize(
@@ -106,14 +108,14 @@ def test_job_that_is_not_complete_has_no_result_though_its_pod_ended_well() -> N
     ids=["result", "oom", "kill", "term", "defect", "evicted", "lost"],
 )  # fmt: skip
 def test_reason_of_a_failed_job(last: Pod, reason: str) -> None:
-    found = seen(job(finished="Failed", reason="BackoffLimitExceeded", failed=1), last)
+    found = seen(job(end_condition="Failed", reason="BackoffLimitExceeded", failed=1), last)
     assert found.failure is not None
     assert found.failure.reason == reason
     assert found.failure.exit_code == (3 if reason == "Unreachable" else None), "what the Result says"
 
 
 def test_deadline_of_a_job_is_its_reason_whatever_its_pods_say() -> None:
-    found = seen(job(finished="Failed", reason="DeadlineExceeded"), ended("a", 143, "log"))
+    found = seen(job(end_condition="Failed", reason="DeadlineExceeded"), ended("a", 143, "log"))
     assert found.failure is not None
     assert found.failure.reason == "DeadlineExceeded"
 
@@ -142,11 +144,11 @@ def test_complaint_of_a_pod_that_does_not_start(
 
 def test_a_job_has_an_end_only_when_it_failed() -> None:
     start_deadline = timedelta(minutes=2)
-    failed = seen(job(finished="Failed", failed=1), ended("a", 3, BAD))
+    failed = seen(job(end_condition="Failed", failed=1), ended("a", 3, BAD))
     assert end_failure(failed, NOW, start_deadline) == failed.failure
     retried = seen(job(active=1, failed=1), ended("a", 3, BAD), pod("b", 1, running_since=NOW))
     assert end_failure(retried, NOW, start_deadline) is None
-    done = seen(job(finished="Complete", failed=1, succeeded=1), ended("a", 3, BAD), ended("b", 0, GOOD))
+    done = seen(job(end_condition="Complete", failed=1, succeeded=1), ended("a", 3, BAD), ended("b", 0, GOOD))
     assert end_failure(done, NOW, start_deadline) is None
 
 
@@ -178,4 +180,4 @@ def test_only_what_says_nothing_itself_is_asked_about() -> None:
     running = pod("running", running_since=NOW)
     assert to_be_explained([job()], [creating, pulling, running]) == {"creating-uid": "Pod"}
     assert to_be_explained([job()], [ended("a", 3, BAD)]) == {"job-uid": "Job"}
-    assert to_be_explained([job(finished="Failed")], []) == {}
+    assert to_be_explained([job(end_condition="Failed")], []) == {}

@@ -24,10 +24,10 @@ ENGINE = {
     "spec.py": '''
         """What a policy and a restore request say of a toy."""
 
-        from holdfast.api.base import Addressed, AddressOverride, SecretRef, Tls
+        from holdfast.api.base import ServerAddress, AddressOverride, SecretRef, Tls
 
 
-        class ToyTarget(Addressed):
+        class ToyTarget(ServerAddress):
             """A toy."""
 
             credentials_secret: SecretRef | None = None

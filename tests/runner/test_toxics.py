@@ -214,7 +214,7 @@ class Operator:
     def _commit_task(self, run: BackupRun) -> Any:
         runs = list(self.runs.values())
         left = copies.leftovers_to_clear(self.policy, run, rows(runs))[: copies.MAX_LEFTOVERS]
-        healings = copies.copies_to_heal(self.policy, run, rows(runs))
+        healings = copies.gaps_to_heal(self.policy, run, rows(runs))
         gaps = tuple(copies.gap_of(self.runs[each.row.name], each) for each in healings)
         upkeep = Upkeep(gaps=gaps, leftovers=copies.leftovers_of(left))
         return commit_task(run, self.policy, upkeep, 30)

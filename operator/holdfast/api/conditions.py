@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from holdfast.api.base import Time
-from holdfast.api.meta import Lenient
+from holdfast.api.meta import LenientModel
 from holdfast.api.text import Message
 
 Status = Literal["True", "False", "Unknown"]
 
 
-class Condition(Lenient):
+class Condition(LenientModel):
     """One aspect of the object's state, in the form of Kubernetes' metav1.Condition."""
 
     type: Annotated[str, Field(min_length=1, max_length=316)]

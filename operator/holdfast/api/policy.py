@@ -8,7 +8,7 @@ from holdfast.api.base import DnsLabel, Duration, Int64, Model, SecretRef, Time
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Destination
 from holdfast.api.hook import Hooks
-from holdfast.api.meta import AGE, Column, Lenient, Resource, condition_column
+from holdfast.api.meta import AGE, Column, LenientModel, Resource, condition_column
 from holdfast.api.notification import Notification
 from holdfast.api.retention import Retention
 from holdfast.api.runner import Runner
@@ -141,7 +141,7 @@ class BackupPolicySpec(Model):
         return self.encryption.age.recipients if self.encryption else ()
 
 
-class RecoveryWindow(Lenient):
+class RecoveryWindow(LenientModel):
     """The recovery points that a destination holds."""
 
     first: Time | None = None
@@ -152,7 +152,7 @@ class RecoveryWindow(Lenient):
     """How many runs the destination holds."""
 
 
-class KeptRun(Lenient):
+class KeptRun(LenientModel):
     """A run that retention keeps, and why."""
 
     run: Annotated[str, Field(max_length=63)]
@@ -161,7 +161,7 @@ class KeptRun(Lenient):
     """The rules that keep the run."""
 
 
-class DueRun(Lenient):
+class DueRun(LenientModel):
     """A run that retention is about to delete."""
 
     run: Annotated[str, Field(max_length=63)]
@@ -173,7 +173,7 @@ class DueRun(Lenient):
     """Why the data is still there although a commit tried to delete it."""
 
 
-class DestinationPlan(Lenient):
+class DestinationPlan(LenientModel):
     """What retention does next in one destination."""
 
     destination: DnsLabel
@@ -199,7 +199,7 @@ class DestinationPlan(Lenient):
         return cut(values, "keep", lambda runs: runs[:MAX_KEPT_LISTED])
 
 
-class RetentionPlan(Lenient):
+class RetentionPlan(LenientModel):
     """What retention does next."""
 
     time: Time | None = None
@@ -208,7 +208,7 @@ class RetentionPlan(Lenient):
     """The plan of each destination."""
 
 
-class Measured(Lenient):
+class Measurement(LenientModel):
     """What was measured, to compare with the objectives."""
 
     rpo_seconds: Int64 | None = None
@@ -217,7 +217,7 @@ class Measured(Lenient):
     """How many seconds the last restore or drill took."""
 
 
-class CatalogueProblem(Lenient):
+class CatalogueProblem(LenientModel):
     """An entry in a catalogue that could not be imported."""
 
     uri: Uri
@@ -226,7 +226,7 @@ class CatalogueProblem(Lenient):
     """What is wrong with the entry."""
 
 
-class UnreachableDestination(Lenient):
+class UnreachableDestination(LenientModel):
     """A destination that the last survey could not use, and why."""
 
     destination: DnsLabel
@@ -237,7 +237,7 @@ class UnreachableDestination(Lenient):
     """Why the survey could not use the destination, in words."""
 
 
-class Survey(Lenient):
+class Survey(LenientModel):
     """A survey that is in progress."""
 
     places: Annotated[str, Field(max_length=64)]
@@ -260,7 +260,7 @@ class Survey(Lenient):
     """The destinations that the survey could not use."""
 
 
-class Catalogue(Lenient):
+class Catalogue(LenientModel):
     """What the destinations hold of the policy, by the last survey."""
 
     time: Time | None = None
@@ -285,7 +285,7 @@ class Catalogue(Lenient):
     """The survey that is in progress."""
 
 
-class BackupPolicyStatus(Lenient):
+class BackupPolicyStatus(LenientModel):
     """What the operator did for the policy, and what it knows of the policy."""
 
     observed_generation: Int64 | None = None
@@ -321,7 +321,7 @@ class BackupPolicyStatus(Lenient):
     """How many slots were missed since the last successful run."""
     retention_plan: RetentionPlan | None = None
     """What retention does next."""
-    measured: Measured | None = None
+    measured: Measurement | None = None
     """How old the newest recovery point is, and how long the last restore or drill took."""
     catalogue: Catalogue | None = None
     """What the last survey found in the destinations, and the survey that is in progress."""

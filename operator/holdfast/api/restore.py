@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, Field, WithJsonSchema, computed_field
 from holdfast.api.base import Int64, Model, ObjectName, SecretRef, Time
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Location
-from holdfast.api.meta import AGE, Column, Lenient, Resource
+from holdfast.api.meta import AGE, Column, LenientModel, Resource
 from holdfast.api.run import Contents, JobTargetStatus, ShortText, TargetPhase
 from holdfast.api.target import RestoreTarget
 from holdfast.api.text import Message, Uri, Warnings, human_bytes, human_seconds
@@ -31,7 +31,7 @@ class RestorePhase(StrEnum):
     CANCELLED = "Cancelled"
 
     @property
-    def terminal(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the request has ended."""
         return self in (
             RestorePhase.SUCCEEDED,
@@ -119,7 +119,7 @@ class RestoreRequestSpec(Model):
     """Set it to true to stop the restore. It cannot be set back to false."""
 
 
-class Comparison(Lenient):
+class Comparison(LenientModel):
     """The counts after the restore, compared with the counts in the backup's own snapshot."""
 
     compared: Int64 = 0
@@ -143,7 +143,7 @@ class RestoreTargetStatus(JobTargetStatus):
     """Messages that you should read. They did not make the restore fail."""
 
 
-class RestoreRequestStatus(Lenient):
+class RestoreRequestStatus(LenientModel):
     """How the restore ended, or how far it is."""
 
     observed_generation: Int64 | None = None

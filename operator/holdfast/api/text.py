@@ -7,17 +7,17 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 MAX_URI = 2048
 MAX_WARNINGS = 20
-_MESSAGE = 2048
-_LOG_TAIL = 4096
+_MAX_MESSAGE = 2048
+_MAX_LOG_TAIL = 4096
 _BINARY_UNITS = ("", "Ki", "Mi", "Gi", "Ti", "Pi")
 
 
 def _cut_end(value: object) -> object:
-    return value[: _MESSAGE - 1] + "…" if isinstance(value, str) and len(value) > _MESSAGE else value
+    return value[: _MAX_MESSAGE - 1] + "…" if isinstance(value, str) and len(value) > _MAX_MESSAGE else value
 
 
 def _cut_start(value: object) -> object:
-    return value[-_LOG_TAIL:] if isinstance(value, str) else value
+    return value[-_MAX_LOG_TAIL:] if isinstance(value, str) else value
 
 
 def _cut_list(value: object) -> object:
@@ -26,10 +26,10 @@ def _cut_list(value: object) -> object:
     return (*value[: MAX_WARNINGS - 1], f"and {len(value) - MAX_WARNINGS + 1} more")
 
 
-Message = Annotated[str, Field(max_length=_MESSAGE), BeforeValidator(_cut_end)]
+Message = Annotated[str, Field(max_length=_MAX_MESSAGE), BeforeValidator(_cut_end)]
 """A message for people; cut at its end."""
 
-LogTail = Annotated[str, Field(max_length=_LOG_TAIL), BeforeValidator(_cut_start)]
+LogTail = Annotated[str, Field(max_length=_MAX_LOG_TAIL), BeforeValidator(_cut_start)]
 """The last lines of a log; cut at its start."""
 
 Warnings = Annotated[tuple[Message, ...], Field(max_length=MAX_WARNINGS), BeforeValidator(_cut_list)]

@@ -28,7 +28,7 @@ from pydantic import ValidationError
 
 from holdfast.api.meta import API_VERSION, GROUP, VERSION, Resource
 from holdfast.controller import channels
-from holdfast.controller.channels import ChannelClosedError, Executed
+from holdfast.controller.channels import ChannelClosedError, CommandExit
 from holdfast.controller.config import Config
 from holdfast.controller.errors import (
     AlreadyExistsError,
@@ -54,14 +54,14 @@ _MERGE_PATCH = "application/merge-patch+json"
 class Cluster:
     """Typed requests; each raises one of `holdfast.controller.errors`."""
 
-    def __init__(self, api: ApiClient, settings: Config) -> None:
+    def __init__(self, api: ApiClient, config: Config) -> None:
         self._api = api
         self._rest: Any = api.rest_client
-        self._namespaces = settings.namespaces
-        self._timeout = settings.api_timeout.total_seconds()
+        self._namespaces = config.namespaces
+        self._timeout = config.api_timeout.total_seconds()
 
     @classmethod
-    async def connect(cls, settings: Config) -> Self:
+    async def connect(cls, config: Config) -> Self:
         """Use the pod's service account, or outside of a pod the kubeconfig."""
         configuration = Configuration()
         try:
@@ -70,7 +70,7 @@ class Cluster:
             # Named here, because the client library looks at the variable only once, while it is imported.
             file = os.environ.get("KUBECONFIG")
             await kubernetes_config.load_kube_config(file, client_configuration=configuration)  # type: ignore[no-untyped-call]
-        return cls(ApiClient(configuration), settings)
+        return cls(ApiClient(configuration), config)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -187,7 +187,9 @@ class Cluster:
         path = f"/api/v1/namespaces/{namespace}/pods?{urlencode({'labelSelector': selector})}"
         return [candidate_of(body) for body in await self._items(path)]
 
-    async def execute(self, namespace: str, pod: str, container: str, command: tuple[str, ...]) -> Executed:
+    async def execute(
+        self, namespace: str, pod: str, container: str, command: tuple[str, ...]
+    ) -> CommandExit:
         """Run a command in a container and wait for its end; whoever calls limits the time.
 
         A connection that breaks is a TransientError: what has become of the command is not known.

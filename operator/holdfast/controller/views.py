@@ -34,11 +34,11 @@ def job_of(body: dict[str, Any]) -> Job:
         active=status.get("active", 0),
         failed=status.get("failed", 0),
         succeeded=status.get("succeeded", 0),
-        finished=ended.get("type", ""),
+        end_condition=ended.get("type", ""),
         reason=ended.get("reason", ""),
         message=ended.get("message", ""),
-        expires="ttlSecondsAfterFinished" in body["spec"],
-        deleting="deletionTimestamp" in metadata,
+        has_ttl="ttlSecondsAfterFinished" in body["spec"],
+        is_being_deleted="deletionTimestamp" in metadata,
     )
 
 
@@ -87,9 +87,11 @@ def candidate_of(body: dict[str, Any]) -> Candidate:
             for container in body["spec"].get(kind, [])
         ),
         default_container=metadata.get("annotations", {}).get(_DEFAULT_CONTAINER, ""),
-        running=status.get("phase") == "Running",
-        ready=any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions),
-        deleting="deletionTimestamp" in metadata,
+        is_running=status.get("phase") == "Running",
+        is_ready=any(
+            condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
+        ),
+        is_being_deleted="deletionTimestamp" in metadata,
     )
 
 
@@ -99,7 +101,7 @@ def _termination(ended: dict[str, Any]) -> Termination:
         reason=ended.get("reason", ""),
         message=ended.get("message", ""),
         started=_time_or_none(ended.get("startedAt")),
-        finished=_time_or_none(ended.get("finishedAt")),
+        ended=_time_or_none(ended.get("finishedAt")),
     )
 
 

@@ -119,11 +119,12 @@ class RunOrigin:
         wanted = {target.name for target in request.spec.targets} or targets_held(run)
         _refuse_unknown(wanted, targets_held(run), run.metadata.name)
         artifacts = {t.name: {a.destination for a in t.artifacts} for t in run.status.targets}
-        going = destinations_being_deleted(run)
+        being_deleted = destinations_being_deleted(run)
         holding = [
             destination
             for destination in run.status.destinations
-            if destination.name not in going and all(destination.name in artifacts[name] for name in wanted)
+            if destination.name not in being_deleted
+            and all(destination.name in artifacts[name] for name in wanted)
         ]
         chosen = preferred_destination(holding)
         if chosen is None:
@@ -258,8 +259,8 @@ def start(request: RestoreRequest, origin: RestoreOrigin, plan: Plan) -> Restore
         ),
     )
     names = ", ".join(target.name for target in plan.targets)
-    place = plan.stored.destination.name
-    return Step(status, (Notice("Started", f"restoring {names} from {plan.stored.path} in {place}"),))
+    destination = plan.stored.destination.name
+    return Step(status, (Notice("Started", f"restoring {names} from {plan.stored.path} in {destination}"),))
 
 
 def advance(request: RestoreRequest, facts: JobFacts, now: datetime) -> RestoreStep:
@@ -267,10 +268,10 @@ def advance(request: RestoreRequest, facts: JobFacts, now: datetime) -> RestoreS
     statuses, notices = advance_targets(request.status.targets, facts, _succeed, now)
     reason, message = obstacle(statuses, facts.observations)
     status = updated(request.status, targets=statuses, reason=reason, message=message)
-    if not all(target.phase.terminal for target in statuses):
+    if not all(target.phase.has_ended for target in statuses):
         return Step(status, notices)
     refused = {name for name, job in facts.observations.items() if job.refused}
-    step = _ended(request, status, refused, now)
+    step = _end_by_targets(request, status, refused, now)
     return Step(step.status, (*notices, *step.notices))
 
 
@@ -303,7 +304,7 @@ def _is_mismatch(failure: Failure) -> bool:
     return failure.exit_code == ExitCode.MISMATCH
 
 
-def _ended(
+def _end_by_targets(
     request: RestoreRequest, status: RestoreRequestStatus, refused: set[str], now: datetime
 ) -> RestoreStep:
     done = [target for target in status.targets if target.phase is TargetPhase.SUCCEEDED]

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from holdfast.api.conditions import is_true
 from holdfast.api.destination import Place
-from holdfast.api.run import STORED, BackupRun, Expiring, RunPhase, RunTrigger, TargetPhase, Verification
+from holdfast.api.run import STORED, BackupRun, ExpiringCopy, RunPhase, RunTrigger, TargetPhase, Verification
 from holdfast.domain.labels import IMPORTED, MISSED
 from holdfast.domain.places import places_by_destination
 from holdfast.domain.stored import (
@@ -52,12 +52,12 @@ class RunRow:
     destinations_being_deleted: frozenset[str]
     stored_bytes: Mapping[str, int]
     """By destination: the bytes that the run has there."""
-    expiring: tuple[Expiring, ...]
+    expiring: tuple[ExpiringCopy, ...]
     leftovers: frozenset[str]
     """The destinations that hold the run and leftovers of its failed attempts."""
     targets_held: frozenset[str]
     """The targets that succeeded."""
-    targets_unfinished: int
+    targets_under_way: int
     """How many targets have not ended."""
     verification: Verification | None
     has_targets: bool
@@ -90,12 +90,12 @@ class RunRow:
     @property
     def has_ended(self) -> bool:
         """Whether nothing more will be done for it."""
-        return self.phase is not None and self.phase.terminal
+        return self.phase is not None and self.phase.has_ended
 
     @property
     def is_being_verified(self) -> bool:
         """Whether a verification of it is under way."""
-        return self.verification is not None and not self.verification.phase.terminal
+        return self.verification is not None and not self.verification.phase.has_ended
 
     @property
     def age(self) -> tuple[datetime, str]:
@@ -135,7 +135,7 @@ def row_of(run: BackupRun) -> RunRow:
         expiring=status.expiring,
         leftovers=frozenset(status.leftovers),
         targets_held=frozenset(targets_held(run)),
-        targets_unfinished=sum(not target.phase.terminal for target in status.targets),
+        targets_under_way=sum(not target.phase.has_ended for target in status.targets),
         verification=status.verification,
         has_targets=bool(status.targets),
         has_checksums=all(target.manifest_sha256 for target in succeeded),

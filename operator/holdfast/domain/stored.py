@@ -115,7 +115,7 @@ def may_hold_data(run: BackupRun) -> bool:
     status = run.status
     if status.start_time is None or status.phase is None or status.phase is RunPhase.EXPIRED:
         return False
-    if not status.phase.terminal or any(target.artifacts for target in status.targets):
+    if not status.phase.has_ended or any(target.artifacts for target in status.targets):
         return True
     deleted, ended = run.metadata.deletion_timestamp, status.completion_time
     # The deletion stopped its pods, and no Result says what they had written.

@@ -49,7 +49,7 @@ def _advance(
     job = facts.observations.get(target.name)
     if target.name in facts.creation_failures:
         return fail(target, facts.creation_failures[target.name], now)
-    if target.phase.terminal or (job is None and target.phase is TargetPhase.PENDING):
+    if target.phase.has_ended or (job is None and target.phase is TargetPhase.PENDING):
         return target, ()
     if job is None:
         message = f"somebody deleted its Job {target.job}"
@@ -91,7 +91,7 @@ def cancel(targets: Iterable[T], now: datetime) -> tuple[T, ...]:
     """The run or restore is cancelled, and the pods of targets that had not ended are gone."""
     return tuple(
         target
-        if target.phase.terminal
+        if target.phase.has_ended
         else updated(target, phase=TargetPhase.CANCELLED, completion_time=now, progress=None)
         for target in targets
     )
@@ -101,7 +101,7 @@ def obstacle(targets: Iterable[T], observations: Mapping[str, Observation]) -> t
     """Reason and message of what keeps a Job from going on at the moment."""
     for target in targets:
         job = observations.get(target.name)
-        if target.phase.terminal or job is None:
+        if target.phase.has_ended or job is None:
             continue
         why = obstacle_of(job, f"target {target.name}")
         if why is not None:

@@ -21,7 +21,7 @@ class Termination:
     reason: str
     message: str
     started: datetime | None
-    finished: datetime | None
+    ended: datetime | None
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,19 @@ class Pod:
     termination: Termination | None = None
 
     @property
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether it has reached its last phase."""
         return self.phase in ("Succeeded", "Failed")
 
     @property
-    def starting(self) -> bool:
+    def is_starting(self) -> bool:
         """Whether its container has not been started yet."""
-        return not self.ended and self.running_since is None and self.termination is None
+        return not self.has_ended and self.running_since is None and self.termination is None
 
 
 @dataclass(frozen=True)
 class Job:
-    """The facts of a Job; `finished` is the type of the condition that ended it."""
+    """The facts of a Job; `end_condition` is the type of the condition that ended it."""
 
     name: str
     namespace: str
@@ -70,13 +70,13 @@ class Job:
     active: int = 0
     failed: int = 0
     succeeded: int = 0
-    finished: str = ""
+    end_condition: str = ""
     """Complete, Failed or nothing."""
     reason: str = ""
     message: str = ""
-    expires: bool = False
+    has_ttl: bool = False
     """Whether it is deleted a while after its end."""
-    deleting: bool = False
+    is_being_deleted: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Observation:
     running_pod: str = ""
 
     @property
-    def finished(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the Job has ended, as succeeded or as failed."""
         return self.failure is not None or self.result is not None
 
@@ -122,8 +122,8 @@ def observe(job: Job, pods: Iterable[Pod], kind: Kind, complaints: Mapping[str, 
     mine = sorted((pod for pod in pods if pod.job == job.name), key=lambda pod: (pod.created, pod.name))
     attempts = job.failed + job.active + job.succeeded
     started = min((since for pod in mine if (since := _started(pod))), default=None)
-    ended = max((pod.termination.finished for pod in mine if _finish(pod)), default=None)  # type: ignore[union-attr, type-var]
-    if job.finished == "Complete":
+    ended = max((pod.termination.ended for pod in mine if _end_of(pod)), default=None)  # type: ignore[union-attr, type-var]
+    if job.end_condition == "Complete":
         result = next((_result(pod) for pod in mine if pod.phase == "Succeeded"), None)
         if isinstance(result, kind.result):
             return Observation(
@@ -133,13 +133,13 @@ def observe(job: Job, pods: Iterable[Pod], kind: Kind, complaints: Mapping[str, 
         return Observation(job, attempts, started, ended, failure=_lost(job, result))
     failure, said = _last_failure(mine)
     notes, more = (said.notes, said.more) if said else ((), 0)
-    if job.finished == "Failed":
+    if job.end_condition == "Failed":
         return Observation(
             job, attempts, started, ended, notes=notes, more=more,
             failure=_job_failure(job, failure), refused=said is not None and said.refused,
         )  # fmt: skip
     complaint, waiting_since = _not_starting(job, mine, complaints)
-    running = next((pod.name for pod in reversed(mine) if pod.running_since and not pod.ended), "")
+    running = next((pod.name for pod in reversed(mine) if pod.running_since and not pod.has_ended), "")
     return Observation(
         job, attempts, started, attempt_failure=failure, notes=notes, more=more,
         complaint=complaint, waiting_since=waiting_since, running_pod=running,
@@ -180,11 +180,11 @@ def to_be_explained(jobs: Iterable[Job], pods: Iterable[Pod]) -> dict[str, str]:
     unexplained = {
         pod.uid: "Pod"
         for pod in pods
-        if pod.starting and not pod.unschedulable and pod.waiting_reason in _NORMAL_WAITING
+        if pod.is_starting and not pod.unschedulable and pod.waiting_reason in _NORMAL_WAITING
     }
-    with_pods = {pod.job for pod in pods if not pod.ended}
+    with_pods = {pod.job for pod in pods if not pod.has_ended}
     for job in jobs:
-        if not job.finished and not job.deleting and job.name not in with_pods:
+        if not job.end_condition and not job.is_being_deleted and job.name not in with_pods:
             unexplained[job.uid] = "Job"
     return unexplained
 
@@ -204,8 +204,8 @@ def _started(pod: Pod) -> datetime | None:
     return pod.termination.started if pod.termination else pod.running_since
 
 
-def _finish(pod: Pod) -> datetime | None:
-    return pod.termination.finished if pod.termination else None
+def _end_of(pod: Pod) -> datetime | None:
+    return pod.termination.ended if pod.termination else None
 
 
 def _result(pod: Pod) -> Result | None:
@@ -264,13 +264,13 @@ def _lost(job: Job, result: object) -> Failure:
 def _not_starting(
     job: Job, pods: list[Pod], complaints: Mapping[str, Complaint]
 ) -> tuple[Complaint | None, datetime | None]:
-    alive = [pod for pod in pods if not pod.ended]
+    alive = [pod for pod in pods if not pod.has_ended]
     if not alive:
         # Between two attempts no pod exists either, and that is the Job's ordinary back-off.
-        since = max((pod.termination.finished for pod in pods if _finish(pod)), default=job.created)  # type: ignore[union-attr, type-var]
+        since = max((pod.termination.ended for pod in pods if _end_of(pod)), default=job.created)  # type: ignore[union-attr, type-var]
         return complaints.get(job.uid), since
     pod = alive[-1]
-    if not pod.starting:
+    if not pod.is_starting:
         return None, None
     return _complaint(pod, complaints), pod.created
 

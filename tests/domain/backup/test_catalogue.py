@@ -18,7 +18,7 @@ from holdfast.api.run import BackupRun, Failure, RunPhase, Source
 from holdfast.domain.backup import catalogue, survey
 from holdfast.domain.backup.catalogue import DATA_GONE, Page, decide, imported_run, imported_status, page_of
 from holdfast.domain.backup.retention import backup_of
-from holdfast.domain.backup.survey import PageOutcome
+from holdfast.domain.backup.survey import PageRecord
 from holdfast.domain.labels import IMPORTED
 from holdfast.domain.policy.history import runs_to_prune
 from holdfast.domain.restoration import RunOrigin
@@ -216,7 +216,7 @@ def test_a_run_comes_back_as_it_was(data: st.DataObject) -> None:
     assert complete(after.status) == ("True", reason, after.status.message)
     # Neither does another look change anything, nor is what the ordinary way has left changed.
     assert decide(by, [after], found, NOW).write == ()
-    assert decide(by, [before], found, NOW) == catalogue.Decision((), (), (), ())
+    assert decide(by, [before], found, NOW) == catalogue.PageDecision((), (), (), ())
 
 
 def test_a_log_that_is_not_whole_is_noticed() -> None:
@@ -424,7 +424,7 @@ def test_history_takes_it_for_as_old_as_it_is() -> None:
 def after_page(by: BackupPolicy, found: Page, now: datetime = NOW, imported: int = 0, **failures: str) -> Any:
     told = {name: Failure(reason=reason, message="why") for name, reason in failures.items()}
     problems = decide(by, [], found, now).problems
-    return survey.record_page(by, found, PageOutcome(imported, (), problems, told), HOURS, now)
+    return survey.record_page(by, found, PageRecord(imported, (), problems, told), HOURS, now)
 
 
 def with_status(by: BackupPolicy, step: Any) -> BackupPolicy:
@@ -467,7 +467,7 @@ def test_a_damaged_entry_and_a_run_without_its_name_have_their_own_events() -> N
     by = with_status(by, survey.start(by, NOW))
     wrong = damage("one")
     problems = (CatalogueProblem(uri=wrong.uri, message="another run has its name"),)
-    step = survey.record_page(by, page(damaged=[wrong]), PageOutcome(0, (), problems), HOURS, NOW)
+    step = survey.record_page(by, page(damaged=[wrong]), PageRecord(0, (), problems), HOURS, NOW)
     assert [(notice.reason, notice.message) for notice in step.notices] == [
         ("CatalogueEntryDamaged", f"{wrong.uri}: {wrong.message}"),
         ("RunNotBroughtBack", f"{wrong.uri}: another run has its name"),

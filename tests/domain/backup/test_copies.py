@@ -15,10 +15,10 @@ from holdfast.api.run import BackupRun
 from holdfast.domain.backup.copies import (
     MAX_GAPS,
     LeftoversToClear,
-    copies_to_heal,
-    destinations_missing,
+    destinations_lacking,
     destinations_to_clear,
     gap_of,
+    gaps_to_heal,
     leftovers_of,
     leftovers_to_clear,
     record_clearing,
@@ -103,7 +103,7 @@ def named(run: BackupRun, name: str, **metadata: Any) -> BackupRun:
 def gaps(policy: BackupPolicy, run: BackupRun, runs: Sequence[BackupRun]) -> tuple[Gap, ...]:
     """What the commit of `run` is given to heal."""
     by_name = {each.metadata.name: each for each in runs}
-    healings = copies_to_heal(policy, run, rows(runs))
+    healings = gaps_to_heal(policy, run, rows(runs))
     return tuple(gap_of(by_name[healing.row.name], healing) for healing in healings)
 
 
@@ -193,7 +193,7 @@ def test_what_retention_would_not_keep_there_is_not_made_but_cleared_away() -> N
     assert wanted(gaps(of, committing(), runs)) == {"r03": "b"}
     assert cleared_away(of, committing(), runs) == {"r01": "b", "r02": "b"}
     after = record_clearing(runs[0], {"b": DeletionOutcome.DELETED}).status
-    assert destinations_missing(row_of(with_status(runs[0], after))) == set()
+    assert destinations_lacking(row_of(with_status(runs[0], after))) == set()
     assert cleared_away(policy(A, C, **LAST), committing(), runs) == {}, "b is not the policy's any more"
     dry = policy(A, B | {"retention": {"keepLast": 2, "dryRun": True}}, C)
     assert len(gaps(dry, committing(), runs)) == 3

@@ -53,8 +53,8 @@ def model(
     found: dict[str, set[str]] = {}
     for each in there:
         reasons = model_reasons(each, there, numbers, zone)
-        if each.whole:
-            reasons |= model_reasons(each, [other for other in there if other.whole], numbers, zone)
+        if each.is_whole:
+            reasons |= model_reasons(each, [other for other in there if other.is_whole], numbers, zone)
         found[each.run] = reasons
     return found
 
@@ -66,7 +66,7 @@ def model_reasons(run: Backup, peers: list[Backup], numbers: dict[str, Any], zon
         reasons.add("newest")
     if len(newer) < numbers.get("keepLast", 0):
         reasons.add("keepLast")
-    if run.verified and sum(peer.verified for peer in newer) < max(numbers["minVerified"], 1):
+    if run.is_verified and sum(peer.is_verified for peer in newer) < max(numbers["minVerified"], 1):
         reasons.add("minVerified")
     for rule, pattern in PERIODS.items():
         if rule not in numbers:
@@ -106,8 +106,8 @@ def random_history(chance: random.Random, destinations: list[str]) -> list[Backu
                 phase=phase,
                 recovery_point=moment,
                 destinations=frozenset(name for name in destinations if chance.random() < 0.9),
-                whole=chance.random() < 0.8,
-                verified=chance.random() < 0.2,
+                is_whole=chance.random() < 0.8,
+                is_verified=chance.random() < 0.2,
             )
         )
     chance.shuffle(runs)
@@ -126,9 +126,9 @@ def compare(chance: random.Random) -> tuple[int, int]:
         assert found == model(runs, name, rules[name], zone)
         kept += sum(map(bool, found.values()))
         gone += sum(not reasons for reasons in found.values())
-        verified = [v.backup for v in verdicts if v.backup.verified]
+        verified = [v.backup for v in verdicts if v.backup.is_verified]
         backups = [verdict.backup for verdict in verdicts]
-        for newest in (backups[:1], [backup for backup in backups if backup.whole][:1], verified[:1]):
+        for newest in (backups[:1], [backup for backup in backups if backup.is_whole][:1], verified[:1]):
             for backup in newest:
                 assert found[backup.run]
     return kept, gone
@@ -184,7 +184,7 @@ def test_five_years_of_daily_runs(seed: int) -> None:
         | newest_of(whole, "%Y", 7)
     )
     names = {f"r-{moment:%Y%m%d}" for moment in expected} | {newest_verified}
-    assert {each.run for each in stored if each.whole and each.phase is RunPhase.SUCCEEDED} == names
+    assert {each.run for each in stored if each.is_whole and each.phase is RunPhase.SUCCEEDED} == names
     assert 45 < len(names) < 60
     # Those that lack a target go as if they were whole: none is older than what the rules reach back to.
     partial = [each for each in stored if each.phase is RunPhase.PARTIALLY_SUCCEEDED]
@@ -369,10 +369,12 @@ def test_what_does_not_count() -> None:
     lacking = {"targets": [{"name": "a", "engine": "redis", "phase": "Failed"}]}
     assert backup_of(row_of(run(1, [moved, B])), policy().spec.destinations).destinations == {"b"}
     assert backup_of(row_of(run(1, phase="Failed")), policy().spec.destinations).destinations == set()
-    assert backup_of(row_of(run(1, phase="PartiallySucceeded", **lacking)), ()).whole is False
+    assert backup_of(row_of(run(1, phase="PartiallySucceeded", **lacking)), ()).is_whole is False
     condition = {"type": "Verified", "reason": "Drill", "lastTransitionTime": "2026-11-23T02:00:00Z"}
     for status, verified in (("True", True), ("False", False), ("Unknown", False)):
-        assert backup_of(row_of(run(1, conditions=[condition | {"status": status}])), ()).verified is verified
+        assert (
+            backup_of(row_of(run(1, conditions=[condition | {"status": status}])), ()).is_verified is verified
+        )
 
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "America"])

@@ -15,7 +15,7 @@ from tests.factories import ONE, SHA, TWO, rows, stored_target, with_status
 
 from holdfast.api.conditions import find_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicySpec
-from holdfast.api.run import BackupRun, BackupRunStatus, Expiring, Failure, VerificationPhase
+from holdfast.api.run import BackupRun, BackupRunStatus, ExpiringCopy, Failure, VerificationPhase
 from holdfast.destinations.s3 import S3
 from holdfast.domain.backup import verification
 from holdfast.domain.backup.retention import backup_of
@@ -168,7 +168,7 @@ def test_a_slot_waits_for_the_verification_before_it() -> None:
 def test_runs_without_a_whole_copy_are_passed_over() -> None:
     at = world()
     at.store("failed", SUNDAY, phase="Failed")
-    going = [Expiring(destination=name, begun=True).to_json() for name in ("one", "two")]
+    going = [ExpiringCopy(destination=name, begun=True).to_json() for name in ("one", "two")]
     at.store("going", SUNDAY, expiring=going)
     at.store("half", SUNDAY - MINUTE, expiring=going[:1], phase="PartiallySucceeded")
     at.look(SUNDAY)
@@ -240,7 +240,7 @@ def test_what_cannot_be_is_a_condition_and_loses_no_slot(
 ) -> None:
     at = world().edit(**fields).look(SUNDAY)
     state = readiness(at.policy)
-    assert (state.ready, state.reason) == (False, reason)
+    assert (state.is_ready, state.reason) == (False, reason)
     assert state.message.startswith(message)
     assert (at.begun, at.next) == ([], None)
     assert at.edit().look(SUNDAY + MINUTE).begun == [("new", SUNDAY)]
@@ -285,7 +285,7 @@ def test_a_good_run_is_verified_for_retention() -> None:
     (notice,) = step.notices
     assert (notice.reason, notice.warning) == ("Verified", False)
     run = with_status(begun(), step.status)
-    assert backup_of(row_of(run), run.status.destinations).verified
+    assert backup_of(row_of(run), run.status.destinations).is_verified
 
 
 def test_a_bad_copy_takes_the_verdict_back() -> None:
@@ -299,7 +299,7 @@ def test_a_bad_copy_takes_the_verdict_back() -> None:
     (notice,) = step.notices
     assert (notice.reason, notice.message, notice.warning) == ("VerificationFailed", "s3://a is bad", True)
     run = with_status(again, step.status)
-    assert not backup_of(row_of(run), run.status.destinations).verified
+    assert not backup_of(row_of(run), run.status.destinations).is_verified
 
 
 def test_one_that_could_not_be_carried_out_tells_nothing_of_the_bytes() -> None:

@@ -38,7 +38,7 @@ def test_a_target_that_failed_comes_first_then_a_missing_copy_then_a_hook(
     assert end_of_stored(status, missing) == End(phase, reason, message)
 
 
-@pytest.mark.parametrize("phase", [phase for phase in RunPhase if phase.terminal])
+@pytest.mark.parametrize("phase", [phase for phase in RunPhase if phase.has_ended])
 @pytest.mark.parametrize("reason", [None, "Broken"])
 def test_complete_says_what_the_status_says(phase: RunPhase, reason: str | None) -> None:
     status = with_end(run().status, End(phase, reason, "because"), 7, NOW)

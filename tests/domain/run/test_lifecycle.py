@@ -112,7 +112,7 @@ def test_admission(
 ) -> None:
     step = lifecycle.admit(subject, of_policy, standing, NOW)
     assert (step.status.phase, step.status.reason) == (phase, reason)
-    assert (step.status.completion_time is not None) is phase.terminal
+    assert (step.status.completion_time is not None) is phase.has_ended
 
 
 def test_run_that_waits_says_at_which_place_and_is_told_once() -> None:

@@ -29,14 +29,14 @@ class JobRequest:
 
 def build_job(request: JobRequest, config: Config) -> dict[str, Any]:
     """The manifest of a Job."""
-    owner, task, row = request.owner, request.task, JOB_KINDS[request.task.kind]
+    owner, task, job_kind = request.owner, request.task, JOB_KINDS[request.task.kind]
     metadata = owner.metadata
-    settings = row.settings(task, request.settings)
+    settings = job_kind.settings(task, request.settings)
     own_labels = {
         labels.MANAGED_BY: "holdfast",
         labels.COMPONENT: task.kind,
         labels.OF_OWNER[type(owner).singular]: metadata.name,
-        **{_LABELS[name]: getattr(task, name) for name in row.labels},
+        **{_LABELS[name]: getattr(task, name) for name in job_kind.labels},
     }
     spec = {
         "backoffLimit": settings.retries,
@@ -45,10 +45,10 @@ def build_job(request: JobRequest, config: Config) -> dict[str, Any]:
         "podFailurePolicy": {"rules": _failure_rules()},
         "template": {
             "metadata": {"labels": own_labels, "annotations": settings.runner.annotations or {}},
-            "spec": pod_spec(row, task, settings.runner, config),
+            "spec": pod_spec(job_kind, task, settings.runner, config),
         },
     }
-    if row.expires:
+    if job_kind.has_ttl:
         spec["ttlSecondsAfterFinished"] = int(config.job_ttl.total_seconds())
     return {
         "apiVersion": "batch/v1",

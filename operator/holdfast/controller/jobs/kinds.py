@@ -81,7 +81,7 @@ class JobKind:
     user: int = _USER
     has_token: bool = False
     """The pod may talk to the API server."""
-    expires: bool = False
+    has_ttl: bool = False
     """The cluster deletes the Job a while after its end; of others the operator has that done."""
 
 
@@ -119,16 +119,16 @@ def _short(task: Task, settings: JobSettings) -> JobSettings:
     return settings.model_copy(update={"retries": 1, "active_deadline_seconds": _SURVEY_SECONDS})
 
 
-_ROWS = (
+_KINDS = (
     JobKind(BACKUP, _backup, labels=("target", "policy"), permit=Permit.RUN),
     JobKind(COMMIT, _of_operator, permit=Permit.RUN),
     JobKind(LOOKUP, _of_operator, _source, labels=(), reads_only=True),
     JobKind(PURGE, _of_operator, settings=_without_retries),
     JobKind(RESTORE, _restore, _source, labels=("target",), settings=_with_thawing, reads_only=True),
-    JobKind(SURVEY, _of_operator, labels=(), settings=_short, permit=Permit.SURVEY, expires=True),
+    JobKind(SURVEY, _of_operator, labels=(), settings=_short, permit=Permit.SURVEY, has_ttl=True),
     JobKind(VERIFY, _of_operator, permit=Permit.VERIFICATION, reads_only=True),
 )
-JOB_KINDS = {row.kind.component: row for row in _ROWS}
+JOB_KINDS = {job_kind.kind.component: job_kind for job_kind in _KINDS}
 
 
 def limit_of(kind: Kind, config: Config) -> int:

@@ -27,10 +27,10 @@ from holdfast.domain.plan.schedule import DueSlots
 from holdfast.domain.policy.history import runs_to_prune
 from holdfast.domain.policy.status import (
     STATUS_SECTIONS,
+    PolicySituation,
     PolicyStep,
-    Situation,
+    record_slots,
     slots_due,
-    with_slots,
 )
 from holdfast.domain.rows import RunRow
 from holdfast.domain.run import deletion
@@ -81,11 +81,11 @@ class Policies:
     ) -> tuple[PolicyStep, tuple[RunRow, ...]]:
         """The sections that make the status. One that fails leaves its part of it as it was."""
         context, step = self._context, PolicyStep(policy.status)
-        situation = Situation(policy, readiness(policy), (), now)
+        situation = PolicySituation(policy, readiness(policy), (), now)
         with sections.section("schedule"):
             slots = slots_due(policy, situation.readiness, situation.now)
             await self._create_runs(policy, slots.due)
-            step = with_slots(situation, step.status, slots)
+            step = record_slots(situation, step.status, slots)
         rows = await context.runs.of_policy(policy.metadata.namespace, policy.metadata.name)
         situation = replace(situation, rows=rows)
         for name, decide in STATUS_SECTIONS.items():

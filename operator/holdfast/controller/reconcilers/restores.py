@@ -46,7 +46,7 @@ class Restores:
             return None
         if request.metadata.deletion_timestamp is not None:
             return None
-        if request.status.phase is not None and request.status.phase.terminal:
+        if request.status.phase is not None and request.status.phase.has_ended:
             await self._workloads.settle(request, labels.RESTORE)
             return None
         if request.spec.cancel:
@@ -125,8 +125,8 @@ class Restores:
         facts = JobFacts(jobs, start_deadline, creation_failures, progress)
         step = restoration.advance(request, facts, self._context.now())
         await self._write(request, step)
-        ended = {target.name for target in step.status.targets if target.phase.terminal}
-        await self._workloads.stop(job for job in workload.unfinished if job.target in ended)
+        ended = {target.name for target in step.status.targets if target.phase.has_ended}
+        await self._workloads.stop(job for job in workload.jobs_under_way if job.target in ended)
         if step.status.phase is not RestorePhase.RUNNING:
             return 0
         return self._workloads.pause(step.status.targets, jobs)
@@ -157,7 +157,7 @@ class Restores:
 
     async def _cancel(self, request: RestoreRequest) -> float:
         workload = await self._workloads.read(request, labels.RESTORE)
-        await self._workloads.stop(workload.unfinished)
+        await self._workloads.stop(workload.jobs_under_way)
         if workload.has_live_pods:
             await self._write(request, Step(restoration.with_cancellation_started(request.status)))
             return POLL_SECONDS

@@ -56,7 +56,7 @@ class Runs:
             return None
         phase = run.status.phase or RunPhase.PENDING
         deleted = run.metadata.deletion_timestamp is not None
-        if phase.terminal or (deleted and phase is RunPhase.PENDING):
+        if phase.has_ended or (deleted and phase is RunPhase.PENDING):
             return await self._after_end(run)
         if phase is RunPhase.PENDING:
             # An imported run has ended elsewhere: the survey that made it writes how.
@@ -89,14 +89,14 @@ class Runs:
 
     async def _admit(self, run: BackupRun) -> float | None:
         step, pause = await self._admissions.admit(run, self._save)
-        if _terminal(step):
+        if _has_ended(step):
             self._context.wake_policy_of(run)
             if run.status.phase is RunPhase.PENDING:  # it may have stood in front of others
                 await self._admissions.wake_starters(gone=Key.of(run))
         return pause
 
     async def _end_overdue(self, run: BackupRun, workload: Workload, step: RunStep) -> float | None:
-        await self._workloads.stop(workload.unfinished)
+        await self._workloads.stop(workload.jobs_under_way)
         due = hooks.next_after(step.status)
         if due is None or step.status != run.status:
             await self._write(run, step)
@@ -143,8 +143,8 @@ class Runs:
         facts = JobFacts(jobs, start_deadline, creation_failures, progress)
         step = lifecycle.advance(run, facts, self._context.now())
         await self._write(run, step)
-        ended = {target.name for target in step.status.targets if target.phase.terminal}
-        await self._workloads.stop(job for job in workload.unfinished if job.target in ended)
+        ended = {target.name for target in step.status.targets if target.phase.has_ended}
+        await self._workloads.stop(job for job in workload.jobs_under_way if job.target in ended)
         if step.status.phase is not RunPhase.RUNNING or hooks.due(step.status) is not None:
             return 0
         return self._earliest(self._workloads.pause(step.status.targets, jobs), deadline)
@@ -156,8 +156,8 @@ class Runs:
         waiting = [
             t.name for t in run.status.targets if t.phase is TargetPhase.PENDING and t.name not in jobs
         ]
-        going = sum(not job.finished for job in jobs.values())
-        waiting = waiting[: max(0, limit_of(BACKUP, self._context.config) - going)]
+        under_way = sum(not job.has_ended for job in jobs.values())
+        waiting = waiting[: max(0, limit_of(BACKUP, self._context.config) - under_way)]
         if not waiting:
             return {}
         policy = await self._context.policy_of(run)
@@ -188,7 +188,7 @@ class Runs:
         else:
             step = lifecycle.advance_commit(run, job, self._context.config.pod_start_deadline, now)
         await self._write(run, step)
-        if _terminal(step):
+        if _has_ended(step):
             return 0
         pause = POLL_SECONDS if job is None or not job.running_pod else None
         return self._earliest(pause, deadline)
@@ -207,7 +207,7 @@ class Runs:
         return await self._workloads.ensure(run, build_job(wanted, self._context.config))
 
     async def _cancel(self, run: BackupRun, workload: Workload) -> float | None:
-        await self._workloads.stop(workload.unfinished)
+        await self._workloads.stop(workload.jobs_under_way)
         if workload.has_live_pods:
             await self._write(run, Step(lifecycle.with_cancellation_started(run.status)))
             return POLL_SECONDS
@@ -231,7 +231,7 @@ class Runs:
 
     async def _write(self, run: BackupRun, step: RunStep) -> None:
         await self._save(run, step)
-        if _terminal(step):
+        if _has_ended(step):
             self._context.wake_policy_of(run)
         limit = limit_of(BACKUP, self._context.config)
         before, after = row_of(run), row_of(run.model_copy(update={"status": step.status}))
@@ -243,12 +243,12 @@ class Runs:
             _log.info("run %s/%s: %s", run.metadata.namespace, run.metadata.name, step.status.phase)
 
 
-def _terminal(step: RunStep) -> bool:
-    return step.status.phase is not None and step.status.phase.terminal
+def _has_ended(step: RunStep) -> bool:
+    return step.status.phase is not None and step.status.phase.has_ended
 
 
 def _commit_done(workload: Workload) -> bool:
-    return any(job.component == COMMIT.component and job.finished == "Complete" for job in workload.jobs)
+    return any(job.component == COMMIT.component and job.end_condition == "Complete" for job in workload.jobs)
 
 
 def _settings(workload: Workload) -> JobSettings | None:

@@ -11,7 +11,7 @@ from holdfast.controller.work.context import Context
 from holdfast.domain.plan.support import policy_not_supported_yet
 from holdfast.domain.rows import RunRow, row_of
 from holdfast.domain.run import admission, lifecycle
-from holdfast.domain.run.admission import Line, Situation, Standing
+from holdfast.domain.run.admission import AdmissionSituation, Line, Standing
 from holdfast.domain.run.lifecycle import RunStep
 from holdfast.protocol import BACKUP
 
@@ -30,7 +30,7 @@ class Admissions:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._one_at_a_time = asyncio.Lock()
-        self._known: tuple[Situation, Line] | None = None
+        self._known: tuple[AdmissionSituation, Line] | None = None
         self._read_at = 0.0
         self._keys_in_line: set[Key] = set()
 
@@ -95,7 +95,7 @@ class Admissions:
         return line
 
 
-def _shows(situation: Situation, row: RunRow, policy: BackupPolicy) -> bool:
+def _shows(situation: AdmissionSituation, row: RunRow, policy: BackupPolicy) -> bool:
     listed = situation.policies.get(row.policy_name)
     is_same = listed is not None and listed.metadata.generation == policy.metadata.generation
     return is_same and any(

@@ -115,9 +115,9 @@ class Deletions:
 
     async def _stop_others(self, workload: Workload) -> bool:
         """Whether a pod may still write."""
-        await self._workloads.stop(job for job in workload.unfinished if job.component != PURGE.component)
+        await self._workloads.stop(job for job in workload.jobs_under_way if job.component != PURGE.component)
         purging = {job.name for job in workload.jobs if job.component == PURGE.component}
-        return any(not pod.ended and pod.job not in purging for pod in workload.pods)
+        return any(not pod.has_ended and pod.job not in purging for pod in workload.pods)
 
     async def _create_job(self, run: BackupRun, policy: BackupPolicy | None, workload: Workload) -> float:
         state, now = run.status.deletion, self._context.now()

@@ -29,7 +29,7 @@ class Retention:
         in_use = {
             request.status.source
             for request in restores
-            if request.status.source and not (request.status.phase and request.status.phase.terminal)
+            if request.status.source and not (request.status.phase and request.status.phase.has_ended)
         }
         in_use |= {row.name for row in rows if row.is_being_verified}
         expiries = decisions.expiries(policy, run, rows, in_use)

@@ -31,7 +31,7 @@ from holdfast.controller.work.permits import Permits
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
 from holdfast.domain.backup import catalogue, survey
-from holdfast.domain.backup.catalogue import Decision, Page
+from holdfast.domain.backup.catalogue import Page, PageDecision
 from holdfast.domain.naming import job_name, part_of
 from holdfast.domain.plan.support import policy_not_supported_yet
 from holdfast.domain.rows import row_of
@@ -123,17 +123,17 @@ class Surveys:
 
     async def _record(self, policy: BackupPolicy, workload: Workload, result: SurveyResult) -> Failure | None:
         """Make of the policy's runs what a page says of them; returns why it cannot be done."""
-        going = _survey(policy)
+        current = _survey(policy)
         try:
             log = await self._log(workload) if result.lines else b""
         except ApiError as error:
             return Failure(reason="LogUnreadable", message=f"the log of the survey's pod: {error}")
-        page = catalogue.page_of(result, log, going.after, going.page_time)
+        page = catalogue.page_of(result, log, current.after, current.page_time)
         if page is None:
             message = "the log of the survey's pod is not what it has written: it was cut off or rotated"
             return Failure(reason="LogIncomplete", message=message)
         runs = await self._context.runs.whole_of_policy(policy.metadata.namespace, policy.metadata.name)
-        if catalogue.may_have_changed(map(row_of, runs), going.page_time):
+        if catalogue.may_have_changed(map(row_of, runs), current.page_time):
             await self._context.save(policy, survey.retry_page(policy, self._context.now()))
             return None
         decision = catalogue.decide(policy, runs, page, self._context.now())
@@ -142,15 +142,15 @@ class Surveys:
         except ForbiddenError as error:
             return Failure(reason="RunsRefused", message=f"runs cannot be imported: {error}")
         imported = len(decision.create) + sum(
-            run.metadata.name in page.runs and catalogue.was_imported_since(run, going.start_time)
+            run.metadata.name in page.runs and catalogue.was_imported_since(run, current.start_time)
             for run in runs
         )
-        outcome = survey.PageOutcome(
+        record = survey.PageRecord(
             imported, decision.expired, (*decision.problems, *problems), result.failures
         )
         interval = self._context.config.survey_interval
         await self._context.save(
-            policy, survey.record_page(policy, page, outcome, interval, self._context.now())
+            policy, survey.record_page(policy, page, record, interval, self._context.now())
         )
         _log.info(
             "policy %s/%s: %d runs of its catalogue read", policy.metadata.namespace, policy.metadata.name,
@@ -168,7 +168,7 @@ class Surveys:
         return await self._context.cluster.log(namespace, pod.name, _MAX_LOG_BYTES)
 
     async def _carry_out(
-        self, policy: BackupPolicy, decision: Decision, page: Page
+        self, policy: BackupPolicy, decision: PageDecision, page: Page
     ) -> list[CatalogueProblem]:
         """Write what was decided, several at once; the problems that are met only then."""
         gate = asyncio.Semaphore(_MAX_WRITES)
@@ -219,9 +219,9 @@ class Surveys:
 
 
 def _survey(policy: BackupPolicy) -> Survey:
-    going = survey.survey_of(policy)
-    assert going is not None
-    return going
+    current = survey.survey_of(policy)
+    assert current is not None
+    return current
 
 
 def _part(policy: BackupPolicy) -> str:

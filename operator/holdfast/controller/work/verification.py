@@ -14,7 +14,7 @@ from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
 from holdfast.domain.backup import verification as decisions
 from holdfast.domain.naming import job_name
-from holdfast.domain.policy.status import Situation
+from holdfast.domain.policy.status import PolicySituation
 from holdfast.domain.step import Step
 from holdfast.domain.tasks import verify_task
 from holdfast.domain.workload import Observation, observe
@@ -23,7 +23,9 @@ from holdfast.protocol import VERIFY
 _log = logging.getLogger(__name__)
 
 
-async def mark_due(context: Context, situation: Situation, status: BackupPolicyStatus) -> BackupPolicyStatus:
+async def mark_due(
+    context: Context, situation: PolicySituation, status: BackupPolicyStatus
+) -> BackupPolicyStatus:
     """Mark the run that is due; returns the policy's status that follows, which is to be written next."""
     policy, state = situation.policy, situation.readiness
     decision = decisions.decide(policy, status, state, situation.rows, situation.now)
@@ -96,5 +98,5 @@ class Verifications:
 
 
 def _observe(workload: Workload, name: str) -> Observation | None:
-    job = next((job for job in workload.jobs if job.name == name and not job.deleting), None)
+    job = next((job for job in workload.jobs if job.name == name and not job.is_being_deleted), None)
     return None if job is None else observe(job, workload.pods, VERIFY, workload.complaints)

@@ -26,7 +26,7 @@ POLL_SECONDS = 2.0
 """How often pods that are starting or ending are looked at; a watch reports the end of a Job."""
 NAMESPACE_TERMINATING = "NamespaceTerminating"
 _LOG_LINES = 20
-_REMEMBERED = 10_000
+_MAX_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,18 @@ class Workload:
         return {
             job.target: observe(job, self.pods, kind, self.complaints)
             for job in self.jobs
-            if job.component == kind.component and not job.deleting
+            if job.component == kind.component and not job.is_being_deleted
         }
 
     @property
     def has_live_pods(self) -> bool:
         """Whether a pod may still do something."""
-        return any(not pod.ended for pod in self.pods)
+        return any(not pod.has_ended for pod in self.pods)
 
     @property
-    def unfinished(self) -> list[Job]:
+    def jobs_under_way(self) -> list[Job]:
         """The Jobs that have not ended."""
-        return [job for job in self.jobs if not job.finished]
+        return [job for job in self.jobs if not job.end_condition]
 
 
 class Workloads:
@@ -108,14 +108,16 @@ class Workloads:
         if uid in self._settled:
             return
         ttl = int(self._context.config.job_ttl.total_seconds())
-        jobs = [job for job in await self._jobs(owner, {label: owner.metadata.name}) if not job.deleting]
-        await self.stop(job for job in jobs if not job.finished)
+        jobs = [
+            job for job in await self._jobs(owner, {label: owner.metadata.name}) if not job.is_being_deleted
+        ]
+        await self.stop(job for job in jobs if not job.end_condition)
         for job in jobs:
-            if job.finished and not job.expires:
+            if job.end_condition and not job.has_ttl:
                 await self._context.cluster.expire_job(job, ttl)
-        if all(job.finished for job in jobs):
+        if all(job.end_condition for job in jobs):
             self._settled[uid] = None
-            if len(self._settled) > _REMEMBERED:
+            if len(self._settled) > _MAX_REMEMBERED:
                 self._settled.popitem(last=False)
 
     def unsettle(self, owner: Resource) -> None:
@@ -125,7 +127,7 @@ class Workloads:
     async def stop(self, jobs: Iterable[Job]) -> None:
         """Delete Jobs and their pods."""
         for job in jobs:
-            if not job.deleting:
+            if not job.is_being_deleted:
                 await self._context.cluster.delete_job(job)
 
     async def progress(self, observations: dict[str, Observation]) -> dict[str, Progress]:
@@ -134,7 +136,7 @@ class Workloads:
         now = self._context.monotonic()
         interval = self._context.config.progress_interval.total_seconds()
         for target, observation in observations.items():
-            if observation.finished:
+            if observation.has_ended:
                 self._progress_read.pop(observation.job.uid, None)
             elif (
                 observation.running_pod
@@ -159,10 +161,10 @@ class Workloads:
         self, targets: Iterable[TargetStatus | RestoreTargetStatus], observations: Mapping[str, Observation]
     ) -> float | None:
         """After how many seconds Jobs want to be looked at again; a watch reports their end."""
-        going = [target.name for target in targets if not target.phase.terminal]
-        if not going:
+        under_way = [target.name for target in targets if not target.phase.has_ended]
+        if not under_way:
             return None
-        if all(name in observations and observations[name].running_pod for name in going):
+        if all(name in observations and observations[name].running_pod for name in under_way):
             return self._context.config.progress_interval.total_seconds()
         return POLL_SECONDS
 

@@ -28,7 +28,7 @@ from holdfast.api.run import (
     TargetStatus,
 )
 from holdfast.domain import labels
-from holdfast.domain.backup.copies import destinations_missing
+from holdfast.domain.backup.copies import destinations_lacking
 from holdfast.domain.places import destinations_unmoved, places_by_destination
 from holdfast.domain.rows import RunRow, is_imported, row_of
 from holdfast.domain.run.end import end_of_stored, with_end
@@ -125,7 +125,7 @@ def may_have_changed(rows: Iterable[RunRow], since: datetime) -> bool:
 
 
 @dataclass(frozen=True)
-class Decision:
+class PageDecision:
     """What a page makes of a policy's runs."""
 
     create: tuple[SurveyedRun, ...]
@@ -138,7 +138,7 @@ class Decision:
     """Why runs with a whole entry are not imported."""
 
 
-def decide(policy: BackupPolicy, runs: Sequence[BackupRun], page: Page, now: datetime) -> Decision:
+def decide(policy: BackupPolicy, runs: Sequence[BackupRun], page: Page, now: datetime) -> PageDecision:
     """Compare the policy's runs with a page.
 
     It has the whole runs, not their rows: what it decides for each is the next status of all of it.
@@ -159,7 +159,7 @@ def decide(policy: BackupPolicy, runs: Sequence[BackupRun], page: Page, now: dat
             write.append((run, status))
             if status.phase is RunPhase.EXPIRED:
                 expired.append(name)
-    return Decision(tuple(create), tuple(write), tuple(expired), tuple(problems))
+    return PageDecision(tuple(create), tuple(write), tuple(expired), tuple(problems))
 
 
 def name_taken(policy: BackupPolicy, there: BackupRun, entry: SurveyedRun) -> CatalogueProblem | None:
@@ -304,7 +304,7 @@ def _with_new_end(
     run: BackupRun, status: BackupRunStatus, listed: Collection[str], now: datetime
 ) -> BackupRunStatus:
     """The status of a stored run by the destinations that hold it now."""
-    lacking = destinations_missing(row_of(run.model_copy(update={"status": status})))
+    lacking = destinations_lacking(row_of(run.model_copy(update={"status": status})))
     missing = {
         d.name: "its catalogue does not have it" if d.name in listed else "it could not be read"
         for d in status.destinations

@@ -20,7 +20,7 @@ from holdfast.api.run import (
     Artifact,
     BackupRun,
     BackupRunStatus,
-    Expiring,
+    ExpiringCopy,
     RunPhase,
     TargetPhase,
     TargetStatus,
@@ -57,7 +57,7 @@ _CLAIMED = "the catalogue there has the run, so its objects stay"
 
 
 @dataclass(frozen=True)
-class MissingCopies:
+class RunGaps:
     """The destinations that lack a copy of a run."""
 
     row: RunRow
@@ -67,7 +67,7 @@ class MissingCopies:
 
 
 @dataclass(frozen=True)
-class CopiesToHeal:
+class GapsToHeal:
     """What a commit is to copy of one run."""
 
     row: RunRow
@@ -85,7 +85,7 @@ class LeftoversToClear:
     destinations: frozenset[str]
 
 
-def destinations_missing(row: RunRow) -> frozenset[str]:
+def destinations_lacking(row: RunRow) -> frozenset[str]:
     """The destinations that lack a stored run, but for those that retention took it from."""
     if not row.is_stored:
         return frozenset()
@@ -93,18 +93,18 @@ def destinations_missing(row: RunRow) -> frozenset[str]:
     return frozenset(row.places.keys() - row.destinations_holding - deleted)
 
 
-def copies_to_heal(policy: BackupPolicy, run: BackupRun, rows: Sequence[RunRow]) -> tuple[CopiesToHeal, ...]:
+def gaps_to_heal(policy: BackupPolicy, run: BackupRun, rows: Sequence[RunRow]) -> tuple[GapsToHeal, ...]:
     """What the commit of `run` is to heal, the newest run first."""
-    healings = []
-    for lack in _copies_missing(policy, run, rows):
-        unmoved = destinations_unmoved(lack.row.places, run.status.destinations)
-        sources = lack.row.destinations_holding & unmoved
-        if lack.destinations_to_heal and sources and lack.row.has_checksums:
-            healings.append(CopiesToHeal(lack.row, sources, lack.destinations_to_heal))
-    return tuple(healings[:MAX_GAPS])
+    to_heal = []
+    for gaps in _gaps_of_runs(policy, run, rows):
+        unmoved = destinations_unmoved(gaps.row.places, run.status.destinations)
+        sources = gaps.row.destinations_holding & unmoved
+        if gaps.destinations_to_heal and sources and gaps.row.has_checksums:
+            to_heal.append(GapsToHeal(gaps.row, sources, gaps.destinations_to_heal))
+    return tuple(to_heal[:MAX_GAPS])
 
 
-def gap_of(run: BackupRun, healing: CopiesToHeal) -> Gap:
+def gap_of(run: BackupRun, gaps: GapsToHeal) -> Gap:
     """The part of the commit's Task that heals this run."""
     order = [destination.name for destination in run.status.destinations]
     succeeded_targets = [t for t in run.status.targets if t.phase is TargetPhase.SUCCEEDED]
@@ -114,12 +114,12 @@ def gap_of(run: BackupRun, healing: CopiesToHeal) -> Gap:
         trigger=run.spec.trigger,
         manifests={target.name: target.manifest_sha256 or "" for target in succeeded_targets},
         failed_targets=tuple(t.name for t in run.status.targets if t.phase is not TargetPhase.SUCCEEDED),
-        sources=tuple(sorted(healing.sources, key=order.index)),
-        lacking=tuple(sorted(healing.destinations, key=order.index)),
+        sources=tuple(sorted(gaps.sources, key=order.index)),
+        lacking=tuple(sorted(gaps.destinations, key=order.index)),
     )
 
 
-def _copies_missing(policy: BackupPolicy, run: BackupRun, rows: Iterable[RunRow]) -> list[MissingCopies]:
+def _gaps_of_runs(policy: BackupPolicy, run: BackupRun, rows: Iterable[RunRow]) -> list[RunGaps]:
     """Runs that lack a copy, the newest first. None at all while the policy's time zone is unknown."""
     zone = zone_of(policy.spec)
     if zone is None:
@@ -127,7 +127,7 @@ def _copies_missing(policy: BackupPolicy, run: BackupRun, rows: Iterable[RunRow]
     destinations = _destinations_to_write(policy, run)
     others = [row for row in rows if row.name != run.metadata.name]
     missing = {
-        row.name: destinations_missing(row) & destinations_unmoved(row.places, destinations) for row in others
+        row.name: destinations_lacking(row) & destinations_unmoved(row.places, destinations) for row in others
     }
     backups = [_committed_backup(run, destinations)]
     for row in others:
@@ -142,8 +142,8 @@ def _copies_missing(policy: BackupPolicy, run: BackupRun, rows: Iterable[RunRow]
         for ruling in of_destination
         if ruling.reasons
     }
-    lacks = [
-        MissingCopies(
+    gaps_of_runs = [
+        RunGaps(
             row,
             missing[row.name],
             frozenset(name for name in missing[row.name] if (row.name, name) in kept),
@@ -151,7 +151,7 @@ def _copies_missing(policy: BackupPolicy, run: BackupRun, rows: Iterable[RunRow]
         for row in others
         if missing[row.name]
     ]
-    return sorted(lacks, key=lambda lack: _age(lack.row), reverse=True)
+    return sorted(gaps_of_runs, key=lambda gaps: _age(gaps.row), reverse=True)
 
 
 def _destinations_to_write(policy: BackupPolicy, run: BackupRun) -> list[Destination]:
@@ -172,7 +172,7 @@ def _committed_backup(run: BackupRun, destinations: Iterable[Destination]) -> Ba
         phase=RunPhase.SUCCEEDED,
         recovery_point=min(points, default=None),
         destinations=frozenset(destination.name for destination in destinations),
-        whole=is_whole(run.status),
+        is_whole=is_whole(run.status),
     )
 
 
@@ -196,25 +196,27 @@ def leftovers_to_clear(
     The caller sees to it that they have no pods that could still write.
     """
     destinations = run.status.destinations
-    clearings = [LeftoversToClear(row, destinations_to_clear(row, destinations)) for row in rows]
-    for lack in _copies_missing(policy, run, rows):
-        remembered = {copy.destination for copy in lack.row.expiring}
-        clearings.append(
-            LeftoversToClear(lack.row, lack.destinations - lack.destinations_to_heal - remembered)
+    leftovers = [LeftoversToClear(row, destinations_to_clear(row, destinations)) for row in rows]
+    for gaps in _gaps_of_runs(policy, run, rows):
+        remembered = {copy.destination for copy in gaps.row.expiring}
+        leftovers.append(
+            LeftoversToClear(gaps.row, gaps.destinations - gaps.destinations_to_heal - remembered)
         )
     for row in rows:
         unmoved = destinations_unmoved(row.places, destinations)
-        clearings.append(LeftoversToClear(row, row.leftovers & row.destinations_holding & unmoved))
-    clearings = [c for c in clearings if c.destinations and c.row.name != run.metadata.name]
-    return sorted(clearings, key=lambda clearing: _age(clearing.row))
+        leftovers.append(LeftoversToClear(row, row.leftovers & row.destinations_holding & unmoved))
+    leftovers = [
+        of_run for of_run in leftovers if of_run.destinations and of_run.row.name != run.metadata.name
+    ]
+    return sorted(leftovers, key=lambda of_run: _age(of_run.row))
 
 
-def leftovers_of(clearings: Iterable[LeftoversToClear]) -> tuple[Leftovers, ...]:
+def leftovers_of(leftovers: Iterable[LeftoversToClear]) -> tuple[Leftovers, ...]:
     """The part of the commit's Task that clears leftovers."""
     groups: defaultdict[tuple[str, bool], list[str]] = defaultdict(list)
-    for clearing in clearings:
-        row = clearing.row
-        for name in sorted(clearing.destinations):
+    for of_run in leftovers:
+        row = of_run.row
+        for name in sorted(of_run.destinations):
             groups[name, name in row.destinations_holding].append(row.name)
     return tuple(
         Leftovers(destination=name, runs=tuple(runs), held=is_held)
@@ -226,22 +228,22 @@ def outcomes_of(
     task: CommitTask, result: CommitResult
 ) -> tuple[dict[str, dict[str, DeletionOutcome]], dict[str, dict[str, HealingOutcome]]]:
     """By run and destination: the outcomes of the leftovers and of the gaps of a commit's Task."""
-    clearing: defaultdict[str, dict[str, DeletionOutcome]] = defaultdict(dict)
+    clearing_outcomes: defaultdict[str, dict[str, DeletionOutcome]] = defaultdict(dict)
     left = [(run, leftovers.destination) for leftovers in task.leftovers for run in leftovers.runs]
     for (run, destination), letter in zip(left, result.leftovers, strict=False):
-        clearing[run][destination] = DeletionOutcome(letter)
-    healing: defaultdict[str, dict[str, HealingOutcome]] = defaultdict(dict)
+        clearing_outcomes[run][destination] = DeletionOutcome(letter)
+    healing_outcomes: defaultdict[str, dict[str, HealingOutcome]] = defaultdict(dict)
     lacking = [(gap.run, name) for gap in task.gaps for name in gap.lacking]
     for (run, destination), letter in zip(lacking, result.healing, strict=False):
-        healing[run][destination] = HealingOutcome(letter)
-    return clearing, healing
+        healing_outcomes[run][destination] = HealingOutcome(letter)
+    return clearing_outcomes, healing_outcomes
 
 
 def record_healing(
     run: BackupRun, outcomes: Mapping[str, HealingOutcome], now: datetime
 ) -> Step[BackupRunStatus]:
     """A commit has said, by destination, what became of a run's missing copies."""
-    missing, holding = destinations_missing(row_of(run)), destinations_holding(run)
+    missing, holding = destinations_lacking(row_of(run)), destinations_holding(run)
     new = [name for name, outcome in outcomes.items() if outcome is HealingOutcome.HEALED and name in missing]
     source = next((d for d in run.status.destinations if d.name in holding), None)
     if not new or source is None:
@@ -258,7 +260,7 @@ def record_healing(
     names = ", ".join(new)
     message = f"run {run.metadata.name}: its copy in {names} was made from {source.name} and read back"
     notice = Notice("CopyHealed", f"{message}; copies: {copies}", names)
-    still_missing = sorted(destinations_missing(row_of(healed_run)))
+    still_missing = sorted(destinations_lacking(row_of(healed_run)))
     how = end_of_stored(status, dict.fromkeys(still_missing, _NOT_HEALED))
     return Step(with_end(status, how, run.metadata.generation, now), (notice,))
 
@@ -275,8 +277,13 @@ def _with_copies(
         if artifact.destination == source.name:
             path = artifact.uri.removeprefix(_uri(run, source, ""))
             artifacts += [
-                updated(artifact, destination=copy.name, uri=_uri(run, copy, path), retain_until=None)
-                for copy in added
+                updated(
+                    artifact,
+                    destination=destination.name,
+                    uri=_uri(run, destination, path),
+                    retain_until=None,
+                )
+                for destination in added
             ]
     holding = {artifact.destination for artifact in artifacts}
     omitted = artifacts_by_destination(target) * len(holding) - len(artifacts)
@@ -296,9 +303,9 @@ def record_clearing(run: BackupRun, outcomes: Mapping[str, DeletionOutcome]) -> 
         if outcome in (DeletionOutcome.DELETED, DeletionOutcome.REFUSED)
     ]
     remembered = {
-        name: Expiring(destination=name, gone=True)
+        name: ExpiringCopy(destination=name, gone=True)
         if outcomes[name] is DeletionOutcome.DELETED
-        else Expiring(destination=name, message=_CLAIMED)
+        else ExpiringCopy(destination=name, message=_CLAIMED)
         for name in cleared
         if name not in holding
     }

@@ -43,7 +43,7 @@ from holdfast.api.policy import (
     RetentionPlan,
 )
 from holdfast.api.retention import Retention
-from holdfast.api.run import STORED, BackupRun, BackupRunStatus, Expiring, RunPhase
+from holdfast.api.run import STORED, BackupRun, BackupRunStatus, ExpiringCopy, RunPhase
 from holdfast.api.text import some_of
 from holdfast.domain.places import destinations_unmoved
 from holdfast.domain.plan.schedule import ScheduleError, zone_named
@@ -53,7 +53,7 @@ from holdfast.domain.step import End, Notice, Step, updated
 from holdfast.domain.stored import EARLIEST, copies_text, kept_in, report_left
 from holdfast.protocol import DeletionOutcome, Expiry, ExpiryCandidate
 
-_WITNESSES = 5
+_MAX_WITNESSES = 5
 _MAX_NAMED = 10
 
 _PERIODS: dict[str, Callable[[datetime], Hashable]] = {
@@ -75,9 +75,9 @@ class Backup:
     recovery_point: datetime | None
     destinations: frozenset[str]
     """Those that hold all that the run has."""
-    whole: bool = True
+    is_whole: bool = True
     """Whether every target is in it."""
-    verified: bool = False
+    is_verified: bool = False
     being_deleted: frozenset[str] = frozenset()
     """Destinations where its deletion may have started."""
 
@@ -108,7 +108,7 @@ def decide(
 def _rulings(
     stored: list[Backup], destination: str, retention: Retention | None, zone: ZoneInfo
 ) -> list[Ruling]:
-    going = [backup for backup in stored if destination in backup.being_deleted]
+    being_deleted = [backup for backup in stored if destination in backup.being_deleted]
     staying = [
         backup
         for backup in stored
@@ -119,12 +119,12 @@ def _rulings(
         for rules in reasons.values():
             rules.add("noRules")
     else:
-        whole = [backup for backup in staying if backup.whole]
+        whole = [backup for backup in staying if backup.is_whole]
         for rule, kept in (*_kept(whole, retention, zone), *_kept(staying, retention, zone)):
             for backup in kept:
                 reasons[backup.run].add(rule)
     rulings = [Ruling(backup, tuple(sorted(reasons[backup.run]))) for backup in staying]
-    rulings += [Ruling(backup, ()) for backup in going]
+    rulings += [Ruling(backup, ()) for backup in being_deleted]
     return sorted(rulings, key=lambda ruling: ruling.backup.age, reverse=True)
 
 
@@ -136,7 +136,7 @@ def _kept(
     backups: list[Backup], retention: Retention, zone: ZoneInfo
 ) -> Iterable[tuple[str, Sequence[Backup]]]:
     yield "newest", backups[:1]
-    verified = [backup for backup in backups if backup.verified]
+    verified = [backup for backup in backups if backup.is_verified]
     yield "minVerified", verified[: max(1, retention.min_verified)]
     yield "keepLast", backups[: retention.keep_last or 0]
     for field, period in _PERIODS.items():
@@ -155,8 +155,8 @@ def backup_of(row: RunRow, destinations: Iterable[Destination]) -> Backup:
         phase=row.phase or RunPhase.PENDING,
         recovery_point=row.recovery_point,
         destinations=row.destinations_holding & unmoved,
-        whole=row.is_whole,
-        verified=row.is_verified,
+        is_whole=row.is_whole,
+        is_verified=row.is_verified,
         being_deleted=row.destinations_being_deleted & unmoved,
     )
 
@@ -247,7 +247,7 @@ class _Planner:
             keep_omitted=len(kept[MAX_KEPT_LISTED:]) or None,
         )
 
-    def _copy(self, run: str, destination: str) -> Expiring | None:
+    def _copy(self, run: str, destination: str) -> ExpiringCopy | None:
         return next((copy for copy in self.rows[run].expiring if copy.destination == destination), None)
 
 
@@ -313,16 +313,16 @@ def expiries(
 def _witnesses(kept: list[Backup]) -> list[Backup]:
     """Enough of the newest for the Job to find in the bucket what must stay."""
     chosen: dict[str, Backup] = {}
-    whole = [backup for backup in kept if backup.whole]
-    verified = [backup for backup in kept if backup.verified]
+    whole = [backup for backup in kept if backup.is_whole]
+    verified = [backup for backup in kept if backup.is_verified]
     for group in (kept, whole, verified):
-        chosen |= {backup.run: backup for backup in group[:_WITNESSES]}
+        chosen |= {backup.run: backup for backup in group[:_MAX_WITNESSES]}
     return list(chosen.values())
 
 
 def _expiry_candidate(backup: Backup) -> ExpiryCandidate:
     assert backup.recovery_point is not None
-    return ExpiryCandidate(run=backup.run, recovery_point=backup.recovery_point, verified=backup.verified)
+    return ExpiryCandidate(run=backup.run, recovery_point=backup.recovery_point, verified=backup.is_verified)
 
 
 def with_expiry_marked(run: BackupRun, destinations: Collection[str]) -> BackupRunStatus:
@@ -330,7 +330,7 @@ def with_expiry_marked(run: BackupRun, destinations: Collection[str]) -> BackupR
     message = "its deletion has started; this commit or a later one ends it"
     return _with_expiring(
         run.status,
-        {name: Expiring(destination=name, begun=True, message=message) for name in destinations},
+        {name: ExpiringCopy(destination=name, begun=True, message=message) for name in destinations},
     )
 
 
@@ -356,7 +356,7 @@ def record_expiry(
     status = _with_expiring(
         run.status,
         {
-            name: Expiring(
+            name: ExpiringCopy(
                 destination=name, obstacle=_OBSTACLES.get(outcome), message=_REASONS_TO_STAY[outcome]
             )
             for name, outcome in outcomes.items()
@@ -369,7 +369,7 @@ def record_expiry(
     targets = tuple(kept_in(target, remaining) for target in status.targets)
     status = _with_expiring(
         updated(status, targets=targets),
-        {name: Expiring(destination=name, gone=True) for name in sorted(gone)},
+        {name: ExpiringCopy(destination=name, gone=True) for name in sorted(gone)},
     )
     left = {artifact.destination for target in targets for artifact in target.artifacts}
     status = updated(status, copies=copies_text(run, status), report=report_left(run, status))
@@ -381,6 +381,6 @@ def record_expiry(
     return Step(with_end(status, how, run.metadata.generation, now), (Notice("RetentionExpired", message),))
 
 
-def _with_expiring(status: BackupRunStatus, changes: Mapping[str, Expiring]) -> BackupRunStatus:
+def _with_expiring(status: BackupRunStatus, changes: Mapping[str, ExpiringCopy]) -> BackupRunStatus:
     others = [copy for copy in status.expiring if copy.destination not in changes]
     return updated(status, expiring=(*others, *changes.values()))

@@ -29,7 +29,7 @@ SurveyStep = Step[BackupPolicyStatus]
 
 
 @dataclass(frozen=True)
-class PageOutcome:
+class PageRecord:
     """What became of a page."""
 
     imported: int
@@ -98,7 +98,7 @@ def fail(policy: BackupPolicy, failure: Failure, interval: timedelta, now: datet
 
 
 def record_page(
-    policy: BackupPolicy, page: Page, outcome: PageOutcome, interval: timedelta, now: datetime
+    policy: BackupPolicy, page: Page, record: PageRecord, interval: timedelta, now: datetime
 ) -> SurveyStep:
     """A page was read, and the policy's runs say what it does."""
     before = catalogue_of(policy)
@@ -107,18 +107,18 @@ def record_page(
     known = {destination.destination for destination in survey.unreachable}
     new_unreachable = tuple(
         UnreachableDestination(destination=name, reason=failure.reason, message=failure.message)
-        for name, failure in outcome.failures.items()
+        for name, failure in record.failures.items()
         if name not in known
     )
-    notices = [*_page_notices(survey, page, outcome), *_unreachable_notices(before, new_unreachable)]
+    notices = [*_page_notices(survey, page, record), *_unreachable_notices(before, new_unreachable)]
     survey = updated(
         survey,
         after=page.last,
         page_time=now,
         runs=survey.runs + len(page.runs),
         damaged=survey.damaged + len(page.damaged),
-        imported=survey.imported + outcome.imported,
-        problems=(*survey.problems, *_damaged(page), *outcome.problems)[:_MAX_PROBLEMS],
+        imported=survey.imported + record.imported,
+        problems=(*survey.problems, *_damaged(page), *record.problems)[:_MAX_PROBLEMS],
         unreachable=survey.unreachable + new_unreachable,
     )
     if page.last:
@@ -188,15 +188,15 @@ def _damaged(page: Page) -> tuple[CatalogueProblem, ...]:
     )
 
 
-def _page_notices(survey: Survey, page: Page, outcome: PageOutcome) -> Iterable[Notice]:
+def _page_notices(survey: Survey, page: Page, record: PageRecord) -> Iterable[Notice]:
     room = _MAX_PROBLEMS - len(survey.problems)
     damaged = _damaged(page)[:room]
     for problem in damaged:
         yield _problem_notice("CatalogueEntryDamaged", problem)
-    for problem in outcome.problems[: room - len(damaged)]:
+    for problem in record.problems[: room - len(damaged)]:
         yield _problem_notice("RunNotBroughtBack", problem)
-    if outcome.runs_gone:
-        message = f"no catalogue has them any more: {some_of(outcome.runs_gone, _MAX_NAMED)}"
+    if record.runs_gone:
+        message = f"no catalogue has them any more: {some_of(record.runs_gone, _MAX_NAMED)}"
         subject = f"{format_time(survey.start_time)}/{page.after}"
         yield Notice(DATA_GONE, message, subject, warning=True)
 

@@ -37,7 +37,7 @@ _FAILED = "VerificationFailed"
 
 
 @dataclass(frozen=True)
-class Decision:
+class VerificationDecision:
     """What a policy's verification comes to now."""
 
     status: BackupPolicyStatus
@@ -51,7 +51,7 @@ class Decision:
 def is_active(run: BackupRun) -> bool:
     """Whether a verification of the run is under way."""
     verification = run.status.verification
-    return verification is not None and not verification.phase.terminal
+    return verification is not None and not verification.phase.has_ended
 
 
 def decide(
@@ -60,17 +60,17 @@ def decide(
     state: Readiness,
     rows: Sequence[RunRow],
     now: datetime,
-) -> Decision:
+) -> VerificationDecision:
     """Choose a run for the slot that is due; `status` is the policy's after its other sections.
 
     Changing the schedule does not make earlier slots due. Of several slots the newest counts. It waits while
     another verification of the policy is under way. `suspend` stops backups, not verifications.
     """
     if policy.spec.verification is None:
-        return Decision(_without_verification(status))
+        return VerificationDecision(_without_verification(status))
     status = _with_verdict(policy, status, rows, now)
-    if not state.ready:
-        return Decision(updated(status, next_verification_time=None))
+    if not state.is_ready:
+        return VerificationDecision(updated(status, next_verification_time=None))
     schedule = verification_schedule_of(policy.spec)
     assert schedule is not None
     plan = expression_of(policy.spec.verification.schedule, policy.spec.time_zone)
@@ -91,7 +91,7 @@ def decide(
         verification_scheduled=plan,
         verification_handled=handled,
     )
-    return Decision(status, row, slot)
+    return VerificationDecision(status, row, slot)
 
 
 def _without_verification(status: BackupPolicyStatus) -> BackupPolicyStatus:
@@ -119,7 +119,7 @@ def _with_verdict(
         for row in rows
         if (verification := row.verification) is not None
         and verification.time
-        and verification.phase.terminal
+        and verification.phase.has_ended
     ]
     times = [time for time, _, verification in ended if verification.phase is VerificationPhase.SUCCEEDED]
     verdict = _verdict(ended, find_condition(status.conditions, RECOVERY_VERIFIED))

@@ -12,7 +12,7 @@ from holdfast.domain.plan.support import policy_not_supported_yet
 class Readiness:
     """Whether a policy can be run, and why not."""
 
-    ready: bool
+    is_ready: bool
     reason: str
     message: str
     schedule: Schedule | None = None

@@ -27,8 +27,8 @@ MAX_MISSED_RUNS = 10
 TIME_ZONE_UNKNOWN = "TimeZoneUnknown"
 _PASSED = "its slot passed while it could not be started"
 _SUPERSEDED = "its slot had not been started when the schedule was changed or the policy suspended"
-_REMEMBERED = 4096
-_DAYS_REMEMBERED = 4
+_MAX_REMEMBERED = 4096
+_MAX_DAYS_REMEMBERED = 4
 _DAY = timedelta(days=1)
 _WINDOW = timedelta(days=8)
 """Holds the newest slot of every schedule that had more than MAX_COUNTED slots within a lifetime."""
@@ -103,7 +103,7 @@ class Schedule:
 
     def _slots_of(self, day: date) -> list[datetime]:
         if day not in self._days:
-            if len(self._days) >= _DAYS_REMEMBERED:
+            if len(self._days) >= _MAX_DAYS_REMEMBERED:
                 self._days.clear()
             self._days[day] = self._slots_on(datetime.combine(day, time()))
         return self._days[day]
@@ -167,7 +167,7 @@ def verification_schedule_of(spec: BackupPolicySpec) -> Schedule | None:
         raise ScheduleError(error.reason, f"verification.{error.message}") from error
 
 
-_schedule = lru_cache(maxsize=_REMEMBERED)(Schedule)
+_schedule = lru_cache(maxsize=_MAX_REMEMBERED)(Schedule)
 
 
 def expression_of(schedule: str, zone: str) -> str:
@@ -191,7 +191,7 @@ def delay_of(spec: BackupPolicySpec, uid: str) -> timedelta:
     return timedelta() if spec.jitter is None else _share(spec.jitter.seconds, uid)
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=_MAX_REMEMBERED)
 def _share(jitter: int, uid: str) -> timedelta:
     digest = hashlib.sha256(uid.encode()).digest()
     return timedelta(seconds=int.from_bytes(digest[:8]) % (jitter + 1))

@@ -129,11 +129,11 @@ def advance(run: BackupRun, facts: JobFacts, now: datetime) -> RunStep:
         run.status.targets, facts, partial(_succeed, run), now, "its manifest"
     )
     status = updated(run.status, targets=statuses, reason=None, message=None)
-    if all(target.phase.terminal for target in statuses):
+    if all(target.phase.has_ended for target in statuses):
         # What was paused goes on first; then the targets are where they are now, and this is decided again.
         if hooks.next_after(status) is not None:
             return Step(status, notices)
-        return _targets_ended(run, status, notices, now)
+        return _commit_or_fail(run, status, notices, now)
     reason, message = obstacle(statuses, facts.observations)
     return Step(updated(status, reason=reason, message=message), notices)
 
@@ -197,7 +197,7 @@ def target_removed(run: BackupRun, policy: BackupPolicy | None, target: str) -> 
     return Failure(reason="TargetRemoved", message=message)
 
 
-def _targets_ended(
+def _commit_or_fail(
     run: BackupRun, status: BackupRunStatus, notices: tuple[Notice, ...], now: datetime
 ) -> RunStep:
     if any(target.phase is TargetPhase.SUCCEEDED for target in status.targets):
@@ -217,7 +217,7 @@ def advance_commit(
     has_report = isinstance(job.result, CommitResult) and job.result.report is not None
     notices = notices_of(job, "commit", "the run's report" if has_report else "the log of the pod")
     if isinstance(job.result, CommitResult):
-        step = _committed(run, job.result, now)
+        step = _record_commit(run, job.result, now)
     elif (failure := end_failure(job, now, start_deadline)) is not None:
         step = fail_commit(run, failure, now)
     else:
@@ -231,7 +231,7 @@ def fail_commit(run: BackupRun, failure: Failure, now: datetime) -> RunStep:
     return end(run, run.status, End(RunPhase.FAILED, failure.reason, f"commit: {describe(failure)}"), now)
 
 
-def _committed(run: BackupRun, result: CommitResult, now: datetime) -> RunStep:
+def _record_commit(run: BackupRun, result: CommitResult, now: datetime) -> RunStep:
     destinations = run.status.destinations
     lost = [d.name for d in destinations if d.required and d.name not in result.destinations]
     if lost:
@@ -294,7 +294,7 @@ def check_deadline(run: BackupRun, deadline: Deadline, now: datetime) -> RunStep
     message = f"not done within activeDeadline ({limit})"
     failure = Failure(reason="DeadlineExceeded", message=message)
     targets = tuple(
-        target if target.phase.terminal else fail(target, failure, now)[0] for target in run.status.targets
+        target if target.phase.has_ended else fail(target, failure, now)[0] for target in run.status.targets
     )
     status = updated(run.status, targets=targets)
     if hooks.next_after(status) is not None:

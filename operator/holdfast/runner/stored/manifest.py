@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, Field, ValidationError
 
-from holdfast.api.meta import Lenient
+from holdfast.api.meta import LenientModel
 from holdfast.api.run import Source
 from holdfast.api.text import first_problem
 from holdfast.engines.transfer import MismatchError
@@ -20,7 +20,7 @@ _BLANK = "0" * 64
 """What stands for a document's own SHA-256 while that is computed."""
 
 
-class Document(Lenient):
+class Document(LenientModel):
     """A JSON object in a destination; an older or newer version of Holdfast may have written it."""
 
     version: Literal[1] = 1
@@ -40,7 +40,7 @@ class Document(Lenient):
         return self.model_dump_json(by_alias=True, indent=1).encode()
 
 
-class EncryptionRecord(Lenient):
+class EncryptionRecord(LenientModel):
     """How every artifact of a target is encrypted."""
 
     format: Literal["age"] = "age"
@@ -48,7 +48,7 @@ class EncryptionRecord(Lenient):
     """Public keys; the identity of any one of them decrypts."""
 
 
-class CatalogueArtifact(Lenient):
+class CatalogueArtifact(LenientModel):
     """One stored object of a target."""
 
     name: str
@@ -57,7 +57,7 @@ class CatalogueArtifact(Lenient):
     sha256: str
 
 
-class ManifestArtifact(Lenient):
+class ManifestArtifact(LenientModel):
     """One artifact of a target."""
 
     name: str
@@ -116,7 +116,7 @@ class Manifest(Document):
         return sum(artifact.size_bytes for artifact in self.artifacts)
 
 
-class CatalogueTarget(Lenient):
+class CatalogueTarget(LenientModel):
     """A target that a run holds."""
 
     name: str

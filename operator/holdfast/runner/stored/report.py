@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pydantic import AwareDatetime, Field
 
-from holdfast.api.meta import Lenient
+from holdfast.api.meta import LenientModel
 from holdfast.engines.transfer import TransferError
 from holdfast.layout import ENCRYPTED_REPORT, REPORT, RunPath
 from holdfast.protocol import Note, WrittenReport
@@ -20,7 +20,7 @@ from holdfast.runner.stream.pipeline import stages
 _log = logging.getLogger(__name__)
 
 
-class ReportedTarget(Lenient):
+class ReportedTarget(LenientModel):
     """A target that the run holds."""
 
     name: str
@@ -40,7 +40,7 @@ class ReportedTarget(Lenient):
         return cls.model_validate({"name": manifest.target, "destinations": tuple(destinations), **shared})
 
 
-class ReportedOutcome(Lenient):
+class ReportedOutcome(LenientModel):
     """What became of one thing that a commit was to do for an earlier run."""
 
     work: str

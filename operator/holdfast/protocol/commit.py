@@ -72,7 +72,7 @@ class CommitTask(Task):
     retention: tuple[Expiry, ...] = ()
     """What is deleted once the run is committed."""
     retention_seconds: float | None = None
-    """No deletion is begun later than this after the Job's start, so that the run ends in time."""
+    """No deletion starts later than this after the Job's start, so that the run ends in time."""
     leftovers: tuple[Leftovers, ...] = ()
     """What is cleared away once the run is committed; like `gaps` within `retention_seconds`."""
     gaps: tuple[Gap, ...] = ()
@@ -110,7 +110,7 @@ class HealingOutcome(StrEnum):
     REFUSED = "r"
     """The destination has something else in its place."""
     UNTOUCHED = "u"
-    """Its turn did not come, or the time was over."""
+    """Its turn did not come, or the time had ended."""
     FAILED = "f"
     """A destination broke or refused."""
 

@@ -132,7 +132,7 @@ JOB_KINDS = {job_kind.kind.component: job_kind for job_kind in _KINDS}
 
 
 def limit_of(kind: Kind, config: Config) -> int:
-    """How many permits there are for the Jobs of a kind that needs them."""
+    """The number of permits for the Jobs of a kind that needs them."""
     permit = JOB_KINDS[kind.component].permit
     assert permit is not None, f"Jobs of kind {kind.component} need no permit"
     return permit.limit(config)

@@ -234,12 +234,12 @@ class _Reader:
 
 
 def _notes(changes: dict[Where, _Changes], vanished: list[Where]) -> Iterator[Note]:
-    moved = {where: seen for where, seen in changes.items() if seen.added or seen.deleted}
+    moved = {where: tally for where, tally in changes.items() if tally.added or tally.deleted}
     if moved:
-        missing = sum(seen.missing for seen in moved.values())
+        missing = sum(tally.missing for tally in moved.values())
         end = f"; {missing} rows added last are missing" if missing else "; all is followed"
         counts = [
-            f"{where}: {seen.added} rows added, {seen.deleted} deleted" for where, seen in moved.items()
+            f"{where}: {tally.added} rows added, {tally.deleted} deleted" for where, tally in moved.items()
         ]
         yield Note(
             reason="ChangedDuringBackup",
@@ -251,18 +251,18 @@ def _notes(changes: dict[Where, _Changes], vanished: list[Where]) -> Iterator[No
         yield Note(
             reason="DeletedDuringBackup", message=f"collections deleted before they were read: {names}"
         )
-    for where, seen in changes.items():
-        if seen.left_out:
+    for where, tally in changes.items():
+        if tally.left_out:
             yield Note(
                 reason="UnreadableEmbeddings",
-                message=f"{where}: {seen.left_out} rows are left out, because the server does not give their"
-                f" embeddings: {', '.join(seen.left_out_names)}; write them again or delete them",
+                message=f"{where}: {tally.left_out} rows are left out, because the server does not give their"
+                f" embeddings: {', '.join(tally.left_out_names)}; write them again or delete them",
                 warning=True,
             )
-        if seen.overflowed:
+        if tally.overflowed:
             yield Note(
                 reason="OverflowedEmbeddings",
-                message=f"{where}: the server reads {seen.overflowed} cosine embeddings back as nulls,"
+                message=f"{where}: the server reads {tally.overflowed} cosine embeddings back as nulls,"
                 " because their length overflows; they are backed up and restored as that",
                 warning=True,
             )

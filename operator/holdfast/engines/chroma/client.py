@@ -181,18 +181,18 @@ class Client:
         )
 
     def _listed(self, tenant: str, database: str) -> dict[str, Collection]:
-        found: dict[str, Collection] = {}
+        listed: dict[str, Collection] = {}
         for offset in range(0, 10**9, _COLLECTIONS_A_PAGE):
             query = f"?limit={_COLLECTIONS_A_PAGE}&offset={offset}"
             reply = self.ask("GET", f"{_database(tenant, database)}/collections{query}")
             page = _COLLECTIONS.validate_json(reply.content)
-            found |= {collection.name: collection for collection in page}
+            listed |= {collection.name: collection for collection in page}
             if len(page) < _COLLECTIONS_A_PAGE:
                 break
-        return found
+        return listed
 
     def collection(self, tenant: str, database: str, name: str) -> Collection | None:
-        """The collection of that name, if there is one."""
+        """The collection of that name, or None."""
         path = f"{_database(tenant, database)}/collections/{quote(name, safe='')}"
         reply = self.ask("GET", path, missing=True)
         return None if reply.is_error else Collection.model_validate_json(reply.content)
@@ -294,7 +294,7 @@ class CollectionRows:
         self._path = path
 
     def count(self) -> int:
-        """How many rows there are."""
+        """The number of its rows."""
         return int(orjson.loads(self._client.ask("GET", f"{self._path}/count").content))
 
     @contextmanager
@@ -347,12 +347,12 @@ def _said(reply: httpx.Response) -> str:
 
 
 def _authentication(folder: Path) -> tuple[dict[str, str], httpx.BasicAuth | None]:
-    found = {name: (folder / name).read_text().strip() for name in ("token", "username", "password")
+    files = {name: (folder / name).read_text().strip() for name in ("token", "username", "password")
              if (folder / name).exists()}  # fmt: skip
-    if token := found.get("token"):
+    if token := files.get("token"):
         return {"x-chroma-token": token, "authorization": f"Bearer {token}"}, None
-    if found.get("username") and "password" in found:
-        return {}, httpx.BasicAuth(found["username"], found["password"])
+    if files.get("username") and "password" in files:
+        return {}, httpx.BasicAuth(files["username"], files["password"])
     if folder.exists():
         raise TaskError(
             "InvalidCredentials",

@@ -30,7 +30,7 @@ class Filler:
         self._plan = plan
 
     def fill(self) -> int:
-        """Apply the artifact's lines, whose checksum is right afterwards; how many rows there are now."""
+        """Apply the artifact's lines, whose checksum is right afterwards; returns the number of rows."""
         limits = self._client.limits()
         by_source = {planned.source: planned for planned in self._plan}
         counted = 0
@@ -97,7 +97,7 @@ class Filler:
         planned.received.add(fingerprints(shown, None if planned.rounded else shown_matrix))
 
     def _compare(self, planned: PlannedCollection) -> int:
-        """Compare a filled collection with manifest and artifact; how many rows there are."""
+        """Compare a filled collection with manifest and artifact; returns the number of rows."""
         assert planned.collection_rows is not None
         self._context.progress.step(f"comparing {planned.target}")
         if len(planned.sent) != planned.detail["count"] or planned.sent.digest() != planned.detail["digest"]:
@@ -109,7 +109,7 @@ class Filler:
         shown = self._read_all(planned, planned.collection_rows)
         if len(shown) != len(planned.received):
             planned.differences.append(
-                f"the backup holds {len(planned.received)} rows, there are {len(shown)}"
+                f"the backup holds {len(planned.received)} rows, the target {len(shown)}"
             )
         elif shown.digest() != planned.received.digest():
             planned.differences.append("the rows are as many as in the backup but not the same")

@@ -79,17 +79,17 @@ class IdList:
 def _id_tokens(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """The JSON strings of the member `ids`, from a reply in pieces; in a string every quote is escaped."""
     text = b""
-    begun = False
+    is_inside = False
     for chunk in chunks:
         text += chunk
-        if not begun:
-            before, begun_by, after = text.partition(b'"ids":[')
-            begun, text = bool(begun_by), after if begun_by else before
+        if not is_inside:
+            before, opening, after = text.partition(b'"ids":[')
+            is_inside, text = bool(opening), after if opening else before
         at = 0
-        while begun and text[at : at + 1] != b"]" and (match := _STRING.match(text, at)):
+        while is_inside and text[at : at + 1] != b"]" and (match := _STRING.match(text, at)):
             yield match[1]
             at = match.end()
-        if begun and text[at : at + 1] == b"]":
+        if is_inside and text[at : at + 1] == b"]":
             return
         text = text[at:]
     raise SourceError("ReplyUnreadable", "the server's list of ids has no end")
@@ -102,8 +102,8 @@ def are_in(hashes: Hashes, those: Hashes) -> npt.NDArray[np.bool_]:
     ordered = np.sort(those)
     at = np.searchsorted(ordered, hashes)
     at[at == len(ordered)] = 0
-    found: npt.NDArray[np.bool_] = ordered[at] == hashes
-    return found
+    are_equal: npt.NDArray[np.bool_] = ordered[at] == hashes
+    return are_equal
 
 
 class Fingerprint:

@@ -32,7 +32,7 @@ def _spelt(value: Any, readings: int) -> Any:
 
 
 def spell(value: float, readings: int) -> str:
-    """A decimal of which that many readings make `value`; the shortest one when there is none."""
+    """A decimal of which that many readings make `value`; the shortest one when none does."""
     if value and isfinite(value):
         sign = "-" if value < 0 else ""
         for first in _readings_before(abs(value), readings - 1):

@@ -149,7 +149,7 @@ class _Restore:
                 if planned.target.name in there[database]:
                     raise TaskError(
                         "CollectionExists",
-                        f"{planned.target} was created during the restore; what belongs there is "
+                        f"{planned.target} was created during the restore; its contents are in "
                         f"{planned.temporary}",
                     )
                 self._client.at(*database, filled).set({"new_name": planned.target.name})

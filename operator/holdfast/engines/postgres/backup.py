@@ -108,13 +108,13 @@ class _Backup:
             rows = connection.execute(
                 "SELECT datname, datallowconn, datistemplate FROM pg_database ORDER BY 1"
             )
-            found = {name: (accepts, template) for name, accepts, template in rows}
+            databases = {name: (accepts, template) for name, accepts, template in rows}
         if self.spec.databases is None:
-            return [name for name, (accepts, template) in found.items() if accepts and not template]
+            return [name for name, (accepts, template) in databases.items() if accepts and not template]
         for name in self.spec.databases:
-            if name not in found:
-                raise TaskError("DatabaseNotFound", f"databases: there is no database {name}")
-            if not found[name][0]:
+            if name not in databases:
+                raise TaskError("DatabaseNotFound", f"databases: the server has no database {name}")
+            if not databases[name][0]:
                 raise TaskError("DatabaseNotFound", f"databases: {name} accepts no connections")
         return self.spec.databases
 

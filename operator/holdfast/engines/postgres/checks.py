@@ -62,10 +62,12 @@ def long_transactions(connection: Connection, age: timedelta = LONG_TRANSACTION)
         )
 
 
-def everything_is_readable(connection: Connection, user: str, database: str, found: list[Relation]) -> None:
+def everything_is_readable(
+    connection: Connection, user: str, database: str, relations: list[Relation]
+) -> None:
     """Raise TaskError (PermissionDenied) naming what the role cannot read, and the grant it needs."""
     role = qualified(user)
-    unreadable = [relation for relation in found if not relation.readable and relation.kind != "m"]
+    unreadable = [relation for relation in relations if not relation.readable and relation.kind != "m"]
     if unreadable:
         grant = (
             f"GRANT pg_read_all_data TO {role}"
@@ -73,7 +75,7 @@ def everything_is_readable(connection: Connection, user: str, database: str, fou
             else f"GRANT USAGE ON SCHEMA … and GRANT SELECT ON … TO {role}"
         )
         raise _denied(database, user, f"read {_listed(unreadable)}", grant)
-    hidden = [relation for relation in found if relation.row_security]
+    hidden = [relation for relation in relations if relation.row_security]
     if hidden:
         raise _denied(
             database, user, f"see every row of {_listed(hidden)}: row-level security applies",

@@ -18,7 +18,7 @@ from holdfast.mounts import CA, CA_FILE, CREDENTIALS
 CONNECT_SECONDS = 10
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-# libpq reports a refused connection as text only: PQresultErrorField needs a result, and there is none.
+# libpq reports a refused connection as text only: PQresultErrorField needs a result, which a refusal lacks.
 _AUTHENTICATION = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|is not permitted to log in"
     r'|role ".*" does not exist|pg_hba\.conf rejects'
@@ -101,7 +101,7 @@ class Server:
                 f"server's pg_hba.conf; {said}",
             )
         if _DATABASE_MISSING.search(text):
-            return DatabaseRefusedError("DatabaseNotFound", f"there is no database {database}; {said}")
+            return DatabaseRefusedError("DatabaseNotFound", f"the server has no database {database}; {said}")
         if _DATABASE_DENIED.search(text):
             return DatabaseRefusedError(
                 "PermissionDenied",

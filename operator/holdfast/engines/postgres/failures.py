@@ -18,7 +18,7 @@ class DatabaseRefusedError(TaskError):
 _CONFLICT = "StandbyConflict"
 
 # (pattern in the English text, class, reason). Only a superuser can choose the server's language; text that
-# matches nothing is a SourceError, which is tried again.
+# matches nothing is a SourceError, which is retried.
 _KINDS: tuple[tuple[str, type[TransferError], str], ...] = (
     (r"row-level security", TaskError, "PermissionDenied"),
     (r"permission denied", TaskError, "PermissionDenied"),

@@ -149,11 +149,11 @@ class _Restore:
         row = connection.execute("SELECT datallowconn FROM pg_database WHERE datname = %s", [name]).fetchone()
         if row is None:
             return
-        found = user_object(self.server, name) if row[0] else "no connections allowed to look into it"
-        if found:
+        what = user_object(self.server, name) if row[0] else "no connections allowed to look into it"
+        if what:
             raise TargetNotEmptyError(
                 "TargetNotEmpty",
-                f"database {name} on {self.server.address} is not empty ({found}): drop or rename it, or let "
+                f"database {name} on {self.server.address} is not empty ({what}): drop or rename it, or let "
                 f"targets[].postgres.rename give the restored one another name",
             )
 
@@ -198,10 +198,10 @@ class _Restore:
         with self.server.connect(staged) as inside:
             inside.execute("ANALYZE")
             inside.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            found = inspect.inventory(
+            restored = inspect.inventory(
                 inside, inspect.relations(inside), self.context.progress.rows, recovering=False
             )
-        comparison = inspect.compare(target.name, backup, found)
+        comparison = inspect.compare(target.name, backup, restored)
         self.notes += [Note(reason="RestoredDiffers", message=text) for text in comparison.remarks]
         if not comparison.mismatches:
             staging.configure(staged, properties)

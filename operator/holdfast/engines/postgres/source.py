@@ -112,10 +112,12 @@ def identify(connection: Connection) -> Identity:
     assert row is not None
     recovering, version, major = row
     try:
-        found = connection.execute("SELECT system_identifier::text FROM pg_control_system()").fetchone()
+        identifier = connection.execute("SELECT system_identifier::text FROM pg_control_system()").fetchone()
     except psycopg.errors.InsufficientPrivilege:
-        found = None
-    return Identity("Standby" if recovering else "Primary", version, major, found[0] if found else None)
+        identifier = None
+    return Identity(
+        "Standby" if recovering else "Primary", version, major, identifier[0] if identifier else None
+    )
 
 
 def position(connection: Connection) -> Position:
@@ -194,7 +196,7 @@ def _with_primary(
 
 
 def _without_primary(candidate: ChosenSource, connection: Connection, error: TransferError) -> ChosenSource:
-    """The primary is away: a standby that streams, or replayed all it received, is the best there is."""
+    """The primary is away: a standby that streams, or replayed all it received, is the best source."""
     standby = candidate.server
     row = connection.execute(
         "SELECT coalesce(pg_last_wal_receive_lsn() <= pg_last_wal_replay_lsn(), true)"

@@ -134,14 +134,14 @@ def _begin_on_replica(client: Client, info: dict[str, str], notes: list[Note]) -
 
 def _replicas(primary: Endpoint, info: dict[str, str]) -> list[Endpoint]:
     """Those that are online and listen, least lag first; a backup's own connection has no port."""
-    found = []
+    ranked_replicas = []
     for name, text in info.items():
         if re.fullmatch(r"slave\d+", name):
             fields = dict(part.split("=", 1) for part in text.split(","))
             if fields.get("state") == "online" and int(fields.get("port", "0")) > 0:
                 endpoint = replace(primary, host=fields["ip"], port=int(fields["port"]))
-                found.append((int(fields.get("lag", "0")), endpoint))
-    return [endpoint for _, endpoint in sorted(found, key=lambda ranked: ranked[0])]
+                ranked_replicas.append((int(fields.get("lag", "0")), endpoint))
+    return [endpoint for _, endpoint in sorted(ranked_replicas, key=lambda ranked: ranked[0])]
 
 
 def _try_replica(replica: Endpoint, primary: Client) -> ReplicationStream:

@@ -74,9 +74,9 @@ def server_info(client: Client) -> dict[str, str]:
 
 def database_sizes(client: Client) -> dict[int, tuple[int, int]]:
     """Keys, and keys with a time to live, of every database that has any."""
-    found = {}
+    sizes = {}
     for name, text in parse_info(client.execute("INFO", "keyspace")).items():
         if name.startswith("db") and name[2:].isdigit():
             fields = dict(part.split("=", 1) for part in text.split(","))
-            found[int(name[2:])] = (int(fields["keys"]), int(fields["expires"]))
-    return found
+            sizes[int(name[2:])] = (int(fields["keys"]), int(fields["expires"]))
+    return sizes

@@ -121,7 +121,7 @@ class Destination(ABC):
 
     @abstractmethod
     def abort_uploads(self, prefix: str) -> int:
-        """Abort every unfinished upload whose key begins with `prefix`; how many there were."""
+        """Abort every unfinished upload whose key begins with `prefix`; returns their number."""
 
     def versions(self, prefix: str) -> Iterator[Version]:
         """Everything stored under keys that begin with `prefix`, hidden or not, in no order."""
@@ -173,11 +173,11 @@ class Destination(ABC):
 
     def verify_size(self, key: str, size: int) -> None:
         """Check that the object is there and has `size` bytes. Raises MismatchError."""
-        found = self.size(key)
-        if found is None:
+        size_there = self.size(key)
+        if size_there is None:
             raise self.mismatch(key, "it is not there")
-        if found != size:
-            raise self.mismatch(key, f"it has {found} bytes, not {size}")
+        if size_there != size:
+            raise self.mismatch(key, f"it has {size_there} bytes, not {size}")
 
     def mismatch(self, key: str, what: str) -> MismatchError:
         """The error that says what is wrong with an object."""

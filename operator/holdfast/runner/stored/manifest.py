@@ -189,8 +189,8 @@ def _seal(head: bytes, tail: bytes) -> str:
 
 
 def _broken_seal(data: bytes, sha256: str) -> str | None:
-    found = _seal(*_around(data, sha256))
-    return None if found == sha256 else f"its SHA-256 is {found}, and it says {sha256}"
+    actual = _seal(*_around(data, sha256))
+    return None if actual == sha256 else f"its SHA-256 is {actual}, and it says {sha256}"
 
 
 def _unsealed(data: bytes) -> str | None:

@@ -31,9 +31,9 @@ def write_and_read(destination: Destination, folder: str) -> str:
         raise DestinationError(
             "ProbeFailed", f"destination {destination.name}: {destination.uri(key)} exists"
         )
-    found = destination.read(key)
-    if found != data:
-        what = "is not there" if found is None else f"holds {len(found)} other bytes"
+    data_there = destination.read(key)
+    if data_there != data:
+        what = "is not there" if data_there is None else f"holds {len(data_there)} other bytes"
         raise DestinationError(
             "ProbeFailed",
             f"destination {destination.name}: {destination.uri(key)} was written, and then {what}",

@@ -24,14 +24,14 @@ def thaw(source: Destination, keys: Iterable[str], meter: Meter) -> tuple[Note, 
     classes: set[str] = set()
     waiting = list(keys)
     while True:
-        frozen = [(key, found) for key in waiting if (found := source.archived(key)) is not None]
+        frozen = [(key, state) for key in waiting if (state := source.archived(key)) is not None]
         if not frozen:
             break
         every = every or len(frozen)
-        classes |= {found.storage_class for _, found in frozen}
-        for key, found in frozen:
-            if not found.thawing:
-                _log.info("thawing %s from %s", source.uri(key), found.storage_class)
+        classes |= {state.storage_class for _, state in frozen}
+        for key, state in frozen:
+            if not state.thawing:
+                _log.info("thawing %s from %s", source.uri(key), state.storage_class)
                 source.thaw(key)
         names = ", ".join(sorted(classes))
         meter.step(f"thawing {len(frozen)} of {every} objects from {names}, which takes 3 to 48 hours")

@@ -57,16 +57,16 @@ def open_identities(file: Path, recipients: Sequence[str], secret: str | None) -
     try:
         lines = file.read_bytes().splitlines()
     except FileNotFoundError:
-        message = f"{needed}, but there is no Secret {secret} with a key identity"
+        message = f"{needed}, but no Secret {secret} exists with a key identity"
         raise IdentityError("IdentityMissing", message) from None
-    found = [_identity(place, line, secret) for place, line in enumerate(lines, 1) if _is_key(line)]
-    if not found:
+    identities = [_identity(place, line, secret) for place, line in enumerate(lines, 1) if _is_key(line)]
+    if not identities:
         message = f"{needed}, but key identity of Secret {secret} holds no identity"
         raise IdentityError("IdentityMissing", message)
-    if not {str(identity.to_public()) for identity in found} & set(recipients):
+    if not {str(identity.to_public()) for identity in identities} & set(recipients):
         message = f"{needed}, and key identity of Secret {secret} holds the identity of none of them"
         raise IdentityError("IdentityWrong", message)
-    return found
+    return identities
 
 
 def _is_key(line: bytes) -> bool:
@@ -88,7 +88,7 @@ def _identity(place: int, line: bytes, secret: str) -> x25519.Identity:
 class Encryption:
     """A stage that encrypts to every recipient; any one of their identities decrypts.
 
-    What comes out is taken by the next `feed`, so there is never more of it than went in since.
+    What comes out is taken by the next `feed`, so the output is never more than what went in since.
     """
 
     def __init__(self, recipients: Sequence[x25519.Recipient]) -> None:
@@ -134,7 +134,7 @@ class Encryption:
         return len(data)
 
     def flush(self) -> None:
-        """There is nothing to do; pyrage calls it at the end."""
+        """Do nothing; pyrage calls it at the end."""
 
 
 class _QueueFile(io.RawIOBase):

@@ -29,8 +29,8 @@ def stop_worker(thread: threading.Thread, queue: "Queue[Any]", deadline: float) 
 class FanOut:
     """One object, uploaded to every live destination in one pass.
 
-    A part waits for the queue of each destination, which holds one. All share the part's bytes, so in memory
-    there are those that the slowest destination's workers send, one queued and one waiting, and at most those
+    A part waits for the queue of each destination, which holds one. All share the part's bytes, so memory
+    holds those that the slowest destination's workers send, one queued and one waiting, and at most those
     that a faster one sends in the same time.
     """
 
@@ -106,7 +106,7 @@ class _Branch:
             thread.start()
 
     def put(self, part: Part | None) -> None:
-        """Hand over a part, None for the end. Raises what an earlier part met with."""
+        """Give it a part, None for the end. Raises what an earlier part met with."""
         if self._error is not None:
             raise self._error
         self._queue.put(part)

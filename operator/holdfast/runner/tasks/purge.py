@@ -92,7 +92,7 @@ class _Purge:
         if entry is not None:
             return None if self._is_ours(entry) else f"{destination.uri(self._path.entry)} is of another run"
         if self._task.recovery_point is not None:
-            return None  # it was committed, and a deletion has begun
+            return None  # it was committed, and a deletion has started
         for key in destination.list(self._path.folder):
             if self._path.is_manifest(key):
                 data = destination.read(key)
@@ -103,7 +103,7 @@ class _Purge:
         return None
 
     def _is_ours(self, entry: CatalogueEntry) -> bool:
-        """By its UID, or its moment: a BackupRun that was brought back from the catalogue has another UID."""
+        """By its UID, or its moment: an imported BackupRun has another UID."""
         if entry.run_uid == self._task.run_uid:
             return True
         point = self._task.recovery_point

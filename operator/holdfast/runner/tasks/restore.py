@@ -176,14 +176,14 @@ class PlainReader(io.RawIOBase):
             while rest.read(READ_BYTES):
                 pass  # what follows the frame: its bytes count too
         artifact = self._artifact
-        for what, found, expected in (
+        for what, actual, expected in (
             ("stored bytes", self._stored.size, artifact.size_bytes),
             ("SHA-256 of the stored bytes", self._stored.sha256.hexdigest(), artifact.sha256),
             ("plain bytes", self._size, artifact.plain_bytes),
             ("SHA-256 of the plain bytes", self._sha256.hexdigest(), artifact.plain_sha256),
         ):
-            if found != expected:
-                raise self._mismatch(f"{what}: {found}, not {expected}")
+            if actual != expected:
+                raise self._mismatch(f"{what}: {actual}, not {expected}")
         self._checked = True
 
 

@@ -103,7 +103,7 @@ class _SurveyedDestination:
         self.failure: Failure | None = None
         self.keys: dict[str, str] = {}
         """By run: the key of what is in the catalogue."""
-        self.found: dict[str, CatalogueEntry | SurveyedDamage] = {}
+        self.entries: dict[str, CatalogueEntry | SurveyedDamage] = {}
         """By run, of those that were read."""
         self._task = task
         try:
@@ -117,14 +117,14 @@ class _SurveyedDestination:
 
     def read(self, runs: Sequence[str]) -> None:
         """Read the entries of these runs, as far as they are there."""
-        self.found = {}
+        self.entries = {}
         if not self.listed:
             return
         here = [run for run in runs if run in self.keys]
         with ThreadPoolExecutor(self._destination.workers + 2) as pool:
-            for run, found in zip(here, pool.map(self._read, here), strict=True):
-                if found is not None:
-                    self.found[run] = found
+            for run, entry in zip(here, pool.map(self._read, here), strict=True):
+                if entry is not None:
+                    self.entries[run] = entry
 
     def uri(self, run: str) -> str:
         """What people call the entry of a run."""
@@ -190,13 +190,13 @@ def _tell(run: str, destinations: Sequence[_SurveyedDestination]) -> Iterator[Su
     first: CatalogueEntry | None = None
     holders: list[_SurveyedDestination] = []
     for destination in destinations:
-        found = destination.found.get(run)
-        if isinstance(found, SurveyedDamage):
-            yield found
-        elif found is not None and first is not None and not first.same_backup(found):
+        entry = destination.entries.get(run)
+        if isinstance(entry, SurveyedDamage):
+            yield entry
+        elif entry is not None and first is not None and not first.same_backup(entry):
             yield destination.damage(run, f"it says otherwise than {holders[0].uri(run)}")
-        elif found is not None:
-            first = first or found
+        elif entry is not None:
+            first = first or entry
             holders.append(destination)
     if first is None:
         return

@@ -23,8 +23,8 @@ _MAX_NAMED = 3
 def run(task: VerifyTask, mounts: Mounts, meter: Meter) -> VerifyResult:
     """Read all copies, also when one is bad.
 
-    Raises MismatchError (`ChecksumMismatch`), which names every bad copy and its objects; where there is none
-    but a copy that could not be read to its end, what its destination raised.
+    Raises MismatchError (`ChecksumMismatch`), which names every bad copy and its objects; without a bad copy,
+    but with one that could not be read to its end, what its destination raised.
     """
     readers = [_CopyReader(task, destination.name, meter) for destination in task.destinations]
     for reader, specification in zip(readers, task.destinations, strict=True):
@@ -39,9 +39,9 @@ def run(task: VerifyTask, mounts: Mounts, meter: Meter) -> VerifyResult:
 
 
 def _most_hopeful(errors: Iterable[TransferError]) -> TransferError | None:
-    """One after which another attempt may help, if there is such a one."""
-    found = sorted(errors, key=lambda error: not error.exit_code.is_retryable)
-    return found[0] if found else None
+    """One after which another attempt may help, or None."""
+    ranked = sorted(errors, key=lambda error: not error.exit_code.is_retryable)
+    return ranked[0] if ranked else None
 
 
 class _CopyReader:

@@ -159,9 +159,9 @@ class S3Destination(Bucket):
                 raise self._unreadable(key, head.get("ChecksumSHA256"), stored)
             super().verify(key, stored)
 
-    def _unreadable(self, key: str, found: str | None, stored: StoredBytes) -> TransferError:
-        if found is not None:
-            return self.mismatch(key, f"its checksum is {found}, not {stored.s3_checksum}")
+    def _unreadable(self, key: str, checksum: str | None, stored: StoredBytes) -> TransferError:
+        if checksum is not None:
+            return self.mismatch(key, f"its checksum is {checksum}, not {stored.s3_checksum}")
         what = "the store keeps no SHA-256 of it, and its storage class does not let it be read back"
         return DestinationWrongError(
             "ChecksumMissing", f"destination {self.name}: {self.uri(key)}: {what}: use another storageClass"

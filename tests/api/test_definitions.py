@@ -114,7 +114,13 @@ STATUSES: dict[str, dict[str, Any]] = {
         "overQuota": {"rack": "It holds 5Gi of its quota of 5Gi."},
         "leftovers": ["main"],
         "expiring": [
-            {"destination": "main", "begun": True, "gone": False, "message": "Its deletion has begun."}
+            {
+                "destination": "main",
+                "begun": True,
+                "gone": False,
+                "obstacle": "Locked",
+                "message": "Its deletion has begun.",
+            }
         ],
         "destinations": EXAMPLES["policy"]["spec"]["destinations"],
         "targets": [

@@ -326,6 +326,16 @@ def test_every_field_is_described(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", NAMES)
+def test_a_description_names_the_default_and_breaks_no_line(kind: str) -> None:
+    for path, part in [("", schema(kind)), *all_parts(kind)]:
+        description, default = part.get("description", ""), part.get("default", {})
+        assert "\n" not in description, path
+        if not isinstance(default, dict):
+            text = default if isinstance(default, str) else json.dumps(default)
+            assert description.endswith(f"Default: `{text}`."), path
+
+
+@pytest.mark.parametrize("kind", NAMES)
 def test_everything_is_bounded(kind: str) -> None:
     def unbounded(part: dict[str, Any]) -> bool:
         bounded_text = {"maxLength", "enum", "format"} & part.keys()

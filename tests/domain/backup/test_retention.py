@@ -423,6 +423,16 @@ def test_only_what_was_shown_before_the_run_started_goes() -> None:
     assert handed(shown, [run(d, moved) for d in (1, 2, 3, 4)], NOW, **LAST) == {"a": ["r01", "r02"]}
 
 
+def test_a_commit_deletes_nothing_in_a_place_that_two_destinations_share() -> None:
+    """A run that an operator without that rule had started may still be committed."""
+    one_place: list[dict[str, Any]] = [A, A | {"name": "b"}]
+    runs = [run(d, one_place) for d in (1, 2, 3)]
+    shown, _ = next_plan(policy(destinations=one_place, **LAST), rows(runs), NOW)
+    assert shown is not None
+    committing = run(9, one_place, phase="Committing", retentionPlanTime=shown.time)
+    assert expiries(policy(shown, destinations=one_place, **LAST), committing, rows(runs), ()) == ()
+
+
 def test_a_plan_that_grows_while_a_run_is_under_way_waits_for_the_next() -> None:
     runs = [run(d) for d in (1, 2, 3)]
     first, _ = next_plan(policy(**LAST), rows(runs), NOW)

@@ -45,7 +45,7 @@ from holdfast.api.policy import (
 from holdfast.api.retention import Retention
 from holdfast.api.run import STORED, BackupRun, BackupRunStatus, ExpiringCopy, RunPhase
 from holdfast.api.text import some_of
-from holdfast.domain.places import destinations_unmoved
+from holdfast.domain.places import destinations_unmoved, shared_places
 from holdfast.domain.plan.schedule import ScheduleError, zone_named
 from holdfast.domain.rows import RunRow
 from holdfast.domain.run.end import with_end
@@ -290,8 +290,10 @@ def expiries(
     others = [row for row in rows if row.name != run.metadata.name]
     # As this run knows the destinations: its Job is given no other.
     rulings = decide((backup_of(row, run.status.destinations) for row in others), rules, zone)
+    # What is deleted in one of two names of a place is gone in both. No run starts so, but one may have.
+    shared = {destination.name for pair in shared_places(run.status.destinations) for destination in pair}
     wanted = []
-    for destination in (recorded.name for recorded in run.status.destinations):
+    for destination in (d.name for d in run.status.destinations if d.name not in shared):
         shown = {name for name, due in _shown(plan, destination).items() if due.since <= start_plan_time}
         due = [
             ruling.backup

@@ -18,7 +18,7 @@ from holdfast.api.text import human_bytes, human_seconds
 from holdfast.domain.labels import MISSED
 from holdfast.domain.naming import job_name, run_path
 from holdfast.domain.plan import quota
-from holdfast.domain.plan.support import policy_not_supported_yet
+from holdfast.domain.plan.readiness import refusal
 from holdfast.domain.rows import row_of
 from holdfast.domain.run import hooks
 from holdfast.domain.run.admission import MAX_QUEUED, Standing, is_scheduled, is_too_late
@@ -47,10 +47,10 @@ def admit(run: BackupRun, policy: BackupPolicy | None, standing: Standing, now: 
         return end(
             run, run.status, End(RunPhase.FAILED, "PolicyNotFound", f"policy {name} is being deleted"), now
         )
-    fields = policy_not_supported_yet(policy.spec)
-    if fields:
-        message = f"policy {name} has fields that are not supported yet: {', '.join(fields)}"
-        return end(run, run.status, End(RunPhase.FAILED, "NotSupportedYet", message), now)
+    refused = refusal(policy)
+    if refused is not None:
+        message = f"policy {name} is not ready: {refused.message}"
+        return end(run, run.status, End(RunPhase.FAILED, refused.reason, message), now)
     dropped = _drop(run, policy, standing, now) if is_scheduled(row_of(run)) else None
     return dropped or _wait(run, standing) or _start(run, policy, now)
 
@@ -97,9 +97,9 @@ def _wait(run: BackupRun, standing: Standing) -> RunStep | None:
 def _start(run: BackupRun, policy: BackupPolicy, now: datetime) -> RunStep:
     uid = run.metadata.uid
     full = quota.full_destinations(policy)
-    refusal = quota.refusal(policy.spec.destinations, full)
-    if refusal is not None:
-        return end(run, run.status, End(RunPhase.FAILED, "QuotaExceeded", refusal), now)
+    why_not = quota.refusal(policy.spec.destinations, full)
+    if why_not is not None:
+        return end(run, run.status, End(RunPhase.FAILED, "QuotaExceeded", why_not), now)
     status = updated(
         run.status,
         phase=RunPhase.RUNNING,

@@ -29,6 +29,7 @@ from holdfast.domain.backup.retention import (
     with_expiry_marked,
 )
 from holdfast.domain.rows import row_of
+from holdfast.domain.run.deletion import with_deletion_started
 from holdfast.domain.stored import bytes_by_destination, destinations_holding
 from holdfast.protocol import DeletionOutcome, Expiry
 
@@ -314,6 +315,15 @@ def test_a_plan_that_did_not_change_is_told_once_and_keeps_its_moments() -> None
     assert second.time == NOW + timedelta(seconds=1), "never the time of an earlier plan"
     assert len(notices) == 2
     assert all(notice.message.endswith(": r02") for notice in notices)
+
+
+@pytest.mark.parametrize("fields", [{}, LAST], ids=["without retention", "with retention"])
+def test_a_run_that_is_purged_is_not_announced(fields: dict[str, Any]) -> None:
+    purged = run(1)
+    purged = purged.model_copy(update={"status": with_deletion_started(purged.status)})
+    plan, notices = next_plan(policy(**fields), rows([purged, run(2), run(3)]), NOW)
+    assert going(plan) == {"a": ["r01"], "b": ["r01"]}
+    assert notices == ()
 
 
 def many_runs() -> list[BackupRun]:

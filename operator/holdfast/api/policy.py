@@ -53,8 +53,8 @@ class VerificationPolicy(Model):
     schedule: Cron
     """A cron expression, in the policy's time zone."""
     mode: Literal["Restore", "Checksum"] = "Restore"
-    """Restore: a drill restores the run into a sandbox and compares the counts. Checksum: a Job reads every
-    stored byte back."""
+    """Checksum: a Job reads every stored byte back. Restore (the default): a drill restores the run into a
+    sandbox and compares the counts. Restore is not built yet: set Checksum."""
 
 
 class Objectives(Model):

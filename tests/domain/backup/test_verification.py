@@ -231,7 +231,7 @@ def test_jitter_puts_it_off() -> None:
         (
             {"verification": {"schedule": "@weekly"}},
             "NotSupportedYet",
-            "not supported yet: verification.mode: Restore",
+            "not supported yet: verification.mode: Restore (the default; set verification.mode: Checksum)",
         ),
     ],
 )

@@ -165,6 +165,13 @@ GROUPS = (
                 "The survey imported runs that only the catalogue knew: they are BackupRuns now.", "",
             ),
             Reason(
+                "CatalogueEmpty", (Where.POLICY_EVENT,),
+                "The survey found no run in the folders that the message names, and the policy has none. "
+                "This is right for a new policy.",
+                "If the runs of a lost cluster were to be imported: give the namespace and the policy the "
+                "names that they had there, or restore by `source.location`.",
+            ),
+            Reason(
                 "RunNotBroughtBack", (Where.POLICY_EVENT,),
                 "A run of the catalogue cannot be imported: a BackupRun with its name exists, or the API "
                 "server refuses it.",

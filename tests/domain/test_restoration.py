@@ -202,3 +202,24 @@ def test_what_differs_is_told_by_the_exit_code_whatever_its_reason_is_called(
     assert status.verification is not None
     assert status.verification.mismatched == differs
     assert status.verification.details == (("target sessions: it evicted 3 keys",) if differs else ())
+
+
+@pytest.mark.parametrize(
+    ("compared", "message"),
+    [
+        (0, "1 target restored; no count was compared"),
+        (1, "1 target restored; 1 count compared, all equal"),
+        (3, "1 target restored; 3 counts compared, all equal"),
+    ],
+)
+def test_the_end_of_a_restore_says_what_was_compared(compared: int, message: str) -> None:
+    target = {"name": "a", "engine": "redis", "phase": "Succeeded", "job": "job"}
+    verified = {"verification": {"compared": compared, "mismatched": 0}}
+    subject = RestoreRequest.model_validate(
+        {
+            "metadata": {"name": "back", "namespace": "rag", "uid": "uid"},
+            "spec": {"source": {"runRef": {"name": "r"}}},
+            "status": {"phase": "Running", "targets": [target | verified]},
+        }
+    )
+    assert restoration.advance(subject, JobFacts({}, timedelta(minutes=2)), NOW).status.message == message

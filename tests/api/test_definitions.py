@@ -95,7 +95,7 @@ STATUSES: dict[str, dict[str, Any]] = {
             },
             **SURVEYED,
         },
-        "conditions": [CONDITION],
+        "conditions": [CONDITION, CONDITION | {"type": "DestinationsReachable", "status": "False"}],
     },
     "BackupRun": {
         "observedGeneration": 1,
@@ -244,6 +244,7 @@ COLUMNS: dict[str, list[tuple[str, int, Any]]] = {
         ("LAST-VERIFIED", 0, None),
         ("NEXT", 0, "2036-03-01T01:15:00Z"),
         ("READY", 0, "True"),
+        ("REACHABLE", 0, "False"),
         ("AGE", 0, None),
     ],
     "BackupRun": [

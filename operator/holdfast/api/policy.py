@@ -344,6 +344,7 @@ class BackupPolicy(Resource):
         Column("LAST-VERIFIED", ".status.lastVerifiedTime", "date"),
         Column("NEXT", ".status.nextScheduleTime"),  # a column of type date shows no moment that is to come
         condition_column("READY", "Ready"),
+        condition_column("REACHABLE", "DestinationsReachable"),
         AGE,
     )
     rules: ClassVar[tuple[tuple[str, str], ...]] = (

@@ -294,8 +294,9 @@ GROUPS = (
             ),
             Reason(
                 "NothingStored", (Where.VERIFY,),
-                "No destination holds all of the run any more, so the run cannot be verified.",
-                "Verify a newer run.",
+                "No destination holds all of the run, so the run cannot be verified: it failed, or its "
+                "copies were deleted.",
+                "Verify another run.",
             ),
         ),
     ),

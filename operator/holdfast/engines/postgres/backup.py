@@ -96,7 +96,7 @@ class _Backup:
                 warning=True,
             )
         candidates = self.spec.databases or source.MAINTENANCE_DATABASES
-        self.chosen = source.choose_primary(self.primary, candidates, note)
+        self.chosen = source.choose_instead_of_standby(self.primary, candidates, note)
         self.notes += self.chosen.notes
         checks.server_not_newer(self.chosen.identity, self.client_major)
         return _classified(f"reading {self.primary.address}", work)

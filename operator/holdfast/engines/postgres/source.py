@@ -177,9 +177,7 @@ def _choose_standby(
             except SourceError as error:
                 return _without_primary(candidate, connection, error)
     except SourceError as error:
-        raise StandbyUnfitError(
-            "StandbyUnreachable", f"standby {standby.address} cannot be reached: {error.message}"
-        ) from error
+        raise StandbyUnfitError("StandbyUnreachable", f"standby {error.message}") from error
     except psycopg.OperationalError as error:
         raise StandbyUnfitError(
             "StandbyUnreachable", f"standby {standby.address} broke off: {error}"

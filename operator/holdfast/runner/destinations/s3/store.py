@@ -14,10 +14,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from holdfast.api.destination import Destination as Specification
 from holdfast.destinations.s3 import ARCHIVES, S3
+from holdfast.engines.access import named
 from holdfast.engines.transfer import DestinationError, DestinationWrongError, TaskError, UnreachableError
 from holdfast.mounts import CA, CA_FILE, CREDENTIALS
 from holdfast.runner.destinations.destination import Destination, LockedError, Version
-from holdfast.runner.destinations.s3.errors import FINAL, MISSING, UNREACHABLE, code_of, explain
+from holdfast.runner.destinations.s3.errors import FINAL, MISSING, UNREACHABLE, Place, code_of, explain
 from holdfast.runner.destinations.s3.objectlock import Lock
 from holdfast.runner.process.mounts import Mounts
 
@@ -52,7 +53,12 @@ class Bucket(Destination, ABC):
         # Manifests and entries are read by every commit and restore: an archive is no place for them.
         self.document_fields: Any = lock if s3.storage_class in ARCHIVES else storage | lock
         self._s3 = s3
-        self._endpoint = s3.endpoint or f"Amazon's endpoint of {s3.region}"
+        self._place = Place(
+            s3.bucket,
+            s3.endpoint or f"Amazon's endpoint of {s3.region}",
+            named("s3.credentialsSecret", s3.credentials_secret),
+            named("s3.caSecret", s3.ca_secret),
+        )
         self._session = botocore.session.get_session()
         self._keys: Any = self._read_keys(mounts) if s3.credentials_secret else {}
         self._verify = str(mounts.destination(self.name, CA) / CA_FILE) if s3.ca_secret else None
@@ -109,7 +115,7 @@ class Bucket(Destination, ABC):
         try:
             yield
         except (BotoCoreError, ClientError) as error:
-            reason, what = explain(error, self._endpoint)
+            reason, what = explain(error, self._place)
             raise self.error(reason, key, what) from error
 
     def error(self, reason: str, key: str, what: str) -> DestinationError:

@@ -86,11 +86,17 @@ def test_a_database_with_something_in_it_is_refused(
     stored: dict[str, object], target_server: TestServer, runner: Runner
 ) -> None:
     target_server.execute("CREATE DATABASE second")
-    target_server.execute("CREATE TABLE kept AS SELECT 1 AS id", database="second")
+    target_server.execute(
+        "CREATE TABLE kept AS SELECT 1 AS id, 'large'::text AS text",
+        "CREATE INDEX a_first_one ON kept (id)",
+        "CREATE VIEW a_view AS SELECT id FROM kept",
+        database="second",
+    )
     outcome = runner.run_restore("postgres", stored, target_server.address(), secrets())
     failure = failed(outcome, 2, "TargetNotEmpty")
     assert failure.refused
     assert "database second on" in failure.failure.message
+    assert "is not empty (table public.kept)" in failure.failure.message
     assert target_server.databases() == ["postgres", "second"]
     assert target_server.value("SELECT id FROM kept", "second") == 1
 

@@ -152,19 +152,20 @@ def test_what_is_damaged_is_named_and_hides_nothing_else(jobs: Jobs, bucket: S3P
     told = {each.uri: each.message for each in page.damaged}
     at = f"s3://{bucket.bucket}/{CATALOGUE}"
     expected = {
-        f"{at}torn.json": "not a catalogueentry of version 1",
-        f"{at}empty.json": "not a catalogueentry of version 1",
+        f"{at}torn.json": "it is not a catalogue entry of version 1: Invalid JSON",
+        f"{at}empty.json": "it is not a catalogue entry of version 1: Invalid JSON",
         f"{at}later.json": "version",
         f"{at}moved.json": "it is the entry of run other/policy/moved",
         f"{at}renamed.json": "it is the entry of run default/policy/before",
         f"{at}slotless.json": "trigger",
         f"{at}Upper.json": "run",
-        f"{at}notes.txt": "not a catalogueentry",
+        f"{at}notes.txt": "not a catalogue entry",
         f"pvc://backups/{CATALOGUE}good.json": f"it says otherwise than {at}good.json",
     }
     assert told.keys() == expected.keys()
     for uri, part in expected.items():
         assert part in told[uri], uri
+        assert uri not in told[uri]
 
 
 def test_a_page_ends_before_its_log_grows_too_long(jobs: Jobs) -> None:

@@ -82,9 +82,9 @@ def test_refusals(source_server: TestServer, runner: Runner) -> None:
     assert "check keys username and password of Secret pg (credentialsSecret)" in message
     assert "pgpass" not in message
     assert "\n" not in message
-    empty = runner.run_backup("postgres", spec, {"credentials": {"username": "postgres"}})
+    empty = runner.run_backup("postgres", spec, secrets(password=""))
     message = failed(empty, 2, "CredentialsMissing").failure.message
-    assert message == "Secret pg (credentialsSecret) has no key password"
+    assert message == "key password of Secret pg (credentialsSecret) must be one line of text"
     failed(runner.run_backup("postgres", spec, secrets("nobody")), 2, "AuthenticationFailed")
     missing = source_server.target(databases=["postgres", "not there"])
     failure = failed(runner.run_backup("postgres", missing, secrets()), 2, "DatabaseNotFound")

@@ -53,7 +53,7 @@ def connect(context: BackupContext | RestoreContext, addressed: ServerAddress,
         context.secret(CREDENTIALS),
         ca if ca.exists() else None,
         named("credentialsSecret", credentials),
-        named("tls.caSecret", tls and tls.ca_secret),
+        named("tls.caSecret", tls.ca_secret if tls else None),
     )
     return Client(addressed.address(context.namespace), secrets, tls=tls is not None)
 

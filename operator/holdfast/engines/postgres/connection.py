@@ -115,7 +115,7 @@ class Server:
                 f"GRANT CONNECT ON DATABASE {database} TO {self.user}; {said}",
             )
         if _TLS.search(text):
-            authority = named("tls.caSecret", self.tls and self.tls.ca_secret)
+            authority = named("tls.caSecret", self.tls.ca_secret if self.tls else None)
             return TaskError("TlsFailed", f"check tls.mode and {authority}; {said}")
         if _NO_SUCH_HOST.search(text):
             explained = unknown_host(self.host)

@@ -52,7 +52,7 @@ def _endpoint(
         tls is not None,
         _authority(context, tls),
         named("credentialsSecret", secret),
-        named("tls.caSecret", tls and tls.ca_secret),
+        named("tls.caSecret", tls.ca_secret if tls else None),
     )
 
 

@@ -222,6 +222,21 @@ def test_a_probe_that_the_bucket_locks_is_hidden_and_swept_away_later(
     assert bucket.versions() == {}
 
 
+@pytest.mark.parametrize("locks", [False, True], ids=["free", "locked"])
+def test_a_bucket_with_object_lock_and_without_versions_is_reachable(
+    jobs: Jobs, s3: S3Server, locks: bool
+) -> None:
+    bucket = s3.new_bucket(lock=True)
+    if locks:
+        client = s3.client()
+        client.put_object_lock_configuration(Bucket=bucket.bucket, ObjectLockConfiguration=LOCK)
+        client.close()
+    jobs.places = {"s3": bucket}
+    result, _, _ = look(jobs)
+    assert result.failures == {}
+    assert len(bucket.keys()) == locks, "only what is locked stays"
+
+
 def probes(request: Request, method: str) -> bool:
     """Whether it is of a probe's object."""
     return request.method == method and "/.probe-" in request.path

@@ -148,8 +148,6 @@ def test_tls_is_verified(new_server: NewServer, memory: Memory, certificates: Pa
     with pytest.raises(TaskError, match=r"IP address mismatch.*must name the host"):
         memory.backup(**plain.spec, **tls)
     memory.write_secret("ca", ca_crt=(certificates / "other.crt").read_text())
-    with pytest.raises(
-        TaskError, match=r"Secret redis-ca \(tls.caSecret\) must hold the authority"
-    ) as caught:
+    with pytest.raises(TaskError, match=r"Secret redis-ca \(tls.caSecret\) must hold") as caught:
         memory.backup(**named, **tls)
     assert caught.value.reason == "CertificateNotTrusted"

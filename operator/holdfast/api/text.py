@@ -61,7 +61,8 @@ def some_of(names: Sequence[str], most: int) -> str:
 def first_problem(error: ValidationError) -> str:
     """The first thing that is wrong with a document, and where."""
     problem = error.errors()[0]
-    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+    where = ".".join(map(str, problem["loc"]))
+    return f"{where}: {problem['msg']}" if where else str(problem["msg"])
 
 
 def human_bytes(count: int) -> str:

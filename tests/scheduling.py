@@ -1,13 +1,16 @@
 """Which tests run, in which order, and which may run beside each other."""
 
 import math
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
+ALL = 1 << 30
+"""An amount for `make test-long`: however many there are."""
 _LONGEST_FIRST = ("e2e", "cluster", "controller", "runner", "engines")
 """Folders, as long as nobody has measured: a first run."""
 _TOGETHER = ("e2e", "cluster", "api", "chart")
@@ -61,6 +64,11 @@ def _cache(config: pytest.Config) -> pytest.Cache | None:
 def amounts(few: int, many: int) -> list[Any]:
     """For `parametrize`: how much of something `make test` takes, and how much `make test-long`."""
     return [few, pytest.param(many, marks=pytest.mark.long)]
+
+
+def sample(chance: random.Random, every: Sequence[int], most: int) -> list[int]:
+    """As many of them, in their order, or all: the moments of kills."""
+    return sorted(chance.sample(every, min(most, len(every))))
 
 
 def unit_of(nodeid: str) -> str:

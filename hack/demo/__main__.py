@@ -12,6 +12,8 @@ from typing import Any
 from hack.demo.application import Application
 from hack.demo.kubectl import Kubectl
 
+from holdfast.api.text import counted
+
 EXAMPLES = "examples/knowledge-base"
 KUBECTL = Kubectl("rag")
 _RUN_ENDS = {"Succeeded", "PartiallySucceeded", "Failed", "Cancelled", "Missed", "Skipped"}
@@ -88,7 +90,7 @@ def _conclude(story: Story, run: dict[str, Any], restore: dict[str, Any]) -> Non
         print(f"  {seconds:6.1f} s  {title}")
     for target in run["status"]["targets"]:
         stored = sum(artifact["sizeBytes"] for artifact in target["artifacts"])
-        contents = ", ".join(f"{count} {what}" for what, count in target["contents"].items())
+        contents = ", ".join(counted(count, what) for what, count in target["contents"].items())
         print(f"  {stored / 1e6:6.1f} MB  {target['name']} ({target['source']['role']}): {contents}")
     made, ended = (
         _time(run, key) for key in (("metadata", "creationTimestamp"), ("status", "completionTime"))

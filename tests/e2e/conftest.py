@@ -23,7 +23,6 @@ RESTORED = [
     {"name": "sessions", "redis": {}},
 ]
 """The policy's targets, written to with the admin's role."""
-ENDS = {"Succeeded", "PartiallySucceeded", "Failed", "Refused", "Cancelled", "Missed", "Skipped"}
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
@@ -103,15 +102,15 @@ class Stage:
         status: dict[str, Any] = self.kubectl.get(kind, name).get("status", {})
         return status
 
-    def ended(self, kind: str, name: str, seconds: float = 240) -> dict[str, Any]:
+    def ended(self, kind: str, name: str, seconds: int = 240) -> dict[str, Any]:
         """The status of a run or a request once it has come to an end."""
-
-        def end() -> dict[str, Any] | None:
-            status = self.status(kind, name)
-            return status if status.get("phase") in ENDS else None
-
-        status: dict[str, Any] = wait_until(end, f"{kind} {name} comes to an end", seconds)
-        return status
+        ended = "--for=jsonpath={.status.completionTime}"
+        try:
+            self.kubectl("wait", f"{kind}/{name}", ended, f"--timeout={seconds}s")
+        except subprocess.CalledProcessError as error:
+            error.add_note(f"the status of {kind} {name}: {self.status(kind, name)}")
+            raise
+        return self.status(kind, name)
 
     def reaches(self, kind: str, name: str, holds: Callable[[dict[str, Any]], bool], what: str) -> None:
         """Wait until an object's status is as wanted."""

@@ -90,7 +90,7 @@ def _exactly_one_message(names: tuple[str, ...]) -> str:
 def _immutable(name: str) -> tuple[str, str]:
     """A rule of the model, not of the field: on a field it is not evaluated when the field comes or goes."""
     same = f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
-    return same, f"{name} is immutable"
+    return same, f"{name} is immutable: create another object with the value that you want"
 
 
 class Duration(str):

@@ -193,6 +193,8 @@ class TargetStatus(JobTargetStatus):
     report has all objects."""
     artifacts_omitted: Int64 | None = None
     """How many artifacts were stored and are not listed, over all destinations."""
+    missing: Annotated[dict[str, Message], Field(max_length=5)] | None = None
+    """The optional destinations that the target was not written to, each with the cause."""
     warnings: Warnings = ()
     """Messages that you should read. They did not make the backup fail."""
 

@@ -242,7 +242,7 @@ def without_two(why: str) -> Observation:
 def test_a_missing_copy_says_why_its_target_was_not_stored(why: str) -> None:
     """The commit only knows that the target is not there."""
     subject = committing(good(), without_two(why))
-    assert subject.status.targets[1].warnings == (f"destination two: {CAUSE}",)
+    assert subject.status.targets[1].missing == {"two": CAUSE}
     status = lifecycle.advance_commit(
         subject, committed("one", two="destination two lacks target b"), START, NOW
     ).status

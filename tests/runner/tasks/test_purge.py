@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.faultproxy import fault_proxy
+from tests.faultproxy import Request, fault_proxy
 from tests.harness import POLICY, failed
 from tests.places import S3Place, S3Server, VolumePlace
 from tests.runner.history import LOCK, History, claims, deletes, kill_at, traces
@@ -191,6 +191,34 @@ def test_a_lock_that_the_refusal_does_not_name_is_a_lock(history: History, s3: S
         with pytest.raises(DestinationError) as refusal:
             destination.erase(Version("free"))
     assert refusal.value.reason == "AccessDenied"
+
+
+def heads(request: Request) -> bool:
+    return request.method == "HEAD"
+
+
+def test_no_lock_is_looked_for_where_the_bucket_has_none(history: History, s3: S3Server) -> None:
+    with fault_proxy(s3.port) as proxy:
+        bucket = dataclasses.replace(s3.new_bucket(), endpoint=proxy.endpoint)
+        history.jobs.places = {"s3": bucket}
+        history.commit(1)
+        proxy.requests.clear()
+        assert history.do(purge_task(history, 1)).destinations == ("s3",)
+        assert len([request for request in proxy.requests if "object-lock" in request.query]) == 1
+        assert not any(map(heads, proxy.requests))
+
+
+def test_locks_are_looked_for_where_nobody_may_ask_whether_the_bucket_has_any(
+    history: History, s3: S3Server
+) -> None:
+    with fault_proxy(s3.port) as proxy:
+        bucket = dataclasses.replace(s3.new_bucket(lock=True), endpoint=proxy.endpoint, settings=LOCKING)
+        history.jobs.places = {"s3": bucket}
+        history.commit(1)
+        proxy.add(lambda request: "object-lock" in request.query, status=403, code="AccessDenied")
+        assert told(history.do(purge_task(history, 1))) == [("DataLocked", True)]
+        assert any(map(heads, proxy.requests))
+        assert history.is_whole(1, "s3")
 
 
 def test_one_destination_that_fails_keeps_no_other_from_being_cleared(

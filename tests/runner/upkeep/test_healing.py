@@ -13,6 +13,7 @@ from tests.harness import POLICY
 from tests.places import Place, S3Place, S3Server, VolumePlace
 from tests.runner.history import History, claims, kill_at
 from tests.runner.jobs import Jobs
+from tests.scheduling import ALL, amounts, sample
 from tests.waiting import wait_until
 
 from holdfast.layout import REPORT
@@ -243,11 +244,12 @@ def reads(request: Request) -> bool:
     return request.method in ("GET", "HEAD")
 
 
+@pytest.mark.parametrize("moments", amounts(6, ALL))
 @pytest.mark.parametrize(
     ("kind", "counts"), [("s3-s3", changes), ("volume-s3", changes), ("s3-volume", reads)]
 )
 def test_killed_between_any_two_steps(
-    history: History, s3: S3Server, tmp_path: Path, kind: str, counts: Callable[[Request], bool]
+    history: History, s3: S3Server, tmp_path: Path, kind: str, counts: Callable[[Request], bool], moments: int
 ) -> None:
     """Nothing is claimed that is not whole, and the next commit heals it and leaves nothing else."""
     with fault_proxy(s3.port) as proxy:
@@ -271,10 +273,8 @@ def test_killed_between_any_two_steps(
         needed = sum(map(step, proxy.requests))
         assert needed > 6, "an entry, two manifests, four artifacts"
         history.size = 3000
-        chance = random.Random(kind)
         number = 3
-        every = range(1, needed + 1)
-        for moment in sorted(chance.sample(every, 6)) if kind == "volume-s3" else every:
+        for moment in sample(random.Random(kind), range(1, needed + 1), moments):
             wipe(pair.lacking, 1)
             following = pair.task(number, 1)
             kill_at(history, following, proxy, step, moment, done=bool(moment % 2) and moment < needed)

@@ -7,14 +7,15 @@ import pytest
 from tests.faultproxy import fault_proxy
 from tests.places import S3Server
 from tests.runner.history import History, claims, deletes, kill_at, traces
+from tests.scheduling import ALL, amounts, sample
 
 
+@pytest.mark.parametrize("moments", amounts(4, ALL))
 @pytest.mark.parametrize("lock", [False, True], ids=["plain", "versioned"])
 def test_killed_between_any_two_deletions(
-    history: History, s3: S3Server, versioned: S3Server, lock: bool
+    history: History, s3: S3Server, versioned: S3Server, lock: bool, moments: int
 ) -> None:
     """What the catalogue has is whole at every moment, and the next commit leaves nothing of what was due."""
-    chance = random.Random(f"retention-{lock}")
     server = versioned if lock else s3
     with fault_proxy(server.port) as proxy:
         bucket = dataclasses.replace(server.new_bucket(lock=lock), endpoint=proxy.endpoint)
@@ -24,11 +25,11 @@ def test_killed_between_any_two_deletions(
         history.commit(2, 1)
         needed = len([request for request in proxy.requests if deletes(request)])
         assert needed > 7, "an entry, two manifests, four artifacts"
-        # Two runs are due each time; every place of the first deletion is met, the others at random.
-        moments = [*range(1, needed + 1), *(chance.randint(needed + 1, 2 * needed - 1) for _ in range(3))]
+        # Two runs are due each time.
+        chosen = sample(random.Random(f"retention-{lock}"), range(1, 2 * needed), moments)
         following = 4
         history.commit(3)
-        for number, moment in enumerate(moments):
+        for number, moment in enumerate(chosen):
             due = (following - 2, following - 1)
             objects = bucket.versions()
             task = history.with_due(history.store(following), *due)

@@ -1,7 +1,7 @@
 """When a policy's destinations are surveyed, and what its status says of that. Pure."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -126,7 +126,7 @@ def record_page(
         catalogue = updated(before, survey=survey, job=before.job + 1)
     else:
         catalogue = _after_survey(policy, survey, bool(page.listed), interval, now)
-        notices += _end_notices(policy, before, survey, page.listed)
+        notices += _end_notices(policy, catalogue, survey)
     verdict = _reachability(policy, survey.unreachable)
     return Step(_with_verdict(policy, _with_catalogue(policy, catalogue), verdict, now), tuple(notices))
 
@@ -206,9 +206,8 @@ def _problem_notice(reason: str, problem: CatalogueProblem) -> Notice:
     return Notice(reason, f"{problem.uri}: {problem.message}", problem.uri, warning=True)
 
 
-def _end_notices(
-    policy: BackupPolicy, before: Catalogue, survey: Survey, listed: Collection[str]
-) -> Iterable[Notice]:
+def _end_notices(policy: BackupPolicy, after: Catalogue, survey: Survey) -> Iterable[Notice]:
+    before = catalogue_of(policy)
     was_lost = {destination.destination for destination in before.unreachable}
     is_lost = {destination.destination for destination in survey.unreachable}
     for name in (destination.name for destination in policy.spec.destinations):
@@ -220,26 +219,22 @@ def _end_notices(
         message = f"{counted(survey.imported, 'runs')} {were} imported from the catalogue"
         yield Notice("RunsImported", message, format_time(survey.start_time))
     is_first = before.time is None or before.places != survey.places or bool(was_lost)
-    if is_first and not (is_lost or survey.runs or survey.damaged or policy.status.last_run):
-        yield Notice("CatalogueEmpty", _nothing_in(policy, listed), f"{survey.places}/{before.job}")
+    empty = _empty(policy, after)
+    if empty is not None and is_first and not policy.status.last_run:
+        yield Notice("CatalogueEmpty", empty, f"{survey.places}/{before.job}")
 
 
 def empty_catalogue(policy: BackupPolicy) -> str | None:
     """Where the last survey found no run, and what to do; None if it found one, or could not look."""
-    catalogue = catalogue_of(policy)
+    return _empty(policy, catalogue_of(policy))
+
+
+def _empty(policy: BackupPolicy, catalogue: Catalogue) -> str | None:
     is_of_now = catalogue.time is not None and catalogue.places == places_of(policy.spec.destinations)
     if not is_of_now or catalogue.unreachable or catalogue.runs or catalogue.damaged:
         return None
-    return _nothing_in(policy, [destination.name for destination in policy.spec.destinations])
-
-
-def _nothing_in(policy: BackupPolicy, listed: Collection[str]) -> str:
-    folder = catalogue_folder(policy.metadata.namespace, policy.metadata.name)
-    folders = [
-        destination.spec.uri(folder.rstrip("/"))
-        for destination in policy.spec.destinations
-        if destination.name in listed
-    ]
+    folder = catalogue_folder(policy.metadata.namespace, policy.metadata.name).rstrip("/")
+    folders = [destination.spec.uri(folder) for destination in policy.spec.destinations]
     hold = "holds" if len(folders) == 1 else "hold"
     return (
         f"{', '.join(folders)} {hold} no run: to import runs of a lost cluster, give the namespace and the "

@@ -143,7 +143,6 @@ def _succeed(
 ) -> tuple[TargetStatus, Notice]:
     result = job.result
     assert isinstance(result, BackupResult)
-    missing = (_missing_text(name, why) for name, why in result.missing.items())
     status = updated(
         target,
         phase=TargetPhase.SUCCEEDED,
@@ -157,7 +156,7 @@ def _succeed(
         artifacts=artifacts_of(run, target.name, result),
         artifacts_omitted=result.artifacts_omitted * len(result.destinations) or None,
         failure=None,
-        warnings=(*target.warnings, *missing),
+        missing={name: _bare(name, why) for name, why in result.missing.items()} or None,
     )
     contents = ", ".join(counted(count, kind) for kind, count in result.contents.items())
     message = (
@@ -168,10 +167,9 @@ def _succeed(
     return status, Notice("TargetSucceeded", message, target.name)
 
 
-def _missing_text(destination: str, why: str) -> str:
-    """The warning of a target that a destination lacks. Many causes name the destination themselves."""
-    prefix = f"destination {destination}: "
-    return prefix + why.removeprefix(prefix)
+def _bare(destination: str, why: str) -> str:
+    """The cause without the destination's name, which many causes begin with."""
+    return why.removeprefix(f"destination {destination}: ")
 
 
 def artifacts_of(run: BackupRun, target: str, result: BackupResult) -> tuple[Artifact, ...]:
@@ -278,12 +276,9 @@ def _why_missing(status: BackupRunStatus, result: CommitResult) -> dict[str, str
 
 def _why_not_stored(status: BackupRunStatus, destination: str) -> str | None:
     """What the first backup that was not written to a destination said of it."""
-    start = _missing_text(destination, "")
     for target in status.targets:
-        if not any(artifact.destination == destination for artifact in target.artifacts):
-            for warning in target.warnings:
-                if warning.startswith(start):
-                    return f"target {target.name} was not stored there: {warning.removeprefix(start)}"
+        if target.missing and destination in target.missing:
+            return f"target {target.name} was not stored there: {target.missing[destination]}"
     return None
 
 

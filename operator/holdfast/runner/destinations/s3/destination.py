@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -30,14 +31,8 @@ class S3Destination(Bucket):
         if self.object_lock is None:
             return
         with self.errors(""):
-            try:
-                answer = self.client.get_object_lock_configuration(Bucket=self.bucket)
-                enabled = answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled"
-            except ClientError as error:
-                if code_of(error) not in NO_LOCK:
-                    raise
-                enabled = False
-        if not enabled:
+            has_lock = self._has_lock()
+        if not has_lock:
             raise DestinationWrongError(
                 "ObjectLockMissing",
                 f"destination {self.name}: bucket {self.bucket} has no object lock, which objectLock asks "
@@ -120,8 +115,27 @@ class S3Destination(Bucket):
     def erase(self, version: Version) -> None:
         self.erase_by(self.client, version)
 
+    def _has_lock(self) -> bool:
+        """Whether the bucket was made with object lock. Raises ClientError when the store does not say it."""
+        try:
+            answer = self.client.get_object_lock_configuration(Bucket=self.bucket)
+        except ClientError as error:
+            if code_of(error) in NO_LOCK:
+                return False
+            raise
+        return answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled"
+
+    @cached_property
+    def _may_lock(self) -> bool:
+        """Whether to look for a lock of each object: not where the store says that the bucket has none."""
+        with self.errors(""):
+            try:
+                return self._has_lock()
+            except ClientError:
+                return True
+
     def lock(self, version: Version) -> str | None:
-        if version.marker:
+        if version.marker or not self._may_lock:
             return None
         with self.errors(version.key):
             try:

@@ -15,12 +15,15 @@ DEPLOY_FLAGS ?=
 -include hack/cluster.mk
 export CLUSTER
 
-.PHONY: help demo test venv lock images deploy manifests verify lint
+.PHONY: help ahead demo test venv lock images deploy manifests verify lint
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: deploy venv ## The whole story on the local cluster: backup, disaster, restore, comparison
+ahead:
+	@hack/ahead
+
+demo: ahead deploy venv ## The whole story on the local cluster: backup, disaster, restore, comparison
 	@.venv/bin/python -m hack.demo
 
 test: PG_MAJORS = 15 17

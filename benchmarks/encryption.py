@@ -16,14 +16,15 @@ from statistics import median
 
 from pyrage import x25519
 
-from holdfast.api.destination import Destination, Volume
+from holdfast.api.destination import Destination
+from holdfast.destinations.volume import Volume
 from holdfast.runner.destinations import connect
-from holdfast.runner.fanout import Copies
-from holdfast.runner.manifest import ManifestArtifact
-from holdfast.runner.mounts import Mounts
-from holdfast.runner.pipeline import Pipeline
-from holdfast.runner.progress import Meter
-from holdfast.runner.restore import PlainReader
+from holdfast.runner.process.mounts import Mounts
+from holdfast.runner.process.progress import Meter
+from holdfast.runner.stored.manifest import ManifestArtifact
+from holdfast.runner.stream.fanout import Copies
+from holdfast.runner.stream.pipeline import Pipeline
+from holdfast.runner.tasks.restore import PlainReader
 
 BLOCKS = 16
 IDENTITY = x25519.Identity.generate()
@@ -47,7 +48,7 @@ def blocks(kind: str) -> list[bytes]:
 def timed(data: list[bytes], megabytes: int, folder: Path, encrypted: bool) -> tuple[float, float, int]:
     """Seconds of a backup and of a restore, and the stored bytes."""
     (folder / "destinations/nearby/volume").mkdir(parents=True, exist_ok=True)
-    place = Destination(name="nearby", volume=Volume(claim_name="backups"))
+    place = Destination.model_validate({"name": "nearby", "volume": Volume(claim_name="backups")})
     destination = connect(place, Mounts(folder))
     with Path(os.devnull).open("w") as nowhere:
         meter = Meter(nowhere)

@@ -10,7 +10,6 @@ server. pgbench's rows compress to nearly nothing; those of words do as prose do
 
 import shutil
 import statistics
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -28,7 +27,9 @@ from benchmarks.postgres import (
     to_restic,
 )
 from pyrage import x25519
-from tests.harness import Runner, S3Place, start_s3, stop
+from tests.harness import Process, Runner, S3Place, start_s3, stop
+
+from holdfast.protocol import BackupResult
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,12 @@ def _timed_backup(
     seconds = time.monotonic() - start
     sampler.join()
     assert code == 0, result
+    assert isinstance(result, BackupResult)
     shutil.rmtree(root)
-    return seconds, peaks[0], result.size_bytes  # type: ignore[union-attr]
+    return seconds, peaks[0], result.size_bytes
 
 
-def _peak(process: "subprocess.Popen[bytes]") -> int:
+def _peak(process: Process) -> int:
     """The largest sum of proportional set sizes of a process and its children, in bytes."""
     peak = 0
     while process.poll() is None:

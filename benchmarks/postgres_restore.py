@@ -9,6 +9,7 @@ restic, which is what K8up runs, writes the dump into pg_restore, which has no p
 
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.postgres import (
@@ -50,9 +51,10 @@ def _compare(root: Path, port: int, s3: S3Server, runs: int) -> None:
     timed(to_restic(port), environment)
     ours = _Ours(root / "root", port, s3)
     before = _state(port)
-    peer, own = [], []
+    peer: list[float] = []
+    own: list[float] = []
     for number in range(runs):
-        sides = [
+        sides: list[tuple[list[float], Callable[[], float]]] = [
             (peer, lambda: timed(pipe, environment)),
             (own, ours.restore),
         ]

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -134,7 +135,10 @@ class ApiServer:
         for definition in definitions:
             spec = definition["spec"]
             served = f"/apis/{spec['group']}/{spec['versions'][0]['name']}/{spec['names']['plural']}"
-            self._wait(f"{served} to be served", lambda served=served: self.request("GET", served)[0] == 200)
+            self._wait(f"{served} to be served", partial(self._answers, served))
+
+    def _answers(self, path: str) -> bool:
+        return self.request("GET", path)[0] == 200
 
     def create_namespace(self, prefix: str) -> str:
         """Create a namespace with a name of its own that begins with `prefix`."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
+from tests.harness import serving
+
 _BLOCK = 64 << 10
 
 
@@ -196,13 +198,8 @@ def _reset(client: socket.socket) -> None:
 @contextmanager
 def fault_proxy(upstream: int) -> Iterator[FaultProxy]:
     """A proxy in front of the server at port `upstream` of loopback."""
-    with _Server(("127.0.0.1", 0), _Handler) as server:
-        server.upstream = upstream
-        server.proxy = FaultProxy(server.server_address[1])
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield server.proxy
-        finally:
-            server.shutdown()
-            thread.join()
+    server = _Server(("127.0.0.1", 0), _Handler)
+    server.upstream = upstream
+    server.proxy = FaultProxy(server.server_address[1])
+    with serving(server):
+        yield server.proxy

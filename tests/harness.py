@@ -4,45 +4,52 @@ Fixtures: `runner` (a temporary root with one volume destination called `nearby`
 loopback), `bucket` (a new bucket of it, as an `S3Place`). Use them by `pytest_plugins` of tests/conftest.py.
 """
 
+import contextlib
 import json
 import os
 import secrets
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import botocore.session
 import pytest
 from botocore.config import Config
 from tests.nursery import END_WITH_PARENT, Forked, fork
 
-from holdfast.api.destination import S3, Destination, Volume
+import holdfast
+from holdfast.api.destination import Destination
+from holdfast.destinations.s3 import S3
+from holdfast.destinations.volume import Volume
 from holdfast.protocol import (
     POD_VARIABLE,
     RESULT,
     ROOT_VARIABLE,
     TASK_VARIABLE,
-    AnyResult,
     BackupResult,
     BackupTask,
     CommitTask,
     CommittedTarget,
     LookupTask,
     RestoreTask,
+    Result,
     StoredRun,
     VerifyTask,
 )
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+OPERATOR = Path(holdfast.__file__).parent.parent
+"""The code that this process tests."""
 TERMINATION_VARIABLE = "HOLDFAST_TERMINATION_LOG"
 POLICY = "policy"
-Result = AnyResult
 Process = subprocess.Popen[Any] | Forked
 Secrets = Mapping[str, Mapping[str, str]]
 
@@ -54,6 +61,16 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 120, pa
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
         time.sleep(pause)
     return value
+
+
+def bytes_below(folder: Path) -> int:
+    """The size of all files below a folder that others write to, as far as they stay while it is read."""
+    size = 0
+    for parent, _, names in os.walk(folder):  # Path.rglob fails when a folder goes, os.walk does not
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                size += Path(parent, name).stat().st_size
+    return size
 
 
 def free_port() -> int:
@@ -118,10 +135,12 @@ def start_s3(
     port = port or free_port()
     folder.mkdir(parents=True, exist_ok=True)
     access, secret = "holdfast", "holdfast-test-secret"
-    tls = ["--cert", certificate[0], "--key", certificate[1]] if certificate else []
-    old = folder.parent / f"{folder.name}-versions"
+    tls: list[str | Path] = ["--cert", certificate[0], "--key", certificate[1]] if certificate else []
+    kept: list[str | Path] = []
     if versions:
+        old = folder.parent / f"{folder.name}-versions"
         old.mkdir(exist_ok=True)
+        kept = ["--versioning-dir", old]
     log = (folder.parent / f"{folder.name}.log").open("ab")
     process = subprocess.Popen(
         [
@@ -133,7 +152,7 @@ def start_s3(
             "--keep-alive",
             *tls,
             "posix",
-            *(["--versioning-dir", old] if versions else []),
+            *kept,
             folder,
         ],
         env={**os.environ, "ROOT_ACCESS_KEY": access, "ROOT_SECRET_KEY": secret},
@@ -151,6 +170,19 @@ def start_s3(
 
     wait_until(listening, "versitygw listens")
     return S3Server(port, folder, access, secret, process, certificate[0] if certificate else None)
+
+
+@contextlib.contextmanager
+def serving(server: socketserver.TCPServer) -> Iterator[int]:
+    """Have a server of the standard library serve in a thread of this process; its port."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield int(server.server_address[1])
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def stop(process: Process | None) -> None:
@@ -181,7 +213,7 @@ class S3Place:
         ca_secret = {"name": "s3-ca"} if self.server.ca and self.trusted else None
         s3 = S3(bucket=self.bucket, endpoint=self.endpoint or self.server.endpoint, prefix=prefix,
                 credentials_secret={"name": "s3"}, ca_secret=ca_secret, **self.settings)  # fmt: skip
-        return Destination(name=name, required=required, s3=s3)
+        return Destination.model_validate({"name": name, "required": required, "s3": s3})
 
     def mount(self, folder: Path) -> None:
         """Write the credentials as a Secret's mount has them."""
@@ -229,7 +261,8 @@ class VolumePlace:
 
     def destination(self, name: str, *, required: bool = True, prefix: str | None = None) -> Destination:
         """The volume as a destination."""
-        return Destination(name=name, required=required, volume=Volume(claim_name="backups", path=prefix))
+        volume = Volume(claim_name="backups", path=prefix)
+        return Destination.model_validate({"name": name, "required": required, "volume": volume})
 
     def mount(self, folder: Path) -> None:
         """Make the mount point, or link it to the folder."""
@@ -241,7 +274,14 @@ class VolumePlace:
             volume.symlink_to(self.folder)
 
 
-Place = S3Place | VolumePlace
+class Place(Protocol):
+    """What a destination of any kind is stored in."""
+
+    def destination(self, name: str, *, required: bool = True, prefix: str | None = None) -> Destination:
+        """The place as a destination."""
+
+    def mount(self, folder: Path) -> None:
+        """Make what a pod mounts for it, below the destination's own folder."""
 
 
 @dataclass
@@ -323,7 +363,7 @@ class Runner:
         logs.mkdir(parents=True)
         variables = {
             **os.environ,
-            "PYTHONPATH": f"{REPOSITORY / 'operator'}:{REPOSITORY}",
+            "PYTHONPATH": f"{OPERATOR}:{REPOSITORY}",
             TASK_VARIABLE: json.dumps(task.to_json()),
             ROOT_VARIABLE: str(self.root),
             POD_VARIABLE: f"policy-job-{secrets_token()[:5]}",

@@ -25,15 +25,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parent.parent
+_OPERATOR = _ROOT / "operator"
+_LOADED = ("runner/tasks/*.py", "engines/*/backup.py", "engines/*/restore.py")
 _MODULES = (
-    *("holdfast.controller.operator", "boto3", "botocore.config"),
-    *(
-        f"holdfast.runner.{name}"
-        for name in ("backup", "commit", "lookup", "memory", "restore", "survey", "verify")
+    *("holdfast.controller.operator", "holdfast.runner.process.memory", "boto3", "botocore.config"),
+    *sorted(
+        ".".join(path.relative_to(_OPERATOR).with_suffix("").parts)
+        for pattern in _LOADED
+        for path in (_OPERATOR / "holdfast").glob(pattern)
+        if path.stem != "__init__"
     ),
-    *(f"holdfast.engines.{name}.{part}" for name in ("chroma", "postgres", "redis")
-      for part in ("backup", "restore")),
-)  # fmt: skip
+)
 _PR_SET_PDEATHSIG = 1
 END_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
 """Before a command: a process ends with the tests, however they end."""

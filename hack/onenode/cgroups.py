@@ -1,5 +1,6 @@
 """The cluster's cgroups: every process of it is below one parent, so that it can be found and ended."""
 
+import contextlib
 import os
 import signal
 import time
@@ -36,9 +37,10 @@ def members(cluster: Cluster) -> set[int]:
     """The cluster's processes, those of its pods among them."""
     pids: set[int] = set()
     for hierarchy in hierarchies():
-        for procs in (hierarchy / cluster.cgroup).rglob("cgroup.procs"):
+        # Path.rglob fails when a cgroup goes before it was looked into, os.walk does not.
+        for folder, _, _ in os.walk(hierarchy / cluster.cgroup):
             try:
-                pids.update(int(line) for line in procs.read_text().split())
+                pids.update(int(line) for line in Path(folder, "cgroup.procs").read_text().split())
             except OSError:  # the cgroup was removed between the listing and the reading
                 continue
     return pids
@@ -77,6 +79,5 @@ def remove(cluster: Cluster, timeout: float = 10) -> None:
                 if time.monotonic() > deadline:
                     raise OnenodeError(f"cannot remove the cgroup {top}: {error}") from error
                 time.sleep(0.02)
-        parent = top.parent
-        if parent.exists() and not any(child.is_dir() for child in parent.iterdir()):
-            parent.rmdir()
+        with contextlib.suppress(OSError):  # another cluster is in it, or has just removed it
+            top.parent.rmdir()

@@ -15,9 +15,9 @@ from tests.api.objects import EXAMPLES, changed, collection, model, schema
 from tests.apiserver import ROOT, ApiServer, programs
 
 from holdfast.api.crd import KINDS, file_name, render, stale
-from holdfast.api.policy import BackupPolicyStatus
+from holdfast.api.policy import MAX_KEPT_LISTED, BackupPolicyStatus
 from holdfast.api.restore import RestoreRequestStatus
-from holdfast.api.run import BackupRunStatus
+from holdfast.api.run import MAX_ARTIFACTS, BackupRunStatus
 
 NAMES = [kind.model_fields["kind"].default for kind in KINDS]
 CRDS = ROOT / "crds"
@@ -32,7 +32,12 @@ CONDITION = {
     "observedGeneration": 1,
 }
 PROGRESS = {"phase": "Dumping", "bytes": 1024, "rows": 3, "percent": 50}
-FAILURE = {"reason": "SourceUnreachable", "message": "No route to host.", "logTail": "one\ntwo"}
+FAILURE = {
+    "reason": "SourceUnreachable",
+    "message": "No route to host.",
+    "exitCode": 3,
+    "logTail": "one\ntwo",
+}
 SURVEYED = {
     "damaged": 1,
     "problems": [{"uri": "s3://desk-backups/live/catalogue/a.json", "message": "It is cut off."}],
@@ -131,6 +136,8 @@ STATUSES: dict[str, dict[str, Any]] = {
                 },
                 "contents": {"databases": 2, "tables": 40, "rows": 10**12},
                 "manifestSha256": "1" * 64,
+                "sizeBytes": 2048,
+                "artifactsOmitted": 3,
                 "artifacts": [
                     {
                         "destination": "main",
@@ -167,6 +174,7 @@ STATUSES: dict[str, dict[str, Any]] = {
             }
             for when in ("Before", "After")
         ],
+        "report": "s3://desk-backups/live/support/support-desk/support-desk-202602280115/report.json",
         "deletion": {"attempts": 2, "nextTime": LATER, "message": "No answer."},
         "verification": {
             "phase": "Succeeded",
@@ -194,6 +202,7 @@ STATUSES: dict[str, dict[str, Any]] = {
         "dataLossSeconds": 65,
         "restoreSeconds": 7200,
         "verification": {"compared": 40, "mismatched": 1, "details": ["public.messages: 3 rows, not 4"]},
+        "report": "s3://desk-backups/live/support/support-desk/support-desk-202602280115/report.json",
         "rollback": "Restore the run support-desk-safety.",
         "reason": "CountsDiffer",
         "message": "One of 40 counts differs.",
@@ -220,7 +229,7 @@ STATUSES: dict[str, dict[str, Any]] = {
     },
 }
 EXAMPLE_OF = {"BackupPolicy": "policy", "BackupRun": "run", "RestoreRequest": "restore-run"}
-COLUMNS = {
+COLUMNS: dict[str, list[tuple[str, int, Any]]] = {
     "BackupPolicy": [
         ("SCHEDULE", 0, "15 1 * * MON-SAT"),
         ("SUSPENDED", 0, False),
@@ -320,6 +329,26 @@ def test_everything_is_bounded(kind: str) -> None:
         )
 
     assert [path for path, part in all_parts(kind) if unbounded(part)] == []
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_lists_of_a_status_have_at_most_twenty_items(kind: str) -> None:
+    """The rest is in the report. What is a copy of a spec, or is decided by, may be longer.
+
+    The operator writes 20 artifacts and 20 kept runs at most; the schema takes the longer lists of 0.1.0.
+    """
+    longer = {
+        path
+        for path, part in all_parts(kind)
+        if path.startswith("status") and part.get("type") == "array" and part["maxItems"] > 20
+    }
+    plan = "status.retentionPlan.destinations[]"
+    allowed = {
+        "BackupPolicy": {f"{plan}.delete", f"{plan}.keep"},
+        "BackupRun": {"status.hooks", "status.targets[].artifacts"},
+    }
+    assert {path for path in longer if "hookPlan" not in path} == allowed.get(kind, set())
+    assert (MAX_ARTIFACTS, MAX_KEPT_LISTED) == (20, 20)
 
 
 def test_every_rule_is_broken_by_some_case() -> None:
@@ -462,11 +491,16 @@ def test_kubectl_explains(apiserver: ApiServer) -> None:
         assert time.monotonic() < deadline, "the documentation is not published"
         time.sleep(0.1)
     targets = " ".join(_kubectl(apiserver, "explain", "backuppolicy.spec.targets").split())
-    assert "What is backed up: 1 to 20, each a name and the section of exactly one engine." in targets
+    assert (
+        "What is backed up: 1 to 20 targets, each with a name and the section of exactly one engine."
+        in targets
+    )
     assert "Exactly one of postgres, chroma, redis, files, objects must be set." in targets
-    assert "A PostgreSQL server, reached by a Service of the namespace or a host outside." in targets
+    assert "A PostgreSQL server: a Service of the namespace or a host outside of it." in targets
     method = _kubectl(apiserver, "explain", "backuppolicy.spec.targets.postgres.method")
-    assert "Logical dumps each database, Physical copies the whole cluster" in method
+    assert "Logical: the Job dumps each database. Physical: the Job copies the files of" in " ".join(
+        method.split()
+    )
 
 
 def _create(server: ApiServer, kind: str) -> str:

@@ -10,7 +10,7 @@ from tests.api.objects import try_create
 from tests.apiserver import ApiServer
 
 from holdfast.api.policy import BackupPolicy
-from holdfast.domain.policy import readiness
+from holdfast.domain.plan.readiness import readiness
 
 FOLDER = Path(__file__).parents[2] / "examples/schedules"
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -140,7 +141,12 @@ def test_uninstalling_keeps_the_resources_or_not(install: Install, apiserver: Ap
         # All three, so that the next test can install them again.
         for kind in ("backuppolicies", "backupruns", "restorerequests"):
             gone = path.replace("backuppolicies", kind)
-            wait_until(lambda gone=gone: apiserver.request("GET", gone)[0] == 404, f"{kind} to be gone", 120)
+            wait_until(partial(is_gone, apiserver, gone), f"{kind} to be gone", 120)
+
+
+def is_gone(apiserver: ApiServer, path: str) -> bool:
+    """Whether the API server has nothing there."""
+    return apiserver.request("GET", path)[0] == 404
 
 
 def test_the_notes_say_what_to_do_next(install: Install) -> None:

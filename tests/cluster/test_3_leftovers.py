@@ -1,5 +1,6 @@
 """Killed at any point, the cluster is made again; deleted, it leaves nothing."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -28,13 +29,29 @@ def leftovers() -> list[str]:
                 found.append(f"process: {process.name} {arguments[0]}")
             if f"{STATE}/" in (process / "mountinfo").read_text():
                 found.append(f"mount seen by {process.name}")
-        except (FileNotFoundError, ProcessLookupError, OSError):
+        except OSError:
             continue  # it ended while it was looked at
     found += [f"namespace {path}" for path in Path("/run/netns").glob(f"onenode-{NAME}")]
-    found += [f"cgroup {path}" for path in Path("/sys/fs/cgroup").glob(f"**/onenode/{NAME}")]
-    others = {f"onenode{path.read_text()}" for path in STATE.parent.glob("*/index") if path.parent != STATE}
-    links = {path.name for path in Path("/sys/class/net").glob("onenode*")}
-    return found + [f"link {link}" for link in links - others]
+    found += [f"cgroup {path}" for path in cgroups(NAME)]
+    return found + [f"link {link}" for link in links()]
+
+
+def cgroups(name: str) -> list[Path]:
+    """The cgroups of a cluster of that name; other clusters' pods may start and end beside the search."""
+    # Path.glob fails when a folder goes before it was looked into, os.walk does not.
+    folders = (Path(folder) for folder, _, _ in os.walk("/sys/fs/cgroup"))
+    return [folder for folder in folders if folder.parts[-2:] == ("onenode", name)]
+
+
+def links() -> set[str]:
+    """The links of clusters, without those of another cluster that is made or deleted at this moment."""
+    devices = list(Path("/sys/class/net").glob("onenode*"))
+    others = set()
+    for index in STATE.parent.glob("*/index"):
+        if index.parent != STATE:
+            with contextlib.suppress(FileNotFoundError):
+                others.add(f"onenode{index.read_text()}")
+    return {device.name for device in devices if device.name not in others and device.exists()}
 
 
 def component(name: str) -> int:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 from holdfast.api.destination import Destination
 from holdfast.api.run import Failure, Source
-from holdfast.domain.naming import place
 from holdfast.protocol import (
     CommitResult,
     CommitTask,
@@ -74,7 +73,7 @@ class Catalogues:
 
     def of(self, destination: Destination, namespace: str, policy: str) -> dict[str, SurveyedRun | str]:
         """What is there: runs, or what is wrong with a damaged entry."""
-        return self._runs[(*place(destination), namespace, policy)]
+        return self._runs[(*destination.place, namespace, policy)]
 
     def commit(self, task: CommitTask, result: CommitResult) -> None:
         """A commit writes its run's entry, heals others, and takes out those that retention deletes."""
@@ -106,9 +105,7 @@ class Catalogues:
     ) -> tuple[SurveyResult, bytes]:
         """What a survey Job says, and its log."""
         failures = {
-            each.name: self.failures[place(each)]
-            for each in task.destinations
-            if place(each) in self.failures
+            each.name: self.failures[each.place] for each in task.destinations if each.place in self.failures
         }
         there = {
             each.name: self.of(each, task.namespace, task.policy)

@@ -18,13 +18,14 @@ from tests.controller.client import Client
 from tests.controller.logs import LogServer
 from tests.controller.watch import Pods
 
+from holdfast.api.destination import Destination
 from holdfast.api.run import Failure, Source
+from holdfast.destinations.s3 import S3
 from holdfast.domain import labels
 from holdfast.protocol import (
     RESULT,
     TASK,
     TASK_VARIABLE,
-    AnyTask,
     BackupResult,
     BackupTask,
     CommitResult,
@@ -41,9 +42,11 @@ from holdfast.protocol import (
     RestoreTask,
     StoredArtifact,
     SurveyTask,
+    Task,
     VerifiedCopy,
     VerifyResult,
     VerifyTask,
+    WrittenReport,
 )
 
 LOCKED = datetime(2036, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -106,7 +109,7 @@ def failed(exit_code: int, reason: str, message: str, refused: bool = False) -> 
     return Ends(exit_code, result.model_dump_json(by_alias=True), "Error")
 
 
-def result_for(task: AnyTask) -> str:
+def result_for(task: Task) -> str:
     """The Result of a runner that did what `task` asks for."""
     sha = hashlib.sha256(task.model_dump_json().encode()).hexdigest()
     if isinstance(task, BackupTask):
@@ -120,11 +123,13 @@ def result_for(task: AnyTask) -> str:
             encrypted=bool(task.recipients),
             manifest_sha256=sha,
             destinations=tuple(destination.name for destination in task.destinations),
-            retain_until={each.name: LOCKED for each in task.destinations if each.s3 and each.s3.object_lock},
+            retain_until={each.name: LOCKED for each in task.destinations if _locks(each)},
             notes=(Note(reason="ReadFromReplica", message="read from redis-1"),),
         )
     elif isinstance(task, CommitTask):
+        name = "report.json.zst.age" if task.recipients else "report.json"
         result = CommitResult(
+            report=WrittenReport(name=name, destinations=tuple(each.name for each in task.destinations)),
             verified_bytes=2048 * len(task.targets),
             recovery_point=SNAPSHOT,
             skew_seconds=0,
@@ -181,7 +186,7 @@ class Kubelet:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.error: BaseException | None = None
-        self.tasks: dict[str, AnyTask] = {}
+        self.tasks: dict[str, Task] = {}
         """By pod name, of every pod that was started."""
         self.catalogues = Catalogues()
         self.damage: Callable[[bytes], bytes] = bytes
@@ -254,7 +259,7 @@ class Kubelet:
             return result.model_dump_json(by_alias=True, exclude_none=True)
         return result_for(task)
 
-    def _stored(self, task: AnyTask, message: str) -> None:
+    def _stored(self, task: Task, message: str) -> None:
         """What the catalogues have from now on, if the message is that of a Job that went well."""
         if isinstance(task, PurgeTask):
             self.catalogues.purge(task)
@@ -358,3 +363,7 @@ def _path(pod: dict[str, Any]) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _locks(destination: Destination) -> bool:
+    return isinstance(destination.spec, S3) and destination.spec.object_lock is not None

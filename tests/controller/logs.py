@@ -3,11 +3,13 @@
 import ssl
 import subprocess
 import tempfile
-import threading
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
+
+from tests.harness import serving
 
 
 class LogServer:
@@ -18,7 +20,7 @@ class LogServer:
         self._folder = tempfile.TemporaryDirectory(prefix="holdfast-kubelet-")
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self.logs))
         self._server.socket = self._context().wrap_socket(self._server.socket, server_side=True)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._closing = ExitStack()
 
     @property
     def port(self) -> int:
@@ -26,13 +28,11 @@ class LogServer:
         return int(self._server.server_address[1])
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._closing.enter_context(serving(self._server))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._closing.close()
         self._folder.cleanup()
 
     def _context(self) -> ssl.SSLContext:

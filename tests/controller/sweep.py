@@ -1,5 +1,6 @@
 """Takes away what one file of tests has left on the control plane that it shares with the next one."""
 
+from functools import partial
 from typing import Any
 
 from tests.controller.client import HOLDFAST, Client, wait_for
@@ -14,9 +15,13 @@ _AT_ONCE = {"propagationPolicy": "Background", "gracePeriodSeconds": 0}
 def sweep(client: Client) -> None:
     """Leave no policy, run, request, Job, pod and node, whatever holds them; namespaces stay."""
     for path in _KINDS:
-        wait_for(f"{path} to be gone", lambda path=path: not _delete(client, path))
+        wait_for(f"{path} to be gone", partial(_is_gone, client, path))
     for node in client.must("GET", "/api/v1/nodes")["items"]:
         client.must("DELETE", f"/api/v1/nodes/{node['metadata']['name']}")
+
+
+def _is_gone(client: Client, path: str) -> bool:
+    return not _delete(client, path)
 
 
 def _delete(client: Client, path: str) -> list[dict[str, Any]]:

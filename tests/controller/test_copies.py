@@ -4,14 +4,15 @@ import json
 from typing import Any
 
 import pytest
+from tests.controller.bucket import SNAPSHOT
 from tests.controller.client import Namespace, wait_for
-from tests.controller.kubelet import SNAPSHOT, Ends, Kubelet, Lingers, failed, result_for
+from tests.controller.kubelet import Ends, Kubelet, Lingers, failed, result_for
 
 from holdfast.protocol import BackupTask, CommitResult, CommitTask, Cure, Fate, Note
 
 pytestmark = pytest.mark.usefixtures("operator")
 
-PLACES = [
+PLACES: list[dict[str, Any]] = [
     {"name": "primary", "s3": {"bucket": "backups", "prefix": "prod"}},
     {"name": "offsite", "required": False, "s3": {"bucket": "offsite"}},
     {"name": "nearby", "required": False, "volume": {"claimName": "backups", "path": "x"}},
@@ -68,7 +69,7 @@ def test_a_later_commit_heals_what_is_missing(namespace: Namespace, kubelet: Kub
     assert gap.manifests == {"sessions": status["targets"][0]["manifestSha256"]}
     assert phase(namespace, "one") == ("PartiallySucceeded", "CopyMissing", "2/3")
     assert (
-        namespace.status("BackupRun", "one")["message"] == "not in every destination: nearby lacks it still"
+        namespace.status("BackupRun", "one")["message"] == "not in every destination: still missing in nearby"
     )
     assert "HealingFailed" in namespace.events("BackupRun", "two")
     namespace.run("x")

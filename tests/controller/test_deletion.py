@@ -2,17 +2,19 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
+from tests.controller.bucket import SNAPSHOT
 from tests.controller.client import Client, Namespace, wait_for
-from tests.controller.kubelet import SNAPSHOT, Ends, Kubelet, Runs, Waits, failed
+from tests.controller.kubelet import Ends, Kubelet, Runs, Waits, failed
 from tests.controller.process import Operator
 
 from holdfast.protocol import BackupTask, Note, PurgeResult, PurgeTask
 
 DATA = "holdfast.dev/data"
-DELETE = {"deletionPolicy": "Delete"}
+DELETE: dict[str, Any] = {"deletionPolicy": "Delete"}
 Purges = Callable[[], list[str]]
 
 
@@ -30,6 +32,19 @@ def purges(kubelet: Kubelet, namespace: Namespace) -> Purges:
 def finalizers(namespace: Namespace, kind: str, name: str) -> list[str]:
     found: list[str] = namespace.get(kind, name).get("metadata", {}).get("finalizers", [])
     return found
+
+
+def _has_finalizers(namespace: Namespace, kind: str, name: str, expected: list[str]) -> bool:
+    return finalizers(namespace, kind, name) == expected
+
+
+def _none_of_run(namespace: Namespace, kind: str, run: str) -> bool:
+    return not _of_run(namespace, kind, run)
+
+
+def _failed_or_gone(namespace: Namespace, run: str) -> bool:
+    late = namespace.get("BackupRun", run)
+    return not late or late.get("status", {}).get("phase") == "Failed"
 
 
 def back_up(namespace: Namespace, *names: str) -> None:
@@ -86,7 +101,7 @@ class TestRetain:
         assert namespace.get("BackupRun", "two") == {}, "nothing keeps it"
         for kind in ("Job", "Pod"):
             mine = f"the {kind}s of two to be gone"
-            wait_for(mine, lambda kind=kind: not _of_run(namespace, kind, "two"))
+            wait_for(mine, partial(_none_of_run, namespace, kind, "two"))
         back_up(namespace, "three")
         namespace.delete("BackupRun", "one")
         wait_gone(namespace, "BackupRun", "one", 5)
@@ -184,8 +199,7 @@ class TestDelete:
         wait_running(namespace, kubelet, PurgeTask)
         namespace.run("late")
         # Whoever comes first: it fails because its policy goes, or goes with it before it is looked at.
-        late = lambda: namespace.get("BackupRun", "late")  # noqa: E731
-        wait_for("its end", lambda: not late() or late().get("status", {}).get("phase") == "Failed")
+        wait_for("its end", partial(_failed_or_gone, namespace, "late"))
         assert namespace.get("BackupPolicy", "chatbot")["metadata"]["deletionTimestamp"]
         going.until.set()
         for name in ("one", "two", "late"):
@@ -207,9 +221,7 @@ class TestDelete:
             for kind, name in (("BackupPolicy", "chatbot"), ("BackupRun", "one")):
                 wait_for(
                     f"{kind} {name} to have {expected}",
-                    lambda kind=kind, name=name, expected=expected: (
-                        finalizers(namespace, kind, name) == expected
-                    ),
+                    partial(_has_finalizers, namespace, kind, name, expected),
                 )
         assert finalizers(namespace, "BackupRun", "lost") == []
         namespace.patch("BackupPolicy", "chatbot", {"spec": {"deletionPolicy": "Retain"}})

@@ -9,7 +9,7 @@ from tests.controller.client import Namespace, wait_for
 from tests.controller.kubelet import Ends, Kubelet
 
 from holdfast.domain import labels
-from holdfast.protocol import BackupTask, FoundTarget, LookupResult, RestoreTask
+from holdfast.protocol import BackupTask, CommitTask, FoundTarget, LookupResult, RestoreTask
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -43,6 +43,11 @@ def test_only_the_restore_mounts_the_identity(namespace: Namespace, kubelet: Kub
         t for t in kubelet.tasks.values() if isinstance(t, BackupTask) and t.namespace == namespace.name
     ]
     assert [task.recipients for task in backups] == [(RECIPIENT,)]
+    (commit,) = [
+        t for t in kubelet.tasks.values() if isinstance(t, CommitTask) and t.namespace == namespace.name
+    ]
+    assert commit.recipients == (RECIPIENT,)
+    assert status["report"].endswith("/now/report.json.zst.age")
     assert {job["metadata"]["labels"][labels.COMPONENT] for job in namespace.items("Job")} == {
         "Backup",
         "Commit",

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -23,8 +24,8 @@ def _operator_behind(
 ) -> Iterator[tuple[ApiProxy, Operator]]:
     with ApiProxy(control_plane) as proxy:
         proxy.treatment = treatment
-        settings = {"WATCH_NAMESPACES": namespace.name, "RESYNC": "2s"} | settings
-        with Operator(proxy.kubeconfig, **settings) as operator:
+        chosen: dict[str, Any] = {"WATCH_NAMESPACES": namespace.name, "RESYNC": "2s"} | settings
+        with Operator(proxy.kubeconfig, **chosen) as operator:
             yield proxy, operator
 
 

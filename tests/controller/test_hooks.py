@@ -24,7 +24,8 @@ def test_the_application_is_paused_around_the_jobs_and_no_longer(
     namespace: Namespace, node: Node, kubelet: Kubelet, tmp_path: Path
 ) -> None:
     node.pod(namespace.name, "unready", ready=False)
-    node.pod(namespace.name, "app-1", **{"kubectl.kubernetes.io/default-container": "proxy"})
+    default: dict[str, Any] = {"kubectl.kubernetes.io/default-container": "proxy"}
+    node.pod(namespace.name, "app-1", **default)
     wait_for("a second", lambda: _age(namespace, "app-1"))
     node.pod(namespace.name, "app-0")
     paused, resumed = tmp_path / "paused", tmp_path / "resumed"

@@ -1,5 +1,6 @@
 """The operator is killed while hooks run: they are run again, and the application does not stay paused."""
 
+from functools import partial
 from pathlib import Path
 
 from tests.apiserver import ApiServer
@@ -20,12 +21,16 @@ def test_killed_while_a_hook_runs_it_is_run_again(
     with Operator(control_plane.kubeconfig, WATCH_NAMESPACES=namespace.name) as own:
         namespace.run("now")
         for number, file in ((1, paused), (3, resumed)):
-            wait_for("the command", lambda number=number: len(node.run_in(namespace.name)) == number)
+            wait_for("the command", partial(_ran, node, namespace, number))
             own.kill()
             own.start()
-            wait_for("it again", lambda number=number: len(node.run_in(namespace.name)) == number + 1)
+            wait_for("it again", partial(_ran, node, namespace, number + 1))
             file.touch()
         status = namespace.wait_phase("BackupRun", "now", "Succeeded")
     assert [(each["name"], each["phase"]) for each in status["hooks"]] == [
         ("pause", "Succeeded"), ("go-on", "Succeeded"),
     ]  # fmt: skip
+
+
+def _ran(node: Node, namespace: Namespace, times: int) -> bool:
+    return len(node.run_in(namespace.name)) == times

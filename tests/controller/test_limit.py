@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tests.apiserver import ApiServer
@@ -10,7 +11,7 @@ from tests.controller.kubelet import Kubelet, Runs
 from tests.controller.process import Operator
 from tests.controller.test_verification import by_hand, jobs, stored
 
-from holdfast.controller.services.verification import MAX_VERIFICATIONS
+from holdfast.controller.jobs.kinds import MAX_VERIFICATIONS
 from holdfast.domain.labels import RUN
 
 LIMIT = 2
@@ -43,7 +44,11 @@ def limited(
 ) -> Iterator[tuple[Namespace, Operator]]:
     """A namespace, and an operator for it that resyncs too seldom to help."""
     namespace = Namespace(client, control_plane.create_namespace("limit"))
-    settings = {"MAX_RUNNING_JOBS": str(LIMIT), "RESYNC": "1h", "WATCH_NAMESPACES": namespace.name}
+    settings: dict[str, Any] = {
+        "MAX_RUNNING_JOBS": str(LIMIT),
+        "RESYNC": "1h",
+        "WATCH_NAMESPACES": namespace.name,
+    }
     with Operator(control_plane.kubeconfig, **settings) as operator:
         operator.wait_live()
         yield namespace, operator

@@ -1,6 +1,7 @@
 """A BackupPolicy's slots, conditions and history, by the real operator on a real API server."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from tests.controller.client import Namespace, wait_for
@@ -59,7 +60,7 @@ def test_edited_schedule_fires_no_past_slot(namespace: Namespace) -> None:
     namespace.patch("BackupPolicy", "chatbot", {"spec": {"schedule": "* * 1 2 *"}})
 
     def changed() -> bool:
-        return namespace.status("BackupPolicy", "chatbot").get("nextScheduleTime") != first
+        return bool(namespace.status("BackupPolicy", "chatbot").get("nextScheduleTime") != first)
 
     wait_for("the next slot to change", changed)
     assert namespace.items("BackupRun") == []
@@ -87,7 +88,7 @@ def test_failed_runs_beyond_history_are_deleted(namespace: Namespace) -> None:
     namespace.policy(history={"failed": 2})
     for number in range(4):
         namespace.run(f"r{number}", cancel=True)
-        wait_for("it to end", lambda name=f"r{number}": _ended(namespace, name))
+        wait_for("it to end", partial(_ended, namespace, f"r{number}"))
     namespace.run("good")
     namespace.wait_phase("BackupRun", "good", "Succeeded")
     wait_for("the oldest to go", lambda: len(namespace.items("BackupRun")) == 3)

@@ -57,10 +57,13 @@ def test_the_charts_rights_are_enough(
     home = control_plane.create_namespace("holdfast")
     watched = namespace.name if scope == "one" else ""
     account = _apply(client, _rights(f"r-{scope}", home, watched))
-    settings = {"WATCH_NAMESPACES": watched, "POD_START_DEADLINE": "2s", "PROGRESS_INTERVAL": "1s"}
+    settings: dict[str, Any] = {
+        "POD_START_DEADLINE": "2s",
+        "PROGRESS_INTERVAL": "1s",
+    }
     with ApiProxy(control_plane) as proxy:
         kubeconfig = proxy.through(control_plane.kubeconfig_for(account, home))
-        with Operator(kubeconfig, **settings):
+        with Operator(kubeconfig, WATCH_NAMESPACES=watched, **settings):
             _use_everything(namespace, kubelet)
     forbidden = {
         f"{request.method} {request.path}" for request, status in proxy.refused if status in (401, 403)
@@ -78,8 +81,7 @@ def test_hooks_need_a_right_of_their_own(
     account = _apply(client, _rights(f"h-{hooks}", home, namespace.name, f"operator.hooks={hooks}"))
     node.pod(namespace.name, "app")
     namespace.policy(hooks={"before": [hook("pause")], "after": [hook("go-on")]})
-    settings = {"WATCH_NAMESPACES": namespace.name}
-    with Operator(control_plane.kubeconfig_for(account, home), **settings):
+    with Operator(control_plane.kubeconfig_for(account, home), WATCH_NAMESPACES=namespace.name):
         namespace.run("now")
         status = namespace.wait_phase("BackupRun", "now", "Succeeded", "Failed")
         if hooks == "true":

@@ -6,6 +6,7 @@ import pytest
 from tests.controller.client import Client, Namespace, wait_for
 from tests.controller.kubelet import Kubelet, Runs, failed
 
+from holdfast.destinations.s3 import S3
 from holdfast.protocol import LookupTask, RestoreTask
 
 pytestmark = pytest.mark.usefixtures("operator")
@@ -63,8 +64,8 @@ def test_policy_that_is_gone_is_no_obstacle(backed_up: Namespace, kubelet: Kubel
     backed_up.create("RestoreRequest", "back", RUN_REF)
     backed_up.wait_phase("RestoreRequest", "back", "Succeeded")
     (task,) = _restore_tasks(kubelet, backed_up)
-    s3 = task.source.destination.s3
-    assert s3 is not None
+    s3 = task.source.destination.spec
+    assert isinstance(s3, S3)
     assert (s3.bucket, s3.prefix) == ("backups", "prod")
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.controller.bucket import SNAPSHOT
 from tests.controller.client import Namespace, wait_for
-from tests.controller.kubelet import SNAPSHOT, Ends, Kubelet, failed
+from tests.controller.kubelet import Ends, Kubelet, failed
 
 from holdfast.protocol import CommitResult, CommitTask, Fate, Note
 

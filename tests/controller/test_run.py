@@ -7,6 +7,8 @@ from tests.controller.client import Namespace, wait_for
 from tests.controller.kubelet import Ends, Evicted, Kubelet, Runs, Unschedulable, Waits, failed
 from tests.controller.process import Operator
 
+from holdfast.protocol import BackupTask, CommitTask
+
 pytestmark = pytest.mark.usefixtures("operator")
 
 
@@ -27,6 +29,7 @@ def test_run_of_three_targets_succeeds(namespace: Namespace, operator: Operator)
     assert target["artifacts"][0]["uri"] == (
         f"s3://backups/prod/{namespace.name}/chatbot/now/a/pod-1/dump.rdb.zst"
     )
+    assert status["report"] == f"s3://backups/prod/{namespace.name}/chatbot/now/report.json"
     assert {(c["type"], c["status"]) for c in status["conditions"]} == {("Complete", "True")}
     assert operator.memory_bytes < 120 << 20
 
@@ -68,7 +71,8 @@ def test_policy_status_follows(namespace: Namespace) -> None:
     run = namespace.wait_phase("BackupRun", "now", "Succeeded")
 
     def told() -> bool:
-        return namespace.status("BackupPolicy", "chatbot").get("lastSuccessfulTime") == run["completionTime"]
+        known = namespace.status("BackupPolicy", "chatbot").get("lastSuccessfulTime")
+        return bool(known == run["completionTime"])
 
     wait_for("the policy to know", told)
     status = namespace.status("BackupPolicy", "chatbot")
@@ -107,6 +111,7 @@ def test_failed_target_leaves_the_others(namespace: Namespace, kubelet: Kubelet)
     broken = status["targets"][1]
     assert broken["attempts"] == 1, "exit code 2 is not tried again"
     assert broken["failure"] == {
+        "exitCode": 2,
         "reason": "DatabaseNotFound",
         "message": "no such database",
         "logTail": "tail",
@@ -256,7 +261,7 @@ def test_job_deleted_by_somebody_fails_its_target(namespace: Namespace, kubelet:
 
     def target_runs() -> bool:
         targets = namespace.status("BackupRun", "now").get("targets") or [{}]
-        return targets[0].get("phase") == "Running"
+        return bool(targets[0].get("phase") == "Running")
 
     wait_for("the target to run", target_runs)
     (job,) = namespace.items("Job")
@@ -305,7 +310,11 @@ def test_policy_edited_meanwhile_changes_nothing(namespace: Namespace, kubelet: 
     going.until.set()
     namespace.wait_phase("BackupRun", "now", "Succeeded")
     tasks = [
-        t for name, t in kubelet.tasks.items() if name.startswith("now-") and t.namespace == namespace.name
+        task
+        for name, task in kubelet.tasks.items()
+        if name.startswith("now-")
+        and isinstance(task, BackupTask | CommitTask)
+        and task.namespace == namespace.name
     ]
     assert {destination.name for task in tasks for destination in task.destinations} == {"primary"}
 

@@ -14,7 +14,15 @@ from tests import harness
 
 EXAMPLES = Path("examples/knowledge-base")
 SYSTEM = "holdfast-system"
-SERVERS = ("s3", "postgres-primary", "postgres-standby", "chroma", "redis")
+PARTS = ("namespace", "secrets", "postgres", "chroma", "redis")
+STORE_PARTS = ("namespace", "secrets", "s3")
+SERVERS = ("postgres-primary", "postgres-standby", "chroma", "redis")
+RESTORED = [
+    {"name": "knowledge-base", "postgres": {"credentialsSecret": {"name": "pg-admin"}}},
+    {"name": "embeddings", "chroma": {}},
+    {"name": "sessions", "redis": {}},
+]
+"""The policy's targets, written to with the admin's role."""
 ENDS = {"Succeeded", "PartiallySucceeded", "Failed", "Refused", "Cancelled", "Missed", "Skipped"}
 
 
@@ -24,19 +32,27 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 120) ->
 
 
 class Stage:
-    """A namespace of the cluster with the sample application in it, and what a user does there."""
+    """A namespace of the cluster with the sample application in it, and what a user does there.
 
-    def __init__(self, namespace: str, kubeconfig: Path, postgres: int) -> None:
+    Its bucket is in the same namespace unless `store` names another one.
+    """
+
+    def __init__(self, namespace: str, kubeconfig: Path, postgres: int, store: str = "") -> None:
         self._postgres = postgres
         self.kubectl = Kubectl(namespace, kubeconfig)
+        self.store = Kubectl(store or namespace, kubeconfig)
         self.application = Application(self.kubectl, passages=300, conversations=500)
+        self.prefix = "prod"
+        """Where in the bucket the policy stores: the example's, unless files of tests share the bucket."""
 
-    def manifest(self, name: str) -> str:
+    def manifest(self, name: str, namespace: str = "") -> str:
         """An example, made to stand in this namespace, with its major version of PostgreSQL."""
-        text, space = (EXAMPLES / name).read_text(), self.kubectl.namespace
+        text, space = (EXAMPLES / name).read_text(), namespace or self.kubectl.namespace
         for old, new in (
             ("namespace: rag", f"namespace: {space}"),
             ("name: rag\n", f"name: {space}\n"),
+            ("http://s3:", f"http://s3.{self.store.namespace}.svc:"),
+            ("prefix: prod", f"prefix: {self.prefix}"),
             ("-pg17", f"-pg{self._postgres}"),
             ("postgresql/17/", f"postgresql/{self._postgres}/"),
             ("majorVersion: 17", f"majorVersion: {self._postgres}"),
@@ -45,11 +61,27 @@ class Stage:
         return text
 
     def deploy(self) -> None:
-        """The application's servers, ready."""
-        for name in ("namespace", "secrets", "s3", "postgres", "chroma", "redis"):
-            self.kubectl("apply", "--filename=-", stdin=self.manifest(f"{name}.yaml"))
+        """The application's servers and its store, ready; nothing happens to those that are."""
+        for kubectl, parts in ((self.store, STORE_PARTS), (self.kubectl, PARTS)):
+            manifests = [self.manifest(f"{part}.yaml", kubectl.namespace) for part in parts]
+            kubectl("apply", "--filename=-", stdin="\n---\n".join(manifests))
+        self.store("rollout", "status", "statefulset/s3", "--timeout=180s")
         for name in SERVERS:
             self.kubectl("rollout", "status", f"statefulset/{name}", "--timeout=180s")
+
+    def reset(self, prefix: str) -> None:
+        """The application with its data, and its policy, as if nothing had been done to them."""
+        self.prefix = prefix
+        self.deploy()
+        for kind in ("backuppolicies", "backupruns", "restorerequests"):
+            self.kubectl("delete", kind, "--all", "--wait")
+        self.application.load()
+        self.apply(self.policy())
+
+    def remove(self, *flags: str) -> None:
+        """Delete the namespaces, with `flags` of kubectl."""
+        for namespace in {self.kubectl.namespace, self.store.namespace}:
+            self.kubectl("delete", "namespace", namespace, "--ignore-not-found", *flags)
 
     def apply(self, manifest: dict[str, Any]) -> None:
         """`kubectl apply` of one object."""
@@ -90,11 +122,7 @@ class Stage:
         request: dict[str, Any] = {
             "source": {"policyRef": {"name": "chatbot"}},
             "mode": "New",
-            "targets": [
-                {"name": "knowledge-base", "postgres": {"credentialsSecret": {"name": "pg-admin"}}},
-                {"name": "embeddings", "chroma": {}},
-                {"name": "sessions", "redis": {}},
-            ],
+            "targets": RESTORED,
         }
         return self.ended("restorerequest", self.create("RestoreRequest", {**request, **spec}))
 
@@ -117,22 +145,28 @@ class Stage:
 def holdfast(kind_cluster: KindCluster) -> Iterator[Kubectl]:
     """The operator, installed from this checkout; it must come through all tests without a restart."""
     kubectl = Kubectl(SYSTEM, kind_cluster.kubeconfig_path)
-    deploy = ["make", "deploy", "PG_MAJORS=15 17", "DEPLOY_FLAGS=--set operator.podStartDeadline=15s"]
-    subprocess.run(deploy, check=True)
+    options = ["PG_MAJORS=15 17", "DEPLOY_FLAGS=--set operator.podStartDeadline=15s"]
+    # Named, because make's own default is the cluster that people use.
+    subprocess.run(["make", "deploy", f"CLUSTER={kind_cluster.name}", *options], check=True)
     yield kubectl
-    log = kubectl("logs", "deployment/holdfast", "--tail=-1")
-    assert "Traceback" not in log, "the operator's log has a traceback"
-    assert "Forbidden" not in log, "the operator lacks a permission"
+    log = kubectl("logs", "deployment/holdfast", "--tail=-1").splitlines()
+    # Their surroundings alone: the whole log would be cut where a test's output is.
+    marked = [number for number, line in enumerate(log) if "Traceback" in line or "Forbidden" in line]
+    told = "\n\n".join("\n".join(log[max(0, number - 3) : number + 40]) for number in marked[:3])
+    assert not marked, f"the operator's log has a traceback or a permission that it lacks:\n{told}"
+
+
+@pytest.fixture(scope="session")
+def application(holdfast: Kubectl) -> Iterator[Stage]:
+    """One for all files that leave it as they found it; its bucket outlives its namespace."""
+    stage = Stage("e2e-application", holdfast.kubeconfig, 17, store="e2e-store")
+    stage.remove("--wait")
+    yield stage
+    stage.remove("--wait=false")
 
 
 @pytest.fixture(scope="module")
-def stage(holdfast: Kubectl, request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """The application, loaded, and its policy applied, in a namespace named after the test's module."""
-    name = "e2e-" + request.path.stem.removeprefix("test_").replace("_", "-")
-    stage = Stage(name, holdfast.kubeconfig, getattr(request.module, "POSTGRES", 17))
-    stage.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait")
-    stage.deploy()
-    stage.application.load()
-    stage.apply(stage.policy())
-    yield stage
-    stage.kubectl("delete", "namespace", name, "--wait=false")
+def stage(application: Stage, request: pytest.FixtureRequest) -> Stage:
+    """The application, loaded, and its policy applied, which stores below a prefix of this file alone."""
+    application.reset(request.path.stem.removeprefix("test_").replace("_", "-"))
+    return application

@@ -49,7 +49,7 @@ def test_the_status_says_what_was_backed_up(run: dict[str, Any], before: Fingerp
 def test_sizes_and_checksums_are_those_of_the_stored_bytes(stage: Stage, run: dict[str, Any]) -> None:
     artifacts = [artifact for target in run["status"]["targets"] for artifact in target["artifacts"]]
     assert len(artifacts) >= 4  # globals.sql, at least one database, chroma.jsonl, dump.rdb
-    with stage.kubectl.forwarded("service/s3", 7070) as port:
+    with stage.store.forwarded("service/s3", 7070) as port:
         server = S3Server(port, Path(), "sample-access-key", "sample-secret-access-key")
         client = server.client()
         for artifact in artifacts:

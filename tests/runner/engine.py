@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from holdfast.api.run import Source
 from holdfast.engines.transfer import BackupContext, BackupReport, RestoreContext, RestoreReport, SourceError
 from holdfast.protocol import Note
 
 VARIABLE = "HOLDFAST_TEST_ENGINE"
+MODULES = ("holdfast.engines.redis.backup", "holdfast.engines.redis.restore")
+"""Whose place this takes."""
 SNAPSHOT = datetime(2026, 11, 23, 2, 0, 5, tzinfo=UTC)
 SOURCE = Source(address="test:1", role="Primary", version="1.0")
 
@@ -91,3 +95,9 @@ def restore(context: RestoreContext) -> RestoreReport:
     if "mismatches" in os.environ.get(VARIABLE, ""):
         mismatches += json.loads(os.environ[VARIABLE])["mismatches"]
     return RestoreReport("test:1", len(context.artifacts), context.manifest_contents, tuple(mismatches))
+
+
+def take_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be the engine of Redis in this process: what is loaded already is not imported."""
+    for name in MODULES:
+        monkeypatch.setitem(sys.modules, name, sys.modules[__name__])

@@ -10,18 +10,20 @@ from typing import Any
 import botocore.session
 import pytest
 from tests.faultproxy import FaultProxy, Request
-from tests.harness import secrets_token
+from tests.harness import POLICY, Place, S3Place, VolumePlace, secrets_token
 from tests.runner import engine
-from tests.runner.conftest import SPEC, Jobs
 from tests.runner.engine import configured
+from tests.runner.jobs import SPEC, Jobs
 
 from holdfast.protocol import POD_VARIABLE, CommitResult, CommitTask, Expiry, HeldRun, LookupTask, PurgeTask
-from holdfast.runner import __main__ as runner
-from holdfast.runner.mounts import Mounts
-from holdfast.runner.progress import Meter
+from holdfast.runner import tasks
+from holdfast.runner.process.mounts import Mounts
+from holdfast.runner.process.progress import Meter
 
 FIRST = datetime(2026, 11, 1, 2, 0, 5, tzinfo=UTC)
 TARGETS = ("one", "two")
+LOCK = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}}
+"""What a bucket is told so that it locks whatever it stores."""
 
 
 class History:
@@ -36,7 +38,7 @@ class History:
         self.size = 3000
         """Bytes of each target's first artifact."""
         self._monkeypatch = monkeypatch
-        monkeypatch.setattr(runner, "_module", lambda name, part: engine)
+        engine.take_place(monkeypatch)
         # One for all Tasks: to load the descriptions of S3 takes longer than all else that most of them do.
         monkeypatch.setattr(botocore.session, "get_session", functools.cache(botocore.session.get_session))
 
@@ -44,7 +46,7 @@ class History:
         """The Result of a Task that ends well."""
         self._monkeypatch.setenv(POD_VARIABLE, f"policy-job-{secrets_token()[:5]}")
         (self.jobs.root / "scratch").mkdir(parents=True, exist_ok=True)
-        return runner._do(task, Mounts(self.jobs.root), Meter(io.StringIO()))
+        return tasks.run(task, Mounts(self.jobs.root), Meter(io.StringIO()))
 
     def point(self, number: int) -> datetime:
         """The recovery point of a run."""
@@ -75,7 +77,9 @@ class History:
         failed: tuple[str, ...] = (),
     ) -> CommitResult:
         """Back a run up and commit it, and delete the runs that are due."""
-        return self.do(self.with_due(self.store(number, failed=failed), *due, keep=keep, verified=verified))
+        task = self.with_due(self.store(number, failed=failed), *due, keep=keep, verified=verified)
+        result: CommitResult = self.do(task)
+        return result
 
     def with_due(
         self, task: CommitTask, *due: int, keep: tuple[int, ...] = (), verified: tuple[int, ...] = ()
@@ -130,3 +134,24 @@ def kill_at(
     fault = proxy.add(strike, status=500)
     assert running.process.wait(60) == -signal.SIGKILL
     proxy.faults.remove(fault)
+
+
+def traces(place: S3Place, number: int) -> list[tuple[str, str]]:
+    """What is left of a run, versions and delete markers included."""
+    mine = (f"/r{number}/", f"catalogue/r{number}.json")
+    return [version for version in place.versions() if any(part in f"/{version[0]}" for part in mine)]
+
+
+def claims(place: Place, number: int) -> bool:
+    """Whether the catalogue has the run."""
+    entry = f"default/{POLICY}/catalogue/r{number}.json"
+    if isinstance(place, S3Place):
+        return entry in place.keys()  # noqa: SIM118
+    assert isinstance(place, VolumePlace)
+    assert place.folder is not None
+    return (place.folder / entry).exists()
+
+
+def deletes(request: Request) -> bool:
+    """Whether this deletes an object or a version of a run."""
+    return request.method == "DELETE" and ".probe-" not in request.path

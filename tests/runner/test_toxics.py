@@ -1,4 +1,4 @@
-"""A hundred runs while resets, refusals, throttling, cut answers and full disks stand in their way.
+"""Many runs while resets, refusals, throttling, cut answers and full disks stand in their way.
 
 The data plane and the operator's decisions are the real ones, one after the other in this process: no API
 server, no pods, and the pauses between attempts at a request are left out.
@@ -22,34 +22,40 @@ from typing import Any
 import botocore.retries.standard
 import botocore.session
 import pytest
+from tests.factories import rows
 from tests.faultproxy import FaultProxy, Request, fault_proxy
 from tests.harness import POLICY, Place, S3Place, VolumePlace, secrets_token, start_s3, stop
 from tests.runner import engine
-from tests.runner.conftest import SPEC, Jobs
 from tests.runner.engine import configured
+from tests.runner.jobs import SPEC, Jobs
+from tests.scheduling import amounts
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import STORED, BackupRun, RunPhase
-from holdfast.controller.services.runs import _backup_task, _commit_task
-from holdfast.domain import copies, lifecycle
-from holdfast.domain.admission import Standing
-from holdfast.domain.retention import held
+from holdfast.controller.reconcilers.runs import _backup_task, _commit_task
+from holdfast.domain.backup import copies
+from holdfast.domain.run import lifecycle
+from holdfast.domain.run.admission import Standing
+from holdfast.domain.stored import destinations_holding
+from holdfast.domain.targets import JobFacts
 from holdfast.domain.workload import Job, Observation
+from holdfast.layout import REPORT
 from holdfast.protocol import (
     POD_VARIABLE,
     ROOT_VARIABLE,
+    TASK,
     TASK_VARIABLE,
     CommitResult,
+    CommitTask,
     ExitCode,
     FailedResult,
     RestoreResult,
 )
 from holdfast.runner import __main__ as runner
-from holdfast.runner.destinations import s3 as s3_module
-from holdfast.runner.manifest import CatalogueEntry, Manifest
-from holdfast.runner.progress import Meter
+from holdfast.runner.destinations.s3 import reader as s3_reader
+from holdfast.runner.process.progress import Meter
+from holdfast.runner.stored.manifest import CatalogueEntry, Manifest
 
-RUNS = 100
 SEED = int(os.environ.get("HOLDFAST_TOXICS_SEED", "1"))
 FIRST = datetime(2026, 11, 1, tzinfo=UTC)
 START = timedelta(minutes=2)
@@ -109,8 +115,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
     server = start_s3(disks[0].folder / "objects")
     try:
         with fault_proxy(server.port) as proxy:
-            buckets = [replace(server.new_bucket(name), endpoint=proxy.endpoint) for name in ("one", "two")]
-            yield Store(proxy, *buckets, VolumePlace(disks[1].folder), disks)
+            one, two = (replace(server.new_bucket(name), endpoint=proxy.endpoint) for name in ("one", "two"))
+            yield Store(proxy, one, two, VolumePlace(disks[1].folder), disks)
     finally:
         stop(server.process)
         for disk in disks:
@@ -196,31 +202,32 @@ class Operator:
             target.name: self._job(_backup_task(run, self.policy, target.name), now)
             for target in run.status.targets
         }
-        run = self._after(run, lifecycle.advance(run, seen, {}, {}, START, now))
+        run = self._after(run, lifecycle.advance(run, JobFacts(seen, START), now))
         if run.status.phase is RunPhase.COMMITTING:
             observed = self._job(self._commit_task(run), now)
             self._take_in(observed, now)
-            run = self._after(run, lifecycle.commit(run, observed, START, now))
+            run = self._after(run, lifecycle.advance_commit(run, observed, START, now))
         return run
 
     def _commit_task(self, run: BackupRun) -> Any:
         runs = list(self.runs.values())
-        left = copies.leftovers(self.policy, run, runs)[: copies.MAX_LEFTOVERS]
+        left = copies.leftovers_to_clear(self.policy, run, rows(runs))[: copies.MAX_LEFTOVERS]
+        healings = copies.copies_to_heal(self.policy, run, rows(runs))
         return _commit_task(run, (), 60).model_copy(
             update={
-                "gaps": copies.gaps(self.policy, run, runs),
-                "leftovers": copies.handed(left),
+                "gaps": tuple(copies.gap_of(self.runs[each.row.name], each) for each in healings),
+                "leftovers": copies.leftovers_of(left),
             }
         )
 
     def _take_in(self, seen: Observation, now: datetime) -> None:
         if not isinstance(seen.result, CommitResult):
             return
-        fates, cures = copies.told(runner.TASK.validate_json(seen.job.task), seen.result)
+        fates, cures = copies.outcomes_of(_commit_of(seen.job.task), seen.result)
         for name, cleared in fates.items():
-            self._after(self.runs[name], copies.cleared(self.runs[name], cleared))
+            self._after(self.runs[name], copies.record_clearing(self.runs[name], cleared))
         for name, healed in cures.items():
-            self._after(self.runs[name], copies.healed(self.runs[name], healed, now))
+            self._after(self.runs[name], copies.record_healing(self.runs[name], healed, now))
 
     def _after(self, run: BackupRun, step: Any) -> BackupRun:
         self.told.update(notice.reason for notice in step.notices)
@@ -253,10 +260,10 @@ def operator(jobs: Jobs, store: Store, monkeypatch: pytest.MonkeyPatch) -> Opera
     jobs.places, jobs.optional = store.places, ("offsite", "nearby")
     (jobs.root / "scratch").mkdir(parents=True)
     monkeypatch.setenv(ROOT_VARIABLE, str(jobs.root))
-    monkeypatch.setattr(runner, "_module", lambda name, part: engine)
+    engine.take_place(monkeypatch)
     monkeypatch.setattr(botocore.session, "get_session", functools.cache(botocore.session.get_session))
     monkeypatch.setattr(botocore.retries.standard.ExponentialBackoff, "delay_amount", lambda *_: 0.0)
-    monkeypatch.setattr(s3_module, "time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr(s3_reader, "time", SimpleNamespace(sleep=lambda _: None))
     policy = BackupPolicy.model_validate({
         "kind": "BackupPolicy",
         "metadata": {"name": POLICY, "namespace": jobs.namespace, "uid": "policy"},
@@ -272,6 +279,7 @@ def files(place: Place) -> dict[str, Path]:
     """Every object of a destination, and the temporary files of a volume."""
     if isinstance(place, S3Place):
         return {key: place.server.folder / place.bucket / key for key in place.keys()}  # noqa: SIM118
+    assert isinstance(place, VolumePlace)
     assert place.folder is not None
     return {str(path.relative_to(place.folder)): path for path in place.folder.rglob("*") if path.is_file()}
 
@@ -285,7 +293,7 @@ def check_claims(place: Place) -> set[str]:
             continue
         entry = CatalogueEntry.parse(path.read_bytes(), key)
         runs.add(entry.run)
-        claimed.add(key)
+        claimed |= {key, f"{entry.namespace}/{entry.policy}/{entry.run}/{REPORT}"}
         for target in entry.targets:
             folder = f"{entry.namespace}/{entry.policy}/{entry.run}/{target.name}/"
             data = there[folder + "manifest.json"].read_bytes()
@@ -300,10 +308,11 @@ def check_claims(place: Place) -> set[str]:
     return runs
 
 
-def test_a_hundred_runs_among_toxics(operator: Operator, store: Store) -> None:
+@pytest.mark.parametrize("count", amounts(40, 100))
+def test_runs_among_toxics(operator: Operator, store: Store, count: int) -> None:
     chance = random.Random(SEED)
     ends: Counter[str] = Counter()
-    for number in range(RUNS):
+    for number in range(count):
         with Toxics(store, chance) as toxics:
             run = operator.back_up(number)
         assert run.status.phase is not None
@@ -312,21 +321,21 @@ def test_a_hundred_runs_among_toxics(operator: Operator, store: Store) -> None:
             number, toxics.names, run.status.phase, run.status.copies, run.status.reason, run.status.message
         )
     print(SEED, ends, operator.told)
-    last = operator.back_up(RUNS)
+    last = operator.back_up(count)
     assert (last.status.phase, last.status.copies) == (RunPhase.SUCCEEDED, "3/3")
 
     # The toxics did something, or this test shows nothing.
-    assert ends["Succeeded"] > 20
-    assert ends["PartiallySucceeded"] > 10
-    assert ends["Failed"] > 10
-    assert operator.told["CopyHealed"] > 10
+    assert ends["Succeeded"] > count / 5
+    assert ends["PartiallySucceeded"] > count / 10
+    assert ends["Failed"] > count / 10
+    assert operator.told["CopyHealed"] > count / 10
 
     stored = {name for name, run in operator.runs.items() if run.status.phase in STORED}
     for name in stored:
         status = operator.runs[name].status
         assert (status.phase, status.copies) == (RunPhase.SUCCEEDED, "3/3"), (name, status.message)
-        assert held(operator.runs[name]) == {"primary", "offsite", "nearby"}
-    assert copies.leftovers(operator.policy, last, list(operator.runs.values())) == []
+        assert destinations_holding(operator.runs[name]) == {"primary", "offsite", "nearby"}
+    assert copies.leftovers_to_clear(operator.policy, last, rows(operator.runs.values())) == []
     for name, place in store.places.items():
         # A commit that wrote its entry here before it failed elsewhere claims a run that is whole.
         claimed = {
@@ -343,3 +352,9 @@ def test_a_hundred_runs_among_toxics(operator: Operator, store: Store) -> None:
             result = operator.do(operator.jobs.restore_task("redis", SPEC, destination=destination))
             assert isinstance(result, RestoreResult), result
             assert (result.compared, result.mismatched) == (2, 0)
+
+
+def _commit_of(text: str) -> CommitTask:
+    task = TASK.validate_json(text)
+    assert isinstance(task, CommitTask)
+    return task

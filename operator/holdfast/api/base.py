@@ -1,6 +1,7 @@
 """The base of every model of the contract: camelCase names, frozen, bounded, unknown fields refused."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Self
 
@@ -15,6 +16,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     PlainSerializer,
     WithJsonSchema,
+    create_model,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -73,6 +75,14 @@ class Model(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
+def with_sections(base: type[Model], sections: Mapping[str, type[Model]]) -> type[Model]:
+    """`base` with a section for each registered kind of thing, of which it says that exactly one is set."""
+    fields: dict[str, Any] = {name: (section | None, None) for name, section in sections.items()}
+    return create_model(
+        base.__name__, __base__=base, __module__=base.__module__, __doc__=base.__doc__, **fields
+    )
+
+
 def _exactly_one_message(names: tuple[str, ...]) -> str:
     return f"exactly one of {', '.join(to_camel(name) for name in names)} must be set"
 
@@ -84,7 +94,7 @@ def _immutable(name: str) -> tuple[str, str]:
 
 
 class Duration(str):
-    """A length of time such as `90s`, `1h30m` or `30d`; no sign, no fraction."""
+    """A length of time such as `90s`, `1h30m` or `30d`, without a sign or a fraction."""
 
     __slots__ = ()
     pattern: ClassVar[str] = r"^([0-9]+(d|h|m|s))+$"
@@ -166,6 +176,20 @@ class SecretRef(Model):
     name: ObjectName
     """The Secret's name."""
 
+    @property
+    def files(self) -> dict[str, str]:
+        """From a key to the file that a Job finds it in; empty: every key under its own name."""
+        return {}
+
+
+class Tls(Model):
+    """Encrypt the connection and verify the server."""
+
+    ca_secret: SecretRef | None = Field(
+        default=None,
+        description=("A Secret with the key ca.crt: the CA that signed the server's certificate."),
+    )
+
 
 class Service(Model):
     """A Service in the same namespace."""
@@ -177,7 +201,7 @@ class Service(Model):
 
 
 class Host(Model):
-    """A host outside of the namespace, by DNS name or IP address."""
+    """A host outside of the namespace, by its DNS name or IP address."""
 
     name: Annotated[str, _string(r"^[a-zA-Z0-9]([-a-zA-Z0-9.:]*[a-zA-Z0-9])?$", 253)]
     """DNS name or IP address."""
@@ -186,14 +210,14 @@ class Host(Model):
 
 
 class Addressed(Model):
-    """Something reached over the network: either a Service of the namespace or a host."""
+    """A server: either a Service of the namespace or a host."""
 
     exactly_one: ClassVar[tuple[str, ...]] = ("service", "host")
 
     service: Service | None = None
     """A Service in the same namespace."""
     host: Host | None = None
-    """A host outside of the namespace, by DNS name or IP address."""
+    """A host outside of the namespace, by its DNS name or IP address."""
 
     def address(self, namespace: str) -> tuple[str, int]:
         """The host name and port to connect to from a pod in `namespace`."""
@@ -201,3 +225,21 @@ class Addressed(Model):
             return f"{self.service.name}.{namespace}.svc", self.service.port
         assert self.host is not None
         return self.host.name, self.host.port
+
+
+def at_most_one(*names: str) -> tuple[tuple[str, str], ...]:
+    """The rule of a model that at most one of these fields may be set."""
+    fields = ", ".join(f"has(self.{name})" for name in names)
+    return ((f"[{fields}].filter(x, x).size() <= 1", f"at most one of {', '.join(names)} may be set"),)
+
+
+class AddressOverride(Addressed):
+    """Where something is reached instead of where it was backed up, or nothing of it."""
+
+    exactly_one: ClassVar[tuple[str, ...]] = ()
+    rules: ClassVar[tuple[tuple[str, str], ...]] = at_most_one("service", "host")
+
+    @property
+    def has_address(self) -> bool:
+        """Whether it names a server."""
+        return self.service is not None or self.host is not None

@@ -1,5 +1,6 @@
 """Conditions in Kubernetes' shape, and how one is set."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -13,20 +14,20 @@ Status = Literal["True", "False", "Unknown"]
 
 
 class Condition(Lenient):
-    """One aspect of the object's state, as metav1.Condition has it."""
+    """One aspect of the object's state, in the form of Kubernetes' metav1.Condition."""
 
     type: Annotated[str, Field(min_length=1, max_length=316)]
-    """What the condition is about, in CamelCase."""
+    """The name of the condition, in CamelCase."""
     status: Status
     """True, False or Unknown."""
     reason: Annotated[str, Field(pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", max_length=256)]
-    """Why, as one CamelCase word for programs."""
+    """Why the condition has this status, as one CamelCase word for programs."""
     message: Message = ""
-    """Why, for people."""
+    """Why the condition has this status, in words."""
     last_transition_time: Time
-    """When `status` last changed."""
+    """When `status` changed last."""
     observed_generation: Annotated[int, Field(ge=0)] | None = None
-    """The generation of the spec that this was said of."""
+    """The generation of the spec that the condition describes."""
 
 
 def find_condition(conditions: tuple[Condition, ...], type_: str) -> Condition | None:
@@ -40,23 +41,27 @@ def is_true(conditions: tuple[Condition, ...], type_: str) -> bool:
     return found is not None and found.status == "True"
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What a condition is to say."""
+
+    type: str
+    status: Status
+    reason: str
+    message: str = ""
+
+
 def set_condition(
-    conditions: tuple[Condition, ...],
-    type_: str,
-    status: Status,
-    reason: str,
-    message: str,
-    now: datetime,
-    observed_generation: int | None = None,
+    conditions: tuple[Condition, ...], verdict: Verdict, now: datetime, observed_generation: int | None = None
 ) -> tuple[Condition, ...]:
     """`conditions` with this one set; its transition time stays while its status is the same."""
-    old = find_condition(conditions, type_)
+    old = find_condition(conditions, verdict.type)
     new = Condition(
-        type=type_,
-        status=status,
-        reason=reason,
-        message=message,
-        last_transition_time=old.last_transition_time if old and old.status == status else now,
+        type=verdict.type,
+        status=verdict.status,
+        reason=verdict.reason,
+        message=verdict.message,
+        last_transition_time=old.last_transition_time if old and old.status == verdict.status else now,
         observed_generation=observed_generation,
     )
     if old is None:

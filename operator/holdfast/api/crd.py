@@ -89,6 +89,9 @@ def structural(schema: dict[str, Any]) -> dict[str, Any]:
 def _structural(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     schema = _resolve(schema, definitions)
     written = {key: value for key, value in schema.items() if key not in _NOT_STRUCTURAL}
+    if isinstance(written.get("description"), str):
+        # A docstring breaks its lines for the source's sake; `kubectl explain` breaks them itself.
+        written["description"] = " ".join(written["description"].split())
     if "const" in schema:
         written["enum"] = [schema["const"]]
     if written.get("additionalProperties") is False:

@@ -1,126 +1,60 @@
-"""A destination: where copies of a policy's backups are stored."""
+"""A destination: where copies of a policy's backups are stored, its quota, and rules of its own."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from holdfast.api.base import DnsLabel, Duration, Model, ObjectName, Quantity, SecretRef
-
-ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
-"""Storage classes whose objects have to be thawed, for hours, before they can be read."""
-
-Path = Annotated[
-    str,
-    Field(pattern=r"^[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*$", min_length=1, max_length=512),
-]
-
-
-class ObjectLock(Model):
-    """WORM protection: stored objects cannot be changed or deleted for a time."""
-
-    rules: ClassVar[tuple[tuple[str, str], ...]] = (
-        ("self.retain.matches('[1-9]')", "retain must be longer than zero"),
-    )
-
-    mode: Literal["Governance", "Compliance"]
-    """Governance can be lifted by whoever has the right to, Compliance by nobody."""
-    retain: Duration
-    """For how long after the attempt that stores it began an object cannot be deleted, such as `30d`."""
-
-
-def _no_dots(field: str) -> tuple[str, str]:
-    return (
-        f"!has(self.{field}) || !self.{field}.matches('(^|/)[.][.]?(/|$)')",
-        f"{field} must not contain . or .. as a part of the path",
-    )
-
-
-class S3(Model):
-    """A bucket of an S3-compatible object store."""
-
-    rules: ClassVar[tuple[tuple[str, str], ...]] = (_no_dots("prefix"),)
-
-    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", min_length=3, max_length=63)]
-    """The bucket's name; it must exist."""
-    prefix: Path | None = None
-    """The folder in the bucket: no leading or trailing slash, no `..`."""
-    endpoint: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+/?$", max_length=512)] | None = None
-    """The address of the object store, such as `https://s3.example.com`; none is Amazon's for the region."""
-    region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$", max_length=64)] = "us-east-1"
-    """The bucket's region."""
-    credentials_secret: SecretRef | None = None
-    """A Secret with keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; none uses workload identity."""
-    ca_secret: SecretRef | None = None
-    """The Secret whose key ca.crt is the CA of the endpoint's certificate."""
-    storage_class: Annotated[str, Field(pattern=r"^[A-Z0-9_]+$", max_length=64)] | None = None
-    """The storage class of the artifacts, such as STANDARD_IA; GLACIER and DEEP_ARCHIVE have to be thawed."""
-    object_lock: ObjectLock | None = None
-    """Protection from deletion; the bucket must have object lock enabled. Without effect on a restore."""
-
-
-class Volume(Model):
-    """A PersistentVolumeClaim in the same namespace."""
-
-    rules: ClassVar[tuple[tuple[str, str], ...]] = (_no_dots("path"),)
-
-    claim_name: ObjectName
-    """The claim's name."""
-    path: Path | None = None
-    """The folder on the volume: no leading or trailing slash, no `..`."""
+from holdfast.api.base import DnsLabel, Model, Quantity, with_sections
+from holdfast.api.retention import Retention
+from holdfast.destinations.destination import DestinationSpec
+from holdfast.destinations.registry import DESTINATIONS
 
 
 class Location(Model):
-    """A place that holds backups: a bucket or a volume."""
+    """Where backups are stored: a bucket or a volume."""
 
-    exactly_one: ClassVar[tuple[str, ...]] = ("s3", "volume")
+    exactly_one: ClassVar[tuple[str, ...]] = tuple(DESTINATIONS)
 
-    s3: S3 | None = None
-    """A bucket of an S3-compatible object store."""
-    volume: Volume | None = None
-    """A PersistentVolumeClaim in the same namespace."""
+    @property
+    def kind(self) -> str:
+        """The name of the section that is set."""
+        return next(name for name in self.exactly_one if getattr(self, name) is not None)
+
+    @property
+    def spec(self) -> DestinationSpec:
+        """The section that is set."""
+        spec = getattr(self, self.kind)
+        assert isinstance(spec, DestinationSpec)
+        return spec
+
+    @property
+    def place(self) -> tuple[str | None, ...]:
+        """What tells one place from another, whatever the destination's name and credentials are."""
+        return self.kind, *self.spec.identity()
+
+
+if not TYPE_CHECKING:
+    Location = with_sections(Location, DESTINATIONS)
 
 
 class Quota(Model):
-    """How much a policy may store in a destination before a warning, and before nothing is added."""
+    """How much a policy may store in a destination."""
 
     size: Quantity
-    """Bytes from which on no run is written there, such as `500Gi`."""
+    """The quota in bytes, such as `500Gi`. If a destination is at its quota, a run is not written there."""
     warn_at_percent: Annotated[int, Field(ge=1, le=100)] = 80
-    """Percent of the size from which on there is a warning."""
-
-
-_Keep = Annotated[int, Field(ge=0, le=10000)]
-
-
-class Retention(Model):
-    """Which runs are kept; the union of all rules. Without a number above 0 everything is kept."""
-
-    keep_last: _Keep | None = None
-    """How many of the newest runs are kept."""
-    keep_hourly: _Keep | None = None
-    """For how many hours the newest run of each is kept."""
-    keep_daily: _Keep | None = None
-    """For how many days the newest run of each is kept."""
-    keep_weekly: _Keep | None = None
-    """For how many weeks the newest run of each is kept."""
-    keep_monthly: _Keep | None = None
-    """For how many months the newest run of each is kept."""
-    keep_yearly: _Keep | None = None
-    """For how many years the newest run of each is kept."""
-    min_verified: Annotated[int, Field(ge=0, le=1000)] = 1
-    """How many of the newest verified runs are kept whatever the other rules say; one always is."""
-    dry_run: bool = False
-    """While true the plan is shown in the status, and nothing is deleted."""
+    """The policy warns when a destination holds this percentage of the size or more."""
 
 
 class Destination(Location):
-    """A named location that every run of the policy is copied to."""
+    """A named bucket or volume that every run of the policy is stored in."""
 
     name: DnsLabel
-    """Unique among the destinations."""
+    """The destination's name. It is unique in the list."""
     required: bool = True
-    """Whether a failure here fails the run; otherwise it is PartiallySucceeded, and healed by a later run."""
+    """What happens if this destination fails. True: the run fails. False: the run becomes PartiallySucceeded,
+    and the commit of a later run makes the missing copy."""
     quota: Quota | None = None
-    """How much may be stored here."""
+    """How much the policy may store here."""
     retention: Retention | None = None
-    """Which runs are kept here; replaces the policy's retention."""
+    """Which runs are kept here. These rules replace the policy's retention."""

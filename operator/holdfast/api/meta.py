@@ -51,8 +51,9 @@ class Metadata(Lenient):
     """The part of ObjectMeta that Holdfast reads and writes."""
 
     name: str
-    namespace: str | None = None
-    uid: str | None = None
+    namespace: str = ""
+    """Empty in an object that a user has not sent yet; the API server fills it in, like `uid`."""
+    uid: str = ""
     generation: int | None = None
     resource_version: str | None = None
     creation_timestamp: Time | None = None

@@ -1,4 +1,4 @@
-"""Who is told of a policy's events, and by which channel."""
+"""Which events of a policy are sent, and by which channel."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -25,10 +25,10 @@ MailAddress = Annotated[str, Field(pattern=r"^[^@\s<>]+@[^@\s<>]+$", max_length=
 
 
 class Slack(Model):
-    """An incoming webhook of Slack, or of what speaks the same."""
+    """An incoming webhook of Slack or of a compatible service."""
 
     webhook_secret: SecretRef
-    """The Secret whose key url is the webhook's address."""
+    """A Secret with the key url: the address of the webhook."""
 
 
 class Smtp(Model):
@@ -39,7 +39,8 @@ class Smtp(Model):
     port: Port = 587
     """TCP port."""
     tls: Literal["StartTLS", "Implicit", "None"] = "StartTLS"
-    """StartTLS upgrades the connection, Implicit begins with TLS, None sends in the clear."""
+    """StartTLS: the connection is upgraded to TLS. Implicit: it starts with TLS. None: mail is sent
+    unencrypted."""
 
 
 class Email(Model):
@@ -52,32 +53,33 @@ class Email(Model):
     to: Annotated[tuple[MailAddress, ...], Field(min_length=1, max_length=20)]
     """The recipients' addresses."""
     credentials_secret: SecretRef | None = None
-    """A Secret with keys username and password; none sends without authentication."""
+    """A Secret with the keys username and password. Default: no authentication."""
 
 
 class Webhook(Model):
-    """A POST of the event as JSON."""
+    """A POST request with the event as JSON."""
 
     url_secret: SecretRef
-    """The Secret whose key url is the address."""
+    """A Secret with the key url: the address."""
     hmac_secret: SecretRef | None = None
-    """The Secret whose key `key` signs the body by HMAC-SHA256."""
+    """A Secret with the key `key`. Holdfast signs the body with the value of this key (HMAC-SHA256)."""
 
 
 class Heartbeat(Model):
-    """A dead man's switch: an address fetched after every success; its silence raises the alarm."""
+    """A dead man's switch: an address that is requested after every success, so that silence raises an
+    alarm elsewhere."""
 
     url_secret: SecretRef
-    """The Secret whose key url is the address."""
+    """A Secret with the key url: the address."""
 
 
 class Notification(Model):
-    """A channel, and the events that are sent by it."""
+    """A channel and the events that it gets."""
 
     exactly_one: ClassVar[tuple[str, ...]] = ("slack", "email", "webhook", "heartbeat")
 
     name: DnsLabel
-    """Unique among the notifications."""
+    """The notification's name. It is unique in the list."""
     events: Annotated[tuple[Event, ...], Field(min_length=1, max_length=12)] = (
         "PartiallySucceeded",
         "Failed",
@@ -87,12 +89,12 @@ class Notification(Model):
         "WALStalled",
         "QuotaWarning",
     )
-    """What is told; by default whatever needs somebody's attention."""
+    """The events that are sent. By default, these are the events that need somebody's attention."""
     slack: Slack | None = None
-    """A message to a Slack channel."""
+    """Sends a message to a Slack channel."""
     email: Email | None = None
-    """A mail."""
+    """Sends a mail."""
     webhook: Webhook | None = None
-    """A signed POST of JSON."""
+    """Sends a POST request with JSON."""
     heartbeat: Heartbeat | None = None
-    """A request after each success."""
+    """Sends a request after each success."""

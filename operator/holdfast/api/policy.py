@@ -1,22 +1,25 @@
-"""BackupPolicy: what is backed up, when, to where, and how long it is kept."""
+"""BackupPolicy: its spec, its status and its columns."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from holdfast.api.base import DnsLabel, Duration, Int64, Model, SecretRef, Time
 from holdfast.api.conditions import Condition
-from holdfast.api.destination import Destination, Retention
+from holdfast.api.destination import Destination
 from holdfast.api.hook import Hooks
 from holdfast.api.meta import AGE, Column, Lenient, Resource, condition_column
 from holdfast.api.notification import Notification
+from holdfast.api.retention import Retention
 from holdfast.api.runner import Runner
 from holdfast.api.schedule import Cron, TimeZone
 from holdfast.api.target import Target
-from holdfast.api.text import Message
+from holdfast.api.text import Message, cut
 
 MAX_PLANNED = 100
-"""Runs that each list of a retention plan names, and that one commit deletes in one destination."""
+"""Runs that a commit may delete in one destination. A plan lists them all: no other is deleted."""
+MAX_KEPT_LISTED = 20
+"""Kept runs that a plan lists; the others are counted."""
 
 
 def _more_than_zero(field: str) -> tuple[str, str]:
@@ -30,47 +33,50 @@ class Age(Model):
         tuple[Annotated[str, Field(pattern=r"^age1[02-9ac-hj-np-z]{58}$", max_length=62)], ...],
         Field(min_length=1, max_length=20, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ]
-    """Public keys; each of their owners can decrypt."""
+    """The public keys that backups are encrypted to. The private key (age: identity) of any one of them is
+    enough to decrypt the backups."""
     identity_secret: SecretRef | None = None
-    """The Secret whose key identity decrypts; mounted by restores and drills only."""
+    """A Secret with the key `identity`: the private keys that decrypt the backups. Only Jobs of restores and
+    drills mount this Secret."""
 
 
 class Encryption(Model):
-    """How the stored bytes are encrypted."""
+    """How artifacts are encrypted."""
 
     age: Age
-    """By age."""
+    """Encryption in the format of the tool age (age-encryption.org)."""
 
 
 class VerificationPolicy(Model):
-    """When and how the newest run is proved."""
+    """When and how the newest run is verified."""
 
     schedule: Cron
     """A cron expression, in the policy's time zone."""
     mode: Literal["Restore", "Checksum"] = "Restore"
-    """Restore drills into a sandbox server and compares; Checksum reads the stored bytes back."""
+    """Restore: a drill restores the run into a sandbox and compares the counts. Checksum: a Job reads every
+    stored byte back."""
 
 
 class Objectives(Model):
-    """What the policy promises; what is measured is shown against it."""
+    """The recovery objectives that the policy promises."""
 
     rpo: Duration | None = None
-    """How old the newest recovery point may be, such as `1h`."""
+    """The greatest age that the newest recovery point may have, such as `1h`."""
     rto: Duration | None = None
-    """How long a restore may take, such as `15m`."""
+    """The longest time that a restore may take, such as `15m`."""
 
 
 class History(Model):
-    """How many BackupRun objects are kept beyond those whose data is kept or is still to be cleared away."""
+    """How many BackupRun objects without data are kept. A BackupRun with data or leftovers always stays."""
 
     succeeded: Annotated[int, Field(ge=0, le=1000)] = 30
-    """Runs that succeeded, wholly or partially."""
+    """How many Expired runs are kept: runs that succeeded and have no data any more."""
     failed: Annotated[int, Field(ge=0, le=1000)] = 10
-    """Runs that ended in any other way."""
+    """How many failed, missed, skipped and cancelled runs are kept."""
 
 
 class BackupPolicySpec(Model):
-    """What is backed up, when, to where, and how long it is kept."""
+    """What is backed up, when, to where and for how long."""
 
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
         ("self.timeZone != 'Local' && timestamp('2000-01-01T00:00:00Z').getHours(self.timeZone) >= 0",
@@ -82,226 +88,245 @@ class BackupPolicySpec(Model):
     )  # fmt: skip
 
     schedule: Cron | None = None
-    """Five cron fields, or a macro such as @daily; none means that runs are made by hand only."""
+    """A cron expression with five fields, or a macro such as @daily. Default: no schedule; a run starts only
+    if somebody creates a BackupRun."""
     time_zone: TimeZone = "UTC"
     """The IANA name of the time zone of the schedules."""
     jitter: Duration | None = None
-    """The start is put off by up to this, such as `5m`: always by the same for one policy, by its UID."""
+    """The longest delay of a scheduled start, such as `5m`. Each policy has one delay within this limit, the
+    same for every start."""
     suspend: bool = False
-    """While true no scheduled run starts; runs made by hand do."""
+    """While true, no scheduled run starts. A run that a person or a restore creates still starts."""
     concurrency_policy: Literal["Forbid", "Queue"] = "Forbid"
-    """What becomes of a slot that is due while a run is going: Forbid skips it, Queue lets up to 3 wait."""
+    """What happens to a slot that is due while another run of the policy is active or waits. Forbid: the slot
+    is skipped. Queue: the slot's run waits; if 3 runs wait already, the slot is skipped."""
     catch_up: Literal["None", "Latest"] = "Latest"
-    """After downtime: Latest starts the newest missed slot, None no slot; the others become Missed runs."""
+    """What happens to the newest slot that passed while the operator was down, if this slot is later than
+    startingDeadline. Latest: its run starts. None: the slot is missed. All older slots are missed. The newest
+    10 missed slots become Missed runs."""
     starting_deadline: Duration = Duration("1h")
-    """How late a slot still starts as planned, such as `1h`; catchUp decides of later ones and long waits."""
+    """How late a run may still start, such as `1h`. catchUp decides what happens to a slot that is later than
+    that."""
     active_deadline: Duration = Duration("6h")
-    """How long a run may take, such as `6h`, before it is failed."""
+    """How long a run may take, such as `6h`. A run that takes longer fails."""
     retries: Annotated[int, Field(ge=0, le=10)] = 2
-    """How often a target that failed is tried again in the same run."""
+    """How often a run retries a target that failed."""
     targets: Annotated[tuple[Target, ...], Field(min_length=1, max_length=20)]
-    """What is backed up: 1 to 20, each a name and the section of exactly one engine."""
+    """What is backed up: 1 to 20 targets, each with a name and the section of exactly one engine."""
     destinations: Annotated[tuple[Destination, ...], Field(min_length=1, max_length=5)]
-    """Where to: 1 to 5; every byte read from a target goes to all of them at once."""
+    """Where backups are stored: 1 to 5 destinations. A target is read once and written to all of them."""
     encryption: Encryption | None = None
-    """Without it what is stored is not encrypted by Holdfast."""
+    """How artifacts are encrypted. Default: Holdfast does not encrypt them."""
     retention: Retention | None = None
-    """Which runs are kept; without it all are."""
+    """Which runs are kept. Default: every run."""
     verification: VerificationPolicy | None = None
-    """When the newest run is proved to be restorable."""
+    """When and how the newest run is verified."""
     objectives: Objectives | None = None
-    """The recovery objectives that are promised."""
+    """The recovery objectives that the policy promises."""
     hooks: Hooks | None = None
-    """Commands that are run in the application's pods around a run."""
+    """Commands that run in the application's pods before and after a run."""
     notifications: Annotated[tuple[Notification, ...], Field(max_length=20)] = ()
-    """Who is told of what."""
+    """Where events of the policy are sent."""
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
-    """What happens to the stored data when the policy or a run is deleted: Retain leaves all of it."""
+    """What happens to stored data when the policy or a run is deleted. Retain: the data stays. Delete: it
+    is deleted too."""
     history: History = History()
-    """How many BackupRun objects are kept."""
+    """How many BackupRun objects without data are kept."""
     runner: Runner | None = None
-    """How the pods of the policy's Jobs are run."""
+    """How the pods of the policy's Jobs run."""
 
 
 class RecoveryWindow(Lenient):
-    """The span of time that a destination can restore to."""
+    """The recovery points that a destination holds."""
 
     first: Time | None = None
     """The oldest recovery point."""
     last: Time | None = None
     """The newest recovery point."""
     copies: Int64 = 0
-    """The number of runs that are stored."""
+    """How many runs the destination holds."""
 
 
 class KeptRun(Lenient):
-    """A run that is kept, and why."""
+    """A run that retention keeps, and why."""
 
     run: Annotated[str, Field(max_length=63)]
     """The name of the BackupRun."""
     reasons: Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=10)] = ()
-    """The rules of the retention that keep it."""
+    """The rules that keep the run."""
 
 
 class DueRun(Lenient):
-    """A run that is due to go."""
+    """A run that retention is about to delete."""
 
     run: Annotated[str, Field(max_length=63)]
     """The name of the BackupRun."""
     since: Time
-    """Since when it is listed here; the commit of a run that started later deletes it."""
+    """When the run was first listed here. The commit of a run that started after this moment deletes the
+    listed run."""
     message: Message | None = None
-    """Why it is still there, where a commit has tried."""
+    """Why the data is still there although a commit tried to delete it."""
 
 
 class DestinationPlan(Lenient):
-    """What the retention will do next in one destination."""
+    """What retention does next in one destination."""
 
     destination: DnsLabel
     """The name of the destination."""
     dry_run: bool = False
-    """Whether this is shown only, and nothing is deleted."""
+    """True: the plan is only shown, and nothing is deleted."""
     delete: Annotated[tuple[DueRun, ...], Field(max_length=MAX_PLANNED)] = ()
-    """The runs whose data goes next, oldest first."""
+    """The runs that are deleted next, the oldest first. A run that is not listed is not deleted."""
     delete_omitted: Int64 | None = None
-    """How many more are due to go than are listed; their turn comes when these are gone."""
+    """How many runs are due and not listed. They are listed when the listed runs are deleted."""
     delete_bytes: Int64 = 0
-    """The bytes of those listed, without those that are locked or that a commit refused to delete."""
+    """The bytes of the listed runs. Runs that are locked, and runs that a commit refused to delete, do not
+    count."""
+    # The schema takes the longer lists of 0.1.0, or the API server would refuse each write of such an object.
     keep: Annotated[tuple[KeptRun, ...], Field(max_length=MAX_PLANNED)] = ()
-    """The runs that are kept, newest first."""
+    """The newest runs that retention keeps."""
     keep_omitted: Int64 | None = None
-    """How many more are kept than are listed."""
+    """How many runs are kept and not listed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cut(cls, values: Any) -> Any:
+        return cut(values, "keep", lambda runs: runs[:MAX_KEPT_LISTED])
 
 
 class RetentionPlan(Lenient):
-    """What the retention will do next."""
+    """What retention does next."""
 
     time: Time | None = None
-    """When it last changed."""
+    """When the plan changed last."""
     destinations: Annotated[tuple[DestinationPlan, ...], Field(max_length=5)] = ()
-    """By destination."""
+    """The plan of each destination."""
 
 
 class Measured(Lenient):
-    """What the objectives are held against."""
+    """What was measured, to compare with the objectives."""
 
     rpo_seconds: Int64 | None = None
     """Seconds since the newest recovery point."""
     rto_seconds: Int64 | None = None
-    """Seconds that the last restore or drill took."""
+    """How many seconds the last restore or drill took."""
 
 
 class CatalogueProblem(Lenient):
-    """An entry of a catalogue that no run could be brought back from."""
+    """An entry in a catalogue that could not be imported."""
 
     uri: Annotated[str, Field(max_length=2048)]
-    """The entry."""
+    """The URI of the entry."""
     message: Message
-    """What is wrong."""
+    """What is wrong with the entry."""
 
 
 class UnreachableDestination(Lenient):
-    """A destination that the last survey could not use."""
+    """A destination that the last survey could not use, and why."""
 
     destination: DnsLabel
     """The name of the destination."""
     reason: Annotated[str, Field(max_length=253)]
-    """Why, as one CamelCase word."""
+    """Why the survey could not use the destination, as one CamelCase word for programs."""
     message: Message = ""
-    """Why, for people."""
+    """Why the survey could not use the destination, in words."""
 
 
 class Survey(Lenient):
-    """A survey that is under way."""
+    """A survey that is in progress."""
 
     places: Annotated[str, Field(max_length=64)]
-    """Tells whether the destinations have changed since it began."""
+    """A digest of the destinations' places: it changes when a destination moves."""
     start_time: Time
-    """When it began."""
+    """When the survey started."""
     page_time: Time
-    """When its page was asked for; what was committed after that is not known to be in it."""
+    """When the current page was requested. Runs that were committed later may be missing from the page."""
     after: Annotated[str, Field(max_length=1024)] = ""
-    """The last run of the pages that were read."""
+    """The name of the last run that was read."""
     runs: Int64 = 0
-    """How many runs were found."""
+    """How many runs were read so far."""
     damaged: Int64 = 0
     """How many entries are damaged."""
     imported: Int64 = 0
-    """How many runs were brought back."""
+    """How many runs were imported."""
     problems: Annotated[tuple[CatalogueProblem, ...], Field(max_length=10)] = ()
-    """The first of the entries that no run could be brought back from."""
+    """The first entries that could not be imported."""
     unreachable: Annotated[tuple[UnreachableDestination, ...], Field(max_length=5)] = ()
-    """Destinations that it could not use."""
+    """The destinations that the survey could not use."""
 
 
 class Catalogue(Lenient):
-    """What the destinations hold of the policy, as its last survey found them."""
+    """What the destinations hold of the policy, by the last survey."""
 
     time: Time | None = None
-    """When the last survey that ended began."""
+    """When the last completed survey started."""
     next_survey_time: Time | None = None
-    """When the next one is due."""
+    """When the next survey is due."""
     runs: Int64 | None = None
     """How many runs the destinations hold."""
     damaged: Int64 = 0
     """How many entries are damaged."""
     problems: Annotated[tuple[CatalogueProblem, ...], Field(max_length=10)] = ()
-    """The first of the entries that no run could be brought back from."""
+    """The first entries that could not be imported."""
     unreachable: Annotated[tuple[UnreachableDestination, ...], Field(max_length=5)] = ()
-    """Destinations that the last survey could not use."""
+    """The destinations that the last survey could not use."""
     places: Annotated[str, Field(max_length=64)] | None = None
-    """Tells whether the destinations have changed since the last survey."""
+    """A digest of the destinations' places at the last survey."""
     failures: Int64 = 0
-    """How many surveys in a row have failed or missed a destination."""
+    """How many surveys in a row failed or could not use a destination."""
     job: Int64 = 0
     """The number of the last survey Job."""
     survey: Survey | None = None
-    """The survey that is under way."""
+    """The survey that is in progress."""
 
 
 class BackupPolicyStatus(Lenient):
-    """What the operator has done and seen of the policy."""
+    """What the operator did for the policy, and what it knows of the policy."""
 
     observed_generation: Int64 | None = None
-    """The generation of the spec that this status speaks of."""
+    """The generation of the spec that this status describes."""
     next_schedule_time: Time | None = None
-    """When the next run starts: its slot, put off by the policy's share of the jitter."""
+    """When the next run starts: at its slot plus the policy's delay (see jitter)."""
     last_schedule_time: Time | None = None
-    """The newest slot that was dealt with: it became a run, whenever that started, or was missed."""
+    """The newest slot that became a run, also if the run was missed or skipped."""
     scheduled: Annotated[str, Field(max_length=400)] | None = None
-    """The schedule and time zone that the slots were taken from; none while nothing is scheduled."""
+    """The schedule and time zone of the slots. Unset while nothing is scheduled."""
     scheduled_since: Time | None = None
-    """Earlier slots are never run: the policy's creation, or its schedule's last change or resumption."""
+    """Slots before this moment are never due. It is the newest of these moments: the policy was created, its
+    schedule or timeZone changed, suspend was set back to false, or an error in its spec was corrected."""
     last_run: Annotated[str, Field(max_length=63)] | None = None
     """The name of the newest BackupRun."""
     last_successful_time: Time | None = None
-    """When the last run that succeeded ended."""
+    """When the last successful run ended."""
     last_verified_time: Time | None = None
-    """When a run was last proved: to be restorable, or with mode Checksum to be what was stored."""
+    """When a run was last verified. With mode Restore a drill restored it, with mode Checksum its stored
+    bytes were read back."""
     next_verification_time: Time | None = None
-    """When the newest run is proved next: the slot of verification.schedule, put off as runs are."""
+    """When the newest run is verified next: at the slot of verification.schedule, plus the same delay as for
+    runs."""
     verification_scheduled: Annotated[str, Field(max_length=400)] | None = None
-    """The schedule and time zone that the slots of the verification were taken from."""
+    """The schedule and time zone of the verification's slots."""
     verification_handled: Time | None = None
-    """Slots of the verification up to this moment were dealt with, or passed before it was scheduled."""
+    """The operator has handled all slots of verification.schedule up to this moment."""
     recovery_window: Annotated[dict[str, RecoveryWindow], Field(max_length=20)] | None = None
-    """By destination: the span of time that it can restore to."""
+    """For each destination: its first and its last recovery point."""
     stored_bytes: Annotated[dict[str, Int64], Field(max_length=20)] | None = None
-    """By destination: the bytes of the policy's runs that are stored there, which its quota limits."""
+    """For each destination: how many bytes of the policy's runs it holds. The quota limits this number."""
     missed_runs: Int64 = 0
-    """How many slots were missed since the last success."""
+    """How many slots were missed since the last successful run."""
     retention_plan: RetentionPlan | None = None
-    """What the retention will do next."""
+    """What retention does next."""
     measured: Measured | None = None
-    """The recovery point and recovery time as measured."""
+    """How old the newest recovery point is, and how long the last restore or drill took."""
     catalogue: Catalogue | None = None
-    """What the destinations hold of the policy."""
+    """What the last survey found in the destinations, and the survey that is in progress."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
-    """Ready, DestinationsReachable, WithinQuota, BackupFresh, RecoveryVerified and so on."""
+    """The conditions Ready, DestinationsReachable, WithinQuota, BackupFresh and RecoveryVerified."""
 
 
 class BackupPolicy(Resource):
-    """What of a namespace is backed up, when, to where, and how long it is kept."""
+    """A BackupPolicy says what is backed up in a namespace, when, to which destinations, and for how long
+    backups are kept."""
 
     plural: ClassVar[str] = "backuppolicies"
     singular: ClassVar[str] = "backuppolicy"
@@ -324,4 +349,4 @@ class BackupPolicy(Resource):
     spec: BackupPolicySpec
     """What is wanted."""
     status: BackupPolicyStatus = BackupPolicyStatus()
-    """What the operator has done and seen."""
+    """What the operator did and knows."""

@@ -1,17 +1,18 @@
-"""RestoreRequest: bring targets of a run back."""
+"""RestoreRequest: restore targets of a run."""
 
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AwareDatetime, Field, WithJsonSchema, computed_field
 
-from holdfast.api.base import DnsLabel, Int64, Model, ObjectName, SecretRef, Time
+from holdfast.api.base import Int64, Model, ObjectName, SecretRef, Time
 from holdfast.api.conditions import Condition
-from holdfast.api.destination import Location, Path
+from holdfast.api.destination import Location
 from holdfast.api.meta import AGE, Column, Lenient, Resource
-from holdfast.api.run import Contents, Failure, Progress, ShortText, TargetPhase
+from holdfast.api.run import Contents, JobTargetStatus, ShortText, TargetPhase
 from holdfast.api.target import RestoreTarget
-from holdfast.api.text import Message, Warnings, human_bytes, human_seconds
+from holdfast.api.text import Message, Report, Warnings, human_bytes, human_seconds
+from holdfast.destinations.destination import Path
 
 Moment = Annotated[AwareDatetime, WithJsonSchema({"type": "string", "format": "date-time"})]
 """A moment with its time zone; fractions of a second are kept."""
@@ -31,7 +32,7 @@ class RestorePhase(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether nothing more will be done for the request."""
+        """Whether the request has ended."""
         return self in (
             RestorePhase.SUCCEEDED,
             RestorePhase.FAILED,
@@ -41,14 +42,14 @@ class RestorePhase(StrEnum):
 
 
 class PolicySource(Model):
-    """A run of a policy, chosen by its age."""
+    """A run of a policy, chosen by its recovery point."""
 
     name: ObjectName
     """The name of a BackupPolicy in the same namespace."""
     select: Literal["Latest", "LatestVerified"] = "Latest"
-    """The newest run that succeeded, or the newest that a drill has proved."""
+    """Latest: the newest successful run. LatestVerified: the newest verified run."""
     not_after: Moment | None = None
-    """Only runs whose recovery point is not later than this."""
+    """The recovery point of the run must not be later than this moment."""
 
 
 class RunSource(Model):
@@ -59,12 +60,12 @@ class RunSource(Model):
 
 
 class LocationSource(Location):
-    """A run in a bucket or on a volume, for when the cluster and its catalogue are gone."""
+    """A run in a bucket or on a volume, for when the cluster is lost."""
 
     path: Path
     """The run's folder below the location's prefix: namespace/policy/run."""
     identity_secret: SecretRef | None = None
-    """The Secret whose key identity decrypts the run."""
+    """A Secret with the key `identity`: the private keys (age: identities) that decrypt the run."""
 
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
         ("!self.path.matches('(^|/)[.][.]?(/|$)')", "path must not contain . or .. as a part of the path"),
@@ -72,7 +73,7 @@ class LocationSource(Location):
 
 
 class RestoreSource(Model):
-    """Where the run that is brought back is found."""
+    """Which run is restored."""
 
     exactly_one: ClassVar[tuple[str, ...]] = ("policy_ref", "run_ref", "location")
 
@@ -81,11 +82,11 @@ class RestoreSource(Model):
     run_ref: RunSource | None = None
     """A run by its name."""
     location: LocationSource | None = None
-    """A path in a bucket or on a volume."""
+    """The path of a run in a bucket or on a volume."""
 
 
 class RestoreRequestSpec(Model):
-    """What is brought back, to where, and how."""
+    """What is restored, to where and how."""
 
     immutable_except: ClassVar[tuple[str, ...] | None] = ("cancel",)
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -101,98 +102,86 @@ class RestoreRequestSpec(Model):
     )  # fmt: skip
 
     source: RestoreSource
-    """The run that is brought back."""
+    """Which run is restored."""
     point_in_time: Moment | None = None
-    """The moment whose state is wanted; the targets must have continuous WAL."""
+    """The moment to restore to. The policy must archive the targets' write-ahead log (field walArchiving)."""
     mode: Literal["New", "InPlace", "Sandbox"] = "New"
-    """New refuses to touch what exists; InPlace replaces it; Sandbox is a drill and touches nothing."""
+    """New: the restore refuses to touch existing data. InPlace: the restore replaces existing data. Sandbox:
+    the restore is a drill and touches no existing data."""
     confirm: ObjectName | None = None
-    """With mode InPlace: the policy's name once more, as a guard against accidents."""
+    """With mode InPlace: the policy's name again, to prevent accidents."""
     safety_backup: bool = True
-    """With mode InPlace: a run first; when it fails, nothing is replaced."""
+    """With mode InPlace: a run backs the data up first. If that run fails, nothing is replaced."""
     targets: Annotated[tuple[RestoreTarget, ...], Field(max_length=20)] = ()
-    """Which targets and to where; none: all, to where they came from."""
+    """Which targets are restored, and to where. Default: all targets, each to the server that it came
+    from."""
     cancel: bool = False
-    """Set to true to stop the restore; it cannot be taken back."""
+    """Set it to true to stop the restore. It cannot be set back to false."""
 
 
 class Comparison(Lenient):
-    """What was restored, compared with what was counted in the backup's own snapshot."""
+    """The counts after the restore, compared with the counts in the backup's own snapshot."""
 
     compared: Int64 = 0
     """How many counts were compared."""
     mismatched: Int64 = 0
-    """How many of them differ."""
+    """How many counts differ."""
     details: Warnings = ()
     """The differences."""
 
 
-class RestoreTargetStatus(Lenient):
-    """What became of one target."""
+class RestoreTargetStatus(JobTargetStatus):
+    """How one target ended, or how far it is."""
 
-    name: DnsLabel
-    """The target's name."""
-    engine: ShortText
-    """The target's engine."""
-    phase: TargetPhase = TargetPhase.PENDING
-    """Where it stands."""
-    job: ShortText | None = None
-    """The name of its Job."""
-    attempts: Annotated[int, Field(ge=0)] = 0
-    """How often it was tried."""
-    start_time: Time | None = None
-    """When its first pod started."""
-    completion_time: Time | None = None
-    """When it ended."""
     address: ShortText | None = None
-    """Host and port of the server that is restored to."""
-    progress: Progress | None = None
-    """How far it has come."""
+    """The host and port of the server that the target is restored to."""
     contents: Contents | None = None
-    """What was counted after the restore."""
+    """The counts after the restore."""
     verification: Comparison | None = None
-    """What was restored, compared with the backup."""
-    failure: Failure | None = None
-    """Why it failed."""
+    """The comparison with the backup."""
     warnings: Warnings = ()
-    """What did not stop the restore but should be known."""
+    """Messages that you should read. They did not make the restore fail."""
 
 
 class RestoreRequestStatus(Lenient):
-    """What became of the restore."""
+    """How the restore ended, or how far it is."""
 
     observed_generation: Int64 | None = None
-    """The generation of the spec that this status speaks of."""
+    """The generation of the spec that this status describes."""
     phase: RestorePhase | None = None
-    """Where the restore stands."""
+    """How far the restore is, or how it ended."""
     source: Annotated[str, Field(max_length=2048)] | None = None
-    """The run that is restored, or the path of its folder."""
+    """The name of the run that is restored, or the path of its folder."""
     start_time: Time | None = None
-    """When the first Job was made."""
+    """When the restore started: the operator had found the run."""
     completion_time: Time | None = None
-    """When it ended."""
+    """When the restore ended."""
     recovery_point: Time | None = None
-    """The moment whose state was brought back."""
+    """The moment whose data was restored."""
     data_loss_seconds: Int64 | None = None
-    """Seconds between the recovery point and the request: changes made in them are lost."""
+    """Seconds from the recovery point to the creation of the request. The restored data does not have the
+    changes from this time."""
     restore_seconds: Int64 | None = None
-    """Seconds from start to end."""
+    """Seconds from the start to the end."""
     verification: Comparison | None = None
-    """What was restored, compared with the backup, over all targets."""
+    """The comparison with the backup, over all targets."""
     rollback: Message | None = None
-    """How to go back to what was there before."""
+    """How to get back the data that the restore replaced."""
+    report: Report | None = None
+    """The URI of the report, which lists everything that does not fit here."""
     reason: ShortText | None = None
-    """Why it is in its phase, as one CamelCase word."""
+    """Why the restore is in this phase, as one CamelCase word for programs."""
     message: Message | None = None
-    """Why it is in its phase, for people."""
+    """Why the restore is in this phase, in words."""
     targets: Annotated[tuple[RestoreTargetStatus, ...], Field(max_length=20)] = ()
-    """What became of each target."""
+    """The state of each target."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
-    """Complete."""
+    """The condition Complete."""
 
     @computed_field(json_schema_extra={"maxLength": 32})
     def progress(self) -> str | None:
-        """Targets that are done, of how many, and the bytes that were restored."""
+        """How many targets are restored, how many targets the request has, and how many bytes were
+        restored."""
         if not self.targets:
             return None
         done = sum(target.phase is TargetPhase.SUCCEEDED for target in self.targets)
@@ -201,12 +190,13 @@ class RestoreRequestStatus(Lenient):
 
     @computed_field(json_schema_extra={"maxLength": 32})
     def restore_time(self) -> str | None:
-        """`restoreSeconds` for people."""
+        """`restoreSeconds` as text, such as 3m5s."""
         return None if self.restore_seconds is None else human_seconds(self.restore_seconds)
 
 
 class RestoreRequest(Resource):
-    """Brings targets of a run back: to a new place, over what is there, or into a sandbox as a drill."""
+    """A RestoreRequest restores targets of a run: as new data, over existing data, or into a sandbox as a
+    drill."""
 
     plural: ClassVar[str] = "restorerequests"
     singular: ClassVar[str] = "restorerequest"
@@ -227,4 +217,4 @@ class RestoreRequest(Resource):
     spec: RestoreRequestSpec
     """What is wanted."""
     status: RestoreRequestStatus = RestoreRequestStatus()
-    """What became of it."""
+    """How it ended, or how far it is."""

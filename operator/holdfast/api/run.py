@@ -1,16 +1,19 @@
 """BackupRun: one backup of all targets of a policy."""
 
+from collections import Counter
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, computed_field
+from pydantic import Field, computed_field, model_validator
 
 from holdfast.api.base import DnsLabel, Int64, Model, ObjectName, Time
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Destination
 from holdfast.api.hook import MAX_HOOKS, Hooks
 from holdfast.api.meta import AGE, Column, Lenient, Resource, condition_column
-from holdfast.api.text import LogTail, Message, Warnings, human_bytes, human_seconds
+from holdfast.api.text import LogTail, Message, Report, Warnings, cut, human_bytes, human_seconds
+from holdfast.layout import RESERVED
 
 ShortText = Annotated[str, Field(max_length=253)]
 RunTrigger = Literal["Schedule", "CatchUp", "Manual", "Safety"]
@@ -32,10 +35,12 @@ class RunPhase(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether nothing more will be done for the run."""
+        """Whether the run has ended."""
         return self not in (RunPhase.PENDING, RunPhase.RUNNING, RunPhase.COMMITTING)
 
 
+MAX_ARTIFACTS = 20
+"""Artifacts of one target that its status lists."""
 STORED = (RunPhase.SUCCEEDED, RunPhase.PARTIALLY_SUCCEEDED)
 """The phases of runs that hold a backup."""
 
@@ -52,7 +57,7 @@ class TargetPhase(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether nothing more will be done for the target."""
+        """Whether the target has ended."""
         return self not in (TargetPhase.PENDING, TargetPhase.RUNNING)
 
 
@@ -64,7 +69,7 @@ class PolicyRef(Model):
 
 
 class BackupRunSpec(Model):
-    """Which policy is run, and why."""
+    """Which policy the run belongs to, and what created the run."""
 
     immutable_except: ClassVar[tuple[str, ...] | None] = ("cancel",)
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -76,39 +81,40 @@ class BackupRunSpec(Model):
     policy_ref: PolicyRef
     """The policy whose targets are backed up."""
     scheduled_time: Time | None = None
-    """The slot of the schedule that the run is for."""
+    """The slot that the run is for."""
     trigger: RunTrigger = "Manual"
-    """What made the run: its slot, a missed slot, a person, or a restore that replaces data."""
+    """What created the run. Schedule: its slot. CatchUp: its slot, later than startingDeadline. Manual: a
+    person. Safety: a restore that replaces data."""
     cancel: bool = False
-    """Set to true to stop the run; it cannot be taken back."""
+    """Set it to true to stop the run. It cannot be set back to false."""
 
 
 class Progress(Lenient):
-    """How far the work has come."""
+    """How far the work is."""
 
     phase: ShortText | None = None
-    """What is being done at the moment."""
+    """What the Job is doing."""
     bytes: Int64 | None = None
-    """Bytes read from the source, or written to it by a restore."""
+    """Bytes that were read from the source, or written by a restore."""
     rows: Int64 | None = None
-    """Rows, embeddings or keys done."""
+    """How many rows, embeddings or keys are done."""
     percent: Annotated[int, Field(ge=0, le=100)] | None = None
-    """Share of the whole, where the whole is known."""
+    """How much is done, in percent, if the size is known."""
 
 
 class Source(Lenient):
     """The server that was read."""
 
     address: ShortText
-    """Its host and port."""
+    """The server's host and port."""
     role: Literal["Primary", "Standby"] | None = None
-    """Whether it was the primary or a standby of it."""
+    """Primary: the server was a primary. Standby: the server was a standby or a replica."""
     version: ShortText | None = None
-    """Its version, as it says itself."""
+    """The version that the server reports."""
     system_identifier: ShortText | None = None
     """PostgreSQL's identifier of the database cluster."""
     lsn: ShortText | None = None
-    """PostgreSQL's position in the write-ahead log at the snapshot."""
+    """PostgreSQL's position in the WAL at the snapshot."""
 
 
 class Artifact(Lenient):
@@ -117,69 +123,113 @@ class Artifact(Lenient):
     destination: DnsLabel
     """The name of the policy's destination."""
     uri: Annotated[str, Field(max_length=2048)]
-    """Where it is, such as `s3://bucket/path`."""
+    """The object's URI, such as `s3://bucket/path`."""
     size_bytes: Int64
-    """Stored bytes, as read back."""
+    """The object's size in bytes."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)]
-    """SHA-256 of the stored bytes, in hexadecimal."""
+    """The SHA-256 of the stored bytes, in hexadecimal."""
     encrypted: bool = False
-    """Whether the stored bytes are encrypted by Holdfast."""
+    """Whether Holdfast encrypted the object."""
     retain_until: Time | None = None
-    """Until when, at least, the object store refuses to delete it, as it says itself."""
+    """The store says that it refuses to delete the object until this time."""
 
 
 class Failure(Lenient):
-    """Why it failed."""
+    """Why the target failed."""
 
     reason: ShortText
-    """One CamelCase word for programs."""
+    """The reason, as one CamelCase word for programs."""
     message: Message = ""
-    """What is wrong and what would be right, for people."""
+    """What is wrong and what would be right, in words."""
+    exit_code: int | None = None
+    """The exit code of the runner, such as 5 for data that does not match. Unset if there was no Result."""
     log_tail: LogTail = ""
     """The last lines of the failed pod's log."""
 
 
 Contents = Annotated[dict[Annotated[str, Field(max_length=63)], Int64], Field(max_length=20)]
-"""Counts by kind of thing: databases, tables, rows; collections, embeddings; keys."""
+"""Counts by kind: databases, tables, rows, collections, embeddings, keys."""
 
 
-class TargetStatus(Lenient):
-    """What became of one target."""
+class JobTargetStatus(Lenient):
+    """How the Job of one target ended, or how far it is: what a backup and a restore have in common."""
 
     name: DnsLabel
     """The target's name in the policy."""
     engine: ShortText
     """The target's engine."""
     phase: TargetPhase = TargetPhase.PENDING
-    """Where it stands."""
+    """How far the target is, or how it ended."""
     job: ShortText | None = None
-    """The name of its Job."""
+    """The name of the target's Job."""
     attempts: Annotated[int, Field(ge=0)] = 0
-    """How often it was tried."""
+    """How many attempts were made."""
     start_time: Time | None = None
-    """When its first pod started."""
+    """When the first pod started."""
     completion_time: Time | None = None
-    """When it ended."""
-    snapshot_time: Time | None = None
-    """The moment whose data was read."""
+    """When the target ended."""
     progress: Progress | None = None
-    """How far it has come."""
+    """How far the work is."""
+    failure: Failure | None = None
+    """Why the target failed."""
+
+
+class TargetStatus(JobTargetStatus):
+    """How one target ended, or how far it is."""
+
+    snapshot_time: Time | None = None
+    """The moment whose data the backup holds."""
     source: Source | None = None
     """The server that was read."""
     contents: Contents | None = None
-    """Counted in the backup's own snapshot: databases, tables, rows; collections, embeddings; keys."""
+    """The counts in the backup's own snapshot: databases, tables, rows, collections, embeddings, keys."""
     manifest_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)] | None = None
-    """SHA-256 of its manifest, the same in every destination; the commit holds it against what is stored."""
+    """The SHA-256 of the target's manifest, which is the same in every destination."""
+    size_bytes: Int64 | None = None
+    """Stored bytes of all artifacts of the target, in one destination."""
+    # The schema takes the longer lists of 0.1.0, or the API server would refuse each write of such an object.
     artifacts: Annotated[tuple[Artifact, ...], Field(max_length=200)] = ()
-    """What was stored, by destination."""
-    failure: Failure | None = None
-    """Why it failed."""
+    """What was stored. For each destination that holds the target, the list has at least one object. The
+    report has all objects."""
+    artifacts_omitted: Int64 | None = None
+    """How many artifacts were stored and are not listed, over all destinations."""
     warnings: Warnings = ()
-    """What did not stop the backup but should be known."""
+    """Messages that you should read. They did not make the backup fail."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cut(cls, values: Any) -> Any:
+        return cut(_with_size(values), "artifacts", _some_of_each)
+
+
+def _with_size(values: Any) -> Any:
+    """The fields with the size of a target whose status, by 0.1.0, says none but lists every artifact."""
+    artifacts = values.get("artifacts") if isinstance(values, dict) else None
+    known = values.get("size_bytes", values.get("sizeBytes")) if artifacts else None
+    if not artifacts or len(artifacts) <= MAX_ARTIFACTS or known is not None:
+        return values
+    sizes: Counter[str] = Counter()
+    for artifact in artifacts:
+        fields = artifact if isinstance(artifact, dict) else artifact.to_json()
+        sizes[fields["destination"]] += fields["sizeBytes"]
+    name = "size_bytes" if "size_bytes" in values else "sizeBytes"
+    return {**values, name: max(sizes.values())}
+
+
+def _some_of_each(artifacts: Sequence[Any]) -> Sequence[Any]:
+    """As many as are listed, and of each destination some: the list tells which of them hold the target."""
+    counts: Counter[str] = Counter()
+    ranks = []
+    for artifact in artifacts:
+        destination = artifact["destination"] if isinstance(artifact, dict) else artifact.destination
+        ranks.append(counts[destination])
+        counts[destination] += 1
+    chosen = sorted(range(len(artifacts)), key=ranks.__getitem__)[:MAX_ARTIFACTS]
+    return [artifacts[number] for number in sorted(chosen)]
 
 
 class HookPhase(StrEnum):
-    """Where a hook of a run stands."""
+    """Where a hook stands."""
 
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
@@ -187,24 +237,24 @@ class HookPhase(StrEnum):
 
 
 class HookStatus(Lenient):
-    """What became of a hook that was begun."""
+    """A hook that was started, and how it ended."""
 
     name: DnsLabel
     """The hook's name in the policy."""
     when: Literal["Before", "After"]
-    """Its list."""
+    """Whether the hook runs before or after the targets."""
     phase: HookPhase
-    """Where it stands."""
+    """How far the hook is, or how it ended."""
     pod: ShortText | None = None
-    """The pod that it was run in."""
+    """The pod that the command ran in."""
     start_time: Time | None = None
-    """When it was begun."""
+    """When the hook started."""
     completion_time: Time | None = None
-    """When it ended."""
+    """When the hook ended."""
     exit_code: int | None = None
-    """The command's; none when it is not known."""
+    """The exit code of the command. Unset when it is not known."""
     message: Message | None = None
-    """Why it failed, with the end of what the command printed."""
+    """Why the hook failed, with the end of the command's output."""
 
 
 class VerificationPhase(StrEnum):
@@ -222,22 +272,23 @@ class VerificationPhase(StrEnum):
 
 
 class Verification(Lenient):
-    """The last proof of what this run has stored, or the one that is under way."""
+    """The last verification of the run, or the one that is in progress."""
 
     phase: VerificationPhase
-    """Where it stands."""
+    """How far the verification is, or how it ended."""
     mode: Literal["Restore", "Checksum"] | None = None
-    """Whether it is a drill, or reads the stored bytes back."""
+    """Restore: a drill. Checksum: the stored bytes are read back."""
     slot: Time | None = None
-    """The slot of the policy's verification.schedule that it is for; none was asked for by hand."""
+    """The slot of verification.schedule that the verification is for. Unset if a person asked for the
+    verification."""
     requested: ShortText | None = None
-    """The value of the annotation holdfast.dev/verify that was dealt with last."""
+    """The last value of the annotation holdfast.dev/verify for which the operator started a verification."""
     time: Time | None = None
-    """When it ended."""
+    """When the verification ended."""
     reason: ShortText | None = None
-    """Why it is in its phase, as one CamelCase word."""
+    """Why the verification is in this phase, as one CamelCase word for programs."""
     message: Message | None = None
-    """Why it is in its phase, for people."""
+    """Why the verification is in this phase, in words."""
     restore_request: ShortText | None = None
     """The name of the drill's RestoreRequest."""
     restore_seconds: Int64 | None = None
@@ -245,70 +296,78 @@ class Verification(Lenient):
 
 
 class Expiring(Lenient):
-    """A copy that was deleted, is being deleted, or would be but for what the message says."""
+    """A copy that is deleted, that is being deleted, or that could not be deleted."""
 
     destination: DnsLabel
     """The name of the destination."""
     begun: bool = False
-    """Whether some of it may be gone; it is not restored from any more."""
+    """True: the deletion of this copy has started, so some of the copy may be gone. No restore reads the
+    copy."""
     gone: bool = False
-    """Whether nothing of it is left; it is not missing, and not made anew."""
+    """True: the copy is deleted. It does not count as missing, and no run makes it again."""
+    obstacle: Literal["Locked", "Refused"] | None = None
+    """What also keeps the next commits from deleting the copy: the store locks its objects (Locked), or a
+    commit refused to delete it (Refused)."""
     message: Message | None = None
-    """Why it is still there."""
+    """Why the copy is still there."""
 
 
 class Deletion(Lenient):
-    """How far the deletion of the run's data has come, once the run itself is being deleted."""
+    """How far the deletion of the run's data is, while the BackupRun itself is being deleted."""
 
     attempts: Annotated[int, Field(ge=0)] = 0
-    """How often it has failed."""
+    """How often the deletion failed."""
     next_time: Time | None = None
-    """When it is tried again."""
+    """When the next attempt starts."""
     message: Message | None = None
-    """What keeps it from being done."""
+    """Why the deletion has not ended yet."""
 
 
 class BackupRunStatus(Lenient):
-    """What became of the run."""
+    """How the run ended, or how far it is."""
 
     observed_generation: Int64 | None = None
-    """The generation of the spec that this status speaks of."""
+    """The generation of the spec that this status describes."""
     phase: RunPhase | None = None
-    """Where the run stands."""
+    """How far the run is, or how it ended."""
     start_time: Time | None = None
-    """When the first Job was made."""
+    """When the run started: its phase became Running."""
     completion_time: Time | None = None
-    """When it ended."""
+    """When the run ended."""
     duration_seconds: Int64 | None = None
-    """Seconds from start to end."""
+    """Seconds from the start to the end."""
     recovery_point: Time | None = None
-    """What a restore brings back: the oldest snapshot of the targets."""
+    """The moment that a restore brings back: the earliest snapshot of the targets."""
     skew_seconds: Int64 | None = None
     """Seconds between the first and the last snapshot of the targets."""
     size_bytes: Int64 | None = None
-    """Stored bytes of all targets in one destination."""
+    """Stored bytes of all targets, in one destination."""
     copies: Annotated[str, Field(pattern=r"^[0-9]+/[0-9]+$", max_length=16)] | None = None
-    """Destinations that hold the whole run, of how many."""
+    """How many destinations hold a whole copy, and how many destinations the run has."""
     reason: ShortText | None = None
-    """Why it is in its phase, as one CamelCase word."""
+    """Why the run is in this phase, as one CamelCase word for programs."""
     message: Message | None = None
-    """Why it is in its phase, for people."""
+    """Why the run is in this phase, in words."""
     policy_generation: Int64 | None = None
-    """The generation of the policy that was run."""
+    """The policy's generation when the run started."""
     retention_plan_time: Time | None = None
-    """The time of the policy's retention plan at the run's start; its commit deletes nothing else."""
+    """The time of the policy's retention plan when the run started. The run's commit deletes only runs that
+    this plan listed."""
     destinations: Annotated[tuple[Destination, ...], Field(max_length=5)] = ()
-    """Where to, as the policy had it; a restore finds the run by it when the policy is gone."""
+    """The policy's destinations when the run started. A restore uses them when the policy is gone."""
     over_quota: Annotated[dict[str, Message], Field(max_length=5)] | None = None
-    """By destination that the run is not written to, as its quota was used up at the start: the sizes."""
+    """The destinations that were at their quota when the run started, each with a message: how full the
+    destination was, and what makes room. The run is not written to these destinations."""
     targets: Annotated[tuple[TargetStatus, ...], Field(max_length=20)] = ()
-    """What became of each target."""
+    """The state of each target."""
     expiring: Annotated[tuple[Expiring, ...], Field(max_length=5)] = ()
-    """Copies that retention has deleted or has to, and where a failed run's leftovers were cleared away."""
+    """Copies that retention or a purge deletes or has deleted. If a run ended without a backup: the
+    destinations where a commit has cleared the run's leftovers."""
     leftovers: Annotated[tuple[DnsLabel, ...], Field(max_length=5)] = ()
-    """Destinations that hold the run, and where what failed attempts left is still to be cleared away."""
+    """Destinations that hold the run and still have leftovers of failed attempts."""
     hook_plan: Hooks | None = None
-    """The hooks, as the policy had them: an application that was paused goes on when the policy is gone."""
+    """The policy's hooks when the run started, so that a paused application resumes even when the policy
+    is gone."""
     hooks: Annotated[
         tuple[HookStatus, ...],
         Field(
@@ -320,33 +379,38 @@ class BackupRunStatus(Lenient):
             },
         ),
     ] = ()
-    """What became of each hook that was begun."""
+    """The hooks that were started: at most 20 before the targets and 20 after the targets. The list is never
+    shortened: the operator reads from this list which hooks still have to run."""
+    report: Report | None = None
+    """The URI of the run's report, in the first required destination that holds the run. The report lists
+    everything."""
     deletion: Deletion | None = None
-    """How far the deletion of its data has come, by deletionPolicy Delete."""
+    """With deletionPolicy Delete: how far the deletion of the run's data is."""
     verification: Verification | None = None
-    """The last proof of what this run has stored, or the one that is under way."""
+    """The last verification of the run, or the one that is in progress."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
-    """Complete and Verified."""
+    """The conditions Complete and Verified."""
 
     @computed_field(json_schema_extra={"maxLength": 32})
     def targets_succeeded(self) -> str | None:
-        """Targets that succeeded, of how many."""
+        """How many targets succeeded, and how many targets the run has."""
         done = sum(target.phase is TargetPhase.SUCCEEDED for target in self.targets)
         return f"{done}/{len(self.targets)}" if self.targets else None
 
     @computed_field(json_schema_extra={"maxLength": 32})
     def size(self) -> str | None:
-        """`sizeBytes` for people."""
+        """`sizeBytes` as text, such as 1.2Gi."""
         return None if self.size_bytes is None else human_bytes(self.size_bytes)
 
     @computed_field(json_schema_extra={"maxLength": 32})
     def duration(self) -> str | None:
-        """`durationSeconds` for people."""
+        """`durationSeconds` as text, such as 3m5s."""
         return None if self.duration_seconds is None else human_seconds(self.duration_seconds)
 
 
 class BackupRun(Resource):
-    """One backup of all targets of a policy; created by the schedule, or by hand for a backup now."""
+    """A BackupRun is one backup of all targets of a policy. The operator creates a BackupRun when a slot of
+    the schedule is due. A person creates a BackupRun to back up at once."""
 
     plural: ClassVar[str] = "backupruns"
     singular: ClassVar[str] = "backuprun"
@@ -364,12 +428,13 @@ class BackupRun(Resource):
     )
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
         ("self.metadata.name.size() <= 63", "metadata.name must have at most 63 characters"),
-        ("!(self.metadata.name in ['catalogue', 'wal'])",
-         "metadata.name must not be catalogue or wal: their folders in a destination have another meaning"),
+        (f"!(self.metadata.name in {list(RESERVED)})",
+         f"metadata.name must not be {' or '.join(RESERVED)}: "
+         "their folders in a destination have another meaning"),
     )  # fmt: skip
 
     kind: Literal["BackupRun"] = "BackupRun"
     spec: BackupRunSpec
     """What is wanted."""
     status: BackupRunStatus = BackupRunStatus()
-    """What became of it."""
+    """How it ended, or how far it is."""

@@ -1,4 +1,4 @@
-"""What a policy says of the pods of its Jobs: a small choice of a PodSpec's fields."""
+"""How the pods of a policy's Jobs run: a few fields of a PodSpec."""
 
 from typing import Annotated, Literal
 
@@ -12,7 +12,7 @@ class ResourceList(Model):
     """Amounts of a container's resources."""
 
     cpu: CpuQuantity | None = None
-    """CPUs, such as `500m` or `2`; compression uses as many threads as the limit allows."""
+    """CPUs, such as `500m` or `2`. Compression uses as many threads as the limit allows."""
     memory: Quantity | None = None
     """Bytes of memory, such as `512Mi`."""
     ephemeral_storage: Quantity | None = Field(default=None, alias="ephemeral-storage")
@@ -20,10 +20,10 @@ class ResourceList(Model):
 
 
 class Resources(Model):
-    """What the Job's container asks for and may use at most."""
+    """The requests and limits of the Job's container."""
 
     requests: ResourceList | None = None
-    """What the scheduler sets aside for the pod."""
+    """What the scheduler reserves for the pod."""
     limits: ResourceList | None = None
     """What the pod may use at most."""
 
@@ -32,42 +32,42 @@ class Toleration(Model):
     """A taint of a node that the pod tolerates, as in a PodSpec."""
 
     key: LabelKey | None = None
-    """The taint's key; none, with operator Exists, tolerates every taint."""
+    """The taint's key. If no key is set and operator is Exists, the pod tolerates every taint."""
     operator: Literal["Exists", "Equal"] = "Equal"
-    """Whether the taint's value counts."""
+    """Equal: key and value must match. Exists: the key must match."""
     value: LabelValue | None = None
     """The taint's value, with operator Equal."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    """The taint's effect; none tolerates all."""
+    """The taint's effect. Default: every effect."""
     toleration_seconds: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
-    """Seconds that the pod stays on a node with a NoExecute taint; none is for ever."""
+    """How many seconds the pod stays on a node with a NoExecute taint. Default: without a limit."""
 
 
 class Scratch(Model):
-    """A volume for temporary files, made for the pod and deleted with it."""
+    """A volume for temporary files. It is created for the pod and deleted with it."""
 
     size: Quantity
     """Bytes, such as `10Gi`."""
     storage_class_name: ObjectName | None = None
-    """The StorageClass of the volume; none is the cluster's default."""
+    """The StorageClass of the volume. Default: the cluster's."""
 
 
 class Runner(Model):
-    """How the pods of a policy's Jobs are run."""
+    """How the pods of a policy's Jobs run."""
 
     resources: Resources | None = None
-    """CPU and memory of the pods."""
+    """The CPU and memory of the pods."""
     node_selector: Annotated[dict[LabelKey, LabelValue], Field(max_length=20)] | None = None
     """Labels that a node must have."""
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=20)] = ()
     """Taints of nodes that the pods tolerate."""
     service_account_name: ObjectName | None = None
-    """The ServiceAccount of the pods, for workload identity; its token is not mounted."""
+    """The ServiceAccount of the pods, for workload identity. Its token is not mounted."""
     image_pull_secrets: Annotated[tuple[SecretRef, ...], Field(max_length=10)] = ()
-    """Secrets with which the runner's image is pulled."""
+    """Secrets for pulling the runner's image."""
     annotations: (
         Annotated[dict[LabelKey, Annotated[str, Field(max_length=1024)]], Field(max_length=20)] | None
     ) = None
     """Annotations of the pods."""
     scratch: Scratch | None = None
-    """Space for what cannot be streamed."""
+    """Space for temporary files."""

@@ -11,7 +11,7 @@ LabelValue = Annotated[str, Field(pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za
 
 
 class LabelSelector(Model):
-    """Objects that carry all these labels."""
+    """Selects objects that have all of these labels."""
 
     match_labels: Annotated[dict[LabelKey, LabelValue], Field(min_length=1, max_length=20)]
-    """Labels and their values, all of which an object must carry."""
+    """The labels and values that an object must have."""

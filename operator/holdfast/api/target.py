@@ -1,10 +1,8 @@
 """A target of a policy or a restore request: a name and the section of exactly one registered engine."""
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import create_model
-
-from holdfast.api.base import DnsLabel, Model
+from holdfast.api.base import DnsLabel, Model, with_sections
 from holdfast.engines.registry import ENGINES
 
 _RESTORABLE = {name: engine for name, engine in ENGINES.items() if engine.restore_spec is not Model}
@@ -12,7 +10,7 @@ _RESTORABLE = {name: engine for name, engine in ENGINES.items() if engine.restor
 
 class _EngineChoice(Model):
     name: DnsLabel
-    """Unique among the targets; part of the path of what is stored."""
+    """The target's name. It is unique in the list and part of the path of stored objects."""
 
     @property
     def engine(self) -> str:
@@ -28,26 +26,19 @@ class _EngineChoice(Model):
 
 
 class Target(_EngineChoice):
-    """One thing that is backed up, and how it is reached."""
+    """One data store that is backed up."""
 
     exactly_one: ClassVar[tuple[str, ...]] = tuple(ENGINES)
 
 
 class RestoreTarget(_EngineChoice):
-    """One target that is restored: where to, and which part of it."""
+    """One target that is restored, where it is restored to, and which part of it is restored."""
 
     exactly_one: ClassVar[tuple[str, ...]] = tuple(_RESTORABLE)
 
 
 if not TYPE_CHECKING:
-
-    def _with_sections(base: type[Model], specs: dict[str, type[Model]]) -> type[Model]:
-        sections: dict[str, Any] = {name: (spec | None, None) for name, spec in specs.items()}
-        return create_model(
-            base.__name__, __base__=base, __module__=__name__, __doc__=base.__doc__, **sections
-        )
-
-    Target = _with_sections(Target, {name: engine.target_spec for name, engine in ENGINES.items()})
-    RestoreTarget = _with_sections(
+    Target = with_sections(Target, {name: engine.target_spec for name, engine in ENGINES.items()})
+    RestoreTarget = with_sections(
         RestoreTarget, {name: engine.restore_spec for name, engine in _RESTORABLE.items()}
     )

@@ -1,7 +1,7 @@
 """Text of a status: cut to its limit rather than refused, so that a status can always be written."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
@@ -33,6 +33,22 @@ LogTail = Annotated[str, Field(max_length=_LOG_TAIL), BeforeValidator(_cut_start
 
 Warnings = Annotated[tuple[Message, ...], Field(max_length=MAX_WARNINGS), BeforeValidator(_cut_list)]
 """Messages for people; of more than fit the last says how many are left out."""
+
+
+Report = Annotated[str, Field(max_length=2048)]
+"""The URI of a report.json."""
+
+
+def cut(values: Any, name: str, choose: Callable[[Sequence[Any]], Sequence[Any]]) -> Any:
+    """The fields of a status; of list `name` what `choose` takes, and `<name>Omitted` counts the others."""
+    if not isinstance(values, dict):
+        return values
+    every = values.get(name) or ()
+    kept = choose(every)
+    if len(kept) == len(every):
+        return values
+    omitted = f"{name}Omitted" if f"{name}Omitted" in values else f"{name}_omitted"
+    return {**values, name: tuple(kept), omitted: (values.get(omitted) or 0) + len(every) - len(kept)}
 
 
 def some_of(names: Sequence[str], most: int) -> str:

@@ -41,7 +41,7 @@ from holdfast.controller.errors import (
     TransientError,
 )
 from holdfast.controller.views import candidate_of, complaint_of, job_of, pod_of
-from holdfast.domain.hooks import Candidate
+from holdfast.domain.run.hooks import Candidate
 from holdfast.domain.workload import Complaint, Job, Pod
 
 R = TypeVar("R", bound=Resource)
@@ -105,7 +105,7 @@ class Cluster:
 
     async def create(self, resource: R) -> R:
         """Create one of the three kinds; its status is not written. The object as it is then."""
-        metadata = resource.metadata.to_json()
+        metadata = resource.metadata.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         body = resource.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"status"})
         path = _path(type(resource), resource.metadata.namespace)
         return type(resource).from_object(await self._send("POST", path, body | {"metadata": metadata}))

@@ -22,33 +22,33 @@ class Config:
     """What whoever installs the operator decides; every variable begins with HOLDFAST_."""
 
     image_prefix: str = "docker.io/holdfast"
-    """IMAGE_PREFIX: before the names of the runners' images."""
+    """IMAGE_PREFIX: the registry and the path of the runners' images."""
     image_tag: str = __version__
     """IMAGE_TAG: the version of all images."""
     operator_image: str = f"docker.io/holdfast/operator:{__version__}"
-    """OPERATOR_IMAGE: the image of commit, lookup, survey and verify Jobs."""
+    """OPERATOR_IMAGE: the image of commit, lookup, purge, survey and verify Jobs."""
     image_pull_policy: str = "IfNotPresent"
-    """IMAGE_PULL_POLICY of all Jobs."""
+    """IMAGE_PULL_POLICY: the pull policy of the images of all Jobs."""
     namespaces: tuple[str, ...] = ()
-    """WATCH_NAMESPACES, separated by commas; none are all."""
+    """WATCH_NAMESPACES: the watched namespaces, separated by commas. Without a value: all namespaces."""
     max_running_jobs: int = 20
     """MAX_RUNNING_JOBS: how many Jobs of backups run at once in all namespaces; restores are not counted."""
     pod_start_deadline: timedelta = timedelta(minutes=2)
-    """POD_START_DEADLINE: how long a pod may be unable to start, with a known reason."""
+    """POD_START_DEADLINE: how long a pod may be unable to start for a known reason, before its work fails."""
     resync: timedelta = timedelta(minutes=1)
-    """RESYNC: how often everything is looked at, whatever the watches say."""
+    """RESYNC: how often the operator looks at all objects, also if no watch reported a change."""
     progress_interval: timedelta = timedelta(seconds=5)
     """PROGRESS_INTERVAL: how often the progress of a Job is read."""
     job_ttl: timedelta = timedelta(hours=1)
     """JOB_TTL: how long the Jobs of an ended run or restore are kept."""
     survey_interval: timedelta = timedelta(hours=6)
-    """SURVEY_INTERVAL: about how often a policy's destinations are probed and their catalogues read."""
+    """SURVEY_INTERVAL: about how often the operator surveys a policy's destinations."""
     runner_service_account: str | None = None
-    """RUNNER_SERVICE_ACCOUNT of Jobs whose policy names none."""
+    """RUNNER_SERVICE_ACCOUNT: the ServiceAccount of Jobs whose policy names none."""
     liveness_port: int = 8080
-    """LIVENESS_PORT, with path /healthz."""
+    """LIVENESS_PORT: the port of the health check, at path /healthz."""
     api_timeout: timedelta = timedelta(seconds=30)
-    """API_TIMEOUT of one request to the API server."""
+    """API_TIMEOUT: how long one request to the API server may take."""
     log_level: str = "INFO"
     """LOG_LEVEL: a level of Python's logging."""
 

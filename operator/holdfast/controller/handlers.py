@@ -1,4 +1,4 @@
-"""What kopf calls: every change seen only puts a key into the queue, where nothing is lost when it fails."""
+"""What kopf calls: every change only puts a key into the queue, where nothing is lost when it fails."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,31 +20,31 @@ def register(add: Callable[[Key], None], health: Health) -> kopf.OperatorRegistr
     """The handlers of an operator that hands its keys to `add`."""
     registry = kopf.OperatorRegistry()
     for kind in _KINDS:
-        seen = _object_seen(add, kind.plural)
-        kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=kind.plural)(seen)
+        handler = _object_handler(add, kind.plural)
+        kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=kind.plural)(handler)
     kopf.on.event(
         "batch", "v1", "jobs", labels={labels.COMPONENT: kopf.PRESENT}, registry=registry, id="jobs"
-    )(_job_seen(add))
+    )(_job_handler(add))
     kopf.on.probe(registry=registry, id="loops")(_probe(health))
     kopf.on.login(registry=registry, id="login")(_login)
     kopf.on.startup(registry=registry, id="settings")(_configure)
     return registry
 
 
-def _object_seen(add: Callable[[Key], None], plural: str) -> Any:
-    async def seen(name: str, namespace: str, **_: Any) -> None:
+def _object_handler(add: Callable[[Key], None], plural: str) -> Any:
+    async def add_key(name: str, namespace: str, **_: Any) -> None:
         add(Key(plural, namespace, name))
 
-    return seen
+    return add_key
 
 
-def _job_seen(add: Callable[[Key], None]) -> Any:
-    async def seen(namespace: str, labels: Mapping[str, str], **_: Any) -> None:
+def _job_handler(add: Callable[[Key], None]) -> Any:
+    async def add_key(namespace: str, labels: Mapping[str, str], **_: Any) -> None:
         key = owner_key(namespace, labels)
         if key is not None:
             add(key)
 
-    return seen
+    return add_key
 
 
 def owner_key(namespace: str, job_labels: Mapping[str, str]) -> Key | None:
@@ -76,7 +76,7 @@ def _login(**kwargs: Any) -> Any:
 
 async def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.posting.enabled = False
-    # Watches that failed are begun anew; by default kopf would kill the process ten minutes later.
+    # Watches that fail start again; by default kopf would kill the process ten minutes later.
     settings.process.ultimate_exiting_timeout = None
     # A watch that the server has not ended by then is dead, whatever the connection says.
     settings.watching.server_timeout = 240

@@ -20,13 +20,14 @@ from holdfast.controller.cluster import Cluster
 from holdfast.controller.config import Config
 from holdfast.controller.health import Health
 from holdfast.controller.queue import Handler, Queue
+from holdfast.controller.reconcilers.policies import Policies
+from holdfast.controller.reconcilers.restores import Restores
+from holdfast.controller.reconcilers.runs import Runs
 from holdfast.controller.reporter import Reporter
 from holdfast.controller.resync import Resync
 from holdfast.controller.scheduler import Scheduler
-from holdfast.controller.services.context import Context
-from holdfast.controller.services.policies import Policies
-from holdfast.controller.services.restores import Restores
-from holdfast.controller.services.runs import Runs
+from holdfast.controller.work.context import Context
+from holdfast.controller.work.runlist import RunList
 
 _log = logging.getLogger(__name__)
 _REWATCH_SECONDS = 2.0
@@ -46,13 +47,15 @@ async def _run(config: Config) -> None:
     health = Health(time.monotonic)
     queue = Queue(lambda key: services[key.kind](key))
     scheduler = Scheduler(queue, health, _now)
-    context = Context(cluster, config, queue, Reporter(cluster, _now), scheduler, _now, time.monotonic)
+    runs = RunList(cluster)
+    reporter = Reporter(cluster, _now)
+    context = Context(cluster, config, queue, reporter, scheduler, _now, time.monotonic, runs)
     services: dict[str, Handler] = {
         BackupPolicy.plural: Policies(context).reconcile,
         BackupRun.plural: Runs(context).reconcile,
         RestoreRequest.plural: Restores(context).reconcile,
     }
-    resync = Resync(cluster, queue, health, config.resync.total_seconds())
+    resync = Resync(cluster, runs, queue, health, config.resync.total_seconds())
     stop = asyncio.Event()
     _stop_on_signals(stop)
     watches = _watch(queue, health, config, stop)
@@ -63,7 +66,7 @@ async def _run(config: Config) -> None:
 
 
 async def _watch(queue: Queue, health: Health, config: Config, stop: asyncio.Event) -> None:
-    """Run kopf. Should it fail, as it does by a 410 in its own watch, it is begun anew."""
+    """Run kopf. Should it fail, as it does by a 410 in its own watch, it is started again."""
     while not stop.is_set():
         try:
             ours = asyncio.all_tasks()
@@ -79,7 +82,7 @@ async def _watch(queue: Queue, health: Health, config: Config, stop: asyncio.Eve
             _stop_on_signals(stop)
             await kopf.run_tasks(theirs, ignored=ours)
         except Exception:  # noqa: BLE001 watches are hints: without them the resync goes on
-            _log.exception("the watches failed and are begun anew in %.0f s", _REWATCH_SECONDS)
+            _log.exception("the watches failed and start again in %.0f s", _REWATCH_SECONDS)
             await asyncio.sleep(_REWATCH_SECONDS)
         else:
             return

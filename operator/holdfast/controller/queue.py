@@ -1,4 +1,4 @@
-"""A queue of keys: each is handled by one worker at a time, once for however often it was added meanwhile."""
+"""A queue of keys: each is handled by one worker at a time, once for however often it was added."""
 
 import asyncio
 import logging
@@ -8,7 +8,13 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from holdfast.api.meta import Resource
-from holdfast.controller.errors import ApiError, ConflictError, TransientError
+from holdfast.controller.errors import (
+    ApiError,
+    ConflictError,
+    NamespaceTerminatingError,
+    NotFoundError,
+    TransientError,
+)
 
 _log = logging.getLogger(__name__)
 _FIRST_BACKOFF = 0.25
@@ -25,7 +31,7 @@ class Key(NamedTuple):
     @classmethod
     def of(cls, resource: Resource) -> "Key":
         """The object's own."""
-        return cls(resource.plural, resource.metadata.namespace or "", resource.metadata.name)
+        return cls(resource.plural, resource.metadata.namespace, resource.metadata.name)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}"
@@ -94,20 +100,21 @@ class Queue:
     async def _handle(self, key: Key) -> float | None:
         try:
             delay = await self._handler(key)
-        except ConflictError as error:
-            _log.info("%s has changed meanwhile, it is read again: %s", key, error)
+        except (ConflictError, NotFoundError, NamespaceTerminatingError) as error:
+            # People delete objects and namespaces at any moment: what is there now decides.
+            _log.info("%s, or what it needs, has changed or gone and is read again: %s", key, error)
             return self._backoff(key)
         except TransientError as error:
             delay = self._backoff(key)
-            _log.warning("%s is tried again in %.1f s: %s", key, delay, error)
+            _log.warning("%s is retried in %.1f s: %s", key, delay, error)
             return delay
         except (ApiError, ValidationError):
             delay = self._backoff(key)
-            _log.exception("%s cannot be handled, it is tried again in %.1f s", key, delay)
+            _log.exception("%s cannot be handled and is retried in %.1f s", key, delay)
             return delay
         except Exception:  # noqa: BLE001 a defect met with one object must not stop the others
             delay = self._backoff(key)
-            _log.exception("%s met a defect, it is tried again in %.1f s", key, delay)
+            _log.exception("%s met a defect and is retried in %.1f s", key, delay)
             return delay
         self._failures.pop(key, None)
         return delay

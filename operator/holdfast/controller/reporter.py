@@ -1,4 +1,4 @@
-"""Tell what has happened as Kubernetes events, each once, however often a step is repeated."""
+"""Report what has happened as Kubernetes events, once however often a step is repeated."""
 
 import logging
 from collections import OrderedDict
@@ -18,7 +18,7 @@ _REMEMBERED = 4096
 
 
 class Reporter:
-    """An event's name is made of what it says, so that the API server refuses to tell it twice.
+    """An event's name is made of what it says, so the API server refuses to create it twice.
 
     It is created before the status that follows from it is written: should the operator die between the two,
     the step is repeated and the event is there already.
@@ -27,23 +27,23 @@ class Reporter:
     def __init__(self, cluster: Cluster, now: Callable[[], datetime]) -> None:
         self._cluster = cluster
         self._now = now
-        self._told: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._names: OrderedDict[tuple[str, str], None] = OrderedDict()
 
-    async def tell(self, resource: Resource, notices: Iterable[Notice]) -> None:
+    async def report(self, resource: Resource, notices: Iterable[Notice]) -> None:
         """Create the events that are not known to be there."""
         for notice in notices:
-            uid = resource.metadata.uid or ""
+            uid = resource.metadata.uid
             name = event_name(resource.metadata.name, uid, notice.reason, notice.subject)
-            if (uid, name) in self._told:
+            if (uid, name) in self._names:
                 continue
             try:
                 await self._cluster.create_event(self._event(resource, notice, name))
             except (ForbiddenError, InvalidError) as error:
-                # An event only tells: a namespace that takes none must not keep a backup from going on.
+                # An event only reports: a namespace that takes none must not keep a backup from going on.
                 _log.warning("event %s: %s", notice.reason, error)
-            self._told[uid, name] = None
-            if len(self._told) > _REMEMBERED:
-                self._told.popitem(last=False)
+            self._names[uid, name] = None
+            if len(self._names) > _REMEMBERED:
+                self._names.popitem(last=False)
 
     def _event(self, resource: Resource, notice: Notice, name: str) -> dict[str, object]:
         metadata, now = resource.metadata, format_time(self._now())

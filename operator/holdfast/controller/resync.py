@@ -3,11 +3,14 @@
 import asyncio
 import logging
 
-from holdfast.api.crd import KINDS
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.restore import RestoreRequest
+from holdfast.api.run import BackupRun
 from holdfast.controller.cluster import Cluster
 from holdfast.controller.errors import ApiError
 from holdfast.controller.health import Health
 from holdfast.controller.queue import Key, Queue
+from holdfast.controller.work.runlist import RunList
 
 NAME = "resync"
 _log = logging.getLogger(__name__)
@@ -16,8 +19,11 @@ _log = logging.getLogger(__name__)
 class Resync:
     """Lists the three kinds every `interval` seconds; the first time at once."""
 
-    def __init__(self, cluster: Cluster, queue: Queue, health: Health, interval: float) -> None:
+    def __init__(
+        self, cluster: Cluster, runs: RunList, queue: Queue, health: Health, interval: float
+    ) -> None:
         self._cluster = cluster
+        self._runs = runs
         self._queue = queue
         self._health = health
         self._interval = interval
@@ -34,6 +40,9 @@ class Resync:
             await asyncio.sleep(self._interval)
 
     async def _list(self) -> None:
-        for kind in KINDS:
-            for resource in await self._cluster.get_all(kind):
-                self._queue.add(Key.of(resource))
+        for policy in await self._cluster.get_all(BackupPolicy):
+            self._queue.add(Key.of(policy))
+        for row in await self._runs.everywhere():
+            self._queue.add(Key(BackupRun.plural, row.namespace, row.name))
+        for request in await self._cluster.get_all(RestoreRequest):
+            self._queue.add(Key.of(request))

@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from holdfast.domain.hooks import Candidate
 from holdfast.domain.labels import COMPONENT, SETTINGS, TARGET
+from holdfast.domain.run.hooks import Candidate
 from holdfast.domain.workload import Complaint, Job, Pod, Termination
 from holdfast.protocol import TASK_VARIABLE
 
 CONTAINER = "runner"
+"""The container whose exit code and Result are the Job's."""
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 _ENDS = ("Complete", "Failed")
 
@@ -47,7 +48,8 @@ def _first(found: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 def _environment(job: dict[str, Any]) -> dict[str, str]:
     containers = job["spec"]["template"]["spec"]["containers"]
-    return {each["name"]: each.get("value", "") for each in containers[0].get("env", [])}
+    runner = _first(container for container in containers if container["name"] == CONTAINER)
+    return {variable["name"]: variable.get("value", "") for variable in runner.get("env", [])}
 
 
 def pod_of(body: dict[str, Any]) -> Pod:

@@ -3,9 +3,10 @@
 import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
 
 from holdfast.api.destination import Destination
+from holdfast.api.run import BackupRun
+from holdfast.layout import RunPath
 
 MAX_LABEL = 63
 MAX_EVENT_NAME = 253
@@ -33,33 +34,12 @@ def event_name(owner: str, owner_uid: str, reason: str, subject: str) -> str:
     return f"{owner[: MAX_EVENT_NAME - 17]}.{digest}"
 
 
-def run_path(namespace: str, policy: str, run: str) -> str:
-    """The folder of a run below a destination's prefix."""
-    return f"{namespace}/{policy}/{run}"
-
-
-def artifact_uri(destination: Destination, namespace: str, policy: str, run: str, name: str) -> str:
-    """Where an artifact is: `s3://bucket/key`, or `pvc://claim/path` on a volume."""
-    path = f"{run_path(namespace, policy, run)}/{name}"
-    if destination.s3 is not None:
-        return "/".join(
-            part for part in (f"s3://{destination.s3.bucket}", destination.s3.prefix, path) if part
-        )
-    assert destination.volume is not None
-    volume = destination.volume
-    return "/".join(part for part in (f"pvc://{volume.claim_name}", volume.path, path) if part)
-
-
-def place(destination: Destination) -> tuple[Any, ...]:
-    """What tells one place from another, whatever a destination's name and credentials are."""
-    s3, volume = destination.s3, destination.volume
-    if s3 is not None:
-        return "s3", s3.endpoint, s3.bucket, s3.prefix
-    assert volume is not None
-    return "volume", volume.claim_name, volume.path
+def run_path(run: BackupRun) -> RunPath:
+    """Where a run is stored in each of its destinations."""
+    return RunPath(run.metadata.namespace, run.spec.policy_ref.name, run.metadata.name)
 
 
 def same_places(recorded: Iterable[Destination], now: Iterable[Destination]) -> set[str]:
     """The names of those recorded that mean the same place now."""
-    places = {each.name: place(each) for each in now}
-    return {each.name for each in recorded if places.get(each.name) == place(each)}
+    places = {destination.name: destination.place for destination in now}
+    return {destination.name for destination in recorded if places.get(destination.name) == destination.place}

@@ -1,11 +1,11 @@
 """How a RestoreRequest finds its run and goes from phase to phase. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from holdfast.api.conditions import Status, is_true, set_condition
+from holdfast.api.conditions import Status, Verdict, set_condition
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import (
@@ -15,20 +15,26 @@ from holdfast.api.restore import (
     RestoreRequestStatus,
     RestoreTargetStatus,
 )
-from holdfast.api.run import STORED, BackupRun, Failure, Progress, RunPhase, TargetPhase
-from holdfast.domain.naming import job_name, place, run_path
-from holdfast.domain.retention import begun
-from holdfast.domain.step import Notice, Step, describe, seconds_between, updated
-from holdfast.domain.targets import JobFacts, advance_targets, cancel, failures, held_up
+from holdfast.api.run import STORED, BackupRun, Failure, RunPhase, TargetPhase
+from holdfast.domain.naming import job_name, run_path
+from holdfast.domain.rows import RunRow
+from holdfast.domain.step import End, Notice, Step, describe, seconds_between, updated
+from holdfast.domain.stored import (
+    EARLIEST,
+    current_destination,
+    destinations_being_deleted,
+    targets_held,
+)
+from holdfast.domain.targets import JobFacts, advance_targets, cancel, failures, obstacle
 from holdfast.domain.workload import Observation, cannot_start
-from holdfast.protocol import FoundTarget, LookupResult, RestoreResult, StoredRun
+from holdfast.layout import PathError, RunPath
+from holdfast.protocol import ExitCode, FoundTarget, LookupResult, RestoreResult, StoredRun
 
 RestoreStep = Step[RestoreRequestStatus]
-_EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 class RefusedError(Exception):
-    """A restore that cannot be begun as it was asked for."""
+    """A restore that cannot start as it was asked for."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -47,45 +53,37 @@ class Plan:
     """The Secret whose key identity decrypts it."""
 
 
-def choose_run(request: RestoreRequest, runs: Iterable[BackupRun]) -> BackupRun:
+def choose_run(request: RestoreRequest, rows: Iterable[RunRow]) -> RunRow:
     """The run that policyRef means: the newest that holds what is asked for. Raises RefusedError."""
     wanted = request.spec.source.policy_ref
     assert wanted is not None
-    runs = list(runs)
-    good = [run for run in runs if run.status.phase in STORED and run.status.recovery_point]
-    good = [run for run in good if run.status.deletion is None]
+    good = [row for row in rows if row.is_stored and row.recovery_point and not row.has_purge]
     if good and wanted.select == "LatestVerified":
-        good = [run for run in good if is_true(run.status.conditions, "Verified")]
+        good = [row for row in good if row.is_verified]
         if not good:
             message = (
                 f"no run of policy {wanted.name} is verified; "
                 "`kubectl annotate backuprun NAME holdfast.dev/verify=1` has one verified"
             )
             raise RefusedError("NoRunVerified", message)
-    in_time = [run for run in good if not wanted.not_after or _point(run) <= wanted.not_after]
+    in_time = [row for row in good if not wanted.not_after or _point(row) <= wanted.not_after]
     names = {target.name for target in request.spec.targets}
-    whole = [run for run in in_time if names <= _held_targets(run) if names or _is_whole(run)]
-    if whole:
-        return max(whole, key=_point)
+    complete = [row for row in in_time if (names <= row.targets_held if names else row.is_whole)]
+    if complete:
+        return max(complete, key=_point)
     if not good:
         raise RefusedError("NoRun", f"policy {wanted.name} has no run that succeeded")
     if not in_time:
         first = f"{min(map(_point, good)):%Y-%m-%dT%H:%M:%SZ}"
         raise RefusedError("NoRun", f"the oldest recovery point of policy {wanted.name} is {first}")
-    asked = ", ".join(sorted(names)) or "every target"
-    raise RefusedError("NoRun", f"no run of policy {wanted.name} holds {asked}; name the targets to restore")
+    targets = ", ".join(sorted(names)) or "every target"
+    raise RefusedError(
+        "NoRun", f"no run of policy {wanted.name} holds {targets}; name the targets to restore"
+    )
 
 
-def _point(run: BackupRun) -> datetime:
-    return run.status.recovery_point or _EARLIEST
-
-
-def _held_targets(run: BackupRun) -> set[str]:
-    return {target.name for target in run.status.targets if target.phase is TargetPhase.SUCCEEDED}
-
-
-def _is_whole(run: BackupRun) -> bool:
-    return all(target.phase is TargetPhase.SUCCEEDED for target in run.status.targets)
+def _point(row: RunRow) -> datetime:
+    return row.recovery_point or EARLIEST
 
 
 def stored_run(request: RestoreRequest, run: BackupRun, policy: BackupPolicy | None) -> StoredRun:
@@ -96,39 +94,31 @@ def stored_run(request: RestoreRequest, run: BackupRun, policy: BackupPolicy | N
     if run.status.phase not in STORED:
         phase = run.status.phase or RunPhase.PENDING
         raise RefusedError("RunNotRestorable", f"run {run.metadata.name} is {phase}, it holds no backup")
-    wanted = {target.name for target in request.spec.targets} or _held_targets(run)
-    _refuse_unknown(wanted, _held_targets(run), run.metadata.name)
+    wanted = {target.name for target in request.spec.targets} or targets_held(run)
+    _refuse_unknown(wanted, targets_held(run), run.metadata.name)
     artifacts = {t.name: {a.destination for a in t.artifacts} for t in run.status.targets}
-    going = begun(run)
+    going = destinations_being_deleted(run)
     holding = [
-        each
-        for each in run.status.destinations
-        if each.name not in going and all(each.name in artifacts[name] for name in wanted)
+        destination
+        for destination in run.status.destinations
+        if destination.name not in going and all(destination.name in artifacts[name] for name in wanted)
     ]
     if not holding:
         raise RefusedError("NoDestination", f"no destination holds all of {', '.join(sorted(wanted))}")
-    chosen = next((each for each in holding if each.required), holding[0])
-    path = run_path(run.metadata.namespace or "", run.spec.policy_ref.name, run.metadata.name)
-    return StoredRun(destination=current(chosen, policy), path=path)
-
-
-def current(recorded: Destination, policy: BackupPolicy | None) -> Destination:
-    """The policy's destination of that name if it is the same place: its credentials may be newer."""
-    if policy is not None:
-        for destination in policy.spec.destinations:
-            if destination.name == recorded.name and place(destination) == place(recorded):
-                return destination
-    return recorded
+    chosen = next((destination for destination in holding if destination.required), holding[0])
+    return StoredRun(destination=current_destination(chosen, policy), path=str(run_path(run)))
 
 
 def location_run(request: RestoreRequest) -> StoredRun:
     """The run that source.location names. Raises RefusedError."""
     location = request.spec.source.location
     assert location is not None
-    if location.path.count("/") != 2:
+    try:
+        RunPath.parse(location.path)
+    except PathError as error:
         message = f"source.location.path {location.path!r} must be namespace/policy/run"
-        raise RefusedError("LocationInvalid", message)
-    destination = Destination(name="location", s3=location.s3, volume=location.volume)
+        raise RefusedError("LocationInvalid", message) from error
+    destination = Destination.model_validate({"name": "location", location.kind: location.spec})
     return StoredRun(destination=destination, path=location.path)
 
 
@@ -136,12 +126,12 @@ def plan_from_policy(request: RestoreRequest, run: BackupRun, policy: BackupPoli
     """The plan, if the policy is still the one that was run; else the catalogue has to be read."""
     if policy is None or not _unchanged_since(run, policy) or run.status.recovery_point is None:
         return None
-    held = _held_targets(run)
+    names = targets_held(run)
     recipients = policy.spec.encryption.age.recipients if policy.spec.encryption else ()
     targets = tuple(
         FoundTarget(name=t.name, engine=t.engine, spec=t.engine_spec.to_json(), recipients=recipients)
         for t in policy.spec.targets
-        if t.name in held
+        if t.name in names
     )
     stored, identity = stored_run(request, run, policy), _identity_secret(request, policy)
     return _restricted(request, Plan(stored, run.status.recovery_point, targets, identity))
@@ -154,11 +144,11 @@ def _unchanged_since(run: BackupRun, policy: BackupPolicy) -> bool:
 
 
 def plan_from_lookup(
-    request: RestoreRequest, stored: StoredRun, found: LookupResult, policy: BackupPolicy | None
+    request: RestoreRequest, stored: StoredRun, result: LookupResult, policy: BackupPolicy | None
 ) -> Plan:
     """The plan, by the run's entry in the catalogue. Raises RefusedError."""
     identity = _identity_secret(request, policy)
-    return _restricted(request, Plan(stored, found.recovery_point, found.targets, identity))
+    return _restricted(request, Plan(stored, result.recovery_point, result.targets, identity))
 
 
 def _identity_secret(request: RestoreRequest, policy: BackupPolicy | None) -> str | None:
@@ -172,7 +162,7 @@ def _identity_secret(request: RestoreRequest, policy: BackupPolicy | None) -> st
 
 def _check_identity(request: RestoreRequest, plan: Plan) -> None:
     """Raises RefusedError when a target is encrypted and nothing names an identity."""
-    recipients = dict.fromkeys(each for target in plan.targets for each in target.recipients)
+    recipients = dict.fromkeys(recipient for target in plan.targets for recipient in target.recipients)
     if not recipients or plan.identity_secret is not None:
         return
     location = "source.location.identitySecret"
@@ -188,39 +178,39 @@ def _check_identity(request: RestoreRequest, plan: Plan) -> None:
 
 def _restricted(request: RestoreRequest, plan: Plan) -> Plan:
     asked = {target.name: target for target in request.spec.targets}
-    held = {target.name: target for target in plan.targets}
-    _refuse_unknown(set(asked), set(held), plan.stored.path.rpartition("/")[2])
+    stored = {target.name: target for target in plan.targets}
+    _refuse_unknown(set(asked), set(stored), RunPath.parse(plan.stored.path).run)
     for name, target in asked.items():
-        if target.engine != held[name].engine:
-            message = f"target {name} is a backup of {held[name].engine}, not of {target.engine}"
+        if target.engine != stored[name].engine:
+            message = f"target {name} is a backup of {stored[name].engine}, not of {target.engine}"
             raise RefusedError("EngineMismatch", message)
     targets = tuple(target for target in plan.targets if not asked or target.name in asked)
     return replace(plan, targets=targets)
 
 
-def _refuse_unknown(wanted: set[str], held: set[str], run: str) -> None:
-    unknown = sorted(wanted - held)
+def _refuse_unknown(wanted: set[str], stored: set[str], run: str) -> None:
+    unknown = sorted(wanted - stored)
     if unknown:
-        names = ", ".join(sorted(held)) or "none"
+        names = ", ".join(sorted(stored)) or "none"
         message = f"run {run} holds no target {', '.join(unknown)}; the targets that it holds: {names}"
         raise RefusedError("TargetNotFound", message)
 
 
-def resolved(request: RestoreRequest, source: str, now: datetime) -> RestoreStep:
-    """The source is settled: from here on it stays the same, whatever else becomes of the policy."""
+def resolve(request: RestoreRequest, source: str, now: datetime) -> RestoreStep:
+    """The request has its run, and keeps it, whatever becomes of the policy."""
     return Step(updated(request.status, phase=RestorePhase.PENDING, source=source, start_time=now))
 
 
-def looking_up(request: RestoreRequest) -> RestoreStep:
-    """A request whose run is looked for in the catalogue."""
+def look_up(request: RestoreRequest) -> RestoreStep:
+    """The run's entry is read from the catalogue."""
     message = "reads the run's entry in the catalogue"
     return Step(updated(request.status, reason="LookingUp", message=message))
 
 
-def started(request: RestoreRequest, plan: Plan) -> RestoreStep:
-    """A request whose targets are known; their Jobs come next. Raises RefusedError."""
+def start(request: RestoreRequest, plan: Plan) -> RestoreStep:
+    """The targets are known; their Jobs come next. Raises RefusedError."""
     _check_identity(request, plan)
-    uid = request.metadata.uid or ""
+    uid = request.metadata.uid
     created = request.metadata.creation_timestamp
     status = updated(
         request.status,
@@ -243,35 +233,27 @@ def started(request: RestoreRequest, plan: Plan) -> RestoreStep:
     return Step(status, (Notice("Started", f"restoring {names} from {plan.stored.path} in {place}"),))
 
 
-def advance(
-    request: RestoreRequest,
-    targets: Mapping[str, Observation],
-    broken: Mapping[str, Failure],
-    progress: Mapping[str, Progress],
-    start_deadline: timedelta,
-    now: datetime,
-) -> RestoreStep:
-    """A Running request: take in what its Jobs have come to, and why Jobs could not be made (`broken`)."""
-    facts = JobFacts(targets, broken, progress, start_deadline)
+def advance(request: RestoreRequest, facts: JobFacts, now: datetime) -> RestoreStep:
+    """A Running request goes on, by what is known of its Jobs."""
     statuses, notices = advance_targets(request.status.targets, facts, _succeed, now)
-    reason, message = held_up(statuses, targets)
+    reason, message = obstacle(statuses, facts.observations)
     status = updated(request.status, targets=statuses, reason=reason, message=message)
     if not all(target.phase.terminal for target in statuses):
         return Step(status, notices)
-    refused = {name for name, seen in targets.items() if seen.refused}
+    refused = {name for name, job in facts.observations.items() if job.refused}
     step = _ended(request, status, refused, now)
     return Step(step.status, (*notices, *step.notices))
 
 
 def _succeed(
-    target: RestoreTargetStatus, seen: Observation, now: datetime
+    target: RestoreTargetStatus, job: Observation, now: datetime
 ) -> tuple[RestoreTargetStatus, Notice]:
-    result = seen.result
+    result = job.result
     assert isinstance(result, RestoreResult)
     status = updated(
         target,
         phase=TargetPhase.SUCCEEDED,
-        completion_time=seen.ended or now,
+        completion_time=job.ended or now,
         address=result.address,
         contents=result.contents,
         verification=Comparison(compared=result.compared, mismatched=result.mismatched),
@@ -285,6 +267,13 @@ def _succeed(
     return status, Notice("TargetSucceeded", message, target.name)
 
 
+def _is_mismatch(failure: Failure) -> bool:
+    """Whether data differs. A failure that 0.1.0 recorded has no exit code, and is known by its reason."""
+    if failure.exit_code is None:
+        return failure.reason.endswith("Mismatch")
+    return failure.exit_code == ExitCode.MISMATCH
+
+
 def _ended(
     request: RestoreRequest, status: RestoreRequestStatus, refused: set[str], now: datetime
 ) -> RestoreStep:
@@ -293,9 +282,7 @@ def _ended(
     compared = sum(t.verification.compared for t in done if t.verification)
     mismatched = sum(t.verification.mismatched for t in done if t.verification)
     details = tuple(
-        f"target {t.name}: {t.failure.message}"
-        for t in failed
-        if t.failure and t.failure.reason.endswith("Mismatch")
+        f"target {t.name}: {t.failure.message}" for t in failed if t.failure and _is_mismatch(t.failure)
     )
     comparison = Comparison(compared=compared, mismatched=mismatched + len(details), details=details)
     status = updated(status, verification=comparison)
@@ -303,51 +290,51 @@ def _ended(
         reason, message = failures(failed)
         nothing_touched = not done and refused >= {target.name for target in failed}
         phase = RestorePhase.REFUSED if nothing_touched else RestorePhase.FAILED
-        return end(request, status, phase, reason, message, now)
+        return end(request, status, End(phase, reason, message), now)
     if mismatched:
         message = f"{mismatched} of {compared} counts differ from the backup"
-        return end(request, status, RestorePhase.FAILED, "Mismatch", message, now)
+        return end(request, status, End(RestorePhase.FAILED, "Mismatch", message), now)
     message = f"{len(done)} targets restored; {compared} counts compared, all equal"
-    return end(request, status, RestorePhase.SUCCEEDED, None, message, now)
+    return end(request, status, End(RestorePhase.SUCCEEDED, None, message), now)
 
 
-def lookup(
-    request: RestoreRequest, seen: Observation, start_deadline: timedelta, now: datetime
+def advance_lookup(
+    request: RestoreRequest, job: Observation, start_deadline: timedelta, now: datetime
 ) -> RestoreStep:
-    """A request whose lookup Job has not succeeded, or not yet."""
-    if seen.failed:
-        return lookup_failed(request, seen.failure, now)
-    if (failure := cannot_start(seen, now, start_deadline)) is not None:
-        return lookup_failed(request, failure, now)
-    if seen.complaint is not None:
-        message = f"the lookup Job cannot start: {seen.complaint.message}"
-        return Step(updated(request.status, reason=seen.complaint.reason, message=message))
-    if seen.failure is not None:
-        message = f"the lookup is tried again: {describe(seen.failure)}"
+    """The lookup goes on, by what is known of its Job."""
+    if job.failed:
+        return fail_lookup(request, job.failure, now)
+    if (failure := cannot_start(job, now, start_deadline)) is not None:
+        return fail_lookup(request, failure, now)
+    if job.complaint is not None:
+        message = f"the lookup Job cannot start: {job.complaint.message}"
+        return Step(updated(request.status, reason=job.complaint.reason, message=message))
+    if job.failure is not None:
+        message = f"the lookup is retried: {describe(job.failure)}"
         return Step(updated(request.status, reason="Retrying", message=message))
-    return looking_up(request)
+    return look_up(request)
 
 
-def lookup_failed(request: RestoreRequest, failure: Failure | None, now: datetime) -> RestoreStep:
-    """The end of a request whose run could not be read from the catalogue."""
+def fail_lookup(request: RestoreRequest, failure: Failure | None, now: datetime) -> RestoreStep:
+    """The run's entry could not be read from the catalogue."""
     failure = failure or Failure(reason="LookupFailed", message="for no known reason")
     message = f"lookup: {describe(failure)}"
-    return end(request, request.status, RestorePhase.FAILED, failure.reason, message, now)
+    return end(request, request.status, End(RestorePhase.FAILED, failure.reason, message), now)
 
 
 def refuse(request: RestoreRequest, error: RefusedError, now: datetime) -> RestoreStep:
-    """A request that cannot be begun."""
-    return end(request, request.status, RestorePhase.REFUSED, error.reason, error.message, now)
+    """The request cannot start."""
+    return end(request, request.status, End(RestorePhase.REFUSED, error.reason, error.message), now)
 
 
-def cancelled(request: RestoreRequest, now: datetime) -> RestoreStep:
+def end_cancelled(request: RestoreRequest, now: datetime) -> RestoreStep:
     """A request that was cancelled and whose pods are gone."""
     status = updated(request.status, targets=cancel(request.status.targets, now))
     message = "cancelled by spec.cancel; what was restored until then is left as it is"
-    return end(request, status, RestorePhase.CANCELLED, "Cancelled", message, now)
+    return end(request, status, End(RestorePhase.CANCELLED, "Cancelled", message), now)
 
 
-def cancelling(status: RestoreRequestStatus) -> RestoreRequestStatus:
+def with_cancellation_started(status: RestoreRequestStatus) -> RestoreRequestStatus:
     """A request whose Jobs are being stopped."""
     return updated(status, reason="Cancelling", message="waits for its pods to end")
 
@@ -358,29 +345,21 @@ def overrides(request: RestoreRequest) -> dict[str, dict[str, Any]]:
 
 
 def end(
-    request: RestoreRequest,
-    status: RestoreRequestStatus,
-    phase: RestorePhase,
-    reason: str | None,
-    message: str,
-    now: datetime,
+    request: RestoreRequest, status: RestoreRequestStatus, how: End[RestorePhase], now: datetime
 ) -> RestoreStep:
-    """The last status of a request. Its restoreSeconds last to the end of the slowest target."""
+    """The request ends. Its restoreSeconds last to the end of the slowest target."""
     generation = request.metadata.generation
     ends: Sequence[datetime] = [t.completion_time for t in status.targets if t.completion_time]
-    complete: Status = "True" if phase is RestorePhase.SUCCEEDED else "False"
-    took = seconds_between(status.start_time, max(ends)) if status.start_time and ends else None
-    ended = updated(
+    complete: Status = "True" if how.phase is RestorePhase.SUCCEEDED else "False"
+    verdict = Verdict("Complete", complete, how.reason or how.phase.value, how.message)
+    status = updated(
         status,
         observed_generation=generation,
-        phase=phase,
+        phase=how.phase,
         completion_time=now,
-        restore_seconds=took,
-        reason=reason,
-        message=message,
-        conditions=set_condition(
-            status.conditions, "Complete", complete, reason or phase.value, message, now, generation
-        ),
+        restore_seconds=seconds_between(status.start_time, max(ends)) if status.start_time and ends else None,
+        reason=how.reason,
+        message=how.message,
+        conditions=set_condition(status.conditions, verdict, now, generation),
     )
-    told = message if reason in (None, phase.value) else f"{reason}: {message}"
-    return Step(ended, (Notice(phase.value, told, warning=phase is not RestorePhase.SUCCEEDED),))
+    return Step(status, (how.notice(warning=how.phase is not RestorePhase.SUCCEEDED),))

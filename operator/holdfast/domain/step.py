@@ -1,18 +1,20 @@
-"""What a decision hands back: the status to write, and what has happened, to be told as events."""
+"""What a decision returns: the status to write, and what has happened, which becomes events."""
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from holdfast.api.base import Model, to_utc_second
 from holdfast.api.run import Failure
 
 M = TypeVar("M", bound=Model)
+P = TypeVar("P", bound=StrEnum)
 
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that has happened; told once for each `subject`."""
+    """Something that has happened. It becomes one event for each `subject`."""
 
     reason: str
     message: str
@@ -26,6 +28,21 @@ class Step(Generic[M]):
 
     status: M
     notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True)
+class End(Generic[P]):
+    """How a run or a restore ends."""
+
+    phase: P
+    reason: str | None
+    message: str
+
+    def notice(self, *, warning: bool) -> Notice:
+        """The event that says so."""
+        has_reason = self.reason not in (None, self.phase.value)
+        message = f"{self.reason}: {self.message}" if has_reason else self.message
+        return Notice(self.phase.value, message, warning=warning)
 
 
 def updated(model: M, **fields: Any) -> M:

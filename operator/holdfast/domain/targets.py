@@ -1,7 +1,7 @@
-"""How each target of a run or restore goes from phase to phase, told from its Job. Pure."""
+"""How each target of a run or restore goes from phase to phase, by its Job. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -13,77 +13,80 @@ from holdfast.domain.workload import Observation, cannot_start
 T = TypeVar("T", bound=TargetStatus | RestoreTargetStatus)
 Notices = tuple[Notice, ...]
 Succeed = Callable[[T, Observation, datetime], tuple[T, Notice]]
-"""What the Result of a Job that ended well makes of its target, and how that is told."""
+"""Makes a target and a notice of the Result of a Job that succeeded."""
 
 
 @dataclass(frozen=True)
 class JobFacts:
     """What is known of the Jobs, each by its target."""
 
-    seen: Mapping[str, Observation]
-    broken: Mapping[str, Failure]
-    """Why Jobs could not be made."""
-    progress: Mapping[str, Progress]
+    observations: Mapping[str, Observation]
     start_deadline: timedelta
     """How long a pod may be unable to start for a known reason."""
+    creation_failures: Mapping[str, Failure] = field(default_factory=dict)
+    """Why Jobs could not be created."""
+    progress: Mapping[str, Progress] = field(default_factory=dict)
 
 
 def advance_targets(
     targets: Iterable[T], facts: JobFacts, succeed: Succeed[T], now: datetime
 ) -> tuple[tuple[T, ...], Notices]:
-    """Take in what the Jobs of all targets have come to."""
-    advanced = [_advance(target, facts, succeed, now) for target in targets]
-    return tuple(target for target, _ in advanced), tuple(note for _, notes in advanced for note in notes)
+    """Take all targets one step on, by what is known of their Jobs."""
+    steps = [_advance(target, facts, succeed, now) for target in targets]
+    return tuple(target for target, _ in steps), tuple(notice for _, notices in steps for notice in notices)
 
 
 def _advance(target: T, facts: JobFacts, succeed: Succeed[T], now: datetime) -> tuple[T, Notices]:
-    seen = facts.seen.get(target.name)
-    if target.name in facts.broken:
-        return fail(target, facts.broken[target.name], now)
-    if target.phase.terminal or (seen is None and target.phase is TargetPhase.PENDING):
+    job = facts.observations.get(target.name)
+    if target.name in facts.creation_failures:
+        return fail(target, facts.creation_failures[target.name], now)
+    if target.phase.terminal or (job is None and target.phase is TargetPhase.PENDING):
         return target, ()
-    if seen is None:
+    if job is None:
         failure = Failure(reason="JobDeleted", message=f"somebody deleted its Job {target.job}")
         return fail(target, failure, now)
-    noted, notices = _take_notes(target, seen)
-    if seen.result is not None:
-        done, success = succeed(noted, seen, now)
-        return done, (*notices, success)
-    why = seen.failure if seen.failed else cannot_start(seen, now, facts.start_deadline)
-    if seen.failed or why is not None:
-        failed, told = fail(noted, why, seen.ended or now)
-        return failed, (*notices, *told)
+    target, notices = _with_notes(target, job)
+    if job.result is not None:
+        target, success = succeed(target, job, now)
+        return target, (*notices, success)
+    why = job.failure if job.failed else cannot_start(job, now, facts.start_deadline)
+    if job.failed or why is not None:
+        target, failure_notices = fail(target, why, job.ended or now)
+        return target, (*notices, *failure_notices)
     progress = facts.progress.get(target.name) or target.progress
-    return updated(noted, phase=TargetPhase.RUNNING, progress=progress), notices
+    return updated(target, phase=TargetPhase.RUNNING, progress=progress), notices
 
 
-def _take_notes(target: T, seen: Observation) -> tuple[T, Notices]:
+def _with_notes(target: T, job: Observation) -> tuple[T, Notices]:
     notices = tuple(
         Notice(n.reason, f"target {target.name}: {n.message}", f"{target.name}/{n.message}", n.warning)
-        for n in seen.notes
+        for n in job.notes
     )
-    warnings = [*target.warnings, *(note.message for note in seen.notes if note.warning)]
-    if seen.result is not None and seen.failure is not None:
-        warnings.append(f"an earlier attempt failed: {describe(seen.failure)}")
-    noted = updated(
+    if job.more:
+        message = f"target {target.name}: {job.more} more notes are in its manifest"
+        notices = (*notices, Notice("NotesOmitted", message, f"{target.name}/more"))
+    warnings = [*target.warnings, *(note.message for note in job.notes if note.warning)]
+    if job.result is not None and job.failure is not None:
+        warnings.append(f"an earlier attempt failed: {describe(job.failure)}")
+    target = updated(
         target,
-        attempts=seen.attempts,
-        start_time=seen.started,
-        failure=seen.failure,
+        attempts=job.attempts,
+        start_time=job.started,
+        failure=job.failure,
         warnings=tuple(dict.fromkeys(warnings)),
     )
-    return noted, notices
+    return target, notices
 
 
 def fail(target: T, failure: Failure | None, ended: datetime) -> tuple[T, Notices]:
-    """A target that has failed for good."""
+    """A target has failed and is not retried."""
     status = updated(target, phase=TargetPhase.FAILED, completion_time=ended, progress=None, failure=failure)
     why = describe(failure) if failure else "for no known reason"
     return status, (Notice("TargetFailed", f"target {target.name}: {why}", target.name, warning=True),)
 
 
 def cancel(targets: Iterable[T], now: datetime) -> tuple[T, ...]:
-    """All targets once the pods of those that had not ended are gone."""
+    """The run or restore is cancelled, and the pods of targets that had not ended are gone."""
     return tuple(
         target
         if target.phase.terminal
@@ -92,25 +95,25 @@ def cancel(targets: Iterable[T], now: datetime) -> tuple[T, ...]:
     )
 
 
-def held_up(targets: Iterable[T], seen: Mapping[str, Observation]) -> tuple[str | None, str | None]:
-    """What holds a Job up at the moment: reason and message, if anything does."""
+def obstacle(targets: Iterable[T], observations: Mapping[str, Observation]) -> tuple[str | None, str | None]:
+    """Reason and message of what keeps a Job from going on at the moment."""
     for target in targets:
-        job = seen.get(target.name)
+        job = observations.get(target.name)
         if target.phase.terminal or job is None:
             continue
         if job.complaint is not None:
             return job.complaint.reason, f"target {target.name} cannot start: {job.complaint.message}"
         if job.failure is not None:
-            return "Retrying", f"target {target.name} is tried again: {describe(job.failure)}"
+            return "Retrying", f"target {target.name} is retried: {describe(job.failure)}"
     return None, None
 
 
 def failures(targets: Iterable[T]) -> tuple[str, str]:
-    """Why those that did not succeed did not: the first one's reason, and everything in words."""
-    failed = [
+    """The reason of the first target that did not succeed, and the failures of all in words."""
+    failed_targets = [
         (target.name, target.failure or Failure(reason=target.phase.value))
         for target in targets
         if target.phase is not TargetPhase.SUCCEEDED
     ]
-    message = "; ".join(f"target {name}: {describe(failure)}" for name, failure in failed)
-    return failed[0][1].reason, message
+    message = "; ".join(f"target {name}: {describe(failure)}" for name, failure in failed_targets)
+    return failed_targets[0][1].reason, message

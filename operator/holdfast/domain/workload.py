@@ -7,22 +7,7 @@ from datetime import datetime, timedelta
 from pydantic import ValidationError
 
 from holdfast.api.run import Failure
-from holdfast.protocol import (
-    RESULT,
-    BackupResult,
-    CommitResult,
-    FailedResult,
-    LookupResult,
-    Note,
-    PurgeResult,
-    RestoreResult,
-    SurveyResult,
-    VerifyResult,
-)
-
-GoodResult = (
-    BackupResult | CommitResult | LookupResult | PurgeResult | RestoreResult | SurveyResult | VerifyResult
-)
+from holdfast.protocol import RESULT, FailedResult, Kind, Note, Result
 
 _NORMAL_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
 
@@ -109,13 +94,15 @@ class Observation:
     attempts: int
     started: datetime | None = None
     ended: datetime | None = None
-    result: GoodResult | None = None
+    result: Result | None = None
     failed: bool = False
     failure: Failure | None = None
     """Why it failed, or while it is tried again why the last attempt did."""
     refused: bool = False
     """Whether it failed without having touched anything."""
     notes: tuple[Note, ...] = ()
+    more: int = 0
+    """How many notes did not fit into the Result."""
     complaint: Complaint | None = None
     """Why its pod does not start, as long as it does not."""
     waiting_since: datetime | None = None
@@ -128,9 +115,7 @@ class Observation:
         return self.failed or self.result is not None
 
 
-def observe(
-    job: Job, pods: Iterable[Pod], expected: type[GoodResult], complaints: Mapping[str, Complaint]
-) -> Observation:
+def observe(job: Job, pods: Iterable[Pod], kind: Kind, complaints: Mapping[str, Complaint]) -> Observation:
     """What a Job has come to. `complaints` are the warnings of events, by the UID of pod or Job."""
     mine = sorted((pod for pod in pods if pod.job == job.name), key=lambda pod: (pod.created, pod.name))
     attempts = job.failed + job.active + job.succeeded
@@ -138,22 +123,24 @@ def observe(
     ended = max((pod.termination.finished for pod in mine if _finish(pod)), default=None)  # type: ignore[union-attr, type-var]
     if job.finished == "Complete":
         result = next((_result(pod) for pod in mine if pod.phase == "Succeeded"), None)
-        if isinstance(result, expected):
-            notes = () if isinstance(result, LookupResult | VerifyResult) else result.notes
+        if isinstance(result, kind.result):
             failure = _last_failure(mine)[0]
-            return Observation(job, attempts, started, ended, result=result, failure=failure, notes=notes)
+            return Observation(
+                job, attempts, started, ended, result=result, failure=failure,
+                notes=result.notes, more=result.more,
+            )  # fmt: skip
         return Observation(job, attempts, started, ended, failed=True, failure=_lost(job, result))
     failure, said = _last_failure(mine)
-    notes = said.notes if said else ()
+    notes, more = (said.notes, said.more) if said else ((), 0)
     if job.finished == "Failed":
         return Observation(
-            job, attempts, started, ended, failed=True, notes=notes,
+            job, attempts, started, ended, failed=True, notes=notes, more=more,
             failure=_job_failure(job, failure), refused=said is not None and said.refused,
         )  # fmt: skip
     complaint, waiting_since = _not_starting(job, mine, complaints)
     running = next((pod.name for pod in reversed(mine) if pod.running_since and not pod.ended), "")
     return Observation(
-        job, attempts, started, failure=failure, notes=notes,
+        job, attempts, started, failure=failure, notes=notes, more=more,
         complaint=complaint, waiting_since=waiting_since, running_pod=running,
     )  # fmt: skip
 
@@ -192,7 +179,7 @@ def _finish(pod: Pod) -> datetime | None:
     return pod.termination.finished if pod.termination else None
 
 
-def _result(pod: Pod) -> GoodResult | FailedResult | None:
+def _result(pod: Pod) -> Result | None:
     if pod.termination is None:
         return None
     try:
@@ -207,7 +194,7 @@ def _last_failure(pods: list[Pod]) -> tuple[Failure | None, FailedResult | None]
         return None, None
     result = _result(failed[-1])
     if isinstance(result, FailedResult):
-        return result.failure, result
+        return result.failure.model_copy(update={"exit_code": result.exit_code}), result
     return _killed(failed[-1]), None
 
 

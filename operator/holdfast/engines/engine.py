@@ -1,29 +1,18 @@
 """What the control plane needs to know of an engine; light, it loads nothing that talks to one."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
-from holdfast.api.base import Model
-
-
-@dataclass(frozen=True)
-class SecretMount:
-    """A Secret mounted below the pod's `source` folder (see `holdfast.protocol`).
-
-    `keys` maps a key of the Secret to the file it becomes; empty mounts every key under its own name.
-    """
-
-    folder: str
-    secret: str
-    keys: dict[str, str] = field(default_factory=dict)
+from holdfast.api.base import Model, SecretRef
+from holdfast.mounts import SecretMount
 
 
 @dataclass(frozen=True)
 class PodNeeds:
     """What a Job's pod needs for one target: an image and the Secrets that it mounts.
 
-    `image` is the name of an image of images/Dockerfile, `variant` a part of its tag (`pg17`).
+    `image` is the engine's name, `variant` a part of its tag (`pg17`); engines/<engine>/image describes both.
     """
 
     image: str
@@ -31,21 +20,43 @@ class PodNeeds:
     secrets: tuple[SecretMount, ...] = ()
 
 
-def mounts(*sections: Any) -> tuple[SecretMount, ...]:
+class Encryption(Protocol):
+    """How a connection is encrypted, as far as a pod needs to know."""
+
+    @property
+    def ca_secret(self) -> SecretRef | None:
+        """The Secret with the authority that the server's certificate is verified by."""
+
+
+class Secured(Protocol):
+    """A section of a target that says how the engine logs in and whether the connection is encrypted."""
+
+    @property
+    def credentials_secret(self) -> SecretRef | None:
+        """The Secret to log in with."""
+
+    @property
+    def tls(self) -> Encryption | None:
+        """How the connection is encrypted; None: it is not, or as the engine does by itself."""
+
+
+def mounts(*sections: Secured | None) -> tuple[SecretMount, ...]:
     """The Secrets for credentials and CA: of each the one of the first section that names it."""
     named = [section for section in sections if section is not None]
-    credentials = next((each.credentials_secret for each in named if each.credentials_secret), None)
-    tls = next((each.tls for each in named if each.tls), None)
-    found = [] if credentials is None else [SecretMount("credentials", credentials.name)]
+    credentials = next((section.credentials_secret for section in named if section.credentials_secret), None)
+    tls = next((section.tls for section in named if section.tls), None)
+    secrets = [] if credentials is None else [SecretMount("credentials", credentials.name, credentials.files)]
     if tls is not None and tls.ca_secret is not None:
-        found.append(SecretMount("ca", tls.ca_secret.name, {"ca.crt": "ca.crt"}))
-    return tuple(found)
+        secrets.append(SecretMount("ca", tls.ca_secret.name, {"ca.crt": "ca.crt"}))
+    return tuple(secrets)
 
 
 class Engine(ABC):
-    """One engine, as the control plane sees it. Its data plane is found by name, inside its image only."""
+    """One engine, as the control plane sees it; its folder's module `pod` calls it ENGINE.
 
-    name: ClassVar[str]
+    Its data plane, the modules `backup` and `restore`, is found by the folder's name, inside its image only.
+    """
+
     target_spec: ClassVar[type[Model]]
     """The engine's section of a policy's target."""
     restore_spec: ClassVar[type[Model]] = Model

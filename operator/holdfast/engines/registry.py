@@ -1,12 +1,16 @@
-"""The engines that there are: adding one is its folder and a line here."""
+"""The engines that exist: adding one is its folder and a line here."""
 
-from holdfast.engines.chroma.pod import Chroma
+from importlib import import_module
+
 from holdfast.engines.engine import Engine
-from holdfast.engines.files.pod import Files
-from holdfast.engines.objects.pod import Objects
-from holdfast.engines.postgres.pod import Postgres
-from holdfast.engines.redis.pod import Redis
 
-ENGINES: dict[str, Engine] = {
-    engine.name: engine for engine in (Postgres(), Chroma(), Redis(), Files(), Objects())
-}
+_NAMES = (
+    "postgres",
+    "chroma",
+    "redis",
+    "files",
+    "objects",
+)
+"""Folders beside this module, in the order in which the API lists them."""
+
+ENGINES: dict[str, Engine] = {name: import_module(f"holdfast.engines.{name}.pod").ENGINE for name in _NAMES}

@@ -54,6 +54,10 @@ class DestinationError(TransferError):
     exit_code = ExitCode.DESTINATION_FAILED
 
 
+class UnreachableError(DestinationError):
+    """A destination does not answer, so nothing else that is asked of it now would be answered."""
+
+
 class DestinationWrongError(DestinationError):
     """A destination cannot give what the policy asks of it; another attempt would end the same."""
 

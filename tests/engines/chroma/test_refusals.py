@@ -2,7 +2,6 @@
 
 import ssl
 import subprocess
-import threading
 import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
@@ -16,10 +15,11 @@ import pytest
 from tests.engines.chroma.conftest import ChromaServer, Database, running_chroma
 from tests.engines.chroma.memory import Memory, run_backup, run_restore
 from tests.engines.chroma.test_round_trip import fill_with_rows, same
-from tests.harness import Runner, free_port, stop, wait_until
+from tests.harness import Runner, free_port, serving, stop, wait_until
 
-from holdfast.engines.chroma import client, inspect, restore
+from holdfast.engines.chroma import client, compare, inspect
 from holdfast.engines.transfer import MismatchError, SourceError, TargetNotEmptyError, TaskError
+from holdfast.protocol import FailedResult
 
 OTHER_UID = "holdfast-restore-33333333-0"
 
@@ -171,7 +171,7 @@ def test_a_server_killed_mid_backup_stores_nothing(
     assert memory.artifacts == {}
     code, result = runner.run_backup("chroma", database.spec())
     assert code == 3
-    assert result.kind == "Failed"
+    assert isinstance(result, FailedResult)
     assert result.failure.reason == "SourceUnreachable"
     assert [path for path in runner.volume().rglob("*") if path.is_file()] == []
 
@@ -209,14 +209,8 @@ def proxy(server: ChromaServer, allowed: set[str], tls: Path | None = None) -> I
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(tls / "crt", tls / "key")
         listener.socket = context.wrap_socket(listener.socket, server_side=True)
-    thread = threading.Thread(target=listener.serve_forever)
-    thread.start()
-    try:
-        yield listener.server_address[1]
-    finally:
-        listener.shutdown()
-        thread.join()
-        listener.server_close()
+    with serving(listener) as port:
+        yield port
 
 
 def secret(memory: Memory, folder: str, **files: str) -> None:
@@ -284,13 +278,11 @@ def test_an_old_server_and_none(memory: Memory, monkeypatch: pytest.MonkeyPatch)
             pass
 
     listener = ThreadingHTTPServer(("127.0.0.1", 0), Old)
-    thread = threading.Thread(target=listener.serve_forever)
-    thread.start()
-    with pytest.raises(TaskError, match=r"0\.5\.23; version 1\.0 or later") as caught:
-        run_backup(memory, {"host": {"name": "127.0.0.1", "port": listener.server_address[1]}})
-    listener.shutdown()
-    thread.join()
-    listener.server_close()
+    with (
+        serving(listener) as port,
+        pytest.raises(TaskError, match=r"0\.5\.23; version 1\.0 or later") as caught,
+    ):
+        run_backup(memory, {"host": {"name": "127.0.0.1", "port": port}})
     assert caught.value.reason == "ServerTooOld"
     monkeypatch.setattr(client, "_PAUSES", (0.1,))
     with pytest.raises(SourceError) as unreachable:
@@ -337,7 +329,7 @@ def test_cosine_tolerance_tells_other_vectors() -> None:
     sent = np.array([[3, 4, 0.001]], "<f4")
     rounded = np.nextafter(sent, np.float32(9))
     other = sent + np.float32(0.001)
-    assert restore._same_embeddings(sent, rounded, rounded=True).all()
-    assert not restore._same_embeddings(sent, rounded, rounded=False).any()
-    assert not restore._same_embeddings(sent, other, rounded=True).any()
-    assert not restore._same_embeddings(sent, np.full_like(sent, np.nan), rounded=True).any()
+    assert compare.same_embeddings(sent, rounded, rounded=True).all()
+    assert not compare.same_embeddings(sent, rounded, rounded=False).any()
+    assert not compare.same_embeddings(sent, other, rounded=True).any()
+    assert not compare.same_embeddings(sent, np.full_like(sent, np.nan), rounded=True).any()

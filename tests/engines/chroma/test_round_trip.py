@@ -13,6 +13,8 @@ from tests.engines.chroma.memory import Memory, run_backup, run_restore
 from tests.harness import Runner
 from tests.readme import without_holdfast
 
+from holdfast.protocol import BackupResult, RestoreResult
+
 UNICODE = ["", "ünï☃", "日本語 🦊", 'quote " \\ slash / \n tab \t', "nul \u0000 byte", "\u2028 ]}"]
 METADATAS: list[dict[str, Any] | None] = [
     None,
@@ -88,7 +90,7 @@ def fill_with_settings(database: Database) -> None:
         "sync_threshold": 70,
     }
     legacy = {"hnsw:space": "ip", "hnsw:M": 20, "hnsw:num_threads": 3, "hnsw:batch_size": 50}
-    made = {
+    made: dict[str, dict[str, Any]] = {
         "Plain.collection_1-x": {},
         "custom": {"configuration": {"hnsw": custom}, "metadata": {"ü": "☃", "f": 0.1, "b": False}},
         "spann": {"configuration": {"spann": {"space": "cosine", "search_nprobe": 11}}},
@@ -144,6 +146,7 @@ def test_everything_comes_back_through_the_runner(runner: Runner, database: Data
     ])  # fmt: skip
     code, backup = runner.run_backup("chroma", spec)
     assert code == 0, backup
+    assert isinstance(backup, BackupResult)
     collections = len(before) + 2
     assert backup.contents == {
         "tenants": 2, "databases": 3, "collections": collections, "embeddings": 20000 + 4 * 13 + 4,
@@ -156,6 +159,7 @@ def test_everything_comes_back_through_the_runner(runner: Runner, database: Data
         )
     code, restored = runner.run_restore("chroma", spec)
     assert code == 0, restored
+    assert isinstance(restored, RestoreResult)
     same(before, database.everything())
     same(before_other, other.everything())
     assert empty.names() == []
@@ -181,7 +185,8 @@ def test_floats_that_the_server_misreads(database: Database, memory: Memory) -> 
     database.drop()
     report = run_restore(memory, database.spec())
     same(before, database.everything())
-    assert report.mismatches == report.notes == ()
+    assert report.mismatches == ()
+    assert report.notes == ()
 
 
 def test_lists_of_deleted_collections_are_not_inherited(database: Database, memory: Memory) -> None:

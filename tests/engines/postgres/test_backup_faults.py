@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from tests.engines.postgres import jobs
 from tests.engines.postgres.servers import PASSWORD, TestServer, secrets
-from tests.harness import Runner, free_port
+from tests.harness import Runner, free_port, wait_until
 
 from holdfast.engines.postgres import checks
 from holdfast.engines.postgres.source import Identity
 from holdfast.engines.transfer import TaskError
+from holdfast.protocol import BackupResult
 
 
 @pytest.fixture
@@ -148,6 +149,7 @@ def test_writers_during_the_backup(
         ended.set()
         writer.join()
     result = running.result()[1]
+    assert isinstance(result, BackupResult)
     assert jobs.restored(runner, spec, target_server.address()).mismatched == 0
     rows = target_server.execute(
         "SELECT (SELECT sum(money) FROM account_a), (SELECT sum(money) FROM account_z),"
@@ -198,8 +200,10 @@ def test_a_table_that_stays_locked(database: str, source_server: TestServer, run
             runner.backup_task("postgres", source_server.target(databases=[database])), secrets=secrets()
         )
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        jobs.wait_until(lambda: source_server.value(waiting) == 1, "the backup waits")
+        wait_until(lambda: source_server.value(waiting) == 1, "the backup waits")
         other.execute("TRUNCATE big")
         other.execute("COMMIT")
-    assert running.result()[0] == 0
-    assert running.result()[1].contents["rows"] == 0  # type: ignore[union-attr]
+    code, result = running.result()
+    assert code == 0
+    assert isinstance(result, BackupResult)
+    assert result.contents["rows"] == 0

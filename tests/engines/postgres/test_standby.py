@@ -9,6 +9,8 @@ from tests.engines.postgres import jobs
 from tests.engines.postgres.servers import TestServer, catch_up, secrets
 from tests.harness import Runner, free_port
 
+from holdfast.protocol import BackupResult
+
 ROWS = jobs.ROWS
 """Of table big; the unlogged table has one more, which a standby has not."""
 
@@ -137,6 +139,7 @@ def test_a_conflict_with_recovery(
         return
     code, result = outcome
     assert code == 0, result
+    assert isinstance(result, BackupResult)
     assert "StandbyConflict" in {note.reason for note in result.notes if note.warning}
     assert result.source.role == "Primary"
     assert result.contents["rows"] == 2

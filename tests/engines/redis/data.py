@@ -93,7 +93,7 @@ def _streams(client: "redis.Redis", large: int) -> None:
     client.xgroup_create("stream:groups", "idle", id="$")
     client.xreadgroup("workers", "alice", {"stream:groups": ">"}, count=7)
     client.xreadgroup("workers", "bob", {"stream:groups": ">"}, count=5)
-    read = client.xreadgroup("workers", "alice", {"stream:groups": ">"}, count=3)
+    read: Any = client.xreadgroup("workers", "alice", {"stream:groups": ">"}, count=3)
     client.xack("stream:groups", "workers", read[0][1][0][0])
     client.execute_command("XGROUP", "CREATECONSUMER", "stream:groups", "workers", "waiting")
     with client.pipeline(transaction=False) as pipe:

@@ -23,7 +23,7 @@ import numpy as np
 
 from holdfast.api.run import Source
 from holdfast.api.text import some_of
-from holdfast.engines.chroma.client import Client, Collection, Place, Rows
+from holdfast.engines.chroma.client import Client, Collection, NotFoundError, Place, Rows
 from holdfast.engines.chroma.format import (
     ARTIFACT,
     FORMAT,
@@ -49,7 +49,7 @@ from holdfast.engines.chroma.inspect import (
     to_matrix,
 )
 from holdfast.engines.chroma.spec import ChromaTarget, Collections
-from holdfast.engines.transfer import BackupContext, BackupReport, Sink, SourceError, TaskError
+from holdfast.engines.transfer import BackupContext, BackupReport, Sink, TaskError
 from holdfast.protocol import Note
 
 _PASSES = 4
@@ -162,10 +162,8 @@ class _Reader:
         self._context.progress.step(f"reading {self._where}")
         try:
             listing = IdList(self._place, self._context.scratch)
-        except SourceError as error:
-            if error.reason == "NotFound":
-                return None
-            raise
+        except NotFoundError:
+            return None
         self._sink.write(create_line(self._where, self._collection))
         if not len(listing) and self._collection.dimension:
             self._sink.write(emptied_lines(self._where, self._collection.dimension))

@@ -88,6 +88,13 @@ class Rows:
         )
 
 
+class NotFoundError(SourceError):
+    """What was asked for does not exist, or no longer."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("NotFound", message)
+
+
 class TooLargeError(Exception):
     """The server's reply to one request would not fit in bounded memory; ask for fewer rows."""
 
@@ -275,7 +282,7 @@ class Client:
                 f"{what}; credentialsSecret must hold a valid key token, or username and password",
             )
         if reply.status_code == httpx.codes.NOT_FOUND:
-            raise SourceError("NotFound", what)
+            raise NotFoundError(what)
         raise SourceError("ServerFailed" if reply.is_server_error else "RequestRefused", what)
 
 

@@ -1,7 +1,5 @@
 """What the pod of a Chroma Job needs."""
 
-from typing import ClassVar
-
 from holdfast.engines.chroma.spec import ChromaRestore, ChromaTarget
 from holdfast.engines.engine import Engine, PodNeeds, mounts
 
@@ -9,7 +7,6 @@ from holdfast.engines.engine import Engine, PodNeeds, mounts
 class Chroma(Engine):
     """Chroma 1.x, over its REST interface."""
 
-    name: ClassVar[str] = "chroma"
     target_spec = ChromaTarget
     restore_spec = ChromaRestore
 
@@ -18,3 +15,6 @@ class Chroma(Engine):
 
     def restore_pod(self, spec: ChromaTarget, override: ChromaRestore | None) -> PodNeeds:
         return PodNeeds("chroma", secrets=mounts(override, spec))
+
+
+ENGINE = Chroma()

@@ -4,35 +4,38 @@ from typing import Annotated
 
 from pydantic import Field
 
-from holdfast.api.base import Addressed, Model, SecretRef
+from holdfast.api.base import Addressed, AddressOverride, Model, SecretRef, Tls
 
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 
 
 class Tenant(Model):
-    """A tenant and those of its databases that are backed up; no endpoint of Chroma lists tenants."""
+    """A tenant and its databases that are backed up. No endpoint of Chroma lists tenants."""
 
     name: Name
     """The tenant's name."""
     databases: Annotated[tuple[Name, ...], Field(min_length=1, max_length=100)] = ("default_database",)
-    """The names of its databases."""
+    """The names of the tenant's databases."""
 
 
 class Collections(Model):
-    """Which collections: shell patterns on their names."""
+    """Which collections are backed up: shell patterns on their names."""
 
     include: Annotated[tuple[Name, ...], Field(min_length=1, max_length=100)] = ("*",)
-    """Collections that are backed up."""
+    """The collections that are backed up."""
     exclude: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
-    """Collections that are left out, though included."""
+    """The collections that are left out."""
 
 
-class Tls(Model):
-    """Encrypt the connection; without it plain HTTP is spoken, as Chroma does by itself."""
+class ChromaTls(Tls):
+    """Encrypts the connection. Default: plain HTTP."""
 
     ca_secret: SecretRef | None = Field(
         default=None,
-        description="Key ca.crt: the authority of the server's certificate. Default: the public ones.",
+        description=(
+            "A Secret with the key ca.crt: the CA that signed the server's certificate. Default: the "
+            "public CAs."
+        ),
     )
 
 
@@ -40,9 +43,9 @@ class ChromaTarget(Addressed):
     """A Chroma server, version 1.0 or later."""
 
     credentials_secret: SecretRef | None = Field(
-        default=None, description="Key token, or username and password."
+        default=None, description="A Secret with the key token, or with username and password."
     )
-    tls: Tls | None = None
+    tls: ChromaTls | None = None
     tenants: Annotated[tuple[Tenant, ...], Field(min_length=1, max_length=100)] = (
         Tenant(name="default_tenant"),
     )
@@ -50,32 +53,31 @@ class ChromaTarget(Addressed):
     collections: Collections = Collections()
 
 
-class ChromaRestore(Addressed):
-    """Where a Chroma target is restored to, and what of it."""
-
-    exactly_one = ()
-    rules = (
-        (
-            "[has(self.service), has(self.host)].filter(x, x).size() <= 1",
-            "at most one of service, host may be set",
-        ),
-    )
+class ChromaRestore(AddressOverride):
+    """Where a Chroma target is restored to, and which part of it."""
 
     credentials_secret: SecretRef | None = Field(
-        default=None, description="Key token, or username and password. Default: the policy's."
+        default=None,
+        description=("A Secret with the key token, or with username and password. Default: the policy's."),
     )
-    tls: Tls | None = Field(default=None, description="Encrypt the connection. Default: as the policy says.")
+    tls: ChromaTls | None = Field(default=None, description="Encrypts the connection. Default: the policy's.")
     tenant: Name | None = Field(
         default=None,
-        description="Restore into this tenant, created when missing. Default: the tenants of the backup.",
+        description=(
+            "The tenant to restore into. It is created if it is missing. Default: the tenants of the backup."
+        ),
     )
     database: Name | None = Field(
         default=None,
-        description="Restore into this database, created when missing. Default: the databases of the backup.",
+        description=(
+            "The database to restore into. It is created if it is missing. Default: the databases of "
+            "the backup."
+        ),
     )
     rename: Annotated[dict[Name, Name], Field(max_length=100)] | None = Field(
-        default=None, description="From a collection's name in the backup to its name here."
+        default=None,
+        description="New names of collections: from the name in the backup to the name in the restore.",
     )
     include: Annotated[tuple[Name, ...], Field(max_length=100)] | None = Field(
-        default=None, description="Only these collections of the backup; shell patterns on their names there."
+        default=None, description="Only these collections: shell patterns on their names in the backup."
     )

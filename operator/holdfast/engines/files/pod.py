@@ -1,6 +1,4 @@
-"""What the pod of a files Job needs."""
-
-from typing import ClassVar
+"""What the pod of a Job for files needs: nothing yet."""
 
 from holdfast.engines.engine import Engine, PodNeeds
 from holdfast.engines.files.spec import FilesTarget
@@ -9,14 +7,16 @@ from holdfast.engines.files.spec import FilesTarget
 class Files(Engine):
     """Described in the contract; its behaviour is not built yet."""
 
-    name: ClassVar[str] = "files"
     target_spec = FilesTarget
 
     def backup_pod(self, spec: FilesTarget) -> PodNeeds:
-        raise NotImplementedError(self.name)
+        raise NotImplementedError("files")
 
     def restore_pod(self, spec: FilesTarget, override: None) -> PodNeeds:
-        raise NotImplementedError(self.name)
+        raise NotImplementedError("files")
 
     def not_supported_yet(self, spec: FilesTarget) -> list[str]:
         return ["files"]
+
+
+ENGINE = Files()

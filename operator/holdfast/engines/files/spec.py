@@ -1,4 +1,4 @@
-"""What a policy says of the files of a volume."""
+"""The files of a volume, in a policy."""
 
 from typing import Annotated
 
@@ -10,12 +10,12 @@ Pattern = Annotated[str, Field(min_length=1, max_length=512)]
 
 
 class Paths(Model):
-    """Which files: shell patterns below the volume's root."""
+    """Which files are backed up: shell patterns below the volume's root."""
 
     include: Annotated[tuple[Pattern, ...], Field(min_length=1, max_length=100)] = ("**",)
-    """Files that are backed up."""
+    """The files that are backed up."""
     exclude: Annotated[tuple[Pattern, ...], Field(max_length=100)] = ()
-    """Files that are left out, though included."""
+    """The files that are left out."""
 
 
 class FilesTarget(Model):

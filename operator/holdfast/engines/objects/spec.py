@@ -9,10 +9,11 @@ from holdfast.api.selector import LabelSelector
 
 
 class ObjectsTarget(Model):
-    """ConfigMaps and Secrets of the namespace; Secrets only with encryption."""
+    """ConfigMaps and Secrets of the namespace. Secrets need the policy's encryption."""
 
     kinds: Annotated[tuple[Literal["ConfigMap", "Secret"], ...], Field(min_length=1, max_length=2)] = (
         "ConfigMap",
     )
-    """The kinds of objects that are backed up; Secret needs the policy's encryption."""
+    """The kinds of objects that are backed up. The kind Secret is allowed only if the policy has the section
+    encryption."""
     selector: LabelSelector | None = None

@@ -93,7 +93,7 @@ class _Backup:
             if policy is None or not policy.fallback_to_primary or self.chosen.server is self.primary:
                 raise
             standby = self.chosen.server.address
-            reason = error.reason if error.reason == failures.CONFLICT else "StandbyFailed"
+            reason = error.reason if isinstance(error, failures.StandbyConflictError) else "StandbyFailed"
             note = Note(
                 reason=reason,
                 message=f"standby {standby} broke off, reading from the primary: {error.message}",

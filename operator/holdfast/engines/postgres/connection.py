@@ -10,7 +10,8 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from holdfast.engines.postgres.spec import Tls
+from holdfast.engines.postgres.failures import DatabaseRefusedError
+from holdfast.engines.postgres.spec import PostgresTls
 from holdfast.engines.transfer import BackupContext, RestoreContext, SourceError, TaskError, TransferError
 
 CONNECT_SECONDS = 10
@@ -40,7 +41,7 @@ class Server:
     port: int
     user: str
     passfile: Path
-    tls: Tls | None
+    tls: PostgresTls | None
     ca: Path | None
 
     @property
@@ -99,9 +100,9 @@ class Server:
                 f"server's pg_hba.conf; {said}",
             )
         if _DATABASE_MISSING.search(text):
-            return TaskError("DatabaseNotFound", f"there is no database {database}; {said}")
+            return DatabaseRefusedError("DatabaseNotFound", f"there is no database {database}; {said}")
         if _DATABASE_DENIED.search(text):
-            return TaskError(
+            return DatabaseRefusedError(
                 "PermissionDenied",
                 f"role {self.user} may not connect to database {database}: "
                 f"GRANT CONNECT ON DATABASE {database} TO {self.user}; {said}",
@@ -121,7 +122,7 @@ def _prepare(connection: Connection) -> None:
 
 
 def server(
-    context: BackupContext | RestoreContext, host: str, port: int, tls: Tls | None, major: int
+    context: BackupContext | RestoreContext, host: str, port: int, tls: PostgresTls | None, major: int
 ) -> Server:
     """The server at `host` with the mounted credentials; writes the password file into the scratch folder.
 
@@ -150,7 +151,7 @@ def _credential(context: BackupContext | RestoreContext, key: str) -> str:
     return value
 
 
-def _authority(context: BackupContext | RestoreContext, tls: Tls | None, major: int) -> Path | None:
+def _authority(context: BackupContext | RestoreContext, tls: PostgresTls | None, major: int) -> Path | None:
     """What to verify the server's certificate with: the Secret's, else the system's (libpq 16 and later)."""
     if tls is None or not tls.mode.startswith("verify-"):
         return None

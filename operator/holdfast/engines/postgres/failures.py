@@ -6,7 +6,16 @@ import psycopg
 
 from holdfast.engines.transfer import SourceError, TaskError, TransferError
 
-CONFLICT = "StandbyConflict"
+
+class StandbyConflictError(SourceError):
+    """A standby ended a query because it had to replay a change of the primary."""
+
+
+class DatabaseRefusedError(TaskError):
+    """A database cannot be connected to; another one of the same server may be."""
+
+
+_CONFLICT = "StandbyConflict"
 
 # (pattern in the English text, class, reason). Only a superuser can choose the server's language; text that
 # matches nothing is a SourceError, which is tried again.
@@ -15,7 +24,7 @@ _KINDS: tuple[tuple[str, type[TransferError], str], ...] = (
     (r"permission denied", TaskError, "PermissionDenied"),
     (r"must be (owner|superuser|member)|must have ", TaskError, "PermissionDenied"),
     (r"server version mismatch", TaskError, "ServerNewerThanClient"),
-    (r"due to conflict with recovery", SourceError, CONFLICT),
+    (r"due to conflict with recovery", StandbyConflictError, _CONFLICT),
     (r"lock timeout", SourceError, "LockTimeout"),
     (r"[Ii]nvalid snapshot|snapshot .* does not exist", SourceError, "SnapshotLost"),
     (
@@ -40,8 +49,8 @@ def from_error(doing: str, error: psycopg.Error) -> TransferError:
     text = str(error).strip()
     by_code: dict[str, tuple[type[TransferError], str]] = {
         "42501": (TaskError, "PermissionDenied"),
-        "40001": (SourceError, CONFLICT),
-        "40P01": (SourceError, CONFLICT),
+        "40001": (StandbyConflictError, _CONFLICT),
+        "40P01": (StandbyConflictError, _CONFLICT),
         "55P03": (SourceError, "LockTimeout"),
         "57P01": (SourceError, "SourceLost"),
         "57P02": (SourceError, "SourceLost"),

@@ -60,7 +60,7 @@ class _Restore:
         override: PostgresRestore | None = self.context.override
         self.detail = Detail.model_validate(self.context.manifest_detail)
         self.rename = (override and override.rename) or {}
-        addressed = override if override and (override.service or override.host) else spec
+        addressed = override if override and override.has_address else spec
         host, port = addressed.address(self.context.namespace)
         tls = (override and override.tls) or spec.tls
         self.server = server(self.context, host, port, tls, spec.major_version)

@@ -10,6 +10,7 @@ from typing import Literal
 import psycopg
 
 from holdfast.engines.postgres.connection import Connection, Server
+from holdfast.engines.postgres.failures import DatabaseRefusedError
 from holdfast.engines.postgres.spec import Standby
 from holdfast.engines.transfer import SourceError, TaskError, TransferError
 from holdfast.protocol import Note
@@ -88,14 +89,12 @@ def choose_primary(primary: Server, candidates: tuple[str, ...], *notes: Note) -
 @contextmanager
 def connect_any(server: Server, candidates: tuple[str, ...]) -> Iterator[tuple[Connection, str]]:
     """A connection to the first database that lets the role in, and its name."""
-    refusal: TaskError | None = None
+    refusal: DatabaseRefusedError | None = None
     with ExitStack() as stack:
         for database in candidates:
             try:
                 connection = stack.enter_context(server.connect(database))
-            except TaskError as error:
-                if error.reason not in ("DatabaseNotFound", "PermissionDenied"):
-                    raise
+            except DatabaseRefusedError as error:
                 refusal = refusal or error
                 continue
             yield connection, database

@@ -4,38 +4,55 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from holdfast.api.base import Addressed, Duration, Model, ObjectName, SecretKey, SecretRef
+from holdfast.api.base import (
+    Addressed,
+    AddressOverride,
+    Duration,
+    Model,
+    ObjectName,
+    SecretKey,
+    SecretRef,
+    at_most_one,
+)
 
 Identifier = Annotated[str, Field(min_length=1, max_length=63)]
 """A PostgreSQL identifier, unquoted: https://www.postgresql.org/docs/current/sql-syntax-lexical.html"""
 
 
-class CredentialsSecret(Model):
+class CredentialsSecret(SecretRef):
     """A Secret with a role's name and password."""
 
-    name: ObjectName
-    """The Secret's name."""
     username_key: SecretKey = "username"
     """The key that holds the role's name."""
     password_key: SecretKey = "password"  # noqa: S105 the key's name
     """The key that holds the password."""
 
+    @property
+    def files(self) -> dict[str, str]:
+        """The two keys under the names that the engine reads."""
+        return {self.username_key: "username", self.password_key: "password"}
 
-class Tls(Model):
-    """How the connection is encrypted and the server verified, in libpq's terms."""
+
+class PostgresTls(Model):
+    """How the connection is encrypted and how the server's certificate is checked. The values are libpq's."""
 
     mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "verify-full"
-    """libpq's sslmode: verify-full checks certificate and host name, require encrypts and checks nothing."""
-    ca_secret: SecretRef | None = Field(default=None, description="Key ca.crt.")
+    """The sslmode of libpq. verify-full checks certificate and host name. require encrypts and checks
+    nothing."""
+    ca_secret: SecretRef | None = Field(
+        default=None,
+        description=("A Secret with the key ca.crt: the CA that signed the server's certificate."),
+    )
 
 
 class Standby(Addressed):
-    """A streaming standby to read from, so that the primary is left alone."""
+    """A streaming standby that is read instead of the primary."""
 
     max_lag: Duration = Duration("5m")
-    """How far behind the primary the standby may be, such as `5m`."""
+    """How far the standby may be behind the primary, such as `5m`."""
     fallback_to_primary: bool = Field(
-        default=True, description="Read from the primary when the standby is away or lags more than maxLag."
+        default=True,
+        description=("Read from the primary when the standby does not answer or is more than maxLag behind."),
     )
 
 
@@ -45,27 +62,32 @@ class WalArchiving(Model):
     enabled: bool = True
     """Whether the log is archived."""
     max_lag: Duration = Duration("10s")
-    """How old the newest change that is not archived yet may get, such as `10s`."""
+    """How long a change may wait before it is archived, such as `10s`."""
 
 
 class PostgresTarget(Addressed):
-    """A PostgreSQL server, reached by a Service of the namespace or a host outside."""
+    """A PostgreSQL server: a Service of the namespace or a host outside of it."""
 
     standby: Standby | None = None
     credentials_secret: CredentialsSecret
-    tls: Tls | None = Field(
-        default=None, description="How the connection is encrypted; without it as libpq's `prefer` does."
+    tls: PostgresTls | None = Field(
+        default=None,
+        description="How the connection is encrypted. Without this section: libpq's sslmode prefer.",
     )
     major_version: Annotated[int, Field(ge=13, le=18)] = Field(
         default=17,
-        description="The major version of PostgreSQL's programs in the Job; the server must not be newer.",
+        description="The major version of PostgreSQL's programs in the Job. The server must not be newer.",
     )
     databases: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=100)] | None = Field(
         default=None,
-        description="Names of databases; none: every one that accepts connections and is no template.",
+        description=(
+            "The names of the databases. Default: every database that accepts connections and is not a "
+            "template."
+        ),
     )
     method: Literal["Logical", "Physical", "SchemaOnly"] = "Logical"
-    """Logical dumps each database, Physical copies the whole cluster, SchemaOnly leaves the rows out."""
+    """Logical: the Job dumps each database. Physical: the Job copies the files of the whole PostgreSQL
+    server. SchemaOnly: the Job dumps each database without its rows."""
     wal_archiving: WalArchiving | None = None
 
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -75,26 +97,23 @@ class PostgresTarget(Addressed):
 
 
 class VolumeClaim(Model):
-    """A PersistentVolumeClaim that a physical backup is laid down on."""
+    """A PersistentVolumeClaim that a physical backup is restored to."""
 
     claim_name: ObjectName
     """The claim's name."""
 
 
-class PostgresRestore(Addressed):
-    """Where a PostgreSQL target is restored to, and what of it."""
+class PostgresRestore(AddressOverride):
+    """Where a PostgreSQL target is restored to, and which part of it."""
 
-    exactly_one: ClassVar[tuple[str, ...]] = ()
-    rules: ClassVar[tuple[tuple[str, str], ...]] = (
-        ("[has(self.service), has(self.host), has(self.volumeClaim)].filter(x, x).size() <= 1",
-         "at most one of service, host, volumeClaim may be set"),
-    )  # fmt: skip
+    rules: ClassVar[tuple[tuple[str, str], ...]] = at_most_one("service", "host", "volumeClaim")
 
     volume_claim: VolumeClaim | None = None
     credentials_secret: CredentialsSecret | None = None
-    tls: Tls | None = None
+    tls: PostgresTls | None = None
     rename: Annotated[dict[Identifier, Identifier], Field(max_length=100)] | None = Field(
-        default=None, description="From a database's name in the backup to its name here."
+        default=None,
+        description="New names of databases: from the name in the backup to the name in the restore.",
     )
     include: (
         Annotated[tuple[Annotated[str, Field(min_length=1, max_length=127)], ...], Field(max_length=100)]

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Protocol
 
-from holdfast.engines.redis.spec import RedisRestore, RedisTarget, Tls
+from holdfast.api.base import Tls
+from holdfast.engines.redis.spec import RedisRestore, RedisTarget
 from holdfast.engines.redis.wire import Client, Endpoint, parse_info
 from holdfast.engines.transfer import TaskError
 
@@ -30,7 +31,7 @@ def target_endpoint(
     if override is not None:
         secret = override.credentials_secret or secret
         tls = override.tls or tls
-        if override.service is not None or override.host is not None:
+        if override.has_address:
             addressed = override.address(namespace)
     username, password = _credentials(context, secret is not None)
     return Endpoint(*addressed, "Target", username, password, *_tls(context, tls))

@@ -1,7 +1,5 @@
 """What the pod of a Redis Job needs."""
 
-from typing import ClassVar
-
 from holdfast.engines.engine import Engine, PodNeeds, mounts
 from holdfast.engines.redis.spec import RedisRestore, RedisTarget
 
@@ -9,7 +7,6 @@ from holdfast.engines.redis.spec import RedisRestore, RedisTarget
 class Redis(Engine):
     """Redis 6.2 and later, by its replication protocol."""
 
-    name: ClassVar[str] = "redis"
     target_spec = RedisTarget
     restore_spec = RedisRestore
 
@@ -18,3 +15,6 @@ class Redis(Engine):
 
     def restore_pod(self, spec: RedisTarget, override: RedisRestore | None) -> PodNeeds:
         return PodNeeds("redis", secrets=mounts(override, spec))
+
+
+ENGINE = Redis()

@@ -262,7 +262,8 @@ def read_head(data: Data) -> Head:
 
 
 def library_name(data: Data, function: tuple[int, int]) -> str:
-    """The name that a library's first line gives it (https://redis.io/docs/latest/develop/programmability/)."""
+    """The name that a library's first line gives it
+    (https://redis.io/docs/latest/develop/programmability/)."""
     code, _ = read_string(data, function[0] + 1)
     match = re.match(rb"#!\S+(?:[^\n]*?)\bname=(\S+)", code)
     if match is None:

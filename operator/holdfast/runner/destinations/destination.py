@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar, Protocol
 
+from holdfast.api.destination import Destination as Specification
 from holdfast.engines.transfer import DestinationError, MismatchError
-from holdfast.runner.parts import Part, Stored
+from holdfast.runner.destinations.parts import Part, Stored
 
 READ_BYTES = 1 << 20
 _UNKNOWN = datetime.min.replace(tzinfo=UTC)
@@ -51,7 +52,10 @@ class Upload(ABC):
 
     @abstractmethod
     def put(self, part: Part) -> None:
-        """Take one part. Called by as many threads at once as the destination has `workers`."""
+        """Take one part. Called by as many threads at once as the destination has `workers`.
+
+        One worker puts the parts in their order; of several any may be the first.
+        """
 
     @abstractmethod
     def complete(self) -> None:
@@ -70,18 +74,19 @@ class Destination(ABC):
     retain_until: datetime | None = None
     """Until when everything is locked that is written by this process; None: nothing is."""
 
-    def __init__(self, name: str, prefix: str | None, *, required: bool) -> None:
-        self.name = name
-        self.required = required
+    def __init__(self, specification: Specification, prefix: str | None) -> None:
+        self.name = specification.name
+        self.required = specification.required
+        self._spec = specification.spec
         self._prefix = f"{prefix}/" if prefix else ""
 
     def check(self) -> None:
         """See that what the policy asks of it can be had here. Raises DestinationWrongError."""
         return
 
-    @abstractmethod
     def uri(self, key: str) -> str:
         """How people name the object."""
+        return self._spec.uri(key)
 
     @abstractmethod
     def upload(self, key: str) -> Upload:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import IO
 
 from holdfast.api.destination import Destination as Specification
-from holdfast.api.destination import Volume
-from holdfast.engines.transfer import DestinationError
+from holdfast.destinations.volume import VOLUME, Volume
+from holdfast.engines.transfer import DestinationError, UnreachableError
 from holdfast.runner.destinations.destination import Destination, Readable, Upload
-from holdfast.runner.mounts import Mounts
-from holdfast.runner.parts import Part
+from holdfast.runner.destinations.parts import Part
+from holdfast.runner.process.mounts import Mounts
 
 _REASONS = {
     errno.ENOSPC: "DestinationFull",
@@ -26,21 +26,25 @@ _RUN_DEPTH = 4
 """Slashes in the key of what is in a target's folder."""
 
 
+def connect(specification: Specification, mounts: Mounts) -> "VolumeDestination":
+    """The volume that a policy describes."""
+    return VolumeDestination(specification, mounts)
+
+
 class VolumeDestination(Destination):
     """A mounted volume. `create` needs hard links, which tell whether a name was free in one step."""
 
-    def __init__(self, specification: Specification, volume: Volume, mounts: Mounts) -> None:
-        super().__init__(specification.name, volume.path, required=specification.required)
+    def __init__(self, specification: Specification, mounts: Mounts) -> None:
+        volume = specification.spec
+        assert isinstance(volume, Volume)
+        super().__init__(specification, volume.path)
         self._claim = volume.claim_name
-        self._mount = mounts.volume(specification.name)
+        self._mount = mounts.destination(self.name, VOLUME)
         if not self._mount.is_dir():
-            raise DestinationError(
+            raise UnreachableError(
                 "DestinationUnreachable",
                 f"destination {self.name}: the volume of claim {self._claim} is not mounted at {self._mount}",
             )
-
-    def uri(self, key: str) -> str:
-        return f"volume://{self._claim}/{self._prefix}{key}"
 
     def upload(self, key: str) -> Upload:
         return _FileUpload(self, key)
@@ -89,7 +93,7 @@ class VolumeDestination(Destination):
                 return None
 
     def list(self, prefix: str) -> Iterator[str]:
-        top = self.path(prefix) if prefix.endswith("/") else self.path(prefix).parent
+        top = self.path(prefix.rpartition("/")[0])
         root = self._mount / self._prefix
         with self.errors(prefix):
             for folder, _, files in os.walk(top, onerror=_unless_absent):

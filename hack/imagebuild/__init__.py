@@ -1,0 +1,1 @@
+"""Builds the images of Holdfast, and loads them into the local cluster."""

@@ -1,0 +1,1 @@
+"""Writes docs/reference from the models, the table of reasons and the settings."""

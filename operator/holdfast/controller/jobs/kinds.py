@@ -1,0 +1,142 @@
+"""What the control plane knows of each kind of Job: its pod, its settings, and how many run at a time.
+
+`holdfast.protocol.kinds` says what both planes know.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from holdfast.api.destination import Destination
+from holdfast.controller.config import Config
+from holdfast.controller.jobs.settings import JobSettings
+from holdfast.controller.views import CONTAINER
+from holdfast.engines.engine import PodNeeds
+from holdfast.engines.registry import ENGINES
+from holdfast.protocol import (
+    BACKUP,
+    COMMIT,
+    LOOKUP,
+    PURGE,
+    RESTORE,
+    SURVEY,
+    VERIFY,
+    BackupTask,
+    Kind,
+    LookupTask,
+    RestoreTask,
+    Task,
+)
+
+MAX_VERIFICATIONS = 10
+"""Runs that are verified at once."""
+MAX_SURVEYS = 10
+"""Policies whose destinations are surveyed at once."""
+_USER = 65532
+_SURVEY_SECONDS = 900
+
+
+class Permit(Enum):
+    """The right to run one Job, where the number of Jobs is limited."""
+
+    RUN = auto()
+    VERIFICATION = auto()
+    SURVEY = auto()
+
+    def limit(self, config: Config) -> int:
+        """How many there are."""
+        if self is Permit.RUN:
+            return config.max_running_jobs
+        return MAX_VERIFICATIONS if self is Permit.VERIFICATION else MAX_SURVEYS
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container of a Job's pod: its image and the Secrets that it mounts."""
+
+    needs: PodNeeds | None = None
+    """None: the operator's own image, and no Secrets."""
+    name: str = CONTAINER
+    identity: str | None = None
+    """The Secret with the age identities. Whatever makes or commits a backup has none: it cannot read any."""
+
+
+@dataclass(frozen=True)
+class JobKind:
+    """One kind of Job; each function is given the Job's Task."""
+
+    kind: Kind
+    part: Callable[[Any], str]
+    """What the Job's name is made from, beside its owner."""
+    containers: Callable[[Any], tuple[Container, ...]]
+    """The runner's is the first."""
+    destinations: Callable[[Any], tuple[Destination, ...]] = lambda task: task.destinations
+    labels: tuple[str, ...] = ("policy",)
+    """The fields of its Task that its Jobs carry as labels."""
+    settings: Callable[[Any, JobSettings], JobSettings] = lambda task, settings: settings
+    """What becomes of the policy's settings."""
+    permit: Permit | None = None
+    reads_only: bool = False
+    """Volumes of destinations are mounted read-only."""
+    user: int = _USER
+    has_token: bool = False
+    """The pod may talk to the API server."""
+    expires: bool = False
+    """The cluster deletes the Job a while after its end; of others the operator has that done."""
+
+
+def _of_operator(task: Task) -> tuple[Container, ...]:
+    return (Container(),)
+
+
+def _backup(task: BackupTask) -> tuple[Container, ...]:
+    engine = ENGINES[task.engine]
+    return (Container(engine.backup_pod(engine.target_spec.model_validate(task.spec))),)
+
+
+def _restore(task: RestoreTask) -> tuple[Container, ...]:
+    engine = ENGINES[task.engine]
+    spec = engine.target_spec.model_validate(task.spec)
+    override = None if task.override is None else engine.restore_spec.model_validate(task.override)
+    return (Container(engine.restore_pod(spec, override), identity=task.identity_secret),)
+
+
+def _source(task: LookupTask | RestoreTask) -> tuple[Destination, ...]:
+    return (task.source.destination,)
+
+
+def _with_thawing(task: RestoreTask, settings: JobSettings) -> JobSettings:
+    seconds = settings.active_deadline_seconds + task.source.destination.spec.thaw_seconds
+    return settings.model_copy(update={"active_deadline_seconds": seconds})
+
+
+def _without_retries(task: Task, settings: JobSettings) -> JobSettings:
+    """After a failure the operator makes another Job."""
+    return settings.model_copy(update={"retries": 0})
+
+
+def _short(task: Task, settings: JobSettings) -> JobSettings:
+    return settings.model_copy(update={"retries": 1, "active_deadline_seconds": _SURVEY_SECONDS})
+
+
+_ROWS = (
+    JobKind(
+        BACKUP, lambda task: task.target, _backup, labels=("target", "policy"), permit=Permit.RUN
+    ),
+    JobKind(COMMIT, lambda task: "commit.", _of_operator, permit=Permit.RUN),
+    JobKind(LOOKUP, lambda task: "lookup.", _of_operator, _source, labels=(), reads_only=True),
+    JobKind(PURGE, lambda task: "purge.", _of_operator, settings=_without_retries),
+    JobKind(
+        RESTORE, lambda task: task.target, _restore, _source,
+        labels=("target",), settings=_with_thawing, reads_only=True,
+    ),
+    JobKind(
+        SURVEY, lambda task: "survey.", _of_operator,
+        labels=(), settings=_short, permit=Permit.SURVEY, expires=True,
+    ),
+    JobKind(
+        VERIFY, lambda task: "verify.", _of_operator, permit=Permit.VERIFICATION, reads_only=True
+    ),
+)  # fmt: skip
+JOB_KINDS = {row.kind.component: row for row in _ROWS}

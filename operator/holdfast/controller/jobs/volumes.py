@@ -1,0 +1,72 @@
+"""The volumes and mounts of a Job's containers, in the layout that `holdfast.protocol` describes."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from holdfast.api.destination import Destination
+from holdfast.api.runner import Runner
+from holdfast.controller.jobs.kinds import Container
+from holdfast.mounts import ClaimMount
+from holdfast.protocol import DEFAULT_ROOT
+
+
+class Mounts:
+    """What is mounted in one container, and the volumes that it is mounted from."""
+
+    def __init__(self) -> None:
+        self.volumes: list[dict[str, Any]] = []
+        self.mounts: list[dict[str, Any]] = []
+
+    def add(self, name: str, source: dict[str, Any], path: str, read_only: bool) -> None:
+        self.volumes.append({"name": name, **source})
+        self.mounts.append({"name": name, "mountPath": f"{DEFAULT_ROOT}/{path}", "readOnly": read_only})
+
+    def secret(
+        self, name: str, secret: str, path: str, keys: dict[str, str], *, optional: bool = False
+    ) -> None:
+        source: dict[str, Any] = {"secretName": secret, "defaultMode": 0o440}
+        if optional:
+            source["optional"] = True
+        if keys:
+            source["items"] = [{"key": key, "path": file} for key, file in keys.items()]
+        self.add(name, {"secret": source}, path, read_only=True)
+
+
+def mounts_of(
+    container: Container, destinations: Iterable[Destination], runner: Runner, *, reads_only: bool
+) -> Mounts:
+    """Everything that a container needs."""
+    pod = Mounts()
+    for secret in container.needs.secrets if container.needs else ():
+        pod.secret(f"source-{secret.folder}", secret.secret, f"source/{secret.folder}", secret.keys)
+    _mount_destinations(pod, destinations, reads_only=reads_only)
+    if container.identity is not None:
+        # Optional: without the Secret the runner refuses, and tells at once which identities would do.
+        pod.secret("identity", container.identity, "identity", {"identity": "identity"}, optional=True)
+    pod.add("scratch", _scratch(runner), "scratch", read_only=False)
+    # Libraries write their temporary files to /tmp, which a read-only root file system has not.
+    pod.mounts.append({"name": "scratch", "mountPath": "/tmp"})  # noqa: S108
+    return pod
+
+
+def _mount_destinations(pod: Mounts, destinations: Iterable[Destination], *, reads_only: bool) -> None:
+    for destination in destinations:
+        for mount in destination.spec.mounts():
+            name, path = f"d-{destination.name}", f"destinations/{destination.name}/{mount.folder}"
+            if isinstance(mount, ClaimMount):
+                claim = {"claimName": mount.claim, "readOnly": reads_only}
+                pod.add(name, {"persistentVolumeClaim": claim}, path, reads_only)
+            else:
+                pod.secret(f"{name}-{mount.folder}", mount.secret, path, mount.keys)
+
+
+def _scratch(runner: Runner) -> dict[str, Any]:
+    if runner.scratch is None:
+        return {"emptyDir": {}}
+    spec: dict[str, Any] = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": runner.scratch.size}},
+    }
+    if runner.scratch.storage_class_name is not None:
+        spec["storageClassName"] = runner.scratch.storage_class_name
+    return {"ephemeral": {"volumeClaimTemplate": {"spec": spec}}}

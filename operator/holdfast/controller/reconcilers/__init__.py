@@ -1,0 +1,1 @@
+"""One module a kind: read the object, decide, write."""

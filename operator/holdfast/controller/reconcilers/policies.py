@@ -1,0 +1,168 @@
+"""Reconcile a BackupPolicy by sections: make the runs of due slots, keep its status true, prune its runs.
+
+Runs belong to no policy: deleting a policy deletes neither its runs nor what they have stored, unless its
+deletionPolicy says so.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from holdfast.api.meta import Metadata
+from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
+from holdfast.api.run import BackupRun, BackupRunSpec, PolicyRef
+from holdfast.controller.errors import AlreadyExistsError, NotFoundError
+from holdfast.controller.queue import Key
+from holdfast.controller.work.context import Context
+from holdfast.controller.work.deletions import Deletions
+from holdfast.controller.work.sections import Sections
+from holdfast.controller.work.surveys import Surveys
+from holdfast.controller.work.verification import mark_due
+from holdfast.controller.work.workloads import Workloads
+from holdfast.domain import labels
+from holdfast.domain.naming import run_name
+from holdfast.domain.plan.readiness import readiness
+from holdfast.domain.plan.schedule import DueSlots
+from holdfast.domain.policy.history import runs_to_prune
+from holdfast.domain.policy.status import (
+    PolicyStep,
+    Situation,
+    slots_due,
+    with_newest_runs,
+    with_quota,
+    with_recovery_windows,
+    with_retention_plan,
+    with_slots,
+)
+from holdfast.domain.rows import RunRow
+from holdfast.domain.run import deletion
+from holdfast.domain.run.admission import is_waiting
+from holdfast.domain.step import Step
+
+_log = logging.getLogger(__name__)
+_STATUS_SECTIONS: dict[str, Callable[[Situation, BackupPolicyStatus], PolicyStep]] = {
+    "newest runs": with_newest_runs,
+    "recovery windows": with_recovery_windows,
+    "retention plan": with_retention_plan,
+    "quota": with_quota,
+}
+"""By name, in their order: the quota counts what the retention plan deletes."""
+
+
+class Policies:
+    """First the sections that make the status, which is written once, then those that follow from it.
+
+    What a section of the status does to the cluster comes before the write: killed in between, the next
+    reconcile finds it done. Runs of due slots are created, and a run is marked for verification, before the
+    status says so.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._surveys = Surveys(context)
+        self._deletions = Deletions(context, Workloads(context))
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Take the policy one step on; the scheduler brings it back at its next slot."""
+        cluster = self._context.cluster
+        try:
+            policy: BackupPolicy | None = await cluster.get(BackupPolicy, key.namespace, key.name)
+        except NotFoundError:
+            policy = None
+        if policy is None or policy.metadata.deletion_timestamp is not None:
+            self._context.scheduler.set(key, None)
+            self._surveys.release(key)
+            if policy is not None:
+                await self._deletions.end_policy(policy)
+            return None
+        if await self._deletions.set_finalizers(policy, deletion.policy_finalizers(policy)):
+            return 0
+        sections, now = Sections(key), self._context.now()
+        step, rows = await self._decide(policy, sections, now)
+        is_written = await self._context.save(policy, step)
+        self._set_alarm(key, step.status, now)
+        pause = await self._follow_up(policy, rows, sections, None if is_written else policy)
+        sections.raise_first()
+        return pause
+
+    async def _decide(
+        self, policy: BackupPolicy, sections: Sections, now: datetime
+    ) -> tuple[PolicyStep, tuple[RunRow, ...]]:
+        """The sections that make the status. One that fails leaves its part of it as it was."""
+        context, step = self._context, PolicyStep(policy.status)
+        situation = Situation(policy, readiness(policy), (), now)
+        with sections.section("schedule"):
+            slots = slots_due(policy, situation.readiness, situation.now)
+            await self._create_runs(policy, slots.due)
+            step = with_slots(situation, step.status, slots)
+        rows = await context.runs.of_policy(policy.metadata.namespace, policy.metadata.name)
+        situation = replace(situation, rows=rows)
+        for name, decide in _STATUS_SECTIONS.items():
+            with sections.section(name):
+                part = decide(situation, step.status)
+                step = Step(part.status, (*step.notices, *part.notices))
+        with sections.section("verification"):
+            step = Step(await mark_due(context, situation, step.status), step.notices)
+        return step, rows
+
+    def _set_alarm(self, key: Key, status: BackupPolicyStatus, decided: datetime) -> None:
+        """Have the policy handled at its next slot, also at one that has come since this was decided.
+
+        An earlier slot is there only if its section failed: it is left to the queue's retries.
+        """
+        times = (status.next_schedule_time, status.next_verification_time)
+        coming = [time for time in times if time is not None and time > decided]
+        self._context.scheduler.set(key, min(coming, default=None))
+
+    async def _follow_up(
+        self, policy: BackupPolicy, rows: Sequence[RunRow], sections: Sections, unchanged: BackupPolicy | None
+    ) -> float | None:
+        """The sections that come after the status. The survey writes a part of it, one step at a time."""
+        with sections.section("waiting runs"):
+            for row in rows:
+                if is_waiting(row):  # another run may have ended, or somebody has changed the policy
+                    self._context.queue.add(Key(BackupRun.plural, row.namespace, row.name))
+        with sections.section("finalizers"):
+            await self._deletions.set_run_finalizers(policy, rows)
+        with sections.section("history"):
+            await self._prune(policy, rows)
+        with sections.section("survey"):
+            return await self._surveys.reconcile(Key.of(policy), unchanged)
+        return None
+
+    async def _create_runs(self, policy: BackupPolicy, slots: DueSlots) -> None:
+        for slot in slots.missed:
+            await self._create_run(policy, slot, "Schedule", {labels.MISSED: slots.why})
+        if slots.newest is not None and slots.starts:
+            await self._create_run(policy, slots.newest, "CatchUp" if slots.catches_up else "Schedule", {})
+
+    async def _create_run(
+        self, policy: BackupPolicy, slot: datetime, trigger: str, annotations: dict[str, str]
+    ) -> None:
+        metadata = policy.metadata
+        run = BackupRun(
+            metadata=Metadata(
+                name=run_name(metadata.name, slot),
+                namespace=metadata.namespace,
+                labels={labels.POLICY: metadata.name},
+                annotations=annotations,
+            ),
+            spec=BackupRunSpec.model_validate(
+                {"policy_ref": PolicyRef(name=metadata.name), "scheduled_time": slot, "trigger": trigger}
+            ),
+        )
+        try:
+            await self._context.cluster.create(run)
+            _log.info("run %s/%s created", metadata.namespace, run.metadata.name)
+        except AlreadyExistsError:
+            # Made before the operator was stopped, or by hand under the slot's name: it is the slot's run.
+            _log.info("run %s/%s exists already", metadata.namespace, run.metadata.name)
+
+    async def _prune(self, policy: BackupPolicy, rows: Sequence[RunRow]) -> None:
+        for row in runs_to_prune(rows, policy.spec.history, policy.spec.destinations):
+            try:
+                await self._context.cluster.delete(await self._context.runs.read(row))
+            except NotFoundError:
+                continue
+            _log.info("run %s/%s deleted: beyond history", row.namespace, row.name)

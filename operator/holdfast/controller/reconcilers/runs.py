@@ -1,0 +1,305 @@
+"""Reconcile a BackupRun: from its policy to Jobs, from their Results to its status."""
+
+import logging
+from datetime import timedelta
+
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.run import BackupRun, Failure, RunPhase, TargetPhase
+from holdfast.controller.errors import NotFoundError
+from holdfast.controller.jobs.job import JobRequest, build_job
+from holdfast.controller.jobs.settings import JobSettings
+from holdfast.controller.queue import Key
+from holdfast.controller.work.admissions import Admissions
+from holdfast.controller.work.context import Context
+from holdfast.controller.work.copies import Copies
+from holdfast.controller.work.deletions import Deletions
+from holdfast.controller.work.hooks import Hooks
+from holdfast.controller.work.retention import Retention
+from holdfast.controller.work.verification import Verifications
+from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
+from holdfast.domain import labels
+from holdfast.domain.rows import row_of
+from holdfast.domain.run import admission, deletion, hooks, lifecycle
+from holdfast.domain.run.hooks import DueHook
+from holdfast.domain.run.lifecycle import Deadline, RunStep
+from holdfast.domain.step import Step
+from holdfast.domain.stored import committed_target
+from holdfast.domain.targets import JobFacts
+from holdfast.domain.workload import Observation
+from holdfast.protocol import BACKUP, COMMIT, BackupTask, CommitTask, Expiry
+
+_log = logging.getLogger(__name__)
+
+
+class Runs:
+    """Every step reads everything again and can be repeated, because names are always the same."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._workloads = Workloads(context)
+        self._retention = Retention(context)
+        self._copies = Copies(context, self._workloads)
+        self._admissions = Admissions(context)
+        self._verifications = Verifications(context, self._workloads)
+        self._hooks = Hooks(context)
+        self._deletions = Deletions(context, self._workloads)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Take the run one step on; returns when to look at it again at the latest."""
+        try:
+            run = await self._context.cluster.get(BackupRun, key.namespace, key.name)
+        except NotFoundError:
+            self._hooks.stop_waiting(key)
+            self._verifications.release(key)
+            await self._admissions.wake_starters(gone=key)
+            return None
+        phase = run.status.phase or RunPhase.PENDING
+        deleted = run.metadata.deletion_timestamp is not None
+        if phase.terminal or (deleted and phase is RunPhase.PENDING):
+            return await self._after_end(run)
+        if phase is RunPhase.PENDING:
+            # An imported run has ended elsewhere: the survey that made it writes how.
+            return None if labels.IMPORTED in run.metadata.annotations else await self._admit(run)
+        workload = await self._workloads.read(run, labels.RUN)
+        if (run.spec.cancel or deleted) and not _commit_done(workload):
+            return await self._cancel(run, workload)
+        deadline = await self._deadline(run, workload)
+        step = lifecycle.check_deadline(run, deadline, self._context.now()) if deadline else None
+        if step is not None:
+            return await self._end_overdue(run, workload, step)
+        if phase is RunPhase.RUNNING:
+            return await self._run(run, workload, deadline)
+        return await self._commit(run, workload, deadline)
+
+    async def _after_end(self, run: BackupRun) -> float | None:
+        """After its end a run is only verified and deleted."""
+        self._hooks.stop_waiting(Key.of(run))
+        if await self._deletions.set_finalizers(
+            run, deletion.without(run.metadata.finalizers, labels.PAUSED)
+        ):
+            return 0
+        if run.metadata.deletion_timestamp is not None:
+            self._verifications.release(Key.of(run))
+            return await self._deletions.end_run(run)
+        pause = await self._verifications.reconcile(run)
+        if pause is None:
+            await self._workloads.settle(run, labels.RUN)
+        return pause
+
+    async def _admit(self, run: BackupRun) -> float | None:
+        step, pause = await self._admissions.admit(run, self._save)
+        if _terminal(step):
+            self._context.wake_policy_of(run)
+            if run.status.phase is RunPhase.PENDING:  # it may have stood in front of others
+                await self._admissions.wake_starters(gone=Key.of(run))
+        return pause
+
+    async def _end_overdue(self, run: BackupRun, workload: Workload, step: RunStep) -> float | None:
+        await self._workloads.stop(workload.unfinished)
+        due = hooks.next_after(step.status)
+        if due is None or step.status != run.status:
+            await self._write(run, step)
+            return 0
+        return await self._advance_hook(run, due)
+
+    async def _deadline(self, run: BackupRun, workload: Workload) -> Deadline | None:
+        """By the settings of the run's Jobs; by the policy as long as hooks keep the run from having any."""
+        start, settings = run.status.start_time, _settings(workload)
+        if start is None:
+            return None
+        if settings is not None:
+            return Deadline(start, timedelta(seconds=settings.active_deadline_seconds))
+        if run.status.hook_plan is None or run.status.phase is not RunPhase.RUNNING:
+            return None
+        policy = await self._context.policy_of(run)
+        if policy is None:
+            return None
+        return Deadline(start, timedelta(seconds=policy.spec.active_deadline.seconds))
+
+    async def _advance_hook(
+        self, run: BackupRun, due: DueHook, deadline: Deadline | None = None
+    ) -> float | None:
+        finalizers = run.metadata.finalizers
+        if labels.PAUSED not in finalizers and run.metadata.deletion_timestamp is None:
+            await self._context.cluster.set_finalizers(run, (*finalizers, labels.PAUSED))
+            return 0
+        step = self._hooks.advance(run, due)
+        if step is None:
+            return self._earliest(None, deadline)
+        await self._write(run, step)
+        return 0
+
+    async def _run(self, run: BackupRun, workload: Workload, deadline: Deadline | None) -> float | None:
+        if not workload.jobs and await self._deletions.protect(run):
+            return 0
+        due = hooks.due(run.status)
+        if due is not None:
+            return await self._advance_hook(run, due, deadline)
+        jobs = workload.observe(BACKUP)
+        creation_failures = await self._create_targets(run, jobs)
+        progress = await self._workloads.progress(jobs)
+        start_deadline = self._context.config.pod_start_deadline
+        facts = JobFacts(jobs, start_deadline, creation_failures, progress)
+        step = lifecycle.advance(run, facts, self._context.now())
+        await self._write(run, step)
+        ended = {target.name for target in step.status.targets if target.phase.terminal}
+        await self._workloads.stop(job for job in workload.unfinished if job.target in ended)
+        if step.status.phase is not RunPhase.RUNNING or hooks.due(step.status) is not None:
+            return 0
+        return self._earliest(self._workloads.pause(step.status.targets, jobs), deadline)
+
+    async def _create_targets(self, run: BackupRun, jobs: dict[str, Observation]) -> dict[str, Failure]:
+        """Create the Jobs that are not there yet, as far as the limit goes; returns why some cannot be."""
+        waiting = [
+            t.name for t in run.status.targets if t.phase is TargetPhase.PENDING and t.name not in jobs
+        ]
+        going = sum(not job.finished for job in jobs.values())
+        waiting = waiting[: max(0, self._context.config.max_running_jobs - going)]
+        if not waiting:
+            return {}
+        policy = await self._context.policy_of(run)
+        creation_failures = {}
+        for name in waiting:
+            task = _backup_task(run, policy, name)
+            if policy is None or task is None:
+                message = _why_removed(run, policy, name)
+                creation_failures[name] = Failure(reason="TargetRemoved", message=message)
+                continue
+            manifest = build_job(JobRequest(run, task, JobSettings.of(policy)), self._context.config)
+            failure = await self._workloads.ensure(run, manifest)
+            if failure is not None:
+                creation_failures[name] = failure
+        return creation_failures
+
+    async def _commit(self, run: BackupRun, workload: Workload, deadline: Deadline | None) -> float | None:
+        job = workload.observe(COMMIT).get("")
+        failure = None
+        if job is None:
+            settings = _settings(workload) or JobSettings()
+            policy = await self._context.policy_of(run)
+            expiries = await self._retention.mark(run, policy)
+            gaps, leftovers = await self._copies.choose(run, policy)
+            remaining = deadline.remaining(self._context.now()) if deadline else None
+            task = _commit_task(run, expiries, remaining)
+            chosen = {"gaps": gaps, "leftovers": leftovers, "recipients": _recipients(policy)}
+            task = task.model_copy(update=chosen)
+            manifest = build_job(JobRequest(run, task, settings), self._context.config)
+            failure = await self._workloads.ensure(run, manifest)
+        else:
+            await self._retention.record(run, job)
+            await self._copies.record(run, job)
+        now = self._context.now()
+        if failure is not None:
+            step = lifecycle.fail_commit(run, failure, now)
+        else:
+            step = lifecycle.advance_commit(run, job, self._context.config.pod_start_deadline, now)
+        await self._write(run, step)
+        if _terminal(step):
+            return 0
+        pause = POLL_SECONDS if job is None or not job.running_pod else None
+        return self._earliest(pause, deadline)
+
+    async def _cancel(self, run: BackupRun, workload: Workload) -> float | None:
+        await self._workloads.stop(workload.unfinished)
+        if workload.has_live_pods:
+            await self._write(run, Step(lifecycle.with_cancellation_started(run.status)))
+            return POLL_SECONDS
+        now = self._context.now()
+        status = hooks.with_hook_given_up(run.status, "the run is cancelled", now)
+        due = hooks.next_after(status)
+        if due is None:
+            await self._write(run, lifecycle.end_cancelled(run, now))
+        elif status != run.status:
+            await self._write(run, Step(status))
+        else:
+            return await self._advance_hook(run, due)
+        return 0
+
+    def _earliest(self, pause: float | None, deadline: Deadline | None) -> float | None:
+        """The pause, but no longer than until the deadline."""
+        if deadline is None:
+            return pause
+        remaining = deadline.remaining(self._context.now())
+        return remaining if pause is None else min(pause, remaining)
+
+    async def _write(self, run: BackupRun, step: RunStep) -> None:
+        await self._save(run, step)
+        if _terminal(step):
+            self._context.wake_policy_of(run)
+        limit = self._context.config.max_running_jobs
+        before, after = row_of(run), row_of(run.model_copy(update={"status": step.status}))
+        if admission.permits_of(after, limit) < admission.permits_of(before, limit):
+            await self._admissions.wake_starters()
+
+    async def _save(self, run: BackupRun, step: RunStep) -> None:
+        if await self._context.save(run, step, observed=True):
+            _log.info("run %s/%s: %s", run.metadata.namespace, run.metadata.name, step.status.phase)
+
+
+def _terminal(step: RunStep) -> bool:
+    return step.status.phase is not None and step.status.phase.terminal
+
+
+def _commit_done(workload: Workload) -> bool:
+    return any(job.component == COMMIT.component and job.finished == "Complete" for job in workload.jobs)
+
+
+def _settings(workload: Workload) -> JobSettings | None:
+    """Those that the run's Jobs were made with; the policy may have been edited since."""
+    made = next((job.settings for job in workload.jobs if job.settings), None)
+    return None if made is None else JobSettings.model_validate_json(made)
+
+
+def _why_removed(run: BackupRun, policy: BackupPolicy | None, target: str) -> str:
+    name = run.spec.policy_ref.name
+    if policy is None:
+        return f"policy {name} was deleted after the run started"
+    return f"target {target} was removed from policy {name} after the run started"
+
+
+def _backup_task(run: BackupRun, policy: BackupPolicy | None, target: str) -> BackupTask | None:
+    targets = policy.spec.targets if policy is not None else ()
+    wanted = next((t for t in targets if t.name == target), None)
+    if wanted is None:
+        return None
+    return BackupTask(
+        namespace=run.metadata.namespace,
+        policy=run.spec.policy_ref.name,
+        run=run.metadata.name,
+        run_uid=run.metadata.uid,
+        target=target,
+        engine=wanted.engine,
+        spec=wanted.engine_spec.to_json(),
+        recipients=_recipients(policy),
+        destinations=tuple(
+            destination
+            for destination in run.status.destinations
+            if destination.name not in (run.status.over_quota or {})
+        ),
+    )
+
+
+def _recipients(policy: BackupPolicy | None) -> tuple[str, ...]:
+    return policy.spec.encryption.age.recipients if policy is not None and policy.spec.encryption else ()
+
+
+def _commit_task(run: BackupRun, expiries: tuple[Expiry, ...], remaining: float | None) -> CommitTask:
+    done = [target for target in run.status.targets if target.phase is TargetPhase.SUCCEEDED]
+    return CommitTask(
+        namespace=run.metadata.namespace,
+        policy=run.spec.policy_ref.name,
+        run=run.metadata.name,
+        run_uid=run.metadata.uid,
+        scheduled_time=run.spec.scheduled_time,
+        trigger=run.spec.trigger,
+        started_time=run.status.start_time,
+        targets=tuple(
+            committed_target(target, dict.fromkeys(a.destination for a in target.artifacts))
+            for target in done
+        ),
+        failed_targets=tuple(t.name for t in run.status.targets if t.phase is not TargetPhase.SUCCEEDED),
+        destinations=run.status.destinations,
+        retention=expiries,
+        # Half, because the last deletion that starts has to end in time too.
+        retention_seconds=None if remaining is None else remaining / 2,
+    )

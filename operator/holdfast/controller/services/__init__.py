@@ -1,1 +1,0 @@
-"""Services: each reconciles one kind of key by reading, deciding and writing."""

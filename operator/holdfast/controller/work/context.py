@@ -1,0 +1,76 @@
+"""What the reconcilers and their helpers share."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.restore import RestoreRequest
+from holdfast.api.run import BackupRun, BackupRunStatus
+from holdfast.controller.cluster import Cluster
+from holdfast.controller.config import Config
+from holdfast.controller.errors import NotFoundError
+from holdfast.controller.queue import Key, Queue
+from holdfast.controller.reporter import Reporter
+from holdfast.controller.scheduler import Scheduler
+from holdfast.controller.work.runlist import RunList
+from holdfast.domain.step import Step, updated
+
+R = TypeVar("R", BackupPolicy, BackupRun, RestoreRequest)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Context:
+    """The clients, the clock and the settings."""
+
+    cluster: Cluster
+    config: Config
+    queue: Queue
+    reporter: Reporter
+    scheduler: Scheduler
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    runs: RunList
+
+    async def policy_of(self, run: BackupRun) -> BackupPolicy | None:
+        """The policy of a run, None when it is gone."""
+        try:
+            return await self.cluster.get(BackupPolicy, run.metadata.namespace, run.spec.policy_ref.name)
+        except NotFoundError:
+            return None
+
+    def wake_policy_of(self, run: BackupRun) -> None:
+        """Have the policy of a run handled, because its status says what became of the run."""
+        self.queue.add(Key(BackupPolicy.plural, run.metadata.namespace, run.spec.policy_ref.name))
+
+    async def save(self, resource: R, step: Step[Any], *, observed: bool = False) -> bool:
+        """Record the events before the status; returns whether there was a status to write.
+
+        If the operator dies in between, the step repeats, and the event's name deduplicates it. With
+        `observed` the status names the generation that it speaks of.
+        """
+        await self.reporter.report(resource, step.notices)
+        if step.status == resource.status:
+            return False
+        generation = resource.metadata.generation
+        status = updated(step.status, observed_generation=generation) if observed else step.status
+        await self.cluster.write_status(resource, status)
+        return True
+
+    async def change(
+        self, namespace: str, name: str, decide: Callable[[BackupRun], Step[BackupRunStatus]]
+    ) -> None:
+        """Save what `decide` makes of a run as it is now, unless somebody has deleted it."""
+        try:
+            run = await self.cluster.get(BackupRun, namespace, name)
+            step = decide(run)
+            await self.save(run, step)
+        except NotFoundError:
+            _log.info("run %s/%s is gone", namespace, name)
+            return
+        for notice in step.notices:
+            _log.info("run %s/%s: %s", namespace, name, notice.message)

@@ -1,0 +1,165 @@
+"""Delete the data of runs that are deleted, where their policy says Delete; else nothing is touched."""
+
+import logging
+from collections.abc import Sequence
+
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.run import BackupRun
+from holdfast.controller.errors import NotFoundError
+from holdfast.controller.jobs.job import JobRequest, build_job
+from holdfast.controller.jobs.settings import JobSettings
+from holdfast.controller.work.context import Context
+from holdfast.controller.work.workloads import (
+    NAMESPACE_TERMINATING,
+    POLL_SECONDS,
+    Workload,
+    Workloads,
+)
+from holdfast.domain import labels
+from holdfast.domain.rows import RunRow, row_of
+from holdfast.domain.run import deletion
+from holdfast.domain.step import Step, describe
+from holdfast.domain.stored import may_hold_data
+from holdfast.domain.workload import Observation
+from holdfast.protocol import PURGE, PurgeTask
+
+_log = logging.getLogger(__name__)
+
+
+class Deletions:
+    """The finalizer is on before the first Job is made, and goes when nothing more can be deleted."""
+
+    def __init__(self, context: Context, workloads: Workloads) -> None:
+        self._context = context
+        self._workloads = workloads
+
+    async def set_finalizers(self, resource: BackupPolicy | BackupRun, finalizers: Sequence[str]) -> bool:
+        """Have an object carry exactly these finalizers; returns whether that changed it."""
+        if tuple(resource.metadata.finalizers) == tuple(finalizers):
+            return False
+        await self._context.cluster.set_finalizers(resource, finalizers)
+        return True
+
+    async def protect(self, run: BackupRun) -> bool:
+        """Before its first Job: give the run its finalizers; returns whether that changed it."""
+        policy = await self._context.policy_of(run)
+        if policy is None:
+            return False
+        return await self.set_finalizers(run, deletion.run_finalizers(row_of(run), policy))
+
+    async def set_run_finalizers(self, policy: BackupPolicy, rows: Sequence[RunRow]) -> None:
+        """Have the finalizers of all runs say what the policy does."""
+        for row in rows:
+            finalizers = deletion.run_finalizers(row, policy)
+            if finalizers == row.finalizers:
+                continue
+            try:
+                await self._context.cluster.set_finalizers(await self._context.runs.read(row), finalizers)
+            except NotFoundError:
+                continue
+
+    async def end_policy(self, policy: BackupPolicy) -> None:
+        """Delete the runs of a policy that is being deleted; it goes when they are gone."""
+        if labels.DATA not in policy.metadata.finalizers:
+            return
+        namespace, name = policy.metadata.namespace, policy.metadata.name
+        rows = await self._context.runs.of_policy(namespace, name)
+        await self.set_run_finalizers(policy, rows)
+        if deletion.has_delete_policy(policy):
+            for row in rows:
+                if not row.is_deleted:
+                    await self._delete(row)
+            if await self._context.runs.of_policy(namespace, name):
+                return
+        await self.set_finalizers(policy, deletion.without(policy.metadata.finalizers, labels.DATA))
+        _log.info("policy %s/%s: finalizer removed", namespace, name)
+
+    async def _delete(self, row: RunRow) -> None:
+        try:
+            run = await self._context.cluster.get(BackupRun, row.namespace, row.name)
+            if run.metadata.uid != row.uid:
+                return  # another run of the name, which was created after the list was read
+            await self._context.cluster.delete(run)
+        except NotFoundError:
+            return
+        _log.info("run %s/%s deleted with its policy", row.namespace, row.name)
+
+    async def end_run(self, run: BackupRun) -> float | None:
+        """Take the deletion of a run that does nothing more one step on."""
+        if labels.DATA not in run.metadata.finalizers:
+            return None
+        policy = await self._context.policy_of(run)
+        if not may_hold_data(run) or (policy is not None and not deletion.has_delete_policy(policy)):
+            await self._remove_finalizer(run)
+            return None
+        if await self.set_finalizers(run, deletion.without_foreground(run)):
+            return 0
+        if run.status.deletion is None:
+            await self._context.save(run, Step(deletion.with_deletion_started(run.status)))
+            return 0
+        workload = await self._workloads.read(run, labels.RUN)
+        if await self._stop_others(workload):
+            return POLL_SECONDS
+        job = workload.observe(PURGE).get("")
+        if job is None:
+            return await self._create_job(run, policy, workload)
+        await self._context.reporter.report(run, deletion.notices_of(job))
+        if job.result is not None:
+            await self._remove_finalizer(run)
+            return None
+        return await self._retry(run, job) if job.failed else await self._wait(run, job)
+
+    async def _stop_others(self, workload: Workload) -> bool:
+        """Whether a pod may still write."""
+        await self._workloads.stop(job for job in workload.unfinished if job.component != PURGE.component)
+        purging = {job.name for job in workload.jobs if job.component == PURGE.component}
+        return any(not pod.ended and pod.job not in purging for pod in workload.pods)
+
+    async def _create_job(self, run: BackupRun, policy: BackupPolicy | None, workload: Workload) -> float:
+        state, now = run.status.deletion, self._context.now()
+        if state is not None and state.next_time is not None and now < state.next_time:
+            return (state.next_time - now).total_seconds()
+        if any(job.component == PURGE.component for job in workload.jobs):
+            return POLL_SECONDS  # the last attempt's is about to be gone
+        wanted = JobRequest(run, _task(run), JobSettings.of(policy))
+        failure = await self._workloads.ensure(run, build_job(wanted, self._context.config))
+        if failure is None:
+            return POLL_SECONDS
+        if failure.reason == NAMESPACE_TERMINATING:
+            _log.warning(
+                "run %s/%s: its namespace is being deleted, so no Job can delete its data: it stays",
+                run.metadata.namespace, run.metadata.name,
+            )  # fmt: skip
+            await self._remove_finalizer(run)
+            return 0
+        await self._context.save(run, deletion.retry_later(run.status, describe(failure), now))
+        return 0
+
+    async def _retry(self, run: BackupRun, job: Observation) -> float:
+        state, now = run.status.deletion, self._context.now()
+        if state is None or state.next_time is None or state.next_time <= now:
+            why = describe(job.failure) if job.failure else "the Job failed"
+            await self._context.save(run, deletion.retry_later(run.status, why, now))
+        await self._workloads.stop([job.job])
+        return 0
+
+    async def _wait(self, run: BackupRun, job: Observation) -> float:
+        message = f"{job.complaint.reason}: {job.complaint.message}" if job.complaint else None
+        await self._context.save(run, Step(deletion.with_obstacle(run.status, message)))
+        return POLL_SECONDS
+
+    async def _remove_finalizer(self, run: BackupRun) -> None:
+        await self.set_finalizers(run, deletion.without(run.metadata.finalizers, labels.DATA))
+        _log.info("run %s/%s: finalizer removed", run.metadata.namespace, run.metadata.name)
+        self._context.wake_policy_of(run)
+
+
+def _task(run: BackupRun) -> PurgeTask:
+    return PurgeTask(
+        namespace=run.metadata.namespace,
+        policy=run.spec.policy_ref.name,
+        run=run.metadata.name,
+        run_uid=run.metadata.uid,
+        recovery_point=run.status.recovery_point,
+        destinations=run.status.destinations,
+    )

@@ -1,0 +1,64 @@
+"""Give the commit of a run what its policy's retention deletes, and record the outcomes."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.restore import RestoreRequest
+from holdfast.api.run import BackupRun
+from holdfast.controller.work.context import Context
+from holdfast.domain.backup import retention as decisions
+from holdfast.domain.workload import Observation
+from holdfast.protocol import TASK, CommitResult, CommitTask, Expiry, Fate
+
+
+class Retention:
+    """Runs are marked before the Job that deletes exists; killed in between, they stay marked and due."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def mark(self, run: BackupRun, policy: BackupPolicy | None) -> tuple[Expiry, ...]:
+        """What the commit of `run` is to delete, once each of these runs is marked in its status."""
+        if policy is None:
+            return ()
+        namespace = run.metadata.namespace
+        rows = await self._context.runs.of_policy(namespace, policy.metadata.name)
+        restores = await self._context.cluster.get_all(RestoreRequest, namespace)
+        in_use = {
+            request.status.source
+            for request in restores
+            if request.status.source and not (request.status.phase and request.status.phase.terminal)
+        }
+        in_use |= {row.name for row in rows if row.is_being_verified}
+        expiries = decisions.expiries(policy, run, rows, in_use)
+        destinations: defaultdict[str, list[str]] = defaultdict(list)
+        for expiry in expiries:
+            for held in expiry.delete:
+                destinations[held.run].append(expiry.destination)
+        for row in rows:
+            if row.name in destinations:
+                await self._mark(await self._context.runs.read(row), destinations[row.name])
+        return expiries
+
+    async def _mark(self, run: BackupRun, destinations: Sequence[str]) -> None:
+        status = decisions.with_expiry_marked(run, destinations)
+        if status != run.status:
+            await self._context.cluster.write_status(run, status)
+
+    async def record(self, run: BackupRun, commit: Observation) -> None:
+        """Write what the commit Job of `run` says of expired runs into their statuses."""
+        result = commit.result
+        if not isinstance(result, CommitResult) or not result.retention:
+            return
+        task = TASK.validate_json(commit.job.task)
+        assert isinstance(task, CommitTask)
+        outcomes: defaultdict[str, dict[str, Fate]] = defaultdict(dict)
+        for expiry in task.retention:
+            letters = result.retention.get(expiry.destination, "")
+            for held, letter in zip(expiry.delete, letters, strict=False):
+                outcomes[held.run][expiry.destination] = Fate(letter)
+        for name, of_run in outcomes.items():
+            record = partial(decisions.record_expiry, outcomes=of_run)
+            await self._context.change(run.metadata.namespace, name, record)

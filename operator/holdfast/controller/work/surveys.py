@@ -1,0 +1,237 @@
+"""Survey a policy's destinations: a Job for each page of their catalogues, and its Result recorded.
+
+A page is recorded before the policy's status says so. Killed in between, it is read again, and the runs that
+were imported by then exist: a run is created with the mark that keeps it from starting, and then gets its
+status.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Collection
+from dataclasses import replace
+
+from pydantic import ValidationError
+
+from holdfast.api.base import to_utc_second
+from holdfast.api.policy import BackupPolicy, CatalogueProblem, Survey
+from holdfast.api.run import BackupRun, BackupRunStatus, Failure, RunPhase
+from holdfast.controller.errors import (
+    AlreadyExistsError,
+    ApiError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+)
+from holdfast.controller.jobs.job import JobRequest, build_job
+from holdfast.controller.jobs.kinds import Permit
+from holdfast.controller.jobs.settings import JobSettings
+from holdfast.controller.queue import Key
+from holdfast.controller.work.context import Context
+from holdfast.controller.work.permits import Permits
+from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
+from holdfast.domain import labels
+from holdfast.domain.backup import catalogue, survey
+from holdfast.domain.backup.catalogue import Decision, Page
+from holdfast.domain.naming import job_name
+from holdfast.domain.plan.support import policy_not_supported_yet
+from holdfast.domain.rows import row_of
+from holdfast.domain.step import updated
+from holdfast.domain.workload import Observation, cannot_start
+from holdfast.protocol import SURVEY, SurveyedRun, SurveyResult, SurveyTask
+
+_MAX_LOG_BYTES = 9 << 20
+_MAX_WRITES = 16
+"""Requests that import runs at once."""
+
+_log = logging.getLogger(__name__)
+
+
+class Surveys:
+    """One survey of a policy at a time; of those that are due at once, each in its turn."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._workloads = Workloads(context)
+        self._permits = Permits(Permit.SURVEY.limit(context.config), context.queue.add)
+
+    async def reconcile(self, key: Key, policy: BackupPolicy | None) -> float | None:
+        """Take the survey of a policy one step on; returns when to look at it again at the latest.
+
+        Without a policy it is read again.
+        """
+        try:
+            policy = policy or await self._context.cluster.get(BackupPolicy, key.namespace, key.name)
+        except NotFoundError:
+            self.release(key)
+            return None
+        if policy_not_supported_yet(policy.spec):
+            self.release(key)
+            return None
+        if survey.survey_of(policy) is not None:
+            self._permits.keep(key)
+            return await self._advance(policy)
+        wait = survey.seconds_until_due(policy, self._context.now())
+        if wait > 0:
+            self.release(key)
+            return wait
+        if not self._permits.take(key):
+            return None
+        await self._context.save(policy, survey.start(policy, self._context.now()))
+        return 0
+
+    def release(self, key: Key) -> None:
+        """No survey of this policy goes on or waits."""
+        self._permits.release(key)
+
+    async def _advance(self, policy: BackupPolicy) -> float | None:
+        name = job_name(policy.metadata.name, policy.metadata.uid, _part(policy))
+        workload = await self._workloads.read(policy, labels.POLICY, SURVEY.component)
+        await self._workloads.stop(job for job in workload.jobs if job.name != name)
+        workload = replace(workload, jobs=tuple(job for job in workload.jobs if job.name == name))
+        job = workload.observe(SURVEY).get("")
+        if job is None:
+            return await self._create_job(policy)
+        failure = self._failure(job)
+        if isinstance(job.result, SurveyResult):
+            failure = await self._record(policy, workload, job.result)
+        elif failure is None:
+            return None if job.running_pod else POLL_SECONDS
+        if failure is not None:
+            await self._fail(policy, failure)
+        await self._workloads.stop(workload.jobs)
+        return 0
+
+    def _failure(self, job: Observation) -> Failure | None:
+        if job.failed:
+            return job.failure or Failure(reason="SurveyFailed", message="for no known reason")
+        return cannot_start(job, self._context.now(), self._context.config.pod_start_deadline)
+
+    async def _create_job(self, policy: BackupPolicy) -> float | None:
+        """Make the Job of a page; not while a commit goes on, which changes what it reads."""
+        asked = _survey(policy).page_time
+        rows = await self._context.runs.of_policy(policy.metadata.namespace, policy.metadata.name)
+        if any(row.phase is RunPhase.COMMITTING for row in rows):
+            return None  # its end brings the policy back
+        if catalogue.may_have_changed(rows, to_utc_second(self._context.now())):
+            return POLL_SECONDS  # a commit has ended within this very second
+        if catalogue.may_have_changed(rows, asked):
+            await self._context.save(policy, survey.retry_page(policy, self._context.now()))
+            return 0
+        task = SurveyTask(
+            namespace=policy.metadata.namespace,
+            policy=policy.metadata.name,
+            destinations=policy.spec.destinations,
+            after=_survey(policy).after,
+        )
+        wanted = JobRequest(policy, task, JobSettings.of(policy), _part(policy))
+        failure = await self._workloads.ensure(policy, build_job(wanted, self._context.config))
+        if failure is None:
+            return POLL_SECONDS
+        await self._fail(policy, failure)
+        return 0
+
+    async def _record(self, policy: BackupPolicy, workload: Workload, result: SurveyResult) -> Failure | None:
+        """Make of the policy's runs what a page says of them; returns why it cannot be done."""
+        going = _survey(policy)
+        try:
+            log = await self._log(workload) if result.lines else b""
+        except ApiError as error:
+            return Failure(reason="LogUnreadable", message=f"the log of the survey's pod: {error}")
+        page = catalogue.page_of(result, log, going.after, going.page_time)
+        if page is None:
+            message = "the log of the survey's pod is not what it has written: it was cut off or rotated"
+            return Failure(reason="LogIncomplete", message=message)
+        runs = await self._context.runs.whole_of_policy(policy.metadata.namespace, policy.metadata.name)
+        if catalogue.may_have_changed(map(row_of, runs), going.page_time):
+            await self._context.save(policy, survey.retry_page(policy, self._context.now()))
+            return None
+        decision = catalogue.decide(policy, runs, page, self._context.now())
+        try:
+            problems = await self._carry_out(policy, decision, page)
+        except ForbiddenError as error:
+            return Failure(reason="RunsRefused", message=f"runs cannot be imported: {error}")
+        imported = len(decision.create) + sum(
+            run.metadata.name in page.runs and catalogue.was_imported_since(run, going.start_time)
+            for run in runs
+        )
+        outcome = survey.PageOutcome(
+            imported, decision.expired, (*decision.problems, *problems), result.failures
+        )
+        interval = self._context.config.survey_interval
+        await self._context.save(
+            policy, survey.record_page(policy, page, outcome, interval, self._context.now())
+        )
+        _log.info(
+            "policy %s/%s: %d runs of its catalogue read", policy.metadata.namespace, policy.metadata.name,
+            len(page.runs),
+        )  # fmt: skip
+        return None
+
+    async def _log(self, workload: Workload) -> bytes:
+        pod = next(
+            pod
+            for pod in workload.pods
+            if pod.phase == "Succeeded" and pod.job in {job.name for job in workload.jobs}
+        )
+        namespace = workload.jobs[0].namespace
+        return await self._context.cluster.log(namespace, pod.name, _MAX_LOG_BYTES)
+
+    async def _carry_out(
+        self, policy: BackupPolicy, decision: Decision, page: Page
+    ) -> list[CatalogueProblem]:
+        """Write what was decided, several at once; the problems that are met only then."""
+        gate = asyncio.Semaphore(_MAX_WRITES)
+
+        async def at_once(work: Awaitable[CatalogueProblem | None]) -> CatalogueProblem | None:
+            async with gate:
+                return await work
+
+        works: list[Awaitable[CatalogueProblem | None]] = [
+            self._import(policy, entry, page.listed) for entry in decision.create
+        ]
+        works += [self._write_run(run, status) for run, status in decision.write]
+        ends = await asyncio.gather(*map(at_once, works), return_exceptions=True)
+        for error in ends:
+            if isinstance(error, BaseException):
+                raise error
+        return [end for end in ends if isinstance(end, CatalogueProblem)]
+
+    async def _import(
+        self, policy: BackupPolicy, entry: SurveyedRun, listed: Collection[str]
+    ) -> CatalogueProblem | None:
+        """Make a run with its status; the problem, where that is not possible."""
+        cluster = self._context.cluster
+        run = catalogue.imported_run(policy, entry)
+        try:
+            status = catalogue.imported_status(policy, run, entry, listed, self._context.now())
+            made = await cluster.create(run)
+        except AlreadyExistsError:
+            there = await cluster.get(BackupRun, run.metadata.namespace, run.metadata.name)
+            taken = catalogue.name_taken(policy, there, entry)
+            if taken is not None or not catalogue.is_unfinished(there):
+                return taken
+            made = there
+        except (InvalidError, ValidationError) as error:
+            return catalogue.problem(policy, entry, f"no BackupRun can be made of it: {error}")
+        await self._write_run(made, updated(status, observed_generation=made.metadata.generation))
+        return None
+
+    async def _write_run(self, run: BackupRun, status: BackupRunStatus) -> None:
+        try:
+            await self._context.cluster.write_status(run, status)
+        except NotFoundError:
+            _log.info("run %s/%s is gone", run.metadata.namespace, run.metadata.name)
+
+    async def _fail(self, policy: BackupPolicy, failure: Failure) -> None:
+        interval = self._context.config.survey_interval
+        await self._context.save(policy, survey.fail(policy, failure, interval, self._context.now()))
+
+
+def _survey(policy: BackupPolicy) -> Survey:
+    going = survey.survey_of(policy)
+    assert going is not None
+    return going
+
+
+def _part(policy: BackupPolicy) -> str:
+    return f"survey.{survey.catalogue_of(policy).job}"

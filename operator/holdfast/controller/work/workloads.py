@@ -1,0 +1,174 @@
+"""Make, watch and stop the Jobs of a run or restore."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from holdfast.api.meta import Resource
+from holdfast.api.restore import RestoreTargetStatus
+from holdfast.api.run import Failure, Progress, TargetStatus
+from holdfast.controller.errors import (
+    AlreadyExistsError,
+    ApiError,
+    ForbiddenError,
+    InvalidError,
+    NamespaceTerminatingError,
+)
+from holdfast.controller.work.context import Context
+from holdfast.domain import labels
+from holdfast.domain.workload import Complaint, Job, Observation, Pod, observe, to_be_explained
+from holdfast.protocol import Kind, ProgressLine
+
+POLL_SECONDS = 2.0
+"""How often pods that are starting or ending are looked at; of the end of a Job a watch tells."""
+NAMESPACE_TERMINATING = "NamespaceTerminating"
+_LOG_LINES = 20
+_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The Jobs of one run or restore, and their pods, as they are now."""
+
+    jobs: tuple[Job, ...]
+    pods: tuple[Pod, ...]
+    complaints: dict[str, Complaint]
+
+    def observe(self, kind: Kind) -> dict[str, Observation]:
+        """By target: what the Jobs of a kind have come to."""
+        return {
+            job.target: observe(job, self.pods, kind, self.complaints)
+            for job in self.jobs
+            if job.component == kind.component and not job.deleting
+        }
+
+    @property
+    def has_live_pods(self) -> bool:
+        """Whether a pod may still do something."""
+        return any(not pod.ended for pod in self.pods)
+
+    @property
+    def unfinished(self) -> list[Job]:
+        """The Jobs that have not ended."""
+        return [job for job in self.jobs if not job.finished]
+
+
+class Workloads:
+    """The cluster's Jobs, by the run or restore that they belong to."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._progress_read: dict[str, float] = {}
+        self._settled: OrderedDict[str, None] = OrderedDict()
+
+    async def read(self, owner: Resource, label: str, component: str | None = None) -> Workload:
+        """The owner's Jobs, then their pods: of a Job that has ended, the pods' last status is there too.
+
+        With `component`, those of this kind of Task alone.
+        """
+        metadata, cluster = owner.metadata, self._context.cluster
+        namespace = metadata.namespace
+        selector = {label: metadata.name} | ({} if component is None else {labels.COMPONENT: component})
+        jobs = await self._jobs(owner, selector)
+        pods = tuple(await cluster.pods(namespace, selector))
+        complaints: dict[str, Complaint] = {}
+        for uid in to_be_explained(jobs, pods):
+            complaint = await cluster.complaint(namespace, uid)
+            if complaint is not None:
+                complaints[uid] = complaint
+        return Workload(jobs, pods, complaints)
+
+    async def _jobs(self, owner: Resource, selector: dict[str, str]) -> tuple[Job, ...]:
+        metadata = owner.metadata
+        jobs = await self._context.cluster.jobs(metadata.namespace, selector)
+        return tuple(job for job in jobs if job.owner_uid == metadata.uid)
+
+    async def ensure(self, owner: Resource, manifest: dict[str, Any]) -> Failure | None:
+        """Create a Job, or see that it is there and the owner's; returns why it cannot be had."""
+        metadata = manifest["metadata"]
+        try:
+            await self._context.cluster.create_job(manifest)
+        except AlreadyExistsError:
+            job = await self._context.cluster.job(metadata["namespace"], metadata["name"])
+            if job.owner_uid != owner.metadata.uid:
+                message = f"Job {job.name} exists and belongs to something else: delete it"
+                return Failure(reason="JobNameTaken", message=message)
+        except NamespaceTerminatingError as error:
+            return Failure(reason=NAMESPACE_TERMINATING, message=str(error))
+        except (ForbiddenError, InvalidError) as error:
+            return Failure(reason="JobRefused", message=str(error))
+        return None
+
+    async def settle(self, owner: Resource, label: str) -> None:
+        """After the owner's end: stop what still goes on, and let the cluster delete the rest in time."""
+        uid = owner.metadata.uid
+        if uid in self._settled:
+            return
+        ttl = int(self._context.config.job_ttl.total_seconds())
+        jobs = [job for job in await self._jobs(owner, {label: owner.metadata.name}) if not job.deleting]
+        await self.stop(job for job in jobs if not job.finished)
+        for job in jobs:
+            if job.finished and not job.expires:
+                await self._context.cluster.expire_job(job, ttl)
+        if all(job.finished for job in jobs):
+            self._settled[uid] = None
+            if len(self._settled) > _REMEMBERED:
+                self._settled.popitem(last=False)
+
+    def unsettle(self, owner: Resource) -> None:
+        """After the owner's end: it has Jobs anew."""
+        self._settled.pop(owner.metadata.uid, None)
+
+    async def stop(self, jobs: Iterable[Job]) -> None:
+        """Delete Jobs and their pods."""
+        for job in jobs:
+            if not job.deleting:
+                await self._context.cluster.delete_job(job)
+
+    async def progress(self, observations: dict[str, Observation]) -> dict[str, Progress]:
+        """By target: how far the running pods say that they are, read at most every so often."""
+        found: dict[str, Progress] = {}
+        now = self._context.monotonic()
+        interval = self._context.config.progress_interval.total_seconds()
+        for target, seen in observations.items():
+            if seen.finished:
+                self._progress_read.pop(seen.job.uid, None)
+            elif seen.running_pod and now - self._progress_read.get(seen.job.uid, 0.0) >= interval:
+                self._progress_read[seen.job.uid] = now
+                progress = await self._read_progress(seen)
+                if progress is not None:
+                    found[target] = progress
+        return found
+
+    async def _read_progress(self, seen: Observation) -> Progress | None:
+        try:
+            text = await self._context.cluster.log_tail(seen.job.namespace, seen.running_pod, _LOG_LINES)
+        except ApiError:
+            return None  # only shown: it is read again soon, and the Job's end does not depend on it
+        return last_progress(text)
+
+    def pause(
+        self, targets: Iterable[TargetStatus | RestoreTargetStatus], seen: Mapping[str, Observation]
+    ) -> float | None:
+        """After how many seconds Jobs want to be looked at again; their end is told by a watch."""
+        going = [target.name for target in targets if not target.phase.terminal]
+        if not going:
+            return None
+        if all(name in seen and seen[name].running_pod for name in going):
+            return self._context.config.progress_interval.total_seconds()
+        return POLL_SECONDS
+
+
+def last_progress(text: str) -> Progress | None:
+    """The last line of a log that is Progress; the other lines are for people."""
+    for line in reversed(text.splitlines()):
+        if line.startswith("{"):
+            try:
+                said = ProgressLine.model_validate_json(line)
+            except ValidationError:
+                continue
+            return Progress(phase=said.step[:253], bytes=said.bytes, rows=said.rows)
+    return None

@@ -1,0 +1,1 @@
+"""The kinds of destinations, as both planes see them."""

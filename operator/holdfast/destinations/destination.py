@@ -1,0 +1,43 @@
+"""What both planes ask of a kind of destination; light, it loads nothing that talks to a store."""
+
+from abc import abstractmethod
+from typing import Annotated
+
+from pydantic import Field
+
+from holdfast.api.base import Model
+from holdfast.mounts import ClaimMount, SecretMount
+
+Path = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*$", min_length=1, max_length=512),
+]
+
+
+def no_dots(field: str) -> tuple[str, str]:
+    """The rule that an optional Path does not lead out of its folder."""
+    return (
+        f"!has(self.{field}) || !self.{field}.matches('(^|/)[.][.]?(/|$)')",
+        f"{field} must not contain . or .. as a part of the path",
+    )
+
+
+class DestinationSpec(Model):
+    """One kind's section of a destination. Its data plane is found by name, inside a Job only."""
+
+    @abstractmethod
+    def uri(self, key: str) -> str:
+        """How people name the object of a key, which is relative to the prefix."""
+
+    @abstractmethod
+    def identity(self) -> tuple[str | None, ...]:
+        """What tells one place of this kind from another: no names of Secrets, nothing of how it is used."""
+
+    def mounts(self) -> tuple[SecretMount | ClaimMount, ...]:
+        """What the pod of a Job mounts to reach it, below the destination's own folder."""
+        return ()
+
+    @property
+    def thaw_seconds(self) -> int:
+        """How much longer a restore may take because objects have to be thawed before they can be read."""
+        return 0

@@ -1,0 +1,74 @@
+"""What a policy and a restore request say of a bucket."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from holdfast.api.base import Duration, Model, SecretRef
+from holdfast.destinations.destination import DestinationSpec, Path, no_dots
+from holdfast.mounts import SecretMount
+
+ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
+"""Storage classes whose objects must be thawed, for hours, before they can be read."""
+CREDENTIALS = "credentials"
+"""The folder with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
+CA = "ca"
+CA_FILE = "ca.crt"
+_THAW_SECONDS = 48 * 3600
+"""As long as the slowest of the archives thaws."""
+
+
+class ObjectLock(Model):
+    """Object lock: the store refuses to change or delete stored objects for a time."""
+
+    rules: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("self.retain.matches('[1-9]')", "retain must be longer than zero"),
+    )
+
+    mode: Literal["Governance", "Compliance"]
+    """Governance: users with a special right can delete the objects earlier. Compliance: nobody can."""
+    retain: Duration
+    """How long an object is locked, such as `30d`. The time counts from the start of the attempt that
+    stores it."""
+
+
+class S3(DestinationSpec):
+    """A bucket in an S3-compatible object store."""
+
+    rules: ClassVar[tuple[tuple[str, str], ...]] = (no_dots("prefix"),)
+
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", min_length=3, max_length=63)]
+    """The bucket's name. The bucket must exist."""
+    prefix: Path | None = None
+    """The folder in the bucket, without a slash at either end and without `..`."""
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+/?$", max_length=512)] | None = None
+    """The URL of the object store, such as `https://s3.example.com`. Default: Amazon S3 in the region."""
+    region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$", max_length=64)] = "us-east-1"
+    """The bucket's region."""
+    credentials_secret: SecretRef | None = None
+    """A Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Default: workload identity."""
+    ca_secret: SecretRef | None = None
+    """A Secret with the key ca.crt: the CA that signed the endpoint's certificate."""
+    storage_class: Annotated[str, Field(pattern=r"^[A-Z0-9_]+$", max_length=64)] | None = None
+    """The storage class of artifacts, such as STANDARD_IA. A restore first thaws the objects of the classes
+    GLACIER and DEEP_ARCHIVE, which takes hours."""
+    object_lock: ObjectLock | None = None
+    """Locks stored objects. The bucket must have object lock enabled. A restore ignores this field."""
+
+    def uri(self, key: str) -> str:
+        return "/".join(part for part in (f"s3://{self.bucket}", self.prefix) if part) + f"/{key}"
+
+    def identity(self) -> tuple[str | None, ...]:
+        return self.endpoint, self.bucket, self.prefix
+
+    def mounts(self) -> tuple[SecretMount, ...]:
+        mounts = []
+        if self.credentials_secret is not None:
+            mounts.append(SecretMount(CREDENTIALS, self.credentials_secret.name))
+        if self.ca_secret is not None:
+            mounts.append(SecretMount(CA, self.ca_secret.name, {CA_FILE: CA_FILE}))
+        return tuple(mounts)
+
+    @property
+    def thaw_seconds(self) -> int:
+        return _THAW_SECONDS if self.storage_class in ARCHIVES else 0

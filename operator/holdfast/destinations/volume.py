@@ -1,0 +1,30 @@
+"""What a policy and a restore request say of a volume."""
+
+from typing import ClassVar
+
+from holdfast.api.base import ObjectName
+from holdfast.destinations.destination import DestinationSpec, Path, no_dots
+from holdfast.mounts import ClaimMount
+
+VOLUME = "volume"
+"""The folder that the volume is mounted at."""
+
+
+class Volume(DestinationSpec):
+    """A PersistentVolumeClaim in the same namespace."""
+
+    rules: ClassVar[tuple[tuple[str, str], ...]] = (no_dots("path"),)
+
+    claim_name: ObjectName
+    """The claim's name."""
+    path: Path | None = None
+    """The folder on the volume, without a slash at either end and without `..`."""
+
+    def uri(self, key: str) -> str:
+        return "/".join(part for part in (f"pvc://{self.claim_name}", self.path) if part) + f"/{key}"
+
+    def identity(self) -> tuple[str | None, ...]:
+        return self.claim_name, self.path
+
+    def mounts(self) -> tuple[ClaimMount, ...]:
+        return (ClaimMount(VOLUME, self.claim_name),)

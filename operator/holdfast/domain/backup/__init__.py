@@ -1,0 +1,1 @@
+"""What becomes of stored backups: kept or deleted, copied, found again, verified."""

@@ -1,0 +1,420 @@
+"""What the catalogues of a policy's destinations say of its BackupRuns. Pure.
+
+A run that only a catalogue has is imported: its BackupRun is created with a mark, and gets the status that
+its entry gives. A run that only the cluster has is Expired. A run stays as it is that is under way, has
+failed, or is being deleted by retention.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from holdfast.api.conditions import Verdict, set_condition
+from holdfast.api.destination import Destination
+from holdfast.api.meta import Metadata
+from holdfast.api.policy import BackupPolicy, CatalogueProblem
+from holdfast.api.run import (
+    STORED,
+    BackupRun,
+    BackupRunSpec,
+    BackupRunStatus,
+    Failure,
+    PolicyRef,
+    RunPhase,
+    TargetPhase,
+    TargetStatus,
+)
+from holdfast.domain import labels
+from holdfast.domain.naming import same_places
+from holdfast.domain.rows import RunRow
+from holdfast.domain.run.lifecycle import COPY_MISSING, artifacts_of, success_message
+from holdfast.domain.step import seconds_between, updated
+from holdfast.domain.stored import (
+    destinations_being_deleted,
+    destinations_holding,
+    is_whole,
+    kept_in,
+    report_left,
+)
+from holdfast.domain.targets import failures
+from holdfast.layout import RunPath
+from holdfast.protocol import (
+    SURVEY_LINE,
+    SURVEY_LINE_START,
+    BackupResult,
+    SurveyedDamage,
+    SurveyedRun,
+    SurveyedTarget,
+    SurveyResult,
+)
+
+DATA_GONE = "DataGone"
+_ABSENT_SECTIONS: dict[str, Any] = {"s3": None, "volume": None}
+"""In every digest of places, which a policy's status keeps: no kind that is added later may change it."""
+_MAX_DESTINATIONS = 5
+_LOST = Failure(reason="TargetFailed", message="it failed when the run was made")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of the catalogue."""
+
+    after: str
+    last: str
+    """It has all runs whose names come after `after` and not after `last`; all others where that is empty."""
+    asked: datetime
+    """When it was asked for: what was committed later is not known to be in it."""
+    listed: frozenset[str]
+    """The destinations that it speaks of."""
+    runs: Mapping[str, SurveyedRun] = field(default_factory=dict)
+    damaged: tuple[SurveyedDamage, ...] = ()
+
+    def covers(self, run: str) -> bool:
+        """Whether the run would be in it."""
+        return run > self.after and (not self.last or run <= self.last)
+
+
+def page_of(result: SurveyResult, log: bytes, after: str, asked: datetime) -> Page | None:
+    """The page that a survey Job has read; None when its log is not whole."""
+    lines = [line + b"\n" for line in log.split(b"\n") if line.startswith(SURVEY_LINE_START)]
+    if hashlib.sha256(b"".join(lines)).hexdigest() != result.sha256:
+        return None
+    listed = frozenset(result.listed)
+    runs: dict[str, SurveyedRun] = {}
+    damaged: list[SurveyedDamage] = []
+    for line in lines:
+        entry = SURVEY_LINE.validate_json(line)
+        if isinstance(entry, SurveyedDamage):
+            damaged.append(entry)
+        elif holders := tuple(name for name in entry.destinations if name in listed):
+            runs[entry.run] = entry.model_copy(update={"destinations": holders})
+    return Page(after, result.last, asked, listed, runs, tuple(damaged))
+
+
+def places_of(destinations: Iterable[Destination]) -> str:
+    """The same as long as the destinations are the same places, reached in the same way."""
+    described = [
+        _ABSENT_SECTIONS
+        | {"name": destination.name, destination.kind: destination.spec.model_dump(mode="json")}
+        for destination in destinations
+    ]
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def is_imported(run: BackupRun) -> bool:
+    """Whether a survey made it from a catalogue's entry."""
+    return labels.IMPORTED in run.metadata.annotations
+
+
+def is_unfinished(run: BackupRun) -> bool:
+    """Whether it has no status yet, because the operator was stopped in between."""
+    return is_imported(run) and run.status.phase in (None, RunPhase.PENDING)
+
+
+def original_uid(run: BackupRun) -> str:
+    """The UID that it had when it was run."""
+    return run.metadata.annotations.get(labels.IMPORTED, run.metadata.uid)
+
+
+def was_imported_since(run: BackupRun, moment: datetime) -> bool:
+    """Whether a survey made it then or later."""
+    created = run.metadata.creation_timestamp
+    return is_imported(run) and created is not None and created >= moment
+
+
+def may_have_changed(rows: Iterable[RunRow], since: datetime) -> bool:
+    """Whether a commit of these runs may have changed the catalogue since then."""
+    return any(
+        row.phase is RunPhase.COMMITTING or (row.completion_time is not None and row.completion_time >= since)
+        for row in rows
+        if row.start_time is not None and not row.is_imported
+    )
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a page makes of a policy's runs."""
+
+    create: tuple[SurveyedRun, ...]
+    """Those that the cluster has not."""
+    write: tuple[tuple[BackupRun, BackupRunStatus], ...]
+    """Those that it has, with their next status."""
+    expired: tuple[str, ...]
+    """The names of those among them whose data is gone."""
+    problems: tuple[CatalogueProblem, ...]
+
+
+def decide(policy: BackupPolicy, runs: Sequence[BackupRun], page: Page, now: datetime) -> Decision:
+    """Compare the policy's runs with a page.
+
+    It has the whole runs, not their rows: what it decides for each is the next status of all of it.
+    """
+    known = {run.metadata.name: run for run in runs}
+    problems = [CatalogueProblem(uri=damage.uri[:2048], message=damage.message) for damage in page.damaged]
+    create, write, expired = [], [], []
+    for name, listed in page.runs.items():
+        if name not in known:
+            create.append(listed)
+        elif (taken := name_taken(policy, known[name], listed)) is not None:
+            problems.append(taken)
+    for name, run in known.items():
+        entry = page.runs.get(name)
+        if not page.covers(name) or (entry is not None and entry.run_uid != original_uid(run)):
+            continue
+        status = _next_status(policy, run, entry, page, now)
+        if status != run.status:
+            write.append((run, status))
+            if status.phase is RunPhase.EXPIRED:
+                expired.append(name)
+    return Decision(tuple(create), tuple(write), tuple(expired), tuple(problems))
+
+
+def name_taken(policy: BackupPolicy, there: BackupRun, entry: SurveyedRun) -> CatalogueProblem | None:
+    """The problem that another run has the name of this entry's, if it has."""
+    of = there.spec.policy_ref.name
+    if of == policy.metadata.name and original_uid(there) == entry.run_uid:
+        return None
+    return problem(
+        policy,
+        entry,
+        f"BackupRun {entry.run} is another run, of policy {of}; once it is deleted, "
+        f"the one of {entry.recovery_point:%Y-%m-%dT%H:%M:%SZ} is imported",
+    )
+
+
+def problem(policy: BackupPolicy, entry: SurveyedRun, message: str) -> CatalogueProblem:
+    """Why the run of an entry cannot be imported."""
+    holder = next(d for d in policy.spec.destinations if d.name in entry.destinations)
+    path = RunPath(policy.metadata.namespace, policy.metadata.name, entry.run)
+    return CatalogueProblem(uri=holder.spec.uri(path.entry), message=message)
+
+
+def _next_status(
+    policy: BackupPolicy, run: BackupRun, entry: SurveyedRun | None, page: Page, now: datetime
+) -> BackupRunStatus:
+    status = run.status
+    was_gone = status.phase is RunPhase.EXPIRED and status.reason == DATA_GONE
+    if is_unfinished(run) or was_gone:
+        if entry is not None:
+            return imported_status(policy, run, entry, page.listed, now)
+        return _with_data_gone(run) if is_unfinished(run) and _is_gone(policy, run, page) else status
+    ended = status.completion_time
+    if status.phase not in STORED or destinations_being_deleted(run) or ended is None or ended >= page.asked:
+        return status
+    if entry is None and _is_gone(policy, run, page):
+        return _with_data_gone(run)
+    return _with_copies_counted(policy, run, entry, page, now)
+
+
+def imported_run(policy: BackupPolicy, entry: SurveyedRun) -> BackupRun:
+    """The BackupRun of an entry, without its status."""
+    metadata = policy.metadata
+    return BackupRun(
+        metadata=Metadata(
+            name=entry.run,
+            namespace=metadata.namespace,
+            labels={labels.POLICY: metadata.name},
+            annotations={labels.IMPORTED: entry.run_uid},
+        ),
+        spec=BackupRunSpec(
+            policy_ref=PolicyRef(name=metadata.name),
+            scheduled_time=entry.scheduled_time,
+            trigger=entry.trigger,
+        ),
+    )
+
+
+def imported_status(
+    policy: BackupPolicy, run: BackupRun, entry: SurveyedRun, listed: Collection[str], now: datetime
+) -> BackupRunStatus:
+    """The status of an imported run."""
+    engines = {target.name: target.engine for target in policy.spec.targets}
+    status = updated(
+        run.status,
+        phase=RunPhase.SUCCEEDED,
+        start_time=entry.started_time,
+        completion_time=entry.completed_time,
+        duration_seconds=seconds_between(entry.started_time, entry.completed_time),
+        recovery_point=entry.recovery_point,
+        skew_seconds=entry.skew_seconds,
+        size_bytes=entry.size_bytes,
+        destinations=policy.spec.destinations,
+        expiring=(),
+        targets=(
+            *(_held_target(target) for target in entry.targets),
+            *(
+                TargetStatus(
+                    name=name, engine=engines.get(name, "unknown"), phase=TargetPhase.FAILED, failure=_LOST
+                )
+                for name in entry.failed_targets
+            ),
+        ),
+    )
+    return _with_phase(run, _with_artifacts_in(run, status, entry, entry.destinations), listed, now)
+
+
+def _held_target(target: SurveyedTarget) -> TargetStatus:
+    return TargetStatus(
+        name=target.name,
+        engine=target.engine,
+        phase=TargetPhase.SUCCEEDED,
+        snapshot_time=target.snapshot_time,
+        source=target.source,
+        contents=target.contents,
+        manifest_sha256=target.manifest_sha256,
+    )
+
+
+def _with_artifacts_in(
+    run: BackupRun, status: BackupRunStatus, entry: SurveyedRun, destinations: Collection[str]
+) -> BackupRunStatus:
+    """The status with the artifacts of these destinations, and no others."""
+    there = run.model_copy(update={"status": status})
+    held_there = {target.name: target for target in entry.targets}
+    known = {artifact.uri: artifact for target in status.targets for artifact in target.artifacts}
+    targets = tuple(
+        updated(
+            target,
+            size_bytes=sum(artifact.size_bytes for artifact in held_there[target.name].artifacts),
+            artifacts_omitted=None,
+            artifacts=tuple(
+                known.get(artifact.uri, artifact)
+                for artifact in artifacts_of(
+                    there, target.name, _result(held_there[target.name], destinations)
+                )
+            ),
+        )
+        if target.name in held_there
+        else target
+        for target in status.targets
+    )
+    return updated(status, targets=targets)
+
+
+def _result(target: SurveyedTarget, destinations: Collection[str]) -> BackupResult:
+    """The Result of the target's backup Job, as far as the catalogue has it."""
+    return BackupResult(
+        snapshot_time=target.snapshot_time,
+        source=target.source,
+        contents=target.contents,
+        plain_bytes=0,
+        size_bytes=sum(artifact.size_bytes for artifact in target.artifacts),
+        artifacts=target.artifacts,
+        encrypted=target.encrypted,
+        retain_until=target.retain_until,
+        manifest_sha256=target.manifest_sha256,
+        destinations=tuple(destinations),
+    )
+
+
+def _with_phase(
+    run: BackupRun, status: BackupRunStatus, listed: Collection[str], now: datetime
+) -> BackupRunStatus:
+    """Whether the run is whole, by its targets and by the destinations that hold it."""
+    have = destinations_holding(run.model_copy(update={"status": status}))
+    deleted = {copy.destination for copy in status.expiring if copy.gone}
+    missing = [d.name for d in status.destinations if d.name not in have | deleted]
+    status = updated(status, copies=f"{len(have)}/{len(status.destinations)}")
+    if not is_whole(status):
+        phase = RunPhase.PARTIALLY_SUCCEEDED
+        reason, message = failures(status.targets)
+    elif missing:
+        phase, reason = RunPhase.PARTIALLY_SUCCEEDED, COPY_MISSING
+        message = "not in every destination: " + "; ".join(
+            f"{name}: {'its catalogue does not have it' if name in listed else 'it could not be read'}"
+            for name in missing
+        )
+    else:
+        phase, reason, message = RunPhase.SUCCEEDED, None, success_message(status)
+    generation = run.metadata.generation
+    verdict = Verdict("Complete", "True", reason or phase.value, message)
+    return updated(
+        status,
+        observed_generation=generation,
+        phase=phase,
+        reason=reason,
+        message=message,
+        conditions=set_condition(status.conditions, verdict, now, generation),
+    )
+
+
+def _is_gone(policy: BackupPolicy, run: BackupRun, page: Page) -> bool:
+    """Whether every place that it may be in was looked at, and none has it."""
+    if any(damage.run == run.metadata.name for damage in page.damaged):
+        return False
+    looked_at = [destination for destination in policy.spec.destinations if destination.name in page.listed]
+    mine = run.status.destinations or policy.spec.destinations
+    return same_places(mine, looked_at) == {destination.name for destination in mine}
+
+
+def _with_data_gone(run: BackupRun) -> BackupRunStatus:
+    names = [destination.name for destination in run.status.destinations]
+    message = f"its data is gone: the catalogue of {', '.join(names) or 'no destination'} does not have it"
+    return updated(
+        run.status,
+        phase=RunPhase.EXPIRED,
+        reason=DATA_GONE,
+        message=message,
+        copies=f"0/{len(names)}",
+        targets=tuple(kept_in(target, ()) for target in run.status.targets),
+        report=None,
+    )
+
+
+@dataclass
+class _Copies:
+    """The destinations of a run, and which of them hold it."""
+
+    destinations: dict[str, Destination]
+    holding: set[str]
+
+    def count(self, destination: Destination, is_listed: bool, is_unmoved: bool) -> None:
+        """Count what the catalogue of one of the policy's destinations says."""
+        name = destination.name
+        if not is_listed:
+            if is_unmoved:
+                self.holding.discard(name)
+            return
+        if not is_unmoved and (name in self.destinations or len(self.destinations) < _MAX_DESTINATIONS):
+            self.destinations[name] = destination
+        if name in self.destinations:
+            self.holding.add(name)
+
+
+def _copies_now(policy: BackupPolicy, run: BackupRun, entry: SurveyedRun | None, page: Page) -> _Copies:
+    status = run.status
+    copies = _Copies({destination.name: destination for destination in status.destinations}, _holding(run))
+    unmoved = same_places(status.destinations, policy.spec.destinations)
+    unknown = {damage.destination for damage in page.damaged if damage.run == run.metadata.name}
+    unknown |= {copy.destination for copy in status.expiring if copy.gone}
+    for destination in policy.spec.destinations:
+        name = destination.name
+        if name in page.listed and name not in unknown:
+            copies.count(destination, entry is not None and name in entry.destinations, name in unmoved)
+    return copies
+
+
+def _holding(run: BackupRun) -> set[str]:
+    return {artifact.destination for target in run.status.targets for artifact in target.artifacts}
+
+
+def _with_copies_counted(
+    policy: BackupPolicy, run: BackupRun, entry: SurveyedRun | None, page: Page, now: datetime
+) -> BackupRunStatus:
+    """The status of a stored run by the destinations whose catalogues have it now."""
+    copies = _copies_now(policy, run, entry, page)
+    destinations = tuple(copies.destinations.values())
+    if destinations == run.status.destinations and copies.holding == _holding(run):
+        return run.status
+    status = updated(run.status, destinations=destinations)
+    if entry is not None:
+        ordered = [name for name in copies.destinations if name in copies.holding]
+        status = _with_artifacts_in(run, status, entry, ordered)
+    else:
+        targets = tuple(kept_in(target, copies.holding) for target in status.targets)
+        status = updated(status, targets=targets)
+    status = updated(status, report=report_left(run, status))
+    return _with_phase(run, status, page.listed, now)

@@ -1,0 +1,326 @@
+"""Which copies of earlier runs a commit heals, and which leftovers it clears. Pure.
+
+A run that an optional destination lacks is PartiallySucceeded with reason CopyMissing. The commit of a later
+run of the policy copies it there from a destination that holds it whole, if that is still the same place and
+retention would keep the copy. A copy that retention has deleted, or is deleting, is not missing.
+
+A run that ended without a backup may have left objects and unfinished uploads. The commit of a later run
+clears them, and `expiring` remembers the outcome: `gone`, or why something stays. The same is done where a
+copy is missing that retention would not keep.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from holdfast.api.conditions import Verdict, set_condition
+from holdfast.api.destination import Destination
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.retention import Retention
+from holdfast.api.run import (
+    Artifact,
+    BackupRun,
+    BackupRunStatus,
+    Expiring,
+    RunPhase,
+    TargetPhase,
+    TargetStatus,
+)
+from holdfast.domain.backup.retention import Backup, backup_of, decide, zone_of
+from holdfast.domain.naming import run_path, same_places
+from holdfast.domain.rows import RunRow, destinations_unmoved, row_of
+from holdfast.domain.run import hooks
+from holdfast.domain.run.lifecycle import COPY_MISSING, hook_failure, success_message
+from holdfast.domain.step import Notice, Step, updated
+from holdfast.domain.stored import (
+    EARLIEST,
+    artifacts_by_destination,
+    copies_text,
+    destinations_holding,
+    is_whole,
+)
+from holdfast.protocol import CommitResult, CommitTask, Cure, Fate, Gap, Leftovers
+
+MAX_GAPS = 20
+"""Runs that one commit heals; the next one heals more."""
+MAX_LEFTOVERS = 20
+"""Runs whose leftovers one commit clears."""
+_EMPTY = (RunPhase.FAILED, RunPhase.CANCELLED, RunPhase.EXPIRED)
+_CLAIMED = "the catalogue there has the run, so its objects stay"
+
+
+@dataclass(frozen=True)
+class MissingCopies:
+    """The destinations that lack a copy of a run."""
+
+    row: RunRow
+    destinations: frozenset[str]
+    destinations_to_heal: frozenset[str]
+    """Those of them where retention would keep the copy."""
+
+
+@dataclass(frozen=True)
+class CopiesToHeal:
+    """What a commit is to copy of one run."""
+
+    row: RunRow
+    sources: frozenset[str]
+    """Destinations that hold it whole."""
+    destinations: frozenset[str]
+    """Where to."""
+
+
+@dataclass(frozen=True)
+class LeftoversToClear:
+    """Where a commit may delete the leftovers of one run."""
+
+    row: RunRow
+    destinations: frozenset[str]
+
+
+def destinations_missing(row: RunRow) -> frozenset[str]:
+    """The destinations that lack a stored run, but for those that retention took it from."""
+    if not row.is_stored:
+        return frozenset()
+    deleted = {copy.destination for copy in row.expiring if copy.begun or copy.gone}
+    return frozenset(row.places.keys() - row.destinations_holding - deleted)
+
+
+def copies_to_heal(policy: BackupPolicy, run: BackupRun, rows: Sequence[RunRow]) -> tuple[CopiesToHeal, ...]:
+    """What the commit of `run` is to heal, the newest run first."""
+    healings = []
+    for lack in _copies_missing(policy, run, rows):
+        sources = lack.row.destinations_holding & destinations_unmoved(lack.row, run.status.destinations)
+        if lack.destinations_to_heal and sources and lack.row.has_checksums:
+            healings.append(CopiesToHeal(lack.row, sources, lack.destinations_to_heal))
+    return tuple(healings[:MAX_GAPS])
+
+
+def gap_of(run: BackupRun, healing: CopiesToHeal) -> Gap:
+    """The part of the commit's Task that heals this run."""
+    order = [destination.name for destination in run.status.destinations]
+    succeeded_targets = [t for t in run.status.targets if t.phase is TargetPhase.SUCCEEDED]
+    return Gap(
+        run=run.metadata.name,
+        scheduled_time=run.spec.scheduled_time,
+        trigger=run.spec.trigger,
+        manifests={target.name: target.manifest_sha256 or "" for target in succeeded_targets},
+        failed_targets=tuple(t.name for t in run.status.targets if t.phase is not TargetPhase.SUCCEEDED),
+        sources=tuple(sorted(healing.sources, key=order.index)),
+        lacking=tuple(sorted(healing.destinations, key=order.index)),
+    )
+
+
+def _copies_missing(policy: BackupPolicy, run: BackupRun, rows: Iterable[RunRow]) -> list[MissingCopies]:
+    """Runs that lack a copy, the newest first. None at all while the policy's time zone is unknown."""
+    zone = zone_of(policy.spec)
+    if zone is None:
+        return []
+    destinations = _destinations_to_write(policy, run)
+    others = [row for row in rows if row.name != run.metadata.name]
+    missing = {
+        row.name: destinations_missing(row) & destinations_unmoved(row, destinations) for row in others
+    }
+    backups = [_committed_backup(run, destinations)]
+    for row in others:
+        backup = backup_of(row, destinations)
+        backups.append(replace(backup, destinations=backup.destinations | missing[row.name]))
+    rulings = decide(backups, _rules(policy, destinations), zone)
+    kept = {
+        (ruling.backup.run, name)
+        for name, of_destination in rulings.items()
+        for ruling in of_destination
+        if ruling.reasons
+    }
+    lacks = [
+        MissingCopies(
+            row,
+            missing[row.name],
+            frozenset(name for name in missing[row.name] if (row.name, name) in kept),
+        )
+        for row in others
+        if missing[row.name]
+    ]
+    return sorted(lacks, key=lambda lack: _age(lack.row), reverse=True)
+
+
+def _destinations_to_write(policy: BackupPolicy, run: BackupRun) -> list[Destination]:
+    """The policy's destinations that the commit can write to.
+
+    A destination that was moved since the run started is another place, and a full one takes nothing.
+    """
+    names = (
+        same_places(run.status.destinations, policy.spec.destinations) - (run.status.over_quota or {}).keys()
+    )
+    return [destination for destination in policy.spec.destinations if destination.name in names]
+
+
+def _rules(policy: BackupPolicy, destinations: Iterable[Destination]) -> dict[str, Retention | None]:
+    """By destination: its retention, None where that deletes nothing."""
+    rules = {destination.name: destination.retention or policy.spec.retention for destination in destinations}
+    return {name: None if rule is not None and rule.dry_run else rule for name, rule in rules.items()}
+
+
+def _committed_backup(run: BackupRun, destinations: Iterable[Destination]) -> Backup:
+    """The run that is being committed, as retention will see it."""
+    points = [target.snapshot_time for target in run.status.targets if target.snapshot_time]
+    return Backup(
+        run=run.metadata.name,
+        phase=RunPhase.SUCCEEDED,
+        recovery_point=min(points, default=None),
+        destinations=frozenset(destination.name for destination in destinations),
+        whole=is_whole(run.status),
+    )
+
+
+def _age(row: RunRow) -> tuple[datetime, str]:
+    return row.recovery_point or row.creation_time or EARLIEST, row.name
+
+
+def destinations_to_clear(row: RunRow, destinations: Iterable[Destination]) -> frozenset[str]:
+    """The destinations where a run that ended without a backup may have left something."""
+    if row.phase not in _EMPTY or not row.has_targets:
+        return frozenset()
+    cleared = {copy.destination for copy in row.expiring if not copy.begun}
+    return frozenset(destinations_unmoved(row, destinations) - cleared)
+
+
+def leftovers_to_clear(
+    policy: BackupPolicy, run: BackupRun, rows: Sequence[RunRow]
+) -> list[LeftoversToClear]:
+    """Where the commit of `run` may clear what others left, the oldest run first.
+
+    The caller sees to it that they have no pods that could still write.
+    """
+    destinations = run.status.destinations
+    clearings = [LeftoversToClear(row, destinations_to_clear(row, destinations)) for row in rows]
+    for lack in _copies_missing(policy, run, rows):
+        remembered = {copy.destination for copy in lack.row.expiring}
+        clearings.append(
+            LeftoversToClear(lack.row, lack.destinations - lack.destinations_to_heal - remembered)
+        )
+    for row in rows:
+        unmoved = destinations_unmoved(row, destinations)
+        clearings.append(LeftoversToClear(row, row.leftovers & row.destinations_holding & unmoved))
+    clearings = [c for c in clearings if c.destinations and c.row.name != run.metadata.name]
+    return sorted(clearings, key=lambda clearing: _age(clearing.row))
+
+
+def leftovers_of(clearings: Iterable[LeftoversToClear]) -> tuple[Leftovers, ...]:
+    """The part of the commit's Task that clears leftovers."""
+    groups: defaultdict[tuple[str, bool], list[str]] = defaultdict(list)
+    for clearing in clearings:
+        row = clearing.row
+        for name in sorted(clearing.destinations):
+            groups[name, name in row.destinations_holding].append(row.name)
+    return tuple(
+        Leftovers(destination=name, runs=tuple(runs), held=is_held)
+        for (name, is_held), runs in groups.items()
+    )
+
+
+def outcomes_of(
+    task: CommitTask, result: CommitResult
+) -> tuple[dict[str, dict[str, Fate]], dict[str, dict[str, Cure]]]:
+    """By run and destination: the outcomes of the leftovers and of the gaps of a commit's Task."""
+    clearing: defaultdict[str, dict[str, Fate]] = defaultdict(dict)
+    left = [(run, leftovers.destination) for leftovers in task.leftovers for run in leftovers.runs]
+    for (run, destination), letter in zip(left, result.leftovers, strict=False):
+        clearing[run][destination] = Fate(letter)
+    healing: defaultdict[str, dict[str, Cure]] = defaultdict(dict)
+    lacking = [(gap.run, name) for gap in task.gaps for name in gap.lacking]
+    for (run, destination), letter in zip(lacking, result.healing, strict=False):
+        healing[run][destination] = Cure(letter)
+    return clearing, healing
+
+
+def record_healing(run: BackupRun, outcomes: Mapping[str, Cure], now: datetime) -> Step[BackupRunStatus]:
+    """A commit has said, by destination, what became of a run's missing copies."""
+    missing, holding = destinations_missing(row_of(run)), destinations_holding(run)
+    new = [name for name, outcome in outcomes.items() if outcome is Cure.HEALED and name in missing]
+    source = next((d for d in run.status.destinations if d.name in holding), None)
+    if not new or source is None:
+        return Step(run.status)
+    added = [destination for destination in run.status.destinations if destination.name in new]
+    status = updated(
+        run.status,
+        targets=tuple(_with_copies(run, target, source, added) for target in run.status.targets),
+        expiring=tuple(copy for copy in run.status.expiring if copy.destination not in new),
+    )
+    healed_run = run.model_copy(update={"status": status})
+    copies = copies_text(run, status)
+    status = updated(status, copies=copies)
+    names = ", ".join(new)
+    message = f"run {run.metadata.name}: its copy in {names} was made from {source.name} and read back"
+    notice = Notice("CopyHealed", f"{message}; copies: {copies}", names)
+    if status.reason != COPY_MISSING:
+        return Step(status, (notice,))
+    still_missing = sorted(destinations_missing(row_of(healed_run)))
+    return Step(_with_fewer_missing(status, still_missing, run.metadata.generation, now), (notice,))
+
+
+def _with_fewer_missing(
+    status: BackupRunStatus, missing: list[str], generation: int | None, now: datetime
+) -> BackupRunStatus:
+    """The status of a run that lacked nothing but copies, now that it lacks only those."""
+    if missing:
+        return updated(status, message=f"not in every destination: still missing in {', '.join(missing)}")
+    hook = hooks.first_failure(status, "After")
+    if hook is not None:
+        reason, message = hook_failure(hook)
+        return updated(status, reason=reason, message=message)
+    message = success_message(status)
+    verdict = Verdict("Complete", "True", RunPhase.SUCCEEDED, message)
+    return updated(
+        status,
+        phase=RunPhase.SUCCEEDED,
+        reason=None,
+        message=message,
+        conditions=set_condition(status.conditions, verdict, now, generation),
+    )
+
+
+def _with_copies(
+    run: BackupRun, target: TargetStatus, source: Destination, added: Sequence[Destination]
+) -> TargetStatus:
+    """The target's artifacts, with those of `source` also in the destinations `added`."""
+    names = {destination.name for destination in added}
+    artifacts: list[Artifact] = []
+    for artifact in target.artifacts:
+        if artifact.destination not in names:
+            artifacts.append(artifact)
+        if artifact.destination == source.name:
+            path = artifact.uri.removeprefix(_uri(run, source, ""))
+            artifacts += [
+                updated(artifact, destination=copy.name, uri=_uri(run, copy, path), retain_until=None)
+                for copy in added
+            ]
+    holding = {artifact.destination for artifact in artifacts}
+    omitted = artifacts_by_destination(target) * len(holding) - len(artifacts)
+    return updated(target, artifacts=tuple(artifacts), artifacts_omitted=omitted or None)
+
+
+def _uri(run: BackupRun, destination: Destination, path: str) -> str:
+    return destination.spec.uri(run_path(run).folder + path)
+
+
+def record_clearing(run: BackupRun, outcomes: Mapping[str, Fate]) -> Step[BackupRunStatus]:
+    """A commit has said, by destination, what became of a run's leftovers."""
+    holding = destinations_holding(run)
+    cleared = [name for name, outcome in outcomes.items() if outcome in (Fate.DELETED, Fate.REFUSED)]
+    remembered = {
+        name: Expiring(destination=name, gone=True)
+        if outcomes[name] is Fate.DELETED
+        else Expiring(destination=name, message=_CLAIMED)
+        for name in cleared
+        if name not in holding
+    }
+    others = [copy for copy in run.status.expiring if copy.destination not in remembered]
+    return Step(
+        updated(
+            run.status,
+            expiring=(*others, *remembered.values()),
+            leftovers=tuple(name for name in run.status.leftovers if name not in cleared),
+        )
+    )

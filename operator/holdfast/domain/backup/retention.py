@@ -1,0 +1,372 @@
+"""Which runs a policy's retention keeps in each destination, and by which rule. Pure.
+
+Grandfather, father, son as restic and Proxmox count it: of each hour, day, week, month or year the newest run
+is kept, for as many such periods back as the number says. Only periods that have a run are counted, so that
+a month without backups ages nothing. A period is the policy's time zone's; a week is ISO's. A run is kept
+when any rule keeps it, and besides, whatever the numbers say:
+
+- `newest`: the newest run of a destination, so that it never becomes empty;
+- `minVerified`: the newest verified runs, one at least;
+- `noRules`: every run, where no number above 0 is given: zeroes alone would mean to delete everything.
+
+A run that lacks a target never replaces a whole one in the plan: the rules are applied to the whole runs
+alone, then to all, and a run stays that either keeps. A run that only lacks an optional destination is whole
+where it is. Runs without data (Failed, Missed and so on) do not count.
+
+Every deletion is announced. A policy's `status.retentionPlan` lists each run that is due, and since when. A
+run of the policy notes the time of the plan that was shown when it started. Its commit deletes a run that is
+due by the present rules *and* was in that plan already. So a policy that is changed shows its plan first, and
+only a run that starts later carries it out.
+
+The runs that a commit is to delete are marked in their own status (`expiring`) before its Job exists. A copy
+that may be partly gone is no longer restored from, and stays due until a commit has reported it gone,
+whatever the rules say by then.
+"""
+
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic.alias_generators import to_camel
+
+from holdfast.api.destination import Destination
+from holdfast.api.policy import (
+    MAX_KEPT_LISTED,
+    MAX_PLANNED,
+    BackupPolicy,
+    BackupPolicySpec,
+    DestinationPlan,
+    DueRun,
+    KeptRun,
+    RetentionPlan,
+)
+from holdfast.api.retention import Retention
+from holdfast.api.run import STORED, BackupRun, BackupRunStatus, Expiring, RunPhase
+from holdfast.api.text import some_of
+from holdfast.domain.rows import RunRow, destinations_unmoved
+from holdfast.domain.step import Notice, Step, updated
+from holdfast.domain.stored import EARLIEST, copies_text, kept_in, report_left
+from holdfast.protocol import Expiry, Fate, HeldRun
+
+_WITNESSES = 5
+_MAX_NAMED = 10
+
+_PERIODS: dict[str, Callable[[datetime], Hashable]] = {
+    # With its offset: the hour that comes twice when the clock is put back is two hours.
+    "keep_hourly": lambda moment: (moment.date(), moment.hour, moment.utcoffset()),
+    "keep_daily": lambda moment: moment.date(),
+    "keep_weekly": lambda moment: moment.isocalendar()[:2],
+    "keep_monthly": lambda moment: (moment.year, moment.month),
+    "keep_yearly": lambda moment: moment.year,
+}
+
+
+@dataclass(frozen=True)
+class Backup:
+    """What retention has to know of a run."""
+
+    run: str
+    phase: RunPhase
+    recovery_point: datetime | None
+    destinations: frozenset[str]
+    """Those that hold all that the run has."""
+    whole: bool = True
+    """Whether every target is in it."""
+    verified: bool = False
+    being_deleted: frozenset[str] = frozenset()
+    """Destinations where its deletion may have started."""
+
+    @property
+    def age(self) -> tuple[datetime, str]:
+        """Sorts the oldest first."""
+        return self.recovery_point or EARLIEST, self.run
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What becomes of a run in one destination."""
+
+    backup: Backup
+    reasons: tuple[str, ...]
+    """The rules that keep it; without any it is due."""
+
+
+def decide(
+    backups: Iterable[Backup], rules: Mapping[str, Retention | None], zone: ZoneInfo
+) -> dict[str, list[Ruling]]:
+    """By destination: every run that it holds, newest first. `None` for rules keeps everything."""
+    stored = [backup for backup in backups if backup.phase in STORED and backup.recovery_point is not None]
+    stored.sort(key=lambda backup: backup.age, reverse=True)
+    return {name: _rulings(stored, name, retention, zone) for name, retention in rules.items()}
+
+
+def _rulings(
+    stored: list[Backup], destination: str, retention: Retention | None, zone: ZoneInfo
+) -> list[Ruling]:
+    going = [backup for backup in stored if destination in backup.being_deleted]
+    staying = [
+        backup
+        for backup in stored
+        if destination in backup.destinations and destination not in backup.being_deleted
+    ]
+    reasons: dict[str, set[str]] = {backup.run: set() for backup in staying}
+    if retention is None or not _has_number(retention):
+        for rules in reasons.values():
+            rules.add("noRules")
+    else:
+        whole = [backup for backup in staying if backup.whole]
+        for rule, kept in (*_kept(whole, retention, zone), *_kept(staying, retention, zone)):
+            for backup in kept:
+                reasons[backup.run].add(rule)
+    rulings = [Ruling(backup, tuple(sorted(reasons[backup.run]))) for backup in staying]
+    rulings += [Ruling(backup, ()) for backup in going]
+    return sorted(rulings, key=lambda ruling: ruling.backup.age, reverse=True)
+
+
+def _has_number(retention: Retention) -> bool:
+    return any(getattr(retention, field) for field in ("keep_last", *_PERIODS))
+
+
+def _kept(
+    backups: list[Backup], retention: Retention, zone: ZoneInfo
+) -> Iterable[tuple[str, Sequence[Backup]]]:
+    yield "newest", backups[:1]
+    verified = [backup for backup in backups if backup.verified]
+    yield "minVerified", verified[: max(1, retention.min_verified)]
+    yield "keepLast", backups[: retention.keep_last or 0]
+    for field, period in _PERIODS.items():
+        newest: dict[Hashable, Backup] = {}
+        for backup in backups:
+            assert backup.recovery_point is not None
+            newest.setdefault(period(backup.recovery_point.astimezone(zone)), backup)
+        yield to_camel(field), list(newest.values())[: getattr(retention, field) or 0]
+
+
+def backup_of(row: RunRow, destinations: Iterable[Destination]) -> Backup:
+    """The run as retention sees it. A copy in a place that its destination no longer is stays untouched."""
+    unmoved = destinations_unmoved(row, destinations)
+    return Backup(
+        run=row.name,
+        phase=row.phase or RunPhase.PENDING,
+        recovery_point=row.recovery_point,
+        destinations=row.destinations_holding & unmoved,
+        whole=row.is_whole,
+        verified=row.is_verified,
+        being_deleted=row.destinations_being_deleted & unmoved,
+    )
+
+
+def _rules(spec: BackupPolicySpec) -> dict[str, Retention | None]:
+    return {destination.name: destination.retention or spec.retention for destination in spec.destinations}
+
+
+def zone_of(spec: BackupPolicySpec) -> ZoneInfo | None:
+    """The policy's time zone; None when the operator has no data of it."""
+    try:
+        return ZoneInfo(spec.time_zone)
+    except ZoneInfoNotFoundError:
+        return None
+
+
+def next_plan(
+    policy: BackupPolicy, rows: Sequence[RunRow], now: datetime
+) -> tuple[RetentionPlan | None, tuple[Notice, ...]]:
+    """The plan to show, and what of it is new. None without retention, unless something is being deleted."""
+    rules, before = _rules(policy.spec), policy.status.retention_plan
+    zone = zone_of(policy.spec)
+    if zone is None:
+        message = (
+            f"timeZone {policy.spec.time_zone}: the operator has no data of this time zone; "
+            "retention deletes nothing until it has"
+        )
+        has_rules = any(rules.values())
+        return None, (Notice("RetentionPaused", message, warning=True),) if has_rules else ()
+    rulings = decide((backup_of(row, policy.spec.destinations) for row in rows), rules, zone)
+    # Later than what was shown before, so that a plan's time tells it from every other.
+    moment = max(now, before.time + timedelta(seconds=1)) if before and before.time else now
+    planner = _Planner({row.name: row for row in rows}, rules, before, moment)
+    destinations = tuple(
+        planner.plan(name, of_destination)
+        for name, of_destination in rulings.items()
+        if rules[name] is not None or any(not ruling.reasons for ruling in of_destination)
+    )
+    if not destinations:
+        return None, ()
+    if before is not None and before.destinations == destinations:
+        return before, ()
+    return RetentionPlan(time=moment, destinations=destinations), _announced(before, destinations)
+
+
+@dataclass(frozen=True)
+class _Planner:
+    rows: Mapping[str, RunRow]
+    rules: Mapping[str, Retention | None]
+    before: RetentionPlan | None
+    """The plan that is shown now."""
+    moment: datetime
+
+    def plan(self, destination: str, rulings: list[Ruling]) -> DestinationPlan:
+        """What the policy's status shows of one destination."""
+        rule = self.rules[destination]
+        due = [ruling.backup.run for ruling in reversed(rulings) if not ruling.reasons]
+        kept = [ruling for ruling in rulings if ruling.reasons]
+        shown = _shown(self.before, destination)
+        copies = {run: self._copy(run, destination) for run in due}
+        stuck = {run for run, copy in copies.items() if copy is not None and copy.obstacle}
+        # Stuck runs are listed last: a full list of them would keep all others from being deleted.
+        listed = sorted(sorted(due, key=stuck.__contains__)[:MAX_PLANNED], key=due.index)
+        return DestinationPlan(
+            destination=destination,
+            dry_run=rule is not None and rule.dry_run,
+            delete=tuple(
+                DueRun(
+                    run=run,
+                    since=shown[run].since if run in shown else self.moment,
+                    message=copy.message if (copy := copies[run]) else None,
+                )
+                for run in listed
+            ),
+            delete_omitted=len(due[MAX_PLANNED:]) or None,
+            delete_bytes=sum(
+                self.rows[run].stored_bytes.get(destination, 0) for run in listed if run not in stuck
+            ),
+            keep=tuple(
+                KeptRun(run=ruling.backup.run, reasons=ruling.reasons) for ruling in kept[:MAX_KEPT_LISTED]
+            ),
+            keep_omitted=len(kept[MAX_KEPT_LISTED:]) or None,
+        )
+
+    def _copy(self, run: str, destination: str) -> Expiring | None:
+        return next((copy for copy in self.rows[run].expiring if copy.destination == destination), None)
+
+
+def _shown(plan: RetentionPlan | None, destination: str) -> dict[str, DueRun]:
+    if plan is None:
+        return {}
+    plans = (shown for shown in plan.destinations if shown.destination == destination)
+    return {due.run: due for shown in plans for due in shown.delete}
+
+
+def _announced(before: RetentionPlan | None, destinations: Iterable[DestinationPlan]) -> tuple[Notice, ...]:
+    notices = []
+    for plan in destinations:
+        known = _shown(before, plan.destination)
+        runs = [due.run for due in plan.delete if due.run not in known]
+        if runs:
+            go = "goes" if len(runs) == 1 else "go"
+            when = "would go, but for dryRun" if plan.dry_run else f"{go} when the next run is committed"
+            message = f"destination {plan.destination}: {_count(runs)} {when}: {some_of(runs, _MAX_NAMED)}"
+            notices.append(Notice("RetentionDue", message, f"{plan.destination}/{','.join(runs)}"))
+    return tuple(notices)
+
+
+def _count(runs: Collection[str]) -> str:
+    return "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+
+
+def expiries(
+    policy: BackupPolicy, run: BackupRun, rows: Sequence[RunRow], in_use: Collection[str]
+) -> tuple[Expiry, ...]:
+    """What the commit of `run` is to delete: due now, and in the plan that was shown when it started.
+
+    Runs `in_use` by a restore or a verification wait for a later commit.
+    """
+    plan, start_plan_time = policy.status.retention_plan, run.status.retention_plan_time
+    zone = zone_of(policy.spec)
+    if plan is None or start_plan_time is None or zone is None:
+        return ()
+    rules = {name: rule for name, rule in _rules(policy.spec).items() if rule is None or not rule.dry_run}
+    others = [row for row in rows if row.name != run.metadata.name]
+    # As this run knows the destinations: its Job is given no other.
+    rulings = decide((backup_of(row, run.status.destinations) for row in others), rules, zone)
+    wanted = []
+    for destination in (recorded.name for recorded in run.status.destinations):
+        shown = {name for name, due in _shown(plan, destination).items() if due.since <= start_plan_time}
+        due = [
+            ruling.backup
+            for ruling in reversed(rulings.get(destination, []))
+            if not ruling.reasons and ruling.backup.run in shown and ruling.backup.run not in in_use
+        ]
+        if due:
+            kept = [ruling.backup for ruling in rulings[destination] if ruling.reasons]
+            wanted.append(
+                Expiry(
+                    destination=destination,
+                    delete=tuple(_held_run(backup) for backup in due[:MAX_PLANNED]),
+                    keep=tuple(_held_run(backup) for backup in _witnesses(kept)),
+                )
+            )
+    return tuple(wanted)
+
+
+def _witnesses(kept: list[Backup]) -> list[Backup]:
+    """Enough of the newest for the Job to find in the bucket what must stay."""
+    chosen: dict[str, Backup] = {}
+    whole = [backup for backup in kept if backup.whole]
+    verified = [backup for backup in kept if backup.verified]
+    for group in (kept, whole, verified):
+        chosen |= {backup.run: backup for backup in group[:_WITNESSES]}
+    return list(chosen.values())
+
+
+def _held_run(backup: Backup) -> HeldRun:
+    assert backup.recovery_point is not None
+    return HeldRun(run=backup.run, recovery_point=backup.recovery_point, verified=backup.verified)
+
+
+def with_expiry_marked(run: BackupRun, destinations: Collection[str]) -> BackupRunStatus:
+    """The status of a run whose copies in these destinations a Job is about to delete."""
+    message = "its deletion has started; this commit or a later one ends it"
+    return _with_expiring(
+        run.status,
+        {name: Expiring(destination=name, begun=True, message=message) for name in destinations},
+    )
+
+
+_REASONS_TO_STAY = {
+    Fate.LOCKED: "its objects are locked; every commit tries to delete them until the lock ends",
+    Fate.REFUSED: "the commit refused to delete it; an event of that run says why",
+    Fate.UNTOUCHED: "the commit had no time for it; a later one will delete it",
+}
+_OBSTACLES: dict[Fate, Literal["Locked", "Refused"]] = {Fate.LOCKED: "Locked", Fate.REFUSED: "Refused"}
+"""Of copies that the next commit will hardly delete either."""
+
+
+def record_expiry(run: BackupRun, outcomes: Mapping[str, Fate]) -> Step[BackupRunStatus]:
+    """A commit has said, by destination, what became of a run's copies."""
+    if run.status.phase not in STORED:
+        return Step(run.status)
+    gone = {name for name, outcome in outcomes.items() if outcome is Fate.DELETED}
+    status = _with_expiring(
+        run.status,
+        {
+            name: Expiring(
+                destination=name, obstacle=_OBSTACLES.get(outcome), message=_REASONS_TO_STAY[outcome]
+            )
+            for name, outcome in outcomes.items()
+            if outcome in _REASONS_TO_STAY
+        },
+    )
+    if not gone:
+        return Step(status)
+    remaining = {each.name for each in status.destinations} - gone
+    targets = tuple(kept_in(target, remaining) for target in status.targets)
+    status = _with_expiring(
+        updated(status, targets=targets),
+        {name: Expiring(destination=name, gone=True) for name in sorted(gone)},
+    )
+    left = {artifact.destination for target in targets for artifact in target.artifacts}
+    status = updated(status, copies=copies_text(run, status), report=report_left(run, status))
+    names = ", ".join(sorted(gone))
+    if left:
+        return Step(status, (Notice("CopyDeleted", f"retention deleted the copy in {names}", names),))
+    message = f"the policy's retention deleted its data, last from {names}"
+    status = updated(status, phase=RunPhase.EXPIRED, reason="RetentionExpired", message=message)
+    return Step(status, (Notice("RetentionExpired", message),))
+
+
+def _with_expiring(status: BackupRunStatus, changes: Mapping[str, Expiring]) -> BackupRunStatus:
+    others = [copy for copy in status.expiring if copy.destination not in changes]
+    return updated(status, expiring=(*others, *changes.values()))

@@ -1,0 +1,217 @@
+"""When a policy's destinations are surveyed, and what its status says of that. Pure."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from holdfast.api.base import format_time
+from holdfast.api.conditions import Verdict, set_condition
+from holdfast.api.policy import (
+    BackupPolicy,
+    BackupPolicyStatus,
+    Catalogue,
+    CatalogueProblem,
+    Survey,
+    UnreachableDestination,
+)
+from holdfast.api.run import Failure
+from holdfast.api.text import some_of
+from holdfast.domain.backup.catalogue import DATA_GONE, Page, places_of
+from holdfast.domain.step import Notice, Step, describe, updated
+
+CONDITION = "DestinationsReachable"
+_FIRST_PAUSE = timedelta(minutes=1)
+_MAX_PROBLEMS = 10
+_MAX_NAMED = 5
+
+_MAX_URI = 2048
+
+SurveyStep = Step[BackupPolicyStatus]
+
+
+@dataclass(frozen=True)
+class PageOutcome:
+    """What became of a page."""
+
+    imported: int
+    """How many runs were imported."""
+    runs_gone: tuple[str, ...]
+    """The runs whose data is gone."""
+    problems: tuple[CatalogueProblem, ...]
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+    """By destination that could not be reached: why."""
+
+
+def catalogue_of(policy: BackupPolicy) -> Catalogue:
+    """What the policy's status says of its catalogue."""
+    return policy.status.catalogue or Catalogue()
+
+
+def survey_of(policy: BackupPolicy) -> Survey | None:
+    """The survey under way, if it is one of the destinations as they are now."""
+    survey = catalogue_of(policy).survey
+    return survey if survey is not None and survey.places == places_of(policy.spec.destinations) else None
+
+
+def seconds_until_due(policy: BackupPolicy, now: datetime) -> float:
+    """After how many seconds the next survey is due; 0 when it is."""
+    catalogue = catalogue_of(policy)
+    is_other = catalogue.places != places_of(policy.spec.destinations)
+    if is_other or catalogue.next_survey_time is None:
+        return 0.0
+    return max(0.0, (catalogue.next_survey_time - now).total_seconds())
+
+
+def start(policy: BackupPolicy, now: datetime) -> SurveyStep:
+    """A survey starts, with its first page."""
+    catalogue = catalogue_of(policy)
+    survey = Survey(places=places_of(policy.spec.destinations), start_time=now, page_time=now)
+    return Step(_with_catalogue(policy, updated(catalogue, survey=survey, job=catalogue.job + 1)))
+
+
+def retry_page(policy: BackupPolicy, now: datetime) -> SurveyStep:
+    """The same page is read once more."""
+    catalogue = catalogue_of(policy)
+    assert catalogue.survey is not None
+    survey = updated(catalogue.survey, page_time=now)
+    return Step(_with_catalogue(policy, updated(catalogue, survey=survey, job=catalogue.job + 1)))
+
+
+def fail(policy: BackupPolicy, failure: Failure, interval: timedelta, now: datetime) -> SurveyStep:
+    """The survey fails. The next one starts after a pause that grows with each failure."""
+    before = catalogue_of(policy)
+    failures = before.failures + 1
+    next_time = now + _pause(policy, failures, interval)
+    start_time = before.survey.start_time if before.survey is not None else now
+    catalogue = updated(
+        before,
+        survey=None,
+        places=places_of(policy.spec.destinations),
+        failures=failures,
+        next_survey_time=next_time,
+    )
+    message = f"the survey failed: {describe(failure)}; it is retried at {format_time(next_time)}"
+    verdict = Verdict(CONDITION, "Unknown", failure.reason, message)
+    status = _with_verdict(policy, _with_catalogue(policy, catalogue), verdict, now)
+    notice = Notice("SurveyFailed", describe(failure), format_time(start_time), warning=True)
+    return Step(status, (notice,))
+
+
+def record_page(
+    policy: BackupPolicy, page: Page, outcome: PageOutcome, interval: timedelta, now: datetime
+) -> SurveyStep:
+    """A page was read, and the policy's runs say what it does."""
+    before = catalogue_of(policy)
+    survey = before.survey
+    assert survey is not None
+    known = {destination.destination for destination in survey.unreachable}
+    new_unreachable = tuple(
+        UnreachableDestination(destination=name, reason=failure.reason, message=failure.message)
+        for name, failure in outcome.failures.items()
+        if name not in known
+    )
+    notices = [*_page_notices(survey, page, outcome), *_unreachable_notices(before, new_unreachable)]
+    survey = updated(
+        survey,
+        after=page.last,
+        page_time=now,
+        runs=survey.runs + len(page.runs),
+        damaged=survey.damaged + len(page.damaged),
+        imported=survey.imported + outcome.imported,
+        problems=(*survey.problems, *outcome.problems)[:_MAX_PROBLEMS],
+        unreachable=survey.unreachable + new_unreachable,
+    )
+    if page.last:
+        catalogue = updated(before, survey=survey, job=before.job + 1)
+    else:
+        catalogue = _after_survey(policy, survey, bool(page.listed), interval, now)
+        notices += _end_notices(policy, before, survey)
+    verdict = _reachability(policy, survey.unreachable)
+    return Step(_with_verdict(policy, _with_catalogue(policy, catalogue), verdict, now), tuple(notices))
+
+
+def _after_survey(
+    policy: BackupPolicy, survey: Survey, is_listed: bool, interval: timedelta, now: datetime
+) -> Catalogue:
+    before = catalogue_of(policy)
+    failures = before.failures + 1 if survey.unreachable else 0
+    catalogue = updated(
+        before,
+        survey=None,
+        unreachable=survey.unreachable,
+        places=survey.places,
+        failures=failures,
+        next_survey_time=now + _pause(policy, failures, interval),
+    )
+    if not is_listed:
+        return catalogue  # the survey read no catalogue
+    return updated(
+        catalogue,
+        time=survey.start_time,
+        runs=survey.runs,
+        damaged=survey.damaged,
+        problems=survey.problems,
+    )
+
+
+def _pause(policy: BackupPolicy, failures: int, interval: timedelta) -> timedelta:
+    if failures:
+        return min(interval, _FIRST_PAUSE * (1 << min(failures - 1, 20)))
+    digest = hashlib.sha256((policy.metadata.uid).encode()).digest()
+    share = int.from_bytes(digest[:4]) / 2**32
+    return timedelta(seconds=interval.total_seconds() * (0.75 + 0.5 * share))
+
+
+def _reachability(policy: BackupPolicy, unreachable: tuple[UnreachableDestination, ...]) -> Verdict:
+    if not unreachable:
+        names = ", ".join(destination.name for destination in policy.spec.destinations)
+        message = f"a small object was written, read and deleted in {names}"
+        return Verdict(CONDITION, "True", "Reachable", message)
+    message = "; ".join(f"{lost.destination}: {lost.reason}: {lost.message}" for lost in unreachable)
+    return Verdict(CONDITION, "False", unreachable[0].reason, message)
+
+
+def _unreachable_notices(
+    before: Catalogue, unreachable: Iterable[UnreachableDestination]
+) -> Iterable[Notice]:
+    known = {destination.destination for destination in before.unreachable}
+    for lost in unreachable:
+        if lost.destination not in known:
+            message = f"{lost.destination}: {lost.reason}: {lost.message}"
+            subject = f"{lost.destination}/{before.job}"
+            yield Notice("DestinationUnreachable", message, subject, warning=True)
+
+
+def _page_notices(survey: Survey, page: Page, outcome: PageOutcome) -> Iterable[Notice]:
+    damaged = {damage.uri[:_MAX_URI] for damage in page.damaged}
+    for problem in outcome.problems[: _MAX_PROBLEMS - len(survey.problems)]:
+        reason = "CatalogueEntryDamaged" if problem.uri in damaged else "RunNotBroughtBack"
+        yield Notice(reason, f"{problem.uri}: {problem.message}", problem.uri, warning=True)
+    if outcome.runs_gone:
+        message = f"no catalogue has them any more: {some_of(outcome.runs_gone, _MAX_NAMED)}"
+        subject = f"{format_time(survey.start_time)}/{page.after}"
+        yield Notice(DATA_GONE, message, subject, warning=True)
+
+
+def _end_notices(policy: BackupPolicy, before: Catalogue, survey: Survey) -> Iterable[Notice]:
+    was_lost = {destination.destination for destination in before.unreachable}
+    is_lost = {destination.destination for destination in survey.unreachable}
+    for name in (destination.name for destination in policy.spec.destinations):
+        if name in was_lost - is_lost:
+            message = f"{name} can be written to, read from and deleted from again"
+            yield Notice("DestinationReachable", message, f"{name}/{before.job}")
+    if survey.imported:
+        message = f"{survey.imported} runs were imported from the catalogue"
+        yield Notice("RunsImported", message, format_time(survey.start_time))
+
+
+def _with_catalogue(policy: BackupPolicy, catalogue: Catalogue) -> BackupPolicyStatus:
+    return updated(policy.status, catalogue=catalogue)
+
+
+def _with_verdict(
+    policy: BackupPolicy, status: BackupPolicyStatus, verdict: Verdict, now: datetime
+) -> BackupPolicyStatus:
+    conditions = set_condition(status.conditions, verdict, now, policy.metadata.generation)
+    return updated(status, conditions=conditions)

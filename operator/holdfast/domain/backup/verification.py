@@ -1,0 +1,267 @@
+"""Which run of a policy is verified when, and what a run's status says of it. Pure.
+
+A slot of `verification.schedule` marks the newest stored run, in that run's own status. The run's reconcile
+makes the Job and records its Result. The mark carries the slot: if the same slot is decided again, perhaps
+with a newer run in the list, the decision sees that a run was marked for it.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from holdfast.api.conditions import Condition, Status, Verdict, find_condition, set_condition
+from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
+from holdfast.api.run import (
+    BackupRun,
+    BackupRunStatus,
+    Failure,
+    TargetPhase,
+    Verification,
+    VerificationPhase,
+)
+from holdfast.api.text import human_bytes
+from holdfast.domain.labels import VERIFY
+from holdfast.domain.plan.readiness import Readiness
+from holdfast.domain.plan.schedule import delay_of, verification_schedule_of
+from holdfast.domain.rows import RunRow
+from holdfast.domain.step import Notice, Step, describe, updated
+from holdfast.domain.stored import committed_target, current_destination, destinations_holding
+from holdfast.domain.workload import Observation, cannot_start
+from holdfast.protocol import VerifyResult, VerifyTask
+
+VERIFIED = "Verified"
+RECOVERY_VERIFIED = "RecoveryVerified"
+MISMATCH = "ChecksumMismatch"
+_MATCH = "ChecksumsMatch"
+_FAILED = "VerificationFailed"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a policy's verification comes to now."""
+
+    status: BackupPolicyStatus
+    """The policy's status that follows."""
+    row: RunRow | None = None
+    """The run to verify. Its mark has to be written before the policy's status."""
+    slot: datetime | None = None
+    """The slot that it is verified for."""
+
+
+def is_active(run: BackupRun) -> bool:
+    """Whether a verification of the run is under way."""
+    verification = run.status.verification
+    return verification is not None and not verification.phase.terminal
+
+
+def decide(
+    policy: BackupPolicy,
+    status: BackupPolicyStatus,
+    state: Readiness,
+    rows: Sequence[RunRow],
+    now: datetime,
+) -> Decision:
+    """Choose a run for the slot that is due; `status` is the policy's after its other sections.
+
+    Changing the schedule does not make earlier slots due. Of several slots the newest counts. It waits while
+    another verification of the policy is under way. `suspend` stops backups, not verifications.
+    """
+    if policy.spec.verification is None:
+        return Decision(_without_verification(status))
+    status = _with_verdict(policy, status, rows, now)
+    if not state.ready:
+        return Decision(updated(status, next_verification_time=None))
+    schedule = verification_schedule_of(policy.spec)
+    assert schedule is not None
+    plan = f"{policy.spec.verification.schedule} {policy.spec.time_zone}"
+    handled = status.verification_handled if status.verification_scheduled == plan else None
+    handled = handled or now
+    delay = delay_of(policy.spec, policy.metadata.uid)
+    _, slots = schedule.slots_between(handled, now - delay)
+    slot, row = (slots[-1] if slots else None), None
+    if slot is not None:
+        is_marked = any(other.verification and other.verification.slot == slot for other in rows)
+        must_wait = not is_marked and any(other.is_being_verified for other in rows)
+        row = None if is_marked or must_wait else _newest(rows)
+        handled = handled if must_wait else slot
+    following = schedule.next_after(max(now - delay, handled))
+    status = updated(
+        status,
+        next_verification_time=following and following + delay,
+        verification_scheduled=plan,
+        verification_handled=handled,
+    )
+    return Decision(status, row, slot)
+
+
+def _without_verification(status: BackupPolicyStatus) -> BackupPolicyStatus:
+    return updated(
+        status,
+        conditions=tuple(c for c in status.conditions if c.type != RECOVERY_VERIFIED),
+        next_verification_time=None,
+        verification_scheduled=None,
+        verification_handled=None,
+    )
+
+
+def _newest(rows: Sequence[RunRow]) -> RunRow | None:
+    """The newest run with a whole copy that is not being deleted."""
+    stored = [row for row in rows if row.destinations_holding]
+    return max(stored, key=lambda row: row.age_of_data, default=None)
+
+
+def _with_verdict(
+    policy: BackupPolicy, status: BackupPolicyStatus, rows: Sequence[RunRow], now: datetime
+) -> BackupPolicyStatus:
+    """The status by how the verifications of its runs ended. What was known of runs that are gone stays."""
+    ended = [
+        (verification.time, row.name, verification)
+        for row in rows
+        if (verification := row.verification) is not None
+        and verification.time
+        and verification.phase.terminal
+    ]
+    times = [time for time, _, verification in ended if verification.phase is VerificationPhase.SUCCEEDED]
+    verdict = _verdict(ended, find_condition(status.conditions, RECOVERY_VERIFIED))
+    return updated(
+        status,
+        last_verified_time=max([*times, *filter(None, [status.last_verified_time])], default=None),
+        conditions=set_condition(status.conditions, verdict, now, policy.metadata.generation),
+    )
+
+
+def _verdict(ended: Sequence[tuple[datetime, str, Verification]], before: Condition | None) -> Verdict:
+    if ended:
+        _, name, last = max(ended, key=lambda entry: entry[:2])
+        status: Status = "True" if last.phase is VerificationPhase.SUCCEEDED else "False"
+        return Verdict(RECOVERY_VERIFIED, status, last.reason or _FAILED, f"run {name}: {last.message}")
+    if before is not None:
+        return Verdict(RECOVERY_VERIFIED, before.status, before.reason, before.message)
+    message = "no verification of a run has ended yet"
+    return Verdict(RECOVERY_VERIFIED, "Unknown", "NotVerifiedYet", message)
+
+
+def with_verification_marked(
+    run: BackupRun, *, slot: datetime | None = None, requested: str | None = None
+) -> BackupRunStatus:
+    """The status of a run that is to be verified."""
+    before = run.status.verification
+    verification = Verification(
+        phase=VerificationPhase.PENDING,
+        mode="Checksum",
+        slot=slot,
+        requested=requested or (before.requested if before else None),
+    )
+    return updated(run.status, verification=verification)
+
+
+def request_of(run: BackupRun) -> str | None:
+    """The annotation's value that asks for a verification of the run, if none was made for it yet."""
+    value = run.metadata.annotations.get(VERIFY, "")[:253]
+    before = run.status.verification
+    return value if value and (before is None or before.requested != value) else None
+
+
+def job_part(run: BackupRun) -> str:
+    """What tells the Job of this verification from the run's others."""
+    verification = run.status.verification
+    assert verification is not None
+    if verification.slot is not None:
+        return f"verify.{verification.slot:%Y%m%d%H%M}"
+    return f"verify.{hashlib.sha256((verification.requested or '').encode()).hexdigest()[:8]}"
+
+
+def task(run: BackupRun, policy: BackupPolicy | None) -> VerifyTask | None:
+    """What the Job is to do; None when no copy is left. Credentials are the policy's as they are now."""
+    names = destinations_holding(run)
+    if not names:
+        return None
+    return VerifyTask(
+        namespace=run.metadata.namespace,
+        policy=run.spec.policy_ref.name,
+        run=run.metadata.name,
+        targets=tuple(
+            committed_target(target, sorted(names))
+            for target in run.status.targets
+            if target.phase is TargetPhase.SUCCEEDED
+        ),
+        destinations=tuple(
+            current_destination(destination, policy)
+            for destination in run.status.destinations
+            if destination.name in names
+        ),
+    )
+
+
+def wait(run: BackupRun, limit: int) -> Step[BackupRunStatus]:
+    """The verification is due, but the limit of verifications is reached."""
+    message = f"waits for a permit: at most {limit} runs are verified at once"
+    return Step(_with_verification(run, reason="WaitingForCapacity", message=message))
+
+
+def start(run: BackupRun) -> Step[BackupRunStatus]:
+    """The verification has a Job."""
+    return Step(_with_verification(run, reason=None, message=None))
+
+
+def advance(
+    run: BackupRun, job: Observation, start_deadline: timedelta, now: datetime
+) -> Step[BackupRunStatus]:
+    """The verification goes on, by what is known of its Job."""
+    if isinstance(job.result, VerifyResult):
+        return _succeed(run, job.result, job.ended or now, now)
+    if job.failed:
+        return fail(run, job.failure or Failure(reason=_FAILED), now, job.ended)
+    if (failure := cannot_start(job, now, start_deadline)) is not None:
+        return fail(run, failure, now)
+    reason = message = None
+    if job.complaint is not None:
+        reason, message = job.complaint.reason, f"the Job cannot start: {job.complaint.message}"
+    elif job.failure is not None:
+        reason, message = "Retrying", f"the verification is retried: {describe(job.failure)}"
+    return Step(_with_verification(run, phase=VerificationPhase.RUNNING, reason=reason, message=message))
+
+
+def _succeed(run: BackupRun, result: VerifyResult, ended: datetime, now: datetime) -> Step[BackupRunStatus]:
+    read = ", ".join(
+        f"{copy.objects} objects of {human_bytes(copy.bytes_read)} in {copy.destination} "
+        f"({copy.seconds:.0f} s)"
+        for copy in result.copies
+    )
+    message = f"every stored byte was read back and is what was stored: {read}; it was not restored"
+    succeeded = VerificationPhase.SUCCEEDED
+    status = _with_verification(run, phase=succeeded, time=ended, reason=_MATCH, message=message)
+    verdict = Verdict(VERIFIED, "True", _MATCH, message)
+    status = _with_condition(run, status, verdict, now)
+    return Step(status, (Notice(VERIFIED, message, job_part(run)),))
+
+
+def fail(
+    run: BackupRun, failure: Failure, now: datetime, ended: datetime | None = None
+) -> Step[BackupRunStatus]:
+    """The verification ends: it found wrong bytes, or it could not be carried out.
+
+    The latter says nothing about the run: the verdict of an earlier verification stays.
+    """
+    is_wrong = failure.reason == MISMATCH
+    message = failure.message if is_wrong else f"it could not be verified: {describe(failure)}"
+    reason = MISMATCH if is_wrong else _FAILED
+    failed = VerificationPhase.FAILED
+    status = _with_verification(run, phase=failed, time=ended or now, reason=reason, message=message)
+    if is_wrong or find_condition(status.conditions, VERIFIED) is None:
+        verdict = Verdict(VERIFIED, "False" if is_wrong else "Unknown", reason, message)
+        status = _with_condition(run, status, verdict, now)
+    return Step(status, (Notice(_FAILED, message, job_part(run), warning=True),))
+
+
+def _with_verification(run: BackupRun, **fields: object) -> BackupRunStatus:
+    assert run.status.verification is not None
+    return updated(run.status, verification=updated(run.status.verification, **fields))
+
+
+def _with_condition(
+    run: BackupRun, status: BackupRunStatus, verdict: Verdict, now: datetime
+) -> BackupRunStatus:
+    conditions = set_condition(status.conditions, verdict, now, run.metadata.generation)
+    return updated(status, conditions=conditions)

@@ -1,0 +1,1 @@
+"""Whether and when a policy's runs can start: schedule, quota, recipients, support."""

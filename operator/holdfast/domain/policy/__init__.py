@@ -1,0 +1,1 @@
+"""What a policy's status says, and how many of its runs are kept as objects."""

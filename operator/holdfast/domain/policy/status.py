@@ -1,0 +1,182 @@
+"""What a policy's status says, by its spec and its runs: one function for each section of it. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from holdfast.api.conditions import Verdict, find_condition, set_condition
+from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, RecoveryWindow
+from holdfast.api.run import STORED, RunPhase
+from holdfast.domain.backup.retention import next_plan
+from holdfast.domain.plan import quota
+from holdfast.domain.plan.readiness import Readiness
+from holdfast.domain.plan.schedule import (
+    TIME_ZONE_UNKNOWN,
+    DueSlots,
+    delay_of,
+    due,
+    missed_by_change,
+    scheduled_expression,
+)
+from holdfast.domain.rows import RunRow
+from holdfast.domain.step import Notice, Step, updated
+
+PolicyStep = Step[BackupPolicyStatus]
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the sections of a policy's status are decided from; each also gets the status of those before."""
+
+    policy: BackupPolicy
+    """With the status that was read."""
+    readiness: Readiness
+    rows: tuple[RunRow, ...]
+    """The policy's runs."""
+    now: datetime
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The slots of a policy that are due."""
+
+    since: datetime
+    """The moment from which on slots count."""
+    due: DueSlots
+
+
+def slots_due(policy: BackupPolicy, state: Readiness, now: datetime) -> Slots:
+    """The slots since the last ones.
+
+    Neither the policy's creation nor a change of its schedule nor its resumption makes earlier slots due.
+    Slots of the schedule before a change that had not been started by then are missed.
+    """
+    status, plan = policy.status, _plan(policy, state)
+    since = status.scheduled_since or policy.metadata.creation_timestamp or now
+    handled = max(since, status.last_schedule_time or since)
+    if status.scheduled is not None and status.scheduled != plan:
+        return Slots(now, missed_by_change(status.scheduled, handled, now))
+    is_new = status.observed_generation is None
+    if plan is None or (status.scheduled is None and not is_new):
+        return Slots(now, DueSlots())
+    if state.schedule is None:
+        return Slots(since, DueSlots())
+    delay = delay_of(policy.spec, policy.metadata.uid)
+    return Slots(since, due(state.schedule, policy.spec, handled, now, delay))
+
+
+def _plan(policy: BackupPolicy, state: Readiness) -> str | None:
+    """What slots are taken from. It stays while the operator only lacks the data of the time zone."""
+    is_kept = state.ready or state.reason == TIME_ZONE_UNKNOWN
+    return scheduled_expression(policy.spec) if is_kept else None
+
+
+def with_slots(situation: Situation, status: BackupPolicyStatus, slots: Slots) -> PolicyStep:
+    """The due slots have become runs. Only this section may write observedGeneration: slots depend on it."""
+    policy, state = situation.policy, situation.readiness
+    plan = _plan(policy, state)
+    last_slot = slots.due.newest or policy.status.last_schedule_time
+    generation = policy.metadata.generation
+    verdict = Verdict("Ready", "True" if state.ready else "False", state.reason, state.message)
+    status = updated(
+        status,
+        observed_generation=generation,
+        next_schedule_time=_next_start(situation, slots.since, last_slot),
+        last_schedule_time=last_slot,
+        scheduled=plan,
+        scheduled_since=slots.since if plan else None,
+        missed_runs=policy.status.missed_runs + slots.due.missed_count,
+        conditions=set_condition(status.conditions, verdict, situation.now, generation),
+    )
+    return Step(status, (*_readiness_notices(situation), *_missed_notices(slots.due)))
+
+
+def _next_start(situation: Situation, since: datetime, last_slot: datetime | None) -> datetime | None:
+    schedule = situation.readiness.schedule
+    if schedule is None or _plan(situation.policy, situation.readiness) is None:
+        return None
+    delay = delay_of(situation.policy.spec, situation.policy.metadata.uid)
+    slot = schedule.next_after(max(situation.now - delay, since, last_slot or since))
+    return None if slot is None else slot + delay
+
+
+def _readiness_notices(situation: Situation) -> Iterable[Notice]:
+    state, before = situation.readiness, find_condition(situation.policy.status.conditions, "Ready")
+    if before is None or (before.status == "True") != state.ready or before.reason != state.reason:
+        subject = f"{situation.policy.metadata.generation}"
+        yield Notice(state.reason, state.message, subject, warning=not state.ready)
+
+
+def _missed_notices(slots: DueSlots) -> Iterable[Notice]:
+    if slots.missed_count:
+        newest = f"{slots.newest:%Y-%m-%dT%H:%MZ}"
+        message = f"{slots.missed_count} slots up to {newest} were missed"
+        yield Notice("Missed", message, newest, warning=True)
+
+
+def with_newest_runs(situation: Situation, status: BackupPolicyStatus) -> PolicyStep:
+    """The newest run, the last success, and whether the newest backup is fresh."""
+    before = situation.policy.status
+    times = [row.completion_time for row in situation.rows if row.phase is RunPhase.SUCCEEDED]
+    last_success = max(filter(None, times), default=None)
+    is_new_success = last_success is not None and last_success != before.last_successful_time
+    newest = max(situation.rows, key=lambda row: row.age, default=None)
+    generation = situation.policy.metadata.generation
+    return Step(
+        updated(
+            status,
+            last_run=newest.name if newest else before.last_run,
+            last_successful_time=last_success or before.last_successful_time,
+            # Slots that were missed just now count from this success on.
+            missed_runs=status.missed_runs - (before.missed_runs if is_new_success else 0),
+            conditions=set_condition(
+                status.conditions, _freshness(situation.rows), situation.now, generation
+            ),
+        )
+    )
+
+
+def _freshness(rows: Iterable[RunRow]) -> Verdict:
+    """Whether the newest try at a backup succeeded. Skipped and cancelled runs were none."""
+    tries = [r for r in rows if r.has_ended and r.phase not in (RunPhase.SKIPPED, RunPhase.CANCELLED)]
+    if not tries:
+        return Verdict("BackupFresh", "Unknown", "NoRunYet", "no run has ended yet")
+    last = max(tries, key=lambda row: row.age)
+    assert last.phase is not None
+    if last.phase in STORED:
+        return Verdict("BackupFresh", "True", last.phase.value, f"run {last.name} holds a backup")
+    message = f"run {last.name}: {last.message or last.phase.value}"
+    return Verdict("BackupFresh", "False", last.phase.value, message)
+
+
+def with_recovery_windows(situation: Situation, status: BackupPolicyStatus) -> PolicyStep:
+    """The recovery window and the stored bytes of each destination."""
+    names = [destination.name for destination in situation.policy.spec.destinations]
+    points: dict[str, list[datetime]] = {name: [] for name in names}
+    totals: Counter[str] = Counter()
+    for row in situation.rows:
+        totals.update(row.stored_bytes)
+        if row.recovery_point is None:
+            continue
+        for name in row.destinations_holding & points.keys():
+            points[name].append(row.recovery_point)
+    windows = {
+        name: RecoveryWindow(first=min(times), last=max(times), copies=len(times))
+        for name, times in points.items()
+        if times
+    }
+    stored = {name: totals[name] for name in names if name in totals}
+    return Step(updated(status, recovery_window=windows or None, stored_bytes=stored or None))
+
+
+def with_retention_plan(situation: Situation, status: BackupPolicyStatus) -> PolicyStep:
+    """What retention deletes next."""
+    plan, notices = next_plan(situation.policy, situation.rows, situation.now)
+    return Step(updated(status, retention_plan=plan), notices)
+
+
+def with_quota(situation: Situation, status: BackupPolicyStatus) -> PolicyStep:
+    """How full the destinations are, by the stored bytes and the retention plan of `status`."""
+    conditions, notices = quota.conditions_of(situation.policy, status, situation.now)
+    return Step(updated(status, conditions=conditions), tuple(notices))

@@ -1,0 +1,155 @@
+"""The facts of a run that decisions over lists of runs need, and how they are read from a BackupRun. Pure.
+
+A decision about one run has the whole object. A decision that looks at many has their rows, whatever feeds
+the list.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from holdfast.api.conditions import is_true
+from holdfast.api.destination import Destination
+from holdfast.api.run import STORED, BackupRun, Expiring, RunPhase, RunTrigger, TargetPhase, Verification
+from holdfast.domain.labels import IMPORTED, MISSED
+from holdfast.domain.stored import (
+    EARLIEST,
+    bytes_by_destination,
+    destinations_being_deleted,
+    destinations_holding,
+    is_whole,
+    may_hold_data,
+    targets_held,
+)
+
+PolicyName = tuple[str, str]
+"""Namespace and name of a policy."""
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run in a list of runs."""
+
+    namespace: str
+    name: str
+    uid: str
+    policy: str
+    """The name of its policy."""
+    trigger: RunTrigger
+    scheduled_time: datetime | None
+    creation_time: datetime | None
+    start_time: datetime | None
+    completion_time: datetime | None
+    phase: RunPhase | None
+    message: str
+    recovery_point: datetime | None
+    finalizers: tuple[str, ...]
+    places: Mapping[str, tuple[object, ...]]
+    """By destination of the run: the place that it meant when the run started."""
+    destinations_holding: frozenset[str]
+    """The destinations that hold all that the run has."""
+    destinations_being_deleted: frozenset[str]
+    stored_bytes: Mapping[str, int]
+    """By destination: the bytes that the run has there."""
+    expiring: tuple[Expiring, ...]
+    leftovers: frozenset[str]
+    """The destinations that hold the run and leftovers of its failed attempts."""
+    targets_held: frozenset[str]
+    """The targets that succeeded."""
+    targets_unfinished: int
+    """How many targets have not ended."""
+    verification: Verification | None
+    has_targets: bool
+    """True once the run has started."""
+    has_checksums: bool
+    """True: the status has the manifest's SHA-256 of every target that succeeded."""
+    has_purge: bool
+    """True: the purge of its data has started."""
+    is_cancelled: bool
+    is_deleted: bool
+    """True: the BackupRun has a deletion timestamp."""
+    is_imported: bool
+    """True: a survey made the BackupRun from a catalogue's entry."""
+    is_missed: bool
+    """True: its slot was missed before the BackupRun was made."""
+    is_verified: bool
+    is_whole: bool
+    may_hold_data: bool
+
+    @property
+    def policy_name(self) -> PolicyName:
+        """Namespace and name of its policy."""
+        return self.namespace, self.policy
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether it holds a backup."""
+        return self.phase in STORED
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will be done for it."""
+        return self.phase is not None and self.phase.terminal
+
+    @property
+    def is_being_verified(self) -> bool:
+        """Whether a verification of it is under way."""
+        return self.verification is not None and not self.verification.phase.terminal
+
+    @property
+    def age(self) -> tuple[datetime, str]:
+        """Sorts the oldest first. An imported run is as old as what it holds."""
+        if self.is_imported and self.start_time is not None:
+            return self.start_time, self.name
+        return self.creation_time or EARLIEST, self.name
+
+    @property
+    def age_of_data(self) -> tuple[datetime, str]:
+        """Sorts by what a restore brings back, the oldest first."""
+        return self.recovery_point or EARLIEST, self.name
+
+
+def row_of(run: BackupRun) -> RunRow:
+    """The row of a run."""
+    metadata, spec, status = run.metadata, run.spec, run.status
+    succeeded = [target for target in status.targets if target.phase is TargetPhase.SUCCEEDED]
+    return RunRow(
+        namespace=metadata.namespace,
+        name=metadata.name,
+        uid=metadata.uid,
+        policy=spec.policy_ref.name,
+        trigger=spec.trigger,
+        scheduled_time=spec.scheduled_time,
+        creation_time=metadata.creation_timestamp,
+        start_time=status.start_time,
+        completion_time=status.completion_time,
+        phase=status.phase,
+        message=status.message or "",
+        recovery_point=status.recovery_point,
+        finalizers=metadata.finalizers,
+        places={destination.name: destination.place for destination in status.destinations},
+        destinations_holding=frozenset(destinations_holding(run)),
+        destinations_being_deleted=frozenset(destinations_being_deleted(run)),
+        stored_bytes=bytes_by_destination(run),
+        expiring=status.expiring,
+        leftovers=frozenset(status.leftovers),
+        targets_held=frozenset(targets_held(run)),
+        targets_unfinished=sum(not target.phase.terminal for target in status.targets),
+        verification=status.verification,
+        has_targets=bool(status.targets),
+        has_checksums=all(target.manifest_sha256 for target in succeeded),
+        has_purge=status.deletion is not None,
+        is_cancelled=spec.cancel,
+        is_deleted=metadata.deletion_timestamp is not None,
+        is_imported=IMPORTED in metadata.annotations,
+        is_missed=MISSED in metadata.annotations,
+        is_verified=is_true(status.conditions, "Verified"),
+        is_whole=is_whole(status),
+        may_hold_data=may_hold_data(run),
+    )
+
+
+def destinations_unmoved(row: RunRow, destinations: Iterable[Destination]) -> set[str]:
+    """The run's destinations that are the same place among these `destinations`."""
+    places = {destination.name: destination.place for destination in destinations}
+    return {name for name, recorded in row.places.items() if places.get(name) == recorded}

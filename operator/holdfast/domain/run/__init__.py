@@ -1,0 +1,1 @@
+"""One BackupRun from its admission to its end and deletion."""

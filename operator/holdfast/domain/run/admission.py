@@ -1,0 +1,274 @@
+"""Which of the waiting runs starts next. Pure: the answer comes from lists, so a restart changes nothing.
+
+Runs of one policy never overlap. Beyond that no more Jobs of backups run at once than the chart's value
+allows. The runs that wait for permits stand in one line and take turns: the next permit goes to the namespace
+that has the fewest, among equals to the one whose last start is longest ago, and within it to the policy
+whose last start is longest ago. Nobody overtakes the first in line, so a run of many targets gets its turn
+too. A run that a restore makes for safety needs no permit.
+"""
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.run import RunPhase
+from holdfast.domain.plan.schedule import delay_of
+from holdfast.domain.plan.support import policy_not_supported_yet
+from holdfast.domain.rows import PolicyName, RunRow
+
+MAX_QUEUED = 3
+"""Runs of one policy that may wait before another scheduled one is skipped."""
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+_SCHEDULED = ("Schedule", "CatchUp")
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What decides who starts next."""
+
+    limit: int
+    """How many Jobs may run at once."""
+    policies: Mapping[PolicyName, BackupPolicy]
+    """The policies whose fields are all supported."""
+    active_runs: Mapping[PolicyName, tuple[RunRow, ...]]
+    """By policy: the runs under way."""
+    pending_runs: Mapping[PolicyName, tuple[RunRow, ...]]
+    """By policy: the runs that have not started, in their order."""
+    last_start: Mapping[PolicyName, datetime]
+    """By policy: when a run of it last started."""
+    last_turn: Mapping[str, datetime]
+    """By namespace: when a run in it last started."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """The runs that nothing but the limit keeps from starting, in their order."""
+
+    starters: tuple[RunRow, ...]
+    """The runs for which permits are free."""
+    waiters: tuple[RunRow, ...]
+    """The runs behind them."""
+
+    def without(self, uid: str) -> "Line":
+        """The line once this run has left it. Its start changes nothing for those behind it."""
+        return Line(_without(self.starters, uid), _without(self.waiters, uid))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a Pending run stands to the others."""
+
+    active_run: str = ""
+    """The run of the same policy that is under way."""
+    runs_ahead: tuple[str, ...] = ()
+    """The runs of the same policy that start before it."""
+    is_overtaken: bool = False
+    """Whether a later slot of the same policy has a run that waits or is under way."""
+    position: int = 0
+    """Its position in the line, from 1; 0 when it need not wait."""
+    line_length: int = 0
+    """How many runs wait for a permit."""
+    limit: int = 0
+    """How many Jobs may run at once."""
+
+
+def is_scheduled(row: RunRow) -> bool:
+    """Whether the run is for a slot of a schedule."""
+    return row.trigger in _SCHEDULED
+
+
+def is_waiting(row: RunRow) -> bool:
+    """Whether a run has not started and may still start."""
+    is_pending = row.phase in (None, RunPhase.PENDING) and not row.is_deleted
+    return is_pending and not row.is_cancelled and not row.is_imported and not row.is_missed
+
+
+def permits_of(row: RunRow, limit: int) -> int:
+    """The permits that a run has: one for each of its Jobs that run at once."""
+    if row.trigger == "Safety":
+        return 0
+    if row.phase is not RunPhase.RUNNING:
+        return 1 if row.phase is RunPhase.COMMITTING else 0
+    return min(limit, row.targets_unfinished)
+
+
+def situation_of(rows: Iterable[RunRow], policies: Iterable[BackupPolicy], limit: int) -> Situation:
+    """Sort the lists."""
+    active = defaultdict[PolicyName, list[RunRow]](list)
+    pending = defaultdict[PolicyName, list[RunRow]](list)
+    last_start: dict[PolicyName, datetime] = {}
+    last_turn: dict[str, datetime] = {}
+    for row in rows:
+        name, start = row.policy_name, row.start_time
+        if start is not None:
+            last_start[name] = max(start, last_start.get(name, start))
+            last_turn[row.namespace] = max(start, last_turn.get(row.namespace, start))
+        if row.phase in (RunPhase.RUNNING, RunPhase.COMMITTING):
+            active[name].append(row)
+        elif is_waiting(row):
+            pending[name].append(row)
+    return Situation(
+        limit,
+        {
+            (policy.metadata.namespace, policy.metadata.name): policy
+            for policy in policies
+            if not policy_not_supported_yet(policy.spec)
+        },
+        {name: tuple(runs) for name, runs in active.items()},
+        {name: tuple(sorted(runs, key=_order)) for name, runs in pending.items()},
+        last_start,
+        last_turn,
+    )
+
+
+def situation_after(before: Situation, row: RunRow) -> Situation:
+    """The situation with a run that was pending as it is now."""
+    name = row.policy_name
+    if row.phase is RunPhase.PENDING:
+        return before
+    others = _without(before.pending_runs.get(name, ()), row.uid)
+    later = replace(before, pending_runs={**before.pending_runs, name: others})
+    if row.phase is not RunPhase.RUNNING:
+        return later
+    start = row.start_time or _NEVER
+    return replace(
+        later,
+        active_runs={**before.active_runs, name: (*before.active_runs.get(name, ()), row)},
+        last_start={**before.last_start, name: start},
+        last_turn={**before.last_turn, row.namespace: start},
+    )
+
+
+def line_up(situation: Situation, now: datetime) -> Line:
+    """Who starts, and who waits for a permit."""
+    limit = situation.limit
+    free = limit - sum(permits_of(row, limit) for rows in situation.active_runs.values() for row in rows)
+    starters: list[RunRow] = []
+    waiters: list[RunRow] = []
+    for row, permits in _in_turn(situation, _heads(situation, now)):
+        if row.trigger == "Safety" or (not waiters and permits <= free):
+            free -= permits
+            starters.append(row)
+        else:
+            waiters.append(row)
+    return Line(tuple(starters), tuple(waiters))
+
+
+def standing(situation: Situation, line: Line, row: RunRow, now: datetime) -> Standing:
+    """How a run stands; `line` is the situation's."""
+    name, uid = row.policy_name, row.uid
+    policy = situation.policies.get(name)
+    runs_ahead = []
+    for other in _startable(situation, policy, now) if policy else ():
+        if other.uid == uid:
+            break
+        runs_ahead.append(other.name)
+    position = 0
+    if not any(starter.uid == uid for starter in line.starters):
+        uids = [waiter.uid for waiter in line.waiters]
+        position = 1 + (uids.index(uid) if uid in uids else len(uids))
+    active = _without(situation.active_runs.get(name, ()), uid)
+    return Standing(
+        active[0].name if active else "",
+        tuple(runs_ahead),
+        _is_overtaken(situation, row),
+        position,
+        len(line.waiters),
+        situation.limit,
+    )
+
+
+def start_deadline(row: RunRow, policy: BackupPolicy) -> datetime | None:
+    """Until when a scheduled run starts as planned: startingDeadline after it was to start."""
+    if not is_scheduled(row) or row.scheduled_time is None:
+        return None
+    planned = row.scheduled_time + delay_of(policy.spec, policy.metadata.uid)
+    if row.trigger == "CatchUp":
+        planned = row.creation_time or planned
+    return planned + timedelta(seconds=policy.spec.starting_deadline.seconds)
+
+
+def is_too_late(row: RunRow, policy: BackupPolicy, is_overtaken: bool, now: datetime) -> bool:
+    """Whether a run has waited so long that it is missed. With catchUp Latest the newest never is."""
+    if not is_overtaken and policy.spec.catch_up == "Latest":
+        return False
+    end = start_deadline(row, policy)
+    return end is not None and now > end
+
+
+def _without(rows: Iterable[RunRow], uid: str) -> tuple[RunRow, ...]:
+    return tuple(row for row in rows if row.uid != uid)
+
+
+def _order(row: RunRow) -> tuple[bool, datetime, datetime, str]:
+    created = row.creation_time or _NEVER
+    return row.trigger != "Safety", created, row.scheduled_time or created, row.name
+
+
+def _is_overtaken(situation: Situation, row: RunRow) -> bool:
+    name, slot = row.policy_name, row.scheduled_time
+    runs = (*situation.active_runs.get(name, ()), *situation.pending_runs.get(name, ()))
+    if slot is None or len(runs) < 2:
+        return False
+    slots = (run.scheduled_time for run in runs if is_scheduled(run))
+    return any(other is not None and other > slot for other in slots)
+
+
+def _startable(situation: Situation, policy: BackupPolicy, now: datetime) -> list[RunRow]:
+    """The policy's runs that will start some time, in their order."""
+    return [
+        row
+        for row in situation.pending_runs.get((policy.metadata.namespace, policy.metadata.name), ())
+        if not is_scheduled(row)
+        or not (policy.spec.suspend or is_too_late(row, policy, _is_overtaken(situation, row), now))
+    ]
+
+
+def _heads(situation: Situation, now: datetime) -> dict[str, list[tuple[RunRow, int]]]:
+    """By namespace: the next run of each policy that can start one, and the permits that it needs."""
+    heads = defaultdict[str, list[tuple[RunRow, int]]](list)
+    for name in situation.pending_runs:
+        policy = situation.policies.get(name)
+        if policy is None or situation.active_runs.get(name):
+            continue
+        rows = _startable(situation, policy, now)
+        if rows:
+            permits = 0 if rows[0].trigger == "Safety" else min(situation.limit, len(policy.spec.targets))
+            heads[rows[0].namespace].append((rows[0], permits))
+    for group in heads.values():
+        group.sort(key=lambda head: (situation.last_start.get(head[0].policy_name, _NEVER), *_order(head[0])))
+    return heads
+
+
+def _in_turn(
+    situation: Situation, heads: Mapping[str, Sequence[tuple[RunRow, int]]]
+) -> Iterable[tuple[RunRow, int]]:
+    if not heads:
+        return
+    permits_used: dict[str, int] = defaultdict(int)
+    for (namespace, _), rows in situation.active_runs.items():
+        permits_used[namespace] += sum(permits_of(row, situation.limit) for row in rows)
+    turns = [
+        (
+            permits_used[namespace],
+            0,
+            situation.last_turn.get(namespace, _NEVER),
+            _order(group[0][0]),
+            namespace,
+        )
+        for namespace, group in heads.items()
+    ]
+    heapq.heapify(turns)
+    served = dict.fromkeys(heads, 0)
+    for turn in range(1, sum(map(len, heads.values())) + 1):
+        used, _, since, _, namespace = heapq.heappop(turns)
+        row, permits = heads[namespace][served[namespace]]
+        served[namespace] += 1
+        if served[namespace] < len(heads[namespace]):
+            following = _order(heads[namespace][served[namespace]][0])
+            heapq.heappush(turns, (used + permits, turn, since, following, namespace))
+        yield row, permits

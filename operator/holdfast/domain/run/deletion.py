@@ -1,0 +1,88 @@
+"""How a run is purged when its BackupRun is deleted and the policy says Delete. Pure.
+
+A finalizer keeps a run that may hold data until a Purge Job reports that nothing more of it can be deleted.
+The run is marked before that Job exists, so that no restore reads from it any more.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.run import BackupRun, BackupRunStatus, Deletion, Expiring
+from holdfast.domain.labels import DATA
+from holdfast.domain.rows import RunRow
+from holdfast.domain.step import Notice, Step, updated
+from holdfast.domain.workload import Observation
+
+_FIRST_PAUSE = timedelta(seconds=10)
+_LONGEST_PAUSE = timedelta(hours=1)
+_FOREGROUND = "foregroundDeletion"
+
+
+def has_delete_policy(policy: BackupPolicy | None) -> bool:
+    """Whether data goes with its run."""
+    return policy is not None and policy.spec.deletion_policy == "Delete"
+
+
+def run_finalizers(row: RunRow, policy: BackupPolicy) -> tuple[str, ...]:
+    """The finalizers that a run should have, by its policy as it is now."""
+    needs_purge = has_delete_policy(policy) and row.may_hold_data
+    return _finalizers(row.finalizers, needs_purge, row.is_deleted)
+
+
+def policy_finalizers(policy: BackupPolicy) -> tuple[str, ...]:
+    """The finalizers that a policy should have."""
+    metadata = policy.metadata
+    is_deleted = metadata.deletion_timestamp is not None
+    return _finalizers(metadata.finalizers, has_delete_policy(policy), is_deleted)
+
+
+def _finalizers(present: tuple[str, ...], is_wanted: bool, is_deleted: bool) -> tuple[str, ...]:
+    if not is_wanted:
+        return without(present, DATA)
+    # The API server lets nobody add one to an object that is being deleted.
+    if DATA in present or is_deleted:
+        return present
+    return (*present, DATA)
+
+
+def without_foreground(run: BackupRun) -> tuple[str, ...]:
+    """The finalizers of a run that is about to be purged, without the garbage collector's.
+
+    After `--cascade=foreground` it deletes every Job of the run, and would delete the Purge Job as well.
+    """
+    return without(run.metadata.finalizers, _FOREGROUND)
+
+
+def without(finalizers: Sequence[str], finalizer: str) -> tuple[str, ...]:
+    """All but one."""
+    return tuple(name for name in finalizers if name != finalizer)
+
+
+def with_deletion_started(status: BackupRunStatus) -> BackupRunStatus:
+    """The status of a run whose data is about to be deleted."""
+    copies = tuple(
+        Expiring(destination=destination.name, begun=True, message="it is deleted with its BackupRun")
+        for destination in status.destinations
+    )
+    return updated(status, expiring=copies, deletion=Deletion())
+
+
+def retry_later(status: BackupRunStatus, message: str, now: datetime) -> Step[BackupRunStatus]:
+    """The purge has failed; it is retried after twice the last pause."""
+    attempts = status.deletion.attempts if status.deletion else 0
+    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(attempts, 12))
+    deletion = Deletion(attempts=attempts + 1, next_time=now + pause, message=message)
+    notice = Notice("DeletionFailed", f"{message}; it is retried", message, warning=True)
+    return Step(updated(status, deletion=deletion), (notice,))
+
+
+def with_obstacle(status: BackupRunStatus, message: str | None) -> BackupRunStatus:
+    """The status while the purge goes on; `message` says what keeps its Job from running."""
+    deletion = status.deletion or Deletion()
+    return updated(status, deletion=updated(deletion, message=message))
+
+
+def notices_of(job: Observation) -> tuple[Notice, ...]:
+    """What the Job notes, once for each message."""
+    return tuple(Notice(note.reason, note.message, note.message, note.warning) for note in job.notes)

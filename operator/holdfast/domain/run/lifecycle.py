@@ -1,0 +1,352 @@
+"""How a BackupRun goes from phase to phase. Pure: facts and `now` come in, the next status goes out."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from holdfast.api.conditions import Status, Verdict, set_condition
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.run import (
+    STORED,
+    Artifact,
+    BackupRun,
+    BackupRunStatus,
+    Failure,
+    HookStatus,
+    RunPhase,
+    TargetPhase,
+    TargetStatus,
+)
+from holdfast.api.text import human_bytes, human_seconds
+from holdfast.domain.labels import MISSED
+from holdfast.domain.naming import job_name, run_path
+from holdfast.domain.plan import quota
+from holdfast.domain.plan.support import policy_not_supported_yet
+from holdfast.domain.rows import row_of
+from holdfast.domain.run import hooks
+from holdfast.domain.run.admission import MAX_QUEUED, Standing, is_scheduled, is_too_late
+from holdfast.domain.step import End, Notice, Step, describe, seconds_between, updated
+from holdfast.domain.stored import is_whole, kept_in, report_uri
+from holdfast.domain.targets import JobFacts, advance_targets, cancel, fail, failures, obstacle
+from holdfast.domain.workload import Observation, cannot_start
+from holdfast.protocol import BackupResult, CommitResult
+
+COPY_MISSING = "CopyMissing"
+
+RunStep = Step[BackupRunStatus]
+
+
+def admit(run: BackupRun, policy: BackupPolicy | None, standing: Standing, now: datetime) -> RunStep:
+    """A Pending run starts, waits, or ends without a start."""
+    missed = run.metadata.annotations.get(MISSED)
+    name = run.spec.policy_ref.name
+    if missed is not None:
+        return end(run, run.status, End(RunPhase.MISSED, "Missed", missed), now)
+    if run.spec.cancel:
+        return end(run, run.status, End(RunPhase.CANCELLED, "Cancelled", "cancelled before it started"), now)
+    if policy is None:
+        message = f"spec.policyRef: this namespace has no BackupPolicy {name}"
+        return end(run, run.status, End(RunPhase.FAILED, "PolicyNotFound", message), now)
+    if policy.metadata.deletion_timestamp is not None:
+        return end(
+            run, run.status, End(RunPhase.FAILED, "PolicyNotFound", f"policy {name} is being deleted"), now
+        )
+    fields = policy_not_supported_yet(policy.spec)
+    if fields:
+        message = f"policy {name} has fields that are not supported yet: {', '.join(fields)}"
+        return end(run, run.status, End(RunPhase.FAILED, "NotSupportedYet", message), now)
+    dropped = _drop(run, policy, standing, now) if is_scheduled(row_of(run)) else None
+    return dropped or _wait(run, standing) or _start(run, policy, now)
+
+
+def _drop(run: BackupRun, policy: BackupPolicy, standing: Standing, now: datetime) -> RunStep | None:
+    """The end of a scheduled run that does not start at all."""
+    spec = policy.spec
+    if spec.suspend:
+        message = f"policy {policy.metadata.name} was suspended before it started"
+        return end(run, run.status, End(RunPhase.SKIPPED, "Suspended", message), now)
+    if is_too_late(row_of(run), policy, standing.is_overtaken, now):
+        why = "a later slot is due" if standing.is_overtaken else "catchUp is None"
+        message = f"it had not started at the end of startingDeadline ({spec.starting_deadline}), and {why}"
+        return end(run, run.status, End(RunPhase.MISSED, "StartingDeadlineExceeded", message), now)
+    if spec.concurrency_policy == "Forbid" and (standing.active_run or standing.runs_ahead):
+        message = f"run {standing.active_run} of the same policy was still under way"
+        if not standing.active_run:
+            message = f"run {standing.runs_ahead[0]} of the same policy still waited to start"
+        return end(run, run.status, End(RunPhase.SKIPPED, "ConcurrentRun", message), now)
+    if len(standing.runs_ahead) >= MAX_QUEUED:
+        names = ", ".join(standing.runs_ahead)
+        message = f"{len(standing.runs_ahead)} runs of the same policy wait already: {names}"
+        return end(run, run.status, End(RunPhase.SKIPPED, "QueueFull", message), now)
+    return None
+
+
+def _wait(run: BackupRun, standing: Standing) -> RunStep | None:
+    """A run that starts later."""
+    before = standing.active_run or next(iter(standing.runs_ahead), "")
+    if before:
+        reason, message = "WaitingForRun", f"waits for run {before} of the same policy to end"
+    elif standing.position:
+        reason = "WaitingForCapacity"
+        message = (
+            f"waits for a permit, as number {standing.position} of {standing.line_length}: "
+            f"at most {standing.limit} Jobs of backups run at once"
+        )
+    else:
+        return None
+    status = updated(run.status, phase=RunPhase.PENDING, reason=reason, message=message)
+    return Step(status, (Notice(reason, message),))
+
+
+def _start(run: BackupRun, policy: BackupPolicy, now: datetime) -> RunStep:
+    uid = run.metadata.uid
+    full = quota.full_destinations(policy)
+    refusal = quota.refusal(policy.spec.destinations, full)
+    if refusal is not None:
+        return end(run, run.status, End(RunPhase.FAILED, "QuotaExceeded", refusal), now)
+    status = updated(
+        run.status,
+        phase=RunPhase.RUNNING,
+        start_time=now,
+        reason=None,
+        message=None,
+        policy_generation=policy.metadata.generation,
+        retention_plan_time=policy.status.retention_plan.time if policy.status.retention_plan else None,
+        destinations=policy.spec.destinations,
+        over_quota=full or None,
+        hook_plan=policy.spec.hooks,
+        targets=tuple(
+            TargetStatus(name=t.name, engine=t.engine, job=job_name(run.metadata.name, uid, t.name))
+            for t in policy.spec.targets
+        ),
+    )
+    names = ", ".join(target.name for target in policy.spec.targets)
+    destinations = ", ".join(d.name for d in policy.spec.destinations if d.name not in full)
+    notices = [Notice("Started", f"backing up {names} to {destinations}")]
+    notices += [Notice("QuotaExceeded", why, name, warning=True) for name, why in full.items()]
+    return Step(status, tuple(notices))
+
+
+def advance(run: BackupRun, facts: JobFacts, now: datetime) -> RunStep:
+    """A Running run goes on, by what is known of its Jobs."""
+    statuses, notices = advance_targets(run.status.targets, facts, partial(_succeed, run), now)
+    status = updated(run.status, targets=statuses, reason=None, message=None)
+    if all(target.phase.terminal for target in statuses):
+        # What was paused goes on first; then the targets are where they are now, and this is decided again.
+        if hooks.next_after(status) is not None:
+            return Step(status, notices)
+        return _targets_ended(run, status, notices, now)
+    reason, message = obstacle(statuses, facts.observations)
+    return Step(updated(status, reason=reason, message=message), notices)
+
+
+def _succeed(
+    run: BackupRun, target: TargetStatus, job: Observation, now: datetime
+) -> tuple[TargetStatus, Notice]:
+    result = job.result
+    assert isinstance(result, BackupResult)
+    missing = (f"destination {name}: {why}" for name, why in result.missing.items())
+    status = updated(
+        target,
+        phase=TargetPhase.SUCCEEDED,
+        completion_time=job.ended or now,
+        snapshot_time=result.snapshot_time,
+        progress=None,
+        source=result.source,
+        contents=result.contents,
+        manifest_sha256=result.manifest_sha256,
+        size_bytes=result.size_bytes,
+        artifacts=artifacts_of(run, target.name, result),
+        artifacts_omitted=result.artifacts_omitted * len(result.destinations) or None,
+        failure=None,
+        warnings=(*target.warnings, *missing),
+    )
+    counted = ", ".join(f"{count} {kind}" for kind, count in result.contents.items())
+    message = (
+        f"target {target.name}: {counted or 'nothing'} read from {result.source.address}, "
+        f"{human_bytes(result.plain_bytes)} stored as {human_bytes(result.size_bytes)} "
+        f"in {', '.join(result.destinations)}"
+    )
+    return status, Notice("TargetSucceeded", message, target.name)
+
+
+def artifacts_of(run: BackupRun, target: str, result: BackupResult) -> tuple[Artifact, ...]:
+    """What a target has stored in the destinations that its Result names."""
+    holding = [
+        destination for destination in run.status.destinations if destination.name in result.destinations
+    ]
+    folder = run_path(run).target(target)
+    return tuple(
+        Artifact(
+            destination=destination.name,
+            uri=destination.spec.uri(folder + artifact.name),
+            size_bytes=artifact.size_bytes,
+            sha256=artifact.sha256,
+            encrypted=result.encrypted,
+            retain_until=result.retain_until.get(destination.name),
+        )
+        for artifact in result.artifacts
+        for destination in holding
+    )
+
+
+def _targets_ended(
+    run: BackupRun, status: BackupRunStatus, notices: tuple[Notice, ...], now: datetime
+) -> RunStep:
+    if any(target.phase is TargetPhase.SUCCEEDED for target in status.targets):
+        return Step(updated(status, phase=RunPhase.COMMITTING), notices)
+    hook = hooks.first_failure(status, "Before")
+    reason, message = failures(status.targets) if hook is None else hook_failure(hook)
+    step = end(run, status, End(RunPhase.FAILED, reason, message), now)
+    return Step(step.status, (*notices, *step.notices))
+
+
+def hook_failure(hook: HookStatus) -> tuple[str, str]:
+    """The reason and the message of a run with that hook."""
+    return hooks.HOOK_FAILED, f"{hook.when.lower()} the backup: {hook.message}"
+
+
+def advance_commit(
+    run: BackupRun, job: Observation | None, start_deadline: timedelta, now: datetime
+) -> RunStep:
+    """A Committing run goes on, by what is known of its commit Job."""
+    if job is None:
+        return Step(run.status)
+    notices = tuple(
+        Notice(note.reason, f"commit: {note.message}", f"commit/{note.message}", note.warning)
+        for note in job.notes
+    )
+    if job.more:
+        has_report = isinstance(job.result, CommitResult) and job.result.report is not None
+        where = "the run's report" if has_report else "the log of the pod"
+        message = f"commit: {job.more} more notes are in {where}"
+        notices = (*notices, Notice("NotesOmitted", message, "commit/more"))
+    if isinstance(job.result, CommitResult):
+        step = _committed(run, job.result, now)
+    elif job.failed and job.failure is not None:
+        step = fail_commit(run, job.failure, now)
+    elif (failure := cannot_start(job, now, start_deadline)) is not None:
+        step = fail_commit(run, failure, now)
+    else:
+        step = Step(_committing(run.status, job))
+    return Step(step.status, (*notices, *step.notices))
+
+
+def _committing(status: BackupRunStatus, job: Observation) -> BackupRunStatus:
+    if job.complaint is not None:
+        message = f"the commit Job cannot start: {job.complaint.message}"
+        return updated(status, reason=job.complaint.reason, message=message)
+    if job.failure is not None:
+        return updated(status, reason="Retrying", message=f"the commit is retried: {describe(job.failure)}")
+    return updated(status, reason=None, message=None)
+
+
+def fail_commit(run: BackupRun, failure: Failure, now: datetime) -> RunStep:
+    """The end of a run whose commit Job failed or could not be made."""
+    return end(run, run.status, End(RunPhase.FAILED, failure.reason, f"commit: {describe(failure)}"), now)
+
+
+def _committed(run: BackupRun, result: CommitResult, now: datetime) -> RunStep:
+    destinations = run.status.destinations
+    lost = [d.name for d in destinations if d.required and d.name not in result.destinations]
+    if lost:
+        message = f"the commit did not find the run in {', '.join(lost)}, which is required"
+        return end(run, run.status, End(RunPhase.FAILED, COPY_MISSING, message), now)
+    status = updated(
+        run.status,
+        recovery_point=result.recovery_point,
+        skew_seconds=result.skew_seconds,
+        size_bytes=result.size_bytes,
+        copies=f"{len(result.destinations)}/{len(destinations)}",
+        # Without the artifacts of destinations where the commit did not find the run.
+        targets=tuple(kept_in(target, result.destinations) for target in run.status.targets),
+        report=report_uri(run, result.report.name, result.report.destinations) if result.report else None,
+        leftovers=result.untidy,
+    )
+    notice = Notice(
+        "Committed",
+        f"{human_bytes(result.verified_bytes)} read back from {', '.join(result.destinations)}; "
+        f"the catalogue has the run",
+    )
+    step = end(run, status, _end_of(status, result), now)
+    return Step(step.status, (notice, *step.notices))
+
+
+def _end_of(status: BackupRunStatus, result: CommitResult) -> End[RunPhase]:
+    if not is_whole(status):
+        return End(RunPhase.PARTIALLY_SUCCEEDED, *failures(status.targets))
+    missing = [d.name for d in status.destinations if d.name not in result.destinations]
+    if missing:
+        known = result.missing | (status.over_quota or {})
+        whys = "; ".join(f"{name}: {known.get(name, 'a target is missing there')}" for name in missing)
+        return End(RunPhase.PARTIALLY_SUCCEEDED, COPY_MISSING, f"not in every destination: {whys}")
+    hook = hooks.first_failure(status, "After")
+    if hook is not None:
+        return End(RunPhase.PARTIALLY_SUCCEEDED, *hook_failure(hook))
+    return End(RunPhase.SUCCEEDED, None, success_message(status))
+
+
+def success_message(status: BackupRunStatus) -> str:
+    """The message of a run that lacks nothing."""
+    return f"{len(status.targets)} targets, {status.size} in {status.copies} destinations"
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """The activeDeadline of a run."""
+
+    start: datetime
+    limit: timedelta
+
+    def remaining(self, now: datetime) -> float:
+        """Seconds until it is over, 0 when it is."""
+        return max(0.0, (self.start + self.limit - now).total_seconds())
+
+
+def check_deadline(run: BackupRun, deadline: Deadline, now: datetime) -> RunStep | None:
+    """The end of a run that takes longer than it may; None as long as it does not.
+
+    While hooks after the targets are still due, the run does not end yet, but its targets have failed.
+    """
+    if deadline.remaining(now) > 0:
+        return None
+    limit = human_seconds(int(deadline.limit.total_seconds()))
+    message = f"not done within activeDeadline ({limit})"
+    failure = Failure(reason="DeadlineExceeded", message=message)
+    targets = tuple(
+        target if target.phase.terminal else fail(target, failure, now)[0] for target in run.status.targets
+    )
+    status = updated(run.status, targets=targets)
+    if hooks.next_after(status) is not None:
+        return Step(hooks.with_hook_given_up(status, message, now))
+    return end(run, status, End(RunPhase.FAILED, "DeadlineExceeded", message), now)
+
+
+def with_cancellation_started(status: BackupRunStatus) -> BackupRunStatus:
+    """A run whose Jobs are being stopped."""
+    return updated(status, reason="Cancelling", message="waits for its pods to end")
+
+
+def end_cancelled(run: BackupRun, now: datetime) -> RunStep:
+    """A run that was cancelled and whose pods are gone."""
+    status = updated(run.status, targets=cancel(run.status.targets, now))
+    message = "cancelled by spec.cancel" if run.spec.cancel else "deleted while it was under way"
+    return end(run, status, End(RunPhase.CANCELLED, "Cancelled", message), now)
+
+
+def end(run: BackupRun, status: BackupRunStatus, how: End[RunPhase], now: datetime) -> RunStep:
+    """The run ends; `status` is its status until now."""
+    complete: Status = "True" if how.phase in STORED else "False"
+    verdict = Verdict("Complete", complete, how.reason or how.phase, how.message)
+    generation = run.metadata.generation
+    status = updated(
+        status,
+        observed_generation=generation,
+        phase=how.phase,
+        completion_time=now,
+        duration_seconds=seconds_between(status.start_time, now) if status.start_time else None,
+        reason=how.reason,
+        message=how.message,
+        conditions=set_condition(status.conditions, verdict, now, generation),
+    )
+    return Step(status, (how.notice(warning=how.phase is not RunPhase.SUCCEEDED),))

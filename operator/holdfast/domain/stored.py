@@ -1,0 +1,127 @@
+"""What a run has stored, and in which destinations, by its status. Pure."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
+
+from holdfast.api.destination import Destination
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.run import STORED, BackupRun, BackupRunStatus, RunPhase, TargetPhase, TargetStatus
+from holdfast.domain.naming import run_path
+from holdfast.domain.step import updated
+from holdfast.protocol import CommittedTarget
+
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+"""Sorts what has no time before everything that has one."""
+
+
+def targets_held(run: BackupRun) -> set[str]:
+    """The names of the targets that succeeded."""
+    return {target.name for target in run.status.targets if target.phase is TargetPhase.SUCCEEDED}
+
+
+def is_whole(status: BackupRunStatus) -> bool:
+    """Whether every target of the run succeeded."""
+    return all(target.phase is TargetPhase.SUCCEEDED for target in status.targets)
+
+
+def destinations_being_deleted(run: BackupRun) -> set[str]:
+    """The destinations where the run's data may be partly deleted."""
+    return {copy.destination for copy in run.status.expiring if copy.begun}
+
+
+def destinations_holding(run: BackupRun) -> set[str]:
+    """The destinations that hold every target that succeeded, and where nothing of the run is deleted."""
+    if run.status.phase not in STORED:
+        return set()
+    copies = [
+        {artifact.destination for artifact in target.artifacts}
+        for target in run.status.targets
+        if target.phase is TargetPhase.SUCCEEDED
+    ]
+    return (set.intersection(*copies) if copies else set()) - destinations_being_deleted(run)
+
+
+def artifacts_by_destination(target: TargetStatus) -> int:
+    """How many artifacts each destination has that holds the target, listed or not."""
+    destinations = {artifact.destination for artifact in target.artifacts}
+    every = len(target.artifacts) + (target.artifacts_omitted or 0)
+    return every // len(destinations) if destinations else 0
+
+
+def kept_in(target: TargetStatus, destinations: Collection[str]) -> TargetStatus:
+    """The target without the artifacts of other destinations."""
+    kept = tuple(artifact for artifact in target.artifacts if artifact.destination in destinations)
+    holding = {artifact.destination for artifact in kept}
+    omitted = artifacts_by_destination(target) * len(holding) - len(kept)
+    return updated(target, artifacts=kept, artifacts_omitted=omitted or None)
+
+
+def committed_target(target: TargetStatus, destinations: Iterable[str]) -> CommittedTarget:
+    """A target that succeeded, as a Job that reads it back has to find it in these destinations."""
+    return CommittedTarget(
+        name=target.name,
+        engine=target.engine,
+        manifest_sha256=target.manifest_sha256 or "",
+        destinations=tuple(destinations),
+    )
+
+
+def copies_text(run: BackupRun, status: BackupRunStatus) -> str:
+    """`status.copies` of a run with this status: the destinations that hold it, of how many."""
+    holding = destinations_holding(run.model_copy(update={"status": status}))
+    return f"{len(holding)}/{len(status.destinations)}"
+
+
+def bytes_by_destination(run: BackupRun) -> dict[str, int]:
+    """By destination: the bytes of the run's artifacts that it holds."""
+    if run.status.phase not in STORED:
+        return {}
+    totals: dict[str, int] = {}
+    for target in run.status.targets:
+        listed: Counter[str] = Counter()
+        for artifact in target.artifacts:
+            listed[artifact.destination] += artifact.size_bytes
+        for name, size in listed.items():
+            totals[name] = totals.get(name, 0) + (size if target.size_bytes is None else target.size_bytes)
+    # The status does not list all artifacts of a target that has many, and one of before says no size.
+    whole = run.status.size_bytes
+    return totals if whole is None else totals | dict.fromkeys(destinations_holding(run), whole)
+
+
+def report_uri(run: BackupRun, name: str, destinations: Collection[str]) -> str | None:
+    """The URI of the run's report `name` in the first required one of these destinations, else the first."""
+    holding = [each for each in run.status.destinations if each.name in destinations]
+    chosen = next((each for each in holding if each.required), holding[0] if holding else None)
+    if chosen is None:
+        return None
+    return chosen.spec.uri(run_path(run).folder + name)
+
+
+def report_left(run: BackupRun, status: BackupRunStatus) -> str | None:
+    """`status.report` of a run with this status, some of whose copies have just gone."""
+    if status.report is None:
+        return None
+    later = run.model_copy(update={"status": status})
+    return report_uri(later, status.report.rpartition("/")[2], destinations_holding(later))
+
+
+def may_hold_data(run: BackupRun) -> bool:
+    """Whether a destination may hold something of the run."""
+    status = run.status
+    if status.start_time is None or status.phase is None or status.phase is RunPhase.EXPIRED:
+        return False
+    if not status.phase.terminal or any(target.artifacts for target in status.targets):
+        return True
+    deleted, ended = run.metadata.deletion_timestamp, status.completion_time
+    # The deletion stopped its pods, and no Result says what they had written.
+    return deleted is not None and ended is not None and ended >= deleted
+
+
+def current_destination(recorded: Destination, policy: BackupPolicy | None) -> Destination:
+    """The policy's destination of that name if it is the same place, because its credentials may be newer."""
+    if policy is not None:
+        for destination in policy.spec.destinations:
+            if destination.name == recorded.name and destination.place == recorded.place:
+                return destination
+    return recorded

@@ -1,0 +1,186 @@
+"""What only PostgreSQL's backup and restore say."""
+
+from holdfast.reasons.reason import Group, Reason, Where
+
+_BACKUP, _RESTORE = (Where.BACKUP,), (Where.RESTORE,)
+_UNFIT = (Where.BACKUP, Where.RUN_EVENT)
+_UNFIT_NOTE = " As an event: the backup reads the primary instead."
+
+GROUPS = (
+    Group(
+        "PostgreSQL: the server that is read",
+        "",
+        (
+            Reason(
+                "ReadFromStandby", (Where.RUN_EVENT,),
+                "The backup reads the standby; the message has its lag.", "",
+            ),
+            Reason(
+                "PrimaryUnreachable", (Where.RUN_EVENT,),
+                "The primary cannot be reached, so the standby's lag is unknown. The backup reads the "
+                "standby.",
+                "Look at the primary.",
+            ),
+            Reason(
+                "PrimaryInRecovery", _BACKUP,
+                "The server at the target's own address is a standby itself.",
+                "Let `service` or `host` name the primary.",
+            ),
+            Reason(
+                "StandbyLagging", _UNFIT,
+                "The standby lags more than `standby.maxLag`, or has not replayed all that it received."
+                + _UNFIT_NOTE,
+                "Find out what slows replication, or raise `standby.maxLag`.",
+            ),
+            Reason(
+                "StandbyUnreachable", _UNFIT,
+                "The standby cannot be reached, or its connection broke." + _UNFIT_NOTE,
+                "Check the standby's `service` or `host` and the server.",
+            ),
+            Reason(
+                "StandbyNotInRecovery", _UNFIT,
+                "The server in `standby` accepts writes, so it is no standby." + _UNFIT_NOTE,
+                "Correct `standby`; after a failover the roles may have changed.",
+            ),
+            Reason(
+                "StandbyNotStreaming", _UNFIT,
+                "The standby receives no write-ahead log: it has no WAL receiver." + _UNFIT_NOTE,
+                "Repair the replication.",
+            ),
+            Reason(
+                "StandbyOfAnotherCluster", _BACKUP,
+                "The standby is no copy of the primary: their system identifiers differ.",
+                "Correct `standby`, or the target's own address.",
+            ),
+            Reason(
+                "StandbyConflict", _UNFIT,
+                "The standby cancelled the read because replay needed to go on, or the server ended the "
+                "transaction for a deadlock or a serialization failure." + _UNFIT_NOTE,
+                "Raise `max_standby_streaming_delay` or set `hot_standby_feedback` on the standby.",
+            ),
+            Reason(
+                "StandbyFailed", (Where.RUN_EVENT,),
+                "The standby broke off, and the backup reads the primary instead.", "Read the message.",
+            ),
+        ),
+    ),
+    Group(
+        "PostgreSQL: a backup",
+        "",
+        (
+            Reason(
+                "SourceFailed", (Where.BACKUP, Where.RESTORE),
+                "The server gave an error that has no reason of its own.", "Read the message.",
+            ),
+            Reason(
+                "SourceLost", (Where.BACKUP, Where.RESTORE),
+                "The server closed the connection, starts up or shuts down.",
+                "Look at the server. The Job makes another attempt.",
+            ),
+            Reason(
+                "SnapshotLost", _BACKUP,
+                "The server does not know the backup's snapshot any more, for example after a restart.",
+                "Look at the server. The Job makes another attempt.",
+            ),
+            Reason(
+                "LockTimeout", (Where.BACKUP, Where.RESTORE),
+                "Another session held a lock on a table for too long; a backup waits one minute.",
+                "Look for sessions that hold an exclusive lock, such as a migration. The Job makes another "
+                "attempt.",
+            ),
+            Reason(
+                "TlsFailed", (Where.BACKUP, Where.RESTORE),
+                "The encrypted connection cannot be made as `tls` asks.",
+                "Check `tls.mode`, and key `ca.crt` of the Secret in `tls.caSecret`.",
+            ),
+            Reason(
+                "ServerOlderThanClient", (Where.RUN_EVENT,),
+                "The server is older than `majorVersion`, so the dump may hold what that server refuses.",
+                "Set `majorVersion` to the server's.",
+            ),
+            Reason(
+                "LongTransaction", (Where.RUN_EVENT,),
+                "A transaction is open for more than an hour. It holds back VACUUM.",
+                "End it when nobody needs it; the message has its pid.",
+            ),
+            Reason(
+                "SubscriptionsNotDumped", (Where.RUN_EVENT,),
+                "The role is no superuser, so the backup lacks the subscriptions that the message names.",
+                "Use a superuser, or make the subscriptions by hand after a restore.",
+            ),
+            Reason(
+                "UnloggedTablesEmpty", (Where.RUN_EVENT,),
+                "A standby has no rows of unlogged tables, so the backup has none.",
+                "Read the primary (remove `standby`), or make the tables logged.",
+            ),
+        ),
+    ),
+    Group(
+        "PostgreSQL: a restore",
+        "",
+        (
+            Reason(
+                "ServerOlderThanBackup", _RESTORE,
+                "The server is older than the one that was backed up.",
+                "Restore to a server as new as the backup's.",
+            ),
+            Reason(
+                "ClientOlderThanBackup", _RESTORE,
+                "`pg_restore` in the image is older than the `pg_dump` that made the backup.",
+                "Set `majorVersion` to the value that the message names.",
+            ),
+            Reason(
+                "TargetIsStandby", _RESTORE,
+                "The server that is restored to is a standby.", "Restore to its primary.",
+            ),
+            Reason(
+                "ExtensionMissing", _RESTORE,
+                "The server lacks extensions that the backup uses.",
+                "Install the extensions that the message names.",
+            ),
+            Reason(
+                "RenameCollides", _RESTORE,
+                "`rename` gives two databases the same name.", "Correct `rename`.",
+            ),
+            Reason(
+                "RestoreFailed", _RESTORE,
+                "`pg_restore` ended with an error.", "Read the message and `logTail`.",
+            ),
+            Reason(
+                "Discarded", (Where.REQUEST_EVENT,),
+                "The restored databases differ from the backup, so they were dropped again.",
+                "See `RestoreMismatch`.",
+            ),
+            Reason(
+                "RestoredDiffers", (Where.REQUEST_EVENT,),
+                "An extension has another version than in the backup, or a materialized view has other rows "
+                "once it is refreshed.",
+                "Nothing, unless the application needs that version.",
+            ),
+            Reason(
+                "TablespacesMissing", (Where.REQUEST_EVENT,),
+                "The server lacks tablespaces of the backup, so everything is restored to the default one.",
+                "Make the tablespaces and restore again, if they matter.",
+            ),
+            Reason(
+                "SubscriptionsDisabled", (Where.REQUEST_EVENT,),
+                "The restored subscriptions are disabled.", "Enable them by hand.",
+            ),
+            Reason(
+                "PasswordsNotRestored", (Where.REQUEST_EVENT,),
+                "Backups hold no passwords of roles, so restored roles have none.",
+                "Set a password for the roles that the message names.",
+            ),
+            Reason(
+                "RolesLeftAlone", (Where.REQUEST_EVENT,),
+                "The restore does not change roles that exist already. It left out the statements that would "
+                "change them.",
+                "If you want these changes, apply the statements from the message by hand.",
+            ),
+            Reason(
+                "RoleIncomplete", (Where.REQUEST_EVENT,),
+                "A statement about a restored role failed.", "Apply it by hand with the needed rights.",
+            ),
+        ),
+    ),
+)  # fmt: skip

@@ -1,0 +1,143 @@
+"""What only Redis' backup and restore say."""
+
+from holdfast.reasons.reason import Group, Reason, Where
+
+_BACKUP, _RESTORE = (Where.BACKUP,), (Where.RESTORE,)
+_BOTH = (Where.BACKUP, Where.RESTORE)
+
+GROUPS = (
+    Group(
+        "Redis: a backup",
+        "",
+        (
+            Reason("ReadFromReplica", (Where.RUN_EVENT,), "The backup reads a replica.", ""),
+            Reason(
+                "ReadFromPrimary", (Where.RUN_EVENT,),
+                "The backup reads the primary, because the primary names no connected replica. If the event "
+                "is a warning, the cause is another: the backup could use none of the primary's replicas.",
+                "Read the message. A replica must be connected, caught up, and reachable from the namespace.",
+            ),
+            Reason(
+                "SourceNotReady", _BACKUP,
+                "The server loads its data, is busy with a script, or is a replica without its primary.",
+                "Look at the server. The Job makes another attempt.",
+            ),
+            Reason(
+                "SourceRefused", _BACKUP,
+                "The server refused a command, or answered with something that is no snapshot.",
+                "Read the message. The user needs the ACL rules that the README lists.",
+            ),
+            Reason(
+                "SourceConnectionLost", _BACKUP,
+                "The connection to the server broke, or was silent for two minutes.",
+                "Look at the server. The Job makes another attempt.",
+            ),
+            Reason(
+                "StreamCutOff", _BACKUP,
+                "The snapshot broke off before its end.",
+                "When it repeats, raise the server's `repl-timeout`: the destinations may be slower than it "
+                "allows.",
+            ),
+            Reason(
+                "SnapshotDamaged", _BACKUP,
+                "What the server sent is no whole RDB.",
+                "Look at the server's log. The Job makes another attempt.",
+            ),
+            Reason(
+                "CountsDisagree", _BACKUP,
+                "The snapshot's own counts do not add up.", "Read `logTail`, and report it as a defect.",
+            ),
+            Reason(
+                "ClusterNotSupported", _BOTH,
+                "The server is a node of a Redis Cluster, which holds a part of the keys only.",
+                "Name a server that is not in cluster mode.",
+            ),
+            Reason(
+                "CertificateMissing", _BOTH,
+                "The Secret in `tls.caSecret` has no key `ca.crt`.", "Add the key.",
+            ),
+        ),
+    ),
+    Group(
+        "Redis: a restore",
+        "",
+        (
+            Reason(
+                "TargetUnreachable", _RESTORE,
+                "The server that is restored to cannot be reached.",
+                "Check `service` or `host`, the port, NetworkPolicies, and that the server runs.",
+            ),
+            Reason(
+                "TargetConnectionLost", _RESTORE,
+                "The restore lost its connection to the server.",
+                "Look at the server. The Job makes another attempt.",
+            ),
+            Reason(
+                "TargetNotReady", _RESTORE,
+                "The server loads its data, is busy with a script, or is a replica without its primary.",
+                "Look at the server. The Job makes another attempt.",
+            ),
+            Reason("TargetRefused", _RESTORE, "The server refused a command.", "Read the message."),
+            Reason("TargetIsReplica", _RESTORE, "The server is a replica.", "Restore to its primary."),
+            Reason(
+                "TargetOlderThanBackup", _RESTORE,
+                "The server is too old for the backup's RDB version.",
+                "Restore to a server as new as the backup's source.",
+            ),
+            Reason(
+                "TargetTooFewDatabases", _RESTORE,
+                "The server has fewer databases than the backup.", "Raise its setting `databases`.",
+            ),
+            Reason(
+                "TargetTooSmall", _RESTORE,
+                "The server's `maxmemory` does not hold the backup.", "Raise `maxmemory`.",
+            ),
+            Reason(
+                "TargetEvicted", _RESTORE,
+                "The server evicted keys during the restore.",
+                "Raise `maxmemory`, empty the databases and create a new request.",
+            ),
+            Reason(
+                "TargetWrittenMeanwhile", _RESTORE,
+                "Somebody wrote a key of the backup during the restore.",
+                "Stop the writers, empty the databases and create a new request.",
+            ),
+            Reason(
+                "NotInBackup", _RESTORE,
+                "`databases` names a database that the backup does not hold.", "Correct `databases`.",
+            ),
+            Reason(
+                "BackupNewerThanClient", _RESTORE,
+                "The backup's RDB version is newer than this version of Holdfast.",
+                "Use a newer version of Holdfast.",
+            ),
+            Reason(
+                "BackupNotUnderstood", _RESTORE,
+                "The backup holds something that Holdfast cannot read.",
+                "Restore by hand: a Redis server loads the file (README, \"Without Holdfast\").",
+            ),
+            Reason(
+                "ValueNotUnderstood", _RESTORE,
+                "The server cannot load a value, usually because it lacks a module.",
+                "Install the module there.",
+            ),
+            Reason(
+                "ValueTooLarge", _RESTORE,
+                "A value is larger than the server's `proto-max-bulk-len`.", "Raise `proto-max-bulk-len`.",
+            ),
+            Reason(
+                "Compared", (Where.REQUEST_EVENT,),
+                "The message says how many keys the restore counted and how many values it read back.", "",
+            ),
+            Reason(
+                "KeysExpired", (Where.REQUEST_EVENT,),
+                "Some keys have expired since the backup, so the restore left them out.", "",
+            ),
+            Reason(
+                "ValuesNotReadBack", (Where.REQUEST_EVENT,),
+                "The restore reads a sample of the values back. It could not compare some of them, because "
+                "they are too large or of a kind that cannot be compared.", "",
+            ),
+        ),
+    ),
+)  # fmt: skip

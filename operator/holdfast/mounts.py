@@ -1,0 +1,25 @@
+"""What the pod of a Job mounts, as data: the control plane makes volumes of it."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class SecretMount:
+    """A Secret and the folder that it is mounted at.
+
+    The folder is below `source/` for an engine, below `destinations/<name>/` for a destination (see
+    `holdfast.protocol`). `keys` maps a key of the Secret to the file it becomes; empty mounts every key under
+    its own name.
+    """
+
+    folder: str
+    secret: str
+    keys: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClaimMount:
+    """A PersistentVolumeClaim and the folder that it is mounted at; a destination has one at most."""
+
+    folder: str
+    claim: str

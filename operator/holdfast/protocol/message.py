@@ -1,0 +1,96 @@
+"""What every Task and every Result has, and what a Result loses when it is too long."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from holdfast.api.base import Model
+from holdfast.api.run import Failure
+
+VERSION: Literal[1] = 1
+MAX_RESULT_BYTES = 4096
+MAX_MESSAGE = 300
+
+
+class Task(Model):
+    """What a Job is to do. A subclass has `kind`, its component."""
+
+    version: Literal[1] = VERSION
+    kind: str
+
+
+class Note(Model):
+    """Something that the operator shows as an event; `warning` also goes to the target's status."""
+
+    reason: str
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A part of a Result that people find elsewhere, and that is shortened when the Result is too long."""
+
+    size: Callable[[Any], int]
+    """How much of it a Result has."""
+    keep: Callable[[Any, int], Any]
+    """The Result with so much of it."""
+
+
+def _with_notes(result: "Result", keep: int) -> "Result":
+    worst = sorted(result.notes, key=lambda note: not note.warning)
+    left_out = result.more + len(worst) - keep
+    return result.model_copy(update={"notes": tuple(worst[:keep]), "more": left_out})
+
+
+CUT_NOTES = Cut(lambda result: len(result.notes), _with_notes)
+
+
+class Result(Model):
+    """What a Job answers. A subclass has `kind`, its component."""
+
+    cuts: ClassVar[tuple[Cut, ...]] = (CUT_NOTES,)
+    """What is shortened when it does not fit, in this order; all else is what programs need."""
+
+    version: Literal[1] = VERSION
+    kind: str
+    notes: tuple[Note, ...] = ()
+    more: int = 0
+    """How many notes did not fit here; the warnings were left out last."""
+
+
+def _with_missing(result: Any, keep: int) -> Any:
+    missing = {name: message[:keep] for name, message in result.missing.items()}
+    return result.model_copy(update={"missing": missing})
+
+
+CUT_MISSING = Cut(lambda result: MAX_MESSAGE, _with_missing)
+"""The ends of the messages of `missing`."""
+
+
+def _log_tail(result: "FailedResult", keep: int) -> "FailedResult":
+    tail = result.failure.log_tail
+    return result.with_failure(log_tail=tail[len(tail) - keep :])
+
+
+class FailedResult(Result):
+    """Why a runner ended with another exit code than 0."""
+
+    cuts: ClassVar[tuple[Cut, ...]] = (
+        Cut(lambda result: len(result.failure.log_tail), _log_tail),
+        CUT_NOTES,
+        Cut(
+            lambda result: len(result.failure.message),
+            lambda result, keep: result.with_failure(message=result.failure.message[:keep]),
+        ),
+    )
+
+    kind: Literal["Failed"] = "Failed"
+    exit_code: int
+    failure: Failure
+    refused: bool = False
+    """Nothing was touched: the restore's target was not free, or no identity decrypts the backup."""
+
+    def with_failure(self, **fields: Any) -> "FailedResult":
+        """The Result with other values of fields of its failure."""
+        return self.model_copy(update={"failure": self.failure.model_copy(update=fields)})

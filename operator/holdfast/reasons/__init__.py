@@ -1,0 +1,1 @@
+"""Every reason that Holdfast can say: in conditions, events, statuses and failures."""

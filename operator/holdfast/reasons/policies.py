@@ -1,0 +1,181 @@
+"""What a BackupPolicy's conditions and events say."""
+
+from holdfast.reasons.reason import ConditionType, Group, Reason, Where
+
+CONDITIONS = (
+    ConditionType(
+        "BackupPolicy", "Ready",
+        "Runs of the policy can start.",
+        "The schedule of the policy starts no run until you correct what the reason names.",
+    ),
+    ConditionType(
+        "BackupPolicy", "BackupFresh",
+        "The newest run that ended holds a backup. Skipped and cancelled runs do not count.",
+        "The newest run that ended holds none.",
+        "No run has ended yet.",
+    ),
+    ConditionType(
+        "BackupPolicy", "DestinationsReachable",
+        "The last survey wrote, read and deleted a small object in every destination.",
+        "The last survey could not use one or more destinations. The reason is that of the first of these; "
+        "the message names all.",
+        "The last survey could not be made.",
+    ),
+    ConditionType(
+        "BackupPolicy", "RecoveryVerified",
+        "The newest verification of one of the policy's runs succeeded. Only a policy with `verification` "
+        "has this condition.",
+        "The newest verification found a damaged copy, or could not be carried out.",
+        "No verification has ended yet.",
+    ),
+    ConditionType(
+        "BackupPolicy", "WithinQuota",
+        "Every destination is below `quota.warnAtPercent`. Only a policy with a `quota` has this condition.",
+        "A destination has reached `quota.warnAtPercent` or `quota.size`.",
+    ),
+)  # fmt: skip
+
+_READY = (Where.READY, Where.POLICY_EVENT)
+
+GROUPS = (
+    Group(
+        "A policy is ready, or not",
+        "",
+        (
+            Reason("Scheduled", _READY, "The schedule makes runs.", ""),
+            Reason("ManualOnly", _READY, "The policy has no schedule: a person makes its runs.", ""),
+            Reason(
+                "Suspended", (*_READY, Where.RUN),
+                "Of a policy: `suspend` is true, so no scheduled run starts. Of a run: the policy was "
+                "suspended before the run started, so the run was skipped.",
+                "Set `suspend: false` to resume the schedule.",
+            ),
+            Reason(
+                "NotSupportedYet", (*_READY, Where.RUN, Where.REQUEST, Where.BACKUP, Where.RESTORE),
+                "The spec uses a field, or an engine, whose behaviour is not built yet. The message names "
+                "it.",
+                "Remove the field from the spec.",
+            ),
+            Reason(
+                "RecipientInvalid", (*_READY, Where.BACKUP),
+                "An entry of `encryption.age.recipients` is no age X25519 recipient.",
+                "Copy the recipient again; `age-keygen -y FILE` prints the recipient of an identity.",
+            ),
+            Reason(
+                "ScheduleInvalid", _READY,
+                "A schedule is no cron expression of five fields.",
+                "Correct the expression that the message names, for example to `0 2 * * *`.",
+            ),
+            Reason(
+                "ScheduleNeverDue", _READY,
+                "A schedule names a day that its months do not have, such as February 30.",
+                "Correct the day or the month.",
+            ),
+            Reason(
+                "TimeZoneUnknown", _READY,
+                "The operator has no data of the time zone in `timeZone`.",
+                "Use a name that `timedatectl list-timezones` shows, or an operator image with newer tzdata.",
+            ),
+        ),
+    ),
+    Group(
+        "A policy's backups, quota and missed slots",
+        "`BackupFresh` has the phase of the newest run as its reason; see [phases](#phases-as-reasons).",
+        (
+            Reason("NoRunYet", (Where.FRESH,), "No run of the policy has ended yet.", ""),
+            Reason(
+                "Missed", (Where.FRESH, Where.RUN, Where.POLICY_EVENT, Where.RUN_EVENT),
+                "Of a policy: slots passed while no run could start. Of a run: its slot passed before the "
+                "run could start.",
+                "Look for the time when the operator was down, or for the run that took longer than the "
+                "interval. `catchUp: Latest` still starts the newest missed slot.",
+            ),
+            Reason(
+                "WithinQuota", (Where.QUOTA,),
+                "Every destination is below its `quota.warnAtPercent`.", "",
+            ),
+            Reason(
+                "QuotaWarning", (Where.QUOTA, Where.POLICY_EVENT),
+                "A destination has reached `quota.warnAtPercent`.",
+                "Raise `quota.size`, or keep fewer runs there by `retention`.",
+            ),
+            Reason(
+                "QuotaExceeded", (Where.QUOTA, Where.POLICY_EVENT, Where.RUN, Where.RUN_EVENT),
+                "A destination has reached `quota.size`. If the copies that retention deletes next do not "
+                "make room, Holdfast writes no new run to this destination. The new run fails if the "
+                "destination is required, or if all destinations are full.",
+                "Raise `quota.size`, or change `retention` so that it keeps fewer runs; the next run then "
+                "starts.",
+            ),
+            Reason(
+                "RetentionDue", (Where.POLICY_EVENT,),
+                "Retention no longer keeps the runs that the message names. The commit of the next run that "
+                "starts deletes their copies. With `dryRun` no commit deletes them, and the message says so.",
+                "To keep the runs, change `retention` before the next run starts.",
+            ),
+            Reason(
+                "RetentionPaused", (Where.POLICY_EVENT,),
+                "The operator does not know the policy's time zone, so retention deletes nothing.",
+                "Use a time zone that the operator knows; see `TimeZoneUnknown`.",
+            ),
+        ),
+    ),
+    Group(
+        "A survey of the destinations and their catalogues",
+        "`DestinationsReachable` can also have a reason of [destinations](#destinations), or the reason for "
+        "which the survey's Job failed.",
+        (
+            Reason(
+                "Reachable", (Where.REACHABLE,),
+                "The last survey wrote, read and deleted a small object in every destination.", "",
+            ),
+            Reason(
+                "DestinationReachable", (Where.POLICY_EVENT,),
+                "The survey can use a destination again. The survey before it could not.", "",
+            ),
+            Reason(
+                "SurveyFailed", (Where.REACHABLE, Where.POLICY_EVENT),
+                "The survey could not be made. The event's message names the reason of the failure.",
+                "Look that reason up here. The operator makes the next survey after a pause that grows.",
+            ),
+            Reason(
+                "LogUnreadable", (Where.REACHABLE,),
+                "The operator could not read the log of the survey's pod, which lists the runs.",
+                "Look at the message: the API server or the kubelet refused. The survey is repeated.",
+            ),
+            Reason(
+                "LogIncomplete", (Where.REACHABLE,),
+                "The log of the survey's pod is not what the pod wrote: it was cut off or rotated.",
+                "Nothing, when it happens once: the survey is repeated. Otherwise let the kubelet rotate "
+                "logs at 10 MiB (`containerLogMaxSize`) or later.",
+            ),
+            Reason(
+                "RunsRefused", (Where.REACHABLE,),
+                "The API server forbids the operator to create or change the runs that the catalogue lists.",
+                "Give the operator its role (`rbac.create` of the chart), or raise the namespace's quota.",
+            ),
+            Reason(
+                "RunsImported", (Where.POLICY_EVENT,),
+                "The survey imported runs that only the catalogue knew: they are BackupRuns now.", "",
+            ),
+            Reason(
+                "RunNotBroughtBack", (Where.POLICY_EVENT,),
+                "A run of the catalogue cannot be imported: a BackupRun with its name exists, or the API "
+                "server refuses it.",
+                "Delete the BackupRun that has the name, or restore the run by `source.location`.",
+            ),
+            Reason(
+                "CatalogueEntryDamaged", (Where.POLICY_EVENT,),
+                "An entry of a catalogue cannot be read, or is not what was stored.",
+                "Find out what changed the object. The run can be restored from a destination whose entry "
+                "is sound.",
+            ),
+            Reason(
+                "DataGone", (Where.RUN, Where.POLICY_EVENT),
+                "No catalogue lists the run any more: somebody deleted its data. The run is `Expired`.",
+                "Find out who deletes objects in the destination. If the entry appears again, the next "
+                "survey writes the run's status from it again.",
+            ),
+        ),
+    ),
+)  # fmt: skip

@@ -1,0 +1,118 @@
+"""What a RestoreRequest's status says, apart from the failures of its Jobs."""
+
+from holdfast.reasons.reason import ConditionType, Group, Reason, Where
+
+CONDITIONS = (
+    ConditionType(
+        "RestoreRequest", "Complete",
+        "Every target is restored, and all counts equal those of the backup.",
+        "The request ended in another way: `Failed`, `Refused` or `Cancelled`.",
+    ),
+)  # fmt: skip
+
+_END = (Where.REQUEST,)
+
+GROUPS = (
+    Group(
+        "A restore is refused",
+        "A request that is `Refused` has touched nothing. See also `NotSupportedYet` above.",
+        (
+            Reason(
+                "NoRun", _END,
+                "The policy has no run that can be restored as the request asks: no run succeeded, every "
+                "recovery point is after `notAfter`, or no run holds all the wanted targets.",
+                "Read the message; it names the oldest recovery point or the targets. If every run lacks a "
+                "target, name the other targets in `spec.targets`.",
+            ),
+            Reason(
+                "NoRunVerified", _END,
+                "The request asks for `LatestVerified`, and no run of the policy is verified.",
+                "Verify one: `kubectl annotate backuprun NAME holdfast.dev/verify=1`; or ask for `Latest`.",
+            ),
+            Reason(
+                "RunNotFound", (*_END, Where.LOOKUP, Where.RESTORE),
+                "The BackupRun does not exist in the namespace, or the destination has no run at the path.",
+                "Name another run; the message lists the newest runs in the destination. `source.location` "
+                "restores a run without a BackupRun.",
+            ),
+            Reason(
+                "RunNotRestorable", _END,
+                "The run is in a phase in which it holds no backup.",
+                "Choose a run that is `Succeeded` or `PartiallySucceeded`.",
+            ),
+            Reason(
+                "NoDestination", _END,
+                "No destination holds all wanted targets of the run, or their copies are being deleted.",
+                "Restore the targets one by one, or choose another run.",
+            ),
+            Reason(
+                "LocationInvalid", _END,
+                "`source.location.path` does not have the form `namespace/policy/run`.",
+                "Correct the path; it is relative to the location's prefix.",
+            ),
+            Reason(
+                "PathInvalid", (Where.LOOKUP, Where.RESTORE),
+                "The path of the run does not have the form `namespace/policy/run`.",
+                "Correct `source.location.path`.",
+            ),
+            Reason(
+                "TargetNotFound", (*_END, Where.RESTORE),
+                "The run holds no target of a name in `spec.targets`. The message lists the targets that it "
+                "holds.",
+                "Correct the name.",
+            ),
+            Reason(
+                "EngineMismatch", _END,
+                "A target in `spec.targets` has the section of another engine than the backup.",
+                "Use the section of the engine that the message names.",
+            ),
+            Reason(
+                "IdentityMissing", (*_END, Where.RESTORE),
+                "The backup is encrypted, and no Secret with an age identity is named, or the Secret or its "
+                "key `identity` is missing.",
+                "Create the Secret, and name it in `encryption.age.identitySecret` of the policy or in "
+                "`source.location.identitySecret`.",
+            ),
+            Reason(
+                "IdentityInvalid", (Where.RESTORE,),
+                "A line of the Secret's key `identity` is neither an age identity nor a comment.",
+                "Put the file that `age-keygen` wrote into the key `identity`.",
+            ),
+            Reason(
+                "IdentityWrong", (Where.RESTORE,),
+                "No identity in the Secret belongs to a recipient that the backup is encrypted to.",
+                "Find the identity of one of the recipients that the message names.",
+            ),
+        ),
+    ),
+    Group(
+        "A restore goes on, or ends with a difference",
+        "",
+        (
+            Reason("LookingUp", (Where.REQUEST,), "A Lookup Job reads the run's entry in the catalogue.", ""),
+            Reason(
+                "LookupFailed", _END,
+                "The Lookup Job failed, and Kubernetes kept no reason.",
+                "Create a new request, and look at the pod of its Lookup Job.",
+            ),
+            Reason(
+                "Thawed", (Where.REQUEST_EVENT,),
+                "The restore had to wait until the store thawed archived objects.", "",
+            ),
+            Reason(
+                "Mismatch", _END,
+                "Counts after the restore differ from those in the manifest.",
+                "Read `status.targets[].verification`, and look at the restored data before the application "
+                "uses this data.",
+            ),
+            Reason(
+                "RestoreMismatch", (Where.RESTORE,),
+                "What a target holds after the restore differs from what the backup counted.",
+                "Read `status.verification.details`. The restore drops PostgreSQL's restored databases "
+                "again. It leaves Chroma's restored collections under a temporary name, and it leaves "
+                "Redis' restored keys. Restore another run to see whether the backup or the server is "
+                "wrong.",
+            ),
+        ),
+    ),
+)  # fmt: skip

@@ -1,0 +1,192 @@
+"""A bucket as a destination."""
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from holdfast.engines.transfer import DestinationWrongError, TransferError
+from holdfast.runner.destinations.destination import Archived, Readable, Upload, Version
+from holdfast.runner.destinations.parts import Stored
+from holdfast.runner.destinations.s3.archive import archived, thaw_request
+from holdfast.runner.destinations.s3.errors import MISSING, code_of, status_of
+from holdfast.runner.destinations.s3.objectlock import NO_LOCK
+from holdfast.runner.destinations.s3.reader import Reader
+from holdfast.runner.destinations.s3.store import Bucket
+from holdfast.runner.destinations.s3.upload import S3Upload
+
+_NO_VERSIONS = {"NotImplemented", "501", "MethodNotAllowed"}
+
+
+class S3Destination(Bucket):
+    """A bucket, with all that the data plane asks of it."""
+
+    def check(self) -> None:
+        if self.object_lock is None:
+            return
+        with self.errors(""):
+            try:
+                answer = self.client.get_object_lock_configuration(Bucket=self.bucket)
+                enabled = answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled"
+            except ClientError as error:
+                if code_of(error) not in NO_LOCK:
+                    raise
+                enabled = False
+        if not enabled:
+            raise DestinationWrongError(
+                "ObjectLockMissing",
+                f"destination {self.name}: bucket {self.bucket} has no object lock, which objectLock asks "
+                "for: name a bucket that was made with object lock enabled, or take objectLock away",
+            )
+
+    def upload(self, key: str) -> Upload:
+        return S3Upload(self, key)
+
+    def create(self, key: str, data: bytes, *, transient: bool = False) -> bool:
+        fields = {} if transient else self.document_fields
+        with self.errors(key):
+            try:
+                self.client.put_object(
+                    Bucket=self.bucket,
+                    Key=self.name_of(key),
+                    Body=data,
+                    IfNoneMatch="*",
+                    # Asked for by S3 of everything that is locked.
+                    ChecksumSHA256=base64.b64encode(hashlib.sha256(data).digest()).decode(),
+                    **fields,
+                )
+            except ClientError as error:
+                # 409 is a race with another writer (documented for conditional writes): one is there then.
+                if status_of(error) in (409, 412):
+                    return False
+                raise
+            return True
+
+    def read(self, key: str) -> bytes | None:
+        with self.errors(key):
+            try:
+                answer = self.client.get_object(Bucket=self.bucket, Key=self.name_of(key))
+            except ClientError as error:
+                if code_of(error) in MISSING:
+                    return None
+                raise
+            return answer["Body"].read()
+
+    @contextmanager
+    def open(self, key: str) -> Iterator[Readable]:
+        with closing(Reader(self, key)) as reader:
+            yield reader
+
+    def size(self, key: str) -> int | None:
+        head = self.head(key)
+        return None if head is None else int(head["ContentLength"])
+
+    def list(self, prefix: str) -> Iterator[str]:
+        with self.errors(prefix):
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self.name_of(prefix)
+            )
+            for page in pages:
+                for item in page.get("Contents", []):
+                    yield item["Key"].removeprefix(self._prefix)
+
+    def delete(self, key: str) -> None:
+        with self.errors(key):
+            self.client.delete_object(Bucket=self.bucket, Key=self.name_of(key))
+
+    def versions(self, prefix: str) -> Iterator[Version]:
+        with self.errors(prefix):
+            pages = self.client.get_paginator("list_object_versions").paginate(
+                Bucket=self.bucket, Prefix=self.name_of(prefix)
+            )
+            try:
+                for page in pages:
+                    yield from self._versions_of(page)
+            except ClientError as error:
+                if code_of(error) not in _NO_VERSIONS:
+                    raise
+                yield from super().versions(prefix)
+
+    def _versions_of(self, page: Any) -> Iterator[Version]:
+        for kind in ("Versions", "DeleteMarkers"):
+            for item in page.get(kind, []):
+                key = item["Key"].removeprefix(self._prefix)
+                yield Version(key, item["VersionId"], kind == "DeleteMarkers", item["LastModified"])
+
+    def erase(self, version: Version) -> None:
+        self.erase_by(self.client, version)
+
+    def lock(self, version: Version) -> str | None:
+        if version.marker or version.id in (None, "null"):
+            return None  # only versions can be locked
+        with self.errors(version.key):
+            head = self.client.head_object(
+                Bucket=self.bucket, Key=self.name_of(version.key), VersionId=version.id or ""
+            )
+        if head.get("ObjectLockLegalHoldStatus") == "ON":
+            return "it is under a legal hold"
+        until = head.get("ObjectLockRetainUntilDate")
+        if until is not None and until > datetime.now(UTC):
+            return f"it is locked until {until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        return None
+
+    def abort_uploads(self, prefix: str) -> int:
+        count = 0
+        with self.errors(prefix):
+            pages = self.client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self.bucket, Prefix=self.name_of(prefix)
+            )
+            for page in pages:
+                for item in page.get("Uploads", []):
+                    self.client.abort_multipart_upload(
+                        Bucket=self.bucket, Key=item["Key"], UploadId=item["UploadId"]
+                    )
+                    count += 1
+        return count
+
+    def verify(self, key: str, stored: Stored) -> None:
+        """By the checksum that the store keeps, where it is the one the writer computed; else by reading."""
+        head = self.head(key)
+        if head is None or head["ContentLength"] != stored.size:
+            self.verify_size(key, stored.size)
+        elif head.get("ChecksumSHA256") != stored.s3_checksum:
+            if archived(head) is not None:
+                raise self._unreadable(key, head.get("ChecksumSHA256"), stored)
+            super().verify(key, stored)
+
+    def _unreadable(self, key: str, found: str | None, stored: Stored) -> TransferError:
+        if found is not None:
+            return self.mismatch(key, f"its checksum is {found}, not {stored.s3_checksum}")
+        what = "the store keeps no SHA-256 of it, and its storage class does not let it be read back"
+        return DestinationWrongError(
+            "ChecksumMissing", f"destination {self.name}: {self.uri(key)}: {what}: use another storageClass"
+        )
+
+    def verify_lock(self, key: str, until: datetime | None) -> None:
+        if self.object_lock is None:
+            return
+        head = self.head(key)
+        if head is None:
+            raise self.mismatch(key, "it is not there")
+        lack = self.object_lock.lack(head, until or datetime.now(UTC))
+        if lack is not None:
+            raise DestinationWrongError(
+                "ObjectLockNotApplied", f"destination {self.name}: {self.uri(key)}: {lack}"
+            )
+
+    def archived(self, key: str) -> Archived | None:
+        head = self.head(key)
+        return None if head is None else archived(head)
+
+    def thaw(self, key: str) -> None:
+        with self.errors(key):
+            try:
+                request = thaw_request(self.head(key) or {})
+                self.client.restore_object(Bucket=self.bucket, Key=self.name_of(key), RestoreRequest=request)
+            except ClientError as error:
+                if code_of(error) != "RestoreAlreadyInProgress":
+                    raise

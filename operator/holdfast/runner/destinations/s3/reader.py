@@ -1,0 +1,71 @@
+"""The bytes of an object in a bucket, as a stream that survives broken connections."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
+
+from holdfast.runner.destinations.s3.errors import MISSING, code_of, status_of
+from holdfast.runner.destinations.s3.store import Bucket
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import GetObjectRequestTypeDef
+
+_RESUMES = 6
+
+
+class Reader:
+    """The bytes of an object; a broken connection is taken up again where it broke."""
+
+    def __init__(self, destination: Bucket, key: str) -> None:
+        self._destination = destination
+        self._key = key
+        self._offset = 0
+        self._etag: str | None = None
+        self._failures = 0
+        self._body: Any = None
+
+    def read(self, size: int, /) -> bytes:
+        while True:
+            try:
+                if self._body is None:
+                    self._body = self._get()
+                data: bytes = self._body.read(size)
+            except (HTTPClientError, IncompleteReadError) as error:
+                self._resume(error)
+                continue
+            self._offset += len(data)
+            self._failures = 0 if data else self._failures
+            return data
+
+    def close(self) -> None:
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+
+    def _resume(self, error: Exception) -> None:
+        self.close()
+        self._failures += 1
+        if self._failures > _RESUMES:
+            with self._destination.errors(self._key):
+                raise error
+        time.sleep(min(0.1 * 2**self._failures, 5))
+
+    def _get(self) -> Any:
+        request: GetObjectRequestTypeDef = {
+            "Bucket": self._destination.bucket,
+            "Key": self._destination.name_of(self._key),
+        }
+        if self._etag is not None:
+            request |= {"Range": f"bytes={self._offset}-", "IfMatch": self._etag}
+        with self._destination.errors(self._key):
+            try:
+                answer = self._destination.client.get_object(**request)
+            except ClientError as error:
+                if code_of(error) in MISSING:
+                    raise self._destination.mismatch(self._key, "it is not there") from error
+                if status_of(error) == 412:
+                    raise self._destination.mismatch(self._key, "it changed while it was read") from error
+                raise
+        self._etag = answer["ETag"]
+        return answer["Body"]

@@ -1,0 +1,156 @@
+"""A bucket as uploads, readers and the destination use it: its clients, credentials, names and errors."""
+
+import re
+from abc import ABC
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from holdfast.api.destination import Destination as Specification
+from holdfast.destinations.s3 import ARCHIVES, CA, CA_FILE, CREDENTIALS, S3
+from holdfast.engines.transfer import DestinationError, DestinationWrongError, TaskError, UnreachableError
+from holdfast.runner.destinations.destination import Destination, LockedError, Version
+from holdfast.runner.destinations.s3.errors import FINAL, MISSING, UNREACHABLE, code_of, explain
+from holdfast.runner.destinations.s3.objectlock import Lock
+from holdfast.runner.process.mounts import Mounts
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_CONNECT_SECONDS = 10
+_READ_SECONDS = 60
+_COMPLETE_SECONDS = 900
+"""Completing an upload of many parts "could take several minutes"
+(https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html)."""
+_ATTEMPTS = 5
+_LOCKED = re.compile("object lock|WORM", re.IGNORECASE)
+"""What Amazon, versitygw and MinIO say; their code is AccessDenied or InvalidRequest, as of much else."""
+
+
+class Bucket(Destination, ABC):
+    """A bucket. Path-style addresses are used where an endpoint is given."""
+
+    workers: ClassVar[int] = 2
+
+    def __init__(self, specification: Specification, mounts: Mounts) -> None:
+        s3 = specification.spec
+        assert isinstance(s3, S3)
+        super().__init__(specification, s3.prefix)
+        self.bucket = s3.bucket
+        self.object_lock = Lock(s3.object_lock, datetime.now(UTC)) if s3.object_lock else None
+        self.retain_until = self.object_lock.until if self.object_lock else None
+        lock: Any = self.object_lock.fields if self.object_lock else {}
+        storage: Any = {"StorageClass": s3.storage_class} if s3.storage_class else {}
+        self.artifact_fields: Any = storage | lock
+        # Manifests and entries are read by every commit and restore: an archive is no place for them.
+        self.document_fields: Any = lock if s3.storage_class in ARCHIVES else storage | lock
+        self._s3 = s3
+        self._endpoint = s3.endpoint or f"Amazon's endpoint of {s3.region}"
+        self._session = botocore.session.get_session()
+        self._keys: Any = self._read_keys(mounts) if s3.credentials_secret else {}
+        self._verify = str(mounts.destination(self.name, CA) / CA_FILE) if s3.ca_secret else None
+
+    @cached_property
+    def client(self) -> "S3Client":
+        """For everything but what follows."""
+        return self._client(_READ_SECONDS, _ATTEMPTS)
+
+    @cached_property
+    def patient(self) -> "S3Client":
+        """For completing an upload."""
+        return self._client(_COMPLETE_SECONDS, _ATTEMPTS)
+
+    @cached_property
+    def brief(self) -> "S3Client":
+        """For clearing away after an error, when the store may be gone."""
+        return self._client(_CONNECT_SECONDS, 1)
+
+    def name_of(self, key: str) -> str:
+        """The key in the bucket."""
+        return self._prefix + key
+
+    def head(self, key: str) -> Any:
+        """What the store says of an object; None when it is not there."""
+        with self.errors(key):
+            try:
+                return self.client.head_object(
+                    Bucket=self.bucket, Key=self.name_of(key), ChecksumMode="ENABLED"
+                )
+            except ClientError as error:
+                if code_of(error) in MISSING:
+                    return None
+                raise
+
+    def erase_by(self, client: "S3Client", version: Version) -> None:
+        """`erase`, by another client than the usual one."""
+        which: Any = {"VersionId": version.id} if version.id else {}
+        with self.errors(version.key):
+            try:
+                client.delete_object(Bucket=self.bucket, Key=self.name_of(version.key), **which)
+            except ClientError as error:
+                if code_of(error) in MISSING:
+                    return  # Amazon says so of no version, versitygw does
+                message = str(error.response["Error"].get("Message", ""))
+                if _LOCKED.search(message):
+                    what = f"destination {self.name}: {self.uri(version.key)}: {message}"
+                    raise LockedError("ObjectLocked", what) from error
+                raise
+
+    @contextmanager
+    def errors(self, key: str) -> Iterator[None]:
+        """Say botocore's errors as a DestinationError."""
+        try:
+            yield
+        except (BotoCoreError, ClientError) as error:
+            reason, what = explain(error, self._endpoint)
+            raise self.error(reason, key, what) from error
+
+    def error(self, reason: str, key: str, what: str) -> DestinationError:
+        """An error about an object."""
+        kind: type[DestinationError] = UnreachableError if reason == UNREACHABLE else DestinationError
+        if reason in FINAL:
+            kind = DestinationWrongError
+        return kind(reason, f"destination {self.name}: {self.uri(key)}: {what}")
+
+    def _read_keys(self, mounts: Mounts) -> dict[str, str]:
+        folder = mounts.destination(self.name, CREDENTIALS)
+        names = {"AWS_ACCESS_KEY_ID": "aws_access_key_id", "AWS_SECRET_ACCESS_KEY": "aws_secret_access_key"}
+        for name in names:
+            if not (folder / name).is_file():
+                secret = self._s3.credentials_secret
+                raise TaskError(
+                    "CredentialsMissing",
+                    f"destination {self.name}: Secret {secret.name if secret else ''} must have a key {name}",
+                )
+        return {option: (folder / name).read_text().strip() for name, option in names.items()}
+
+    def _client(self, read_seconds: int, attempts: int) -> "S3Client":
+        style: Literal["path", "auto"] = "path" if self._s3.endpoint else "auto"
+        config = Config(
+            connect_timeout=min(_CONNECT_SECONDS, read_seconds),
+            read_timeout=read_seconds,
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            # Signing the payload too would hash it once more here and there: what is uploaded carries its
+            # SHA-256 in a header, which is signed.
+            s3={"addressing_style": style, "payload_signing_enabled": False},
+            # Holdfast sends and compares SHA-256 itself; not every store takes the default CRC.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            max_pool_connections=self.workers + 2,
+        )
+        with self.errors(""):
+            client: Any = self._session.create_client(
+                "s3",
+                region_name=self._s3.region,
+                endpoint_url=self._s3.endpoint,
+                verify=self._verify,
+                config=config,
+                **self._keys,
+            )
+        return cast("S3Client", client)

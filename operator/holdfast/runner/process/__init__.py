@@ -1,0 +1,1 @@
+"""The process of a Job: its mounts, memory, CPUs, progress and termination message."""

@@ -1,0 +1,1 @@
+"""What lies in a destination: manifests, catalogue entries, and how they are read, copied and checked."""

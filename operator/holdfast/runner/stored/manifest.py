@@ -1,0 +1,198 @@
+"""What is written beside the data: each target's manifest, and the run's entry in the catalogue.
+
+`holdfast.layout` says where.
+"""
+
+import hashlib
+import json
+from typing import Any, Literal, Self
+
+from pydantic import AwareDatetime, Field, ValidationError
+
+from holdfast.api.meta import Lenient
+from holdfast.api.run import Source
+from holdfast.engines.transfer import MismatchError
+from holdfast.protocol import Note
+from holdfast.runner.destinations.parts import Stored
+
+_BLANK = "0" * 64
+"""What stands for a document's own SHA-256 while that is computed."""
+
+
+class Document(Lenient):
+    """A JSON object in a destination; an older or newer version of Holdfast may have written it."""
+
+    version: Literal[1] = 1
+
+    @classmethod
+    def parse(cls, data: bytes, uri: str) -> Self:
+        """Read it. Raises MismatchError (`DocumentInvalid`), which names it."""
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise MismatchError(
+                "DocumentInvalid",
+                f"{uri} is not a {cls.__name__.lower()} of version 1: {place}: {first['msg']}",
+            ) from error
+
+    def encode(self) -> bytes:
+        """The bytes that are stored."""
+        return self.model_dump_json(by_alias=True, indent=1).encode()
+
+
+class Encrypted(Lenient):
+    """How every artifact of a target is encrypted."""
+
+    format: Literal["age"] = "age"
+    recipients: tuple[str, ...]
+    """Public keys; the identity of any one of them decrypts."""
+
+
+class ManifestArtifact(Lenient):
+    """One artifact of a target."""
+
+    name: str
+    """As the engine calls it: `knowledge_base.dump`."""
+    key: str
+    """Below the target's folder: `<attempt>/<artifact>.zst[.age]`."""
+    size_bytes: int
+    sha256: str
+    """Of the stored bytes."""
+    s3_checksum: str
+    """What S3 keeps as ChecksumSHA256: of the whole, or of its parts' checksums, `-` and their number."""
+    plain_bytes: int
+    plain_sha256: str
+
+    @property
+    def stored(self) -> Stored:
+        """The stored bytes."""
+        return Stored(self.size_bytes, self.sha256, self.s3_checksum)
+
+
+class Manifest(Document):
+    """What one target's backup holds. Written last, the same bytes in every destination."""
+
+    tool_version: str
+    namespace: str
+    policy: str
+    run: str
+    run_uid: str
+    target: str
+    engine: str
+    attempt: str
+    spec: dict[str, Any]
+    """The engine's section of the policy's target."""
+    source: Source
+    snapshot_time: AwareDatetime
+    """The instant that the data is of."""
+    started_time: AwareDatetime
+    completed_time: AwareDatetime
+    contents: dict[str, int]
+    detail: dict[str, Any]
+    """What the engine needs to restore and compare."""
+    notes: tuple[Note, ...] = ()
+    encrypted: Encrypted | None = None
+    """None: the artifacts are not encrypted. The manifest itself never is."""
+    retain_until: dict[str, AwareDatetime] = Field(default_factory=dict)
+    """By destination that locks objects: until when, at least, these are locked there."""
+    artifacts: tuple[ManifestArtifact, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Stored bytes of all artifacts."""
+        return sum(artifact.size_bytes for artifact in self.artifacts)
+
+
+class CatalogueArtifact(Lenient):
+    """One stored object of a target."""
+
+    name: str
+    """Below the target's folder: `<attempt>/<artifact>.zst[.age]`."""
+    size_bytes: int
+    sha256: str
+
+
+class CatalogueTarget(Lenient):
+    """A target that a run holds."""
+
+    name: str
+    engine: str
+    spec: dict[str, Any]
+    snapshot_time: AwareDatetime
+    source: Source
+    contents: dict[str, int]
+    size_bytes: int
+    encrypted: Encrypted | None = None
+    retain_until: dict[str, AwareDatetime] = Field(default_factory=dict)
+    """By destination that locks objects: until when, at least, these are locked there."""
+    manifest_sha256: str
+    artifacts: tuple[CatalogueArtifact, ...]
+
+
+class CatalogueEntry(Document):
+    """What a run holds. A function of its manifests, so that writing it again gives the same bytes.
+
+    Nothing else in a destination has its checksum, so it has its own.
+    """
+
+    tool_version: str
+    namespace: str
+    policy: str
+    run: str
+    run_uid: str
+    trigger: str
+    scheduled_time: AwareDatetime | None
+    started_time: AwareDatetime
+    completed_time: AwareDatetime
+    recovery_point: AwareDatetime
+    """The earliest snapshot of its targets: what a restore brings back."""
+    skew_seconds: int
+    size_bytes: int
+    targets: tuple[CatalogueTarget, ...]
+    failed_targets: tuple[str, ...]
+    sha256: str | None = None
+    """Of the stored bytes with 64 zeros in its own place; the last field. Entries of before 0.2 have none."""
+
+    @classmethod
+    def parse(cls, data: bytes, uri: str) -> Self:
+        """Read it. Raises MismatchError (`DocumentInvalid`, `ChecksumMismatch`), which names it."""
+        entry = super().parse(data, uri)
+        why = _unsealed(data) if entry.sha256 is None else _broken_seal(data, entry.sha256)
+        if why is not None:
+            raise MismatchError("ChecksumMismatch", f"{uri} is not what was stored: {why}")
+        return entry
+
+    def encode(self) -> bytes:
+        blank = self.model_copy(update={"sha256": _BLANK}).model_dump_json(by_alias=True, indent=1)
+        head, tail = _around(blank.encode(), _BLANK)
+        return head + _seal(head, tail).encode() + tail
+
+    def same_backup(self, other: "CatalogueEntry") -> bool:
+        """Whether both say the same of what is stored, whichever version of Holdfast wrote them."""
+        own = {"tool_version", "sha256", "started_time"}
+        update = {name: getattr(self, name) for name in own}
+        return self == other.model_copy(update=update)
+
+
+def _around(data: bytes, sha256: str) -> tuple[bytes, bytes]:
+    """What stands before and after the document's own SHA-256."""
+    head, _, tail = data.rpartition(sha256.encode())
+    return head, tail
+
+
+def _seal(head: bytes, tail: bytes) -> str:
+    return hashlib.sha256(head + _BLANK.encode() + tail).hexdigest()
+
+
+def _broken_seal(data: bytes, sha256: str) -> str | None:
+    found = _seal(*_around(data, sha256))
+    return None if found == sha256 else f"its SHA-256 is {found}, and it says {sha256}"
+
+
+def _unsealed(data: bytes) -> str | None:
+    """Why an entry without a SHA-256 is none of an older version, which had no field that is unknown here."""
+    known = {field.alias for field in CatalogueEntry.model_fields.values()}
+    unknown = sorted(json.loads(data).keys() - known)
+    return f"it has no sha256, but {', '.join(unknown)}" if unknown else None

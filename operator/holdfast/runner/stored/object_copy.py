@@ -1,0 +1,42 @@
+"""Copies one stored object from one destination to others, checked before it shows there."""
+
+import math
+import time
+
+from holdfast.engines.transfer import DestinationError
+from holdfast.runner.destinations.destination import READ_BYTES, Destination
+from holdfast.runner.process.progress import Meter
+from holdfast.runner.stored.manifest import ManifestArtifact
+from holdfast.runner.stream.fanout import FanOut
+
+
+class TimeOverError(DestinationError):
+    """No time is left to finish the copy; nothing of it shows."""
+
+
+def copy_object(
+    artifact: ManifestArtifact,
+    holder: Destination,
+    key: str,
+    out: FanOut,
+    meter: Meter,
+    until: float = math.inf,
+) -> None:
+    """Copy the object that `holder` has at `key`, and stop once `time.monotonic()` is `until`.
+
+    Raises MismatchError when what is read is not what was stored, TimeOverError, and what `out` raises.
+    """
+    try:
+        with holder.open(key) as stream:
+            while block := stream.read(READ_BYTES):
+                meter.add(stored=len(block))
+                out.write(block)
+                if time.monotonic() >= until:
+                    raise TimeOverError("TimeOver", f"{holder.uri(key)}: no time is left to copy it")
+        if out.written != (artifact.size_bytes, artifact.sha256):
+            size, sha256 = out.written
+            raise holder.mismatch(key, f"it has {size} bytes with SHA-256 {sha256}")
+        out.finish()
+    except BaseException:
+        out.abort()
+        raise

@@ -1,0 +1,1 @@
+"""What an artifact's bytes go through between the source and the destinations."""

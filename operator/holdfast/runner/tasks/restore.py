@@ -1,0 +1,246 @@
+"""Restores one target: the engine reads artifacts whose every byte is checked on the way."""
+
+import hashlib
+import io
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import zstandard
+from pyrage.x25519 import Identity
+
+from holdfast.engines.transfer import (
+    MismatchError,
+    RestoreContext,
+    RestoreReport,
+    SourceError,
+    TaskError,
+    TransferError,
+)
+from holdfast.layout import RunPath
+from holdfast.protocol import RestoreResult, RestoreTask
+from holdfast.runner.destinations import connect
+from holdfast.runner.destinations.destination import READ_BYTES, Destination, Readable
+from holdfast.runner.process import engines
+from holdfast.runner.process.mounts import Mounts
+from holdfast.runner.process.progress import Meter
+from holdfast.runner.stored.documents import parse_manifest, read_entry
+from holdfast.runner.stored.manifest import Manifest, ManifestArtifact
+from holdfast.runner.stored.thaw import thaw
+from holdfast.runner.stream.crypto import Decryption, open_identities
+from holdfast.runner.tasks.lookup import not_found, run_path
+
+_MAX_DETAILS = 20
+
+
+class ReadingContext(RestoreContext):
+    """Gives an engine the artifacts of one target."""
+
+    def __init__(self, task: RestoreTask, spec: Any, override: Any | None, manifest: Manifest, folder: str,
+                 source: Destination, identities: Sequence[Identity], mounts: Mounts,
+                 meter: Meter) -> None:  # fmt: skip
+        self.spec = spec
+        self.override = override
+        self.namespace = task.namespace
+        self.request_uid = task.request_uid
+        self.snapshot_time = manifest.snapshot_time
+        self.manifest_detail = manifest.detail
+        self.manifest_contents = manifest.contents
+        self.artifacts = tuple(artifact.name for artifact in manifest.artifacts)
+        self.progress = meter
+        self.scratch = mounts.scratch
+        self._manifest = manifest
+        self._folder = folder
+        self._source = source
+        self._identities = identities
+        self._mounts = mounts
+        self._meter = meter
+
+    def secret(self, folder: str) -> Path:
+        return self._mounts.source(folder)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        artifact = next((item for item in self._manifest.artifacts if item.name == name), None)
+        if artifact is None:
+            raise ValueError(f"the manifest names no artifact {name}")
+        key = self._folder + artifact.key
+        with self._source.open(key) as stored, closing(PlainReader(
+            stored, artifact, self._identities, self._meter, lambda what: self._source.mismatch(key, what)
+        )) as plain:  # fmt: skip
+            try:
+                yield cast(BinaryIO, io.BufferedReader(plain, READ_BYTES))
+            except Exception as error:
+                if not isinstance(error, TransferError) or isinstance(error, SourceError):
+                    # It may have broken on bytes that are not those that were stored: then that is told.
+                    plain.finish()
+                raise
+            plain.finish()
+
+
+class _Counted:
+    """Stored bytes, counted and hashed as they are read."""
+
+    def __init__(self, stored: Readable, meter: Meter) -> None:
+        self.size = 0
+        self.sha256 = hashlib.sha256()
+        self._stored = stored
+        self._meter = meter
+
+    def read(self, size: int, /) -> bytes:
+        data = self._stored.read(size)
+        self.size += len(data)
+        self.sha256.update(data)
+        self._meter.add(stored=len(data))
+        return data
+
+
+class PlainReader(io.RawIOBase):
+    """The plain bytes of a stored artifact. Both checksums and sizes are checked at the end.
+
+    With `identities` it is encrypted, and they decrypt it.
+    """
+
+    def __init__(self, stored: Readable, artifact: ManifestArtifact, identities: Sequence[Identity],
+                 meter: Meter, mismatch: Callable[[str], MismatchError]) -> None:  # fmt: skip
+        self._stored = _Counted(stored, meter)
+        self._decryption = Decryption(self._stored, identities, mismatch) if identities else None
+        self._compressed: Readable = self._decryption or self._stored
+        self._artifact = artifact
+        self._meter = meter
+        self._mismatch = mismatch
+        self._sha256, self._size = hashlib.sha256(), 0
+        # Not all that a block decompresses to at once: a megabyte of zstd may hold gigabytes of zeros.
+        self._frame = zstandard.ZstdDecompressor().stream_reader(
+            cast(BinaryIO, self._compressed), read_size=READ_BYTES
+        )
+        self._checked = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        try:
+            count = self._frame.readinto(buffer)
+        except zstandard.ZstdError as error:
+            raise self._mismatch(f"it does not decompress after {self._size} bytes: {error}") from error
+        self._sha256.update(memoryview(buffer)[:count])
+        self._size += count
+        self._meter.add(plain=count)
+        if not count:
+            self._check()
+        return count
+
+    def finish(self) -> None:
+        """Read what the engine left, and check. Raises MismatchError."""
+        rest = bytearray(READ_BYTES)
+        while not self._checked:
+            self.readinto(rest)
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._decryption is not None:
+            self._decryption.close()
+        super().close()
+
+    def _check(self) -> None:
+        for rest in (self._compressed, self._stored):
+            while rest.read(READ_BYTES):
+                pass  # what follows the frame: its bytes count too
+        artifact = self._artifact
+        for what, found, expected in (
+            ("stored bytes", self._stored.size, artifact.size_bytes),
+            ("SHA-256 of the stored bytes", self._stored.sha256.hexdigest(), artifact.sha256),
+            ("plain bytes", self._size, artifact.plain_bytes),
+            ("SHA-256 of the plain bytes", self._sha256.hexdigest(), artifact.plain_sha256),
+        ):
+            if found != expected:
+                raise self._mismatch(f"{what}: {found}, not {expected}")
+        self._checked = True
+
+
+def run(task: RestoreTask, mounts: Mounts, meter: Meter) -> RestoreResult:
+    """Restore a target by its engine."""
+    engine = engines.engine_of(task.engine)
+    spec = engine.target_spec.model_validate(task.spec)
+    override = None if task.override is None else engine.restore_spec.model_validate(task.override)
+    restores = engines.module_of(task.engine, "restore").restore
+    return restore(task, spec, override, connect(task.source.destination, mounts), mounts, restores, meter)
+
+
+def restore(task: RestoreTask, spec: Any, override: Any | None, source: Destination, mounts: Mounts,
+            engine: Callable[[RestoreContext], RestoreReport], meter: Meter) -> RestoreResult:  # fmt: skip
+    """Restore a target and compare it with its manifest.
+
+    Raises IdentityError before anything is touched; MismatchError when an object is not what was stored, or
+    the comparison finds a difference.
+    """
+    path = run_path(task.source)
+    thawed = thaw(source, (path.entry, path.manifest(task.target)), meter)
+    manifest = read_committed_manifest(task, path, source)
+    identities = _identities(task, manifest, mounts)
+    folder = path.target(task.target)
+    for artifact in manifest.artifacts:
+        source.verify_size(folder + artifact.key, artifact.size_bytes)
+    thawed += thaw(source, [folder + artifact.key for artifact in manifest.artifacts], meter)
+    context = ReadingContext(task, spec, override, manifest, folder, source, identities, mounts, meter)
+    began = time.monotonic()
+    report = engine(context)
+    seconds = time.monotonic() - began
+    if report.mismatches:
+        raise _differences(task.target, report)
+    return RestoreResult(
+        snapshot_time=manifest.snapshot_time,
+        restore_seconds=round(seconds, 3),
+        address=report.address,
+        compared=report.compared,
+        contents=report.contents,
+        notes=(*thawed, *report.notes),
+    )
+
+
+def _identities(task: RestoreTask, manifest: Manifest, mounts: Mounts) -> Sequence[Identity]:
+    if manifest.encrypted is None:
+        return ()
+    return open_identities(mounts.identity, manifest.encrypted.recipients, task.identity_secret)
+
+
+def read_committed_manifest(task: RestoreTask, path: RunPath, source: Destination) -> Manifest:
+    """The target's manifest, checked against the catalogue where the run was committed.
+
+    Raises TaskError (`RunNotFound`, `TargetNotFound`), MismatchError.
+    """
+    key = path.manifest(task.target)
+    entry = read_entry(source, path)
+    data = source.read(key)
+    if entry is None and data is None:
+        raise not_found(path, source)
+    known = {}
+    if entry is not None:
+        known = {target.name: target.manifest_sha256 for target in entry.targets}
+        if task.target not in known:
+            raise TaskError(
+                "TargetNotFound",
+                f"run {path.run} holds no target {task.target}; it holds {', '.join(sorted(known))}",
+            )
+    if data is None:
+        raise source.mismatch(key, "it is not there")
+    in_catalogue = [known[task.target]] if task.target in known else []
+    manifest = parse_manifest(source, key, data, *in_catalogue)
+    if (manifest.target, manifest.engine) != (task.target, task.engine):
+        raise source.mismatch(key, f"it is of target {manifest.target}, engine {manifest.engine}")
+    return manifest
+
+
+def _differences(target: str, report: RestoreReport) -> MismatchError:
+    count = len(report.mismatches)
+    listed = "; ".join(report.mismatches[:_MAX_DETAILS])
+    more = f"; and {count - _MAX_DETAILS} more" if count > _MAX_DETAILS else ""
+    return MismatchError(
+        "RestoreMismatch",
+        f"target {target} at {report.address}: {count} of {report.compared} differ from the backup: "
+        f"{listed}{more}",
+        "\n".join(report.mismatches),
+    )

@@ -1,0 +1,261 @@
+"""Surveys a policy's destinations: probes each, and tells the operator what their catalogues have of it.
+
+What it finds goes to standard output, a line for each run and for each entry that is damaged; the Result has
+their number and checksum. A page ends before its log grows so long that a kubelet would rotate it (at 10 MiB
+by default, https://kubernetes.io/docs/concepts/cluster-administration/logging/).
+"""
+
+import hashlib
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TextIO
+
+from pydantic import ValidationError
+
+from holdfast.api.destination import Destination as Specification
+from holdfast.api.run import Failure
+from holdfast.engines.transfer import DestinationError, MismatchError, TransferError, UnreachableError
+from holdfast.layout import ENTRY_SUFFIX, catalogue_folder, policy_folder
+from holdfast.protocol import (
+    StoredArtifact,
+    SurveyedDamage,
+    SurveyedRun,
+    SurveyedTarget,
+    SurveyResult,
+    SurveyTask,
+)
+from holdfast.runner.destinations import connect
+from holdfast.runner.process.mounts import Mounts
+from holdfast.runner.process.progress import Meter
+from holdfast.runner.stored import probe
+from holdfast.runner.stored.documents import parse_entry
+from holdfast.runner.stored.manifest import CatalogueEntry, CatalogueTarget
+
+_log = logging.getLogger(__name__)
+MAX_PAGE_BYTES = 4 << 20
+_MAX_MESSAGE = 500
+_CHUNK = 100
+"""Runs whose entries are in memory at once."""
+
+
+def run(task: SurveyTask, mounts: Mounts, meter: Meter) -> SurveyResult:
+    """Read one page into this process's standard output."""
+    return survey(task, mounts, meter)
+
+
+def survey(
+    task: SurveyTask,
+    mounts: Mounts,
+    meter: Meter,
+    out: TextIO | None = None,
+    max_bytes: int = MAX_PAGE_BYTES,
+) -> SurveyResult:
+    """Read one page. That a destination fails is told in the Result, and fails nothing else."""
+    meter.step("listing the catalogue")
+    with ThreadPoolExecutor(len(task.destinations)) as pool:
+        places = list(pool.map(lambda each: _Place(task, each, mounts), task.destinations))
+    runs = sorted({run for place in places for run in place.keys if run > task.after})
+    lines = _Lines()
+    last = 0
+    for run in _read(runs[: task.most], places, meter):
+        lines.add(_tell(run, places))
+        last += 1
+        if lines.size >= max_bytes:
+            break
+    # At the end, when nothing else is written: a long line that another came into could not be read.
+    lines.write(out or sys.stdout)
+    return SurveyResult(
+        listed=tuple(place.name for place in places if place.listed),
+        failures={place.name: place.failure for place in places if place.failure is not None},
+        last=runs[last - 1] if last < len(runs) else "",
+        lines=lines.count,
+        sha256=lines.sha256,
+    )
+
+
+def _read(runs: Sequence[str], places: Sequence["_Place"], meter: Meter) -> Iterator[str]:
+    """Each run, once its entries are read."""
+    for start in range(0, len(runs), _CHUNK):
+        meter.step(f"reading entries {start + 1} to {start + _CHUNK} of {len(runs)}")
+        chunk = runs[start : start + _CHUNK]
+        for place in places:
+            place.read(chunk)
+        yield from chunk
+
+
+class _Place:
+    """One destination, and what it has of the policy."""
+
+    def __init__(self, task: SurveyTask, specification: Specification, mounts: Mounts) -> None:
+        self.name = specification.name
+        self.listed = False
+        self.failure: Failure | None = None
+        self.keys: dict[str, str] = {}
+        """By run: the key of what is in the catalogue."""
+        self.found: dict[str, CatalogueEntry | SurveyedDamage] = {}
+        """By run, of those that were read."""
+        self._task = task
+        try:
+            self._destination = connect(specification, mounts)
+        except TransferError as error:
+            self._fail(error)
+            return
+        if not task.after:
+            self._attempt(self._probe)
+        self._attempt(self._list)
+
+    def read(self, runs: Sequence[str]) -> None:
+        """Read the entries of these runs, as far as they are there."""
+        self.found = {}
+        if not self.listed:
+            return
+        here = [run for run in runs if run in self.keys]
+        with ThreadPoolExecutor(self._destination.workers + 2) as pool:
+            for run, found in zip(here, pool.map(self._read, here), strict=True):
+                if found is not None:
+                    self.found[run] = found
+
+    def uri(self, run: str) -> str:
+        """What people call the entry of a run."""
+        return self._destination.uri(self.keys[run])
+
+    def damage(self, run: str, message: str) -> SurveyedDamage:
+        """What is said of an entry that is not sound."""
+        return SurveyedDamage(
+            run=run, destination=self.name, uri=self.uri(run), message=message[:_MAX_MESSAGE]
+        )
+
+    def _probe(self) -> None:
+        folder = policy_folder(self._task.namespace, self._task.policy)
+        probe.delete(self._destination, probe.write_and_read(self._destination, folder))
+        probe.sweep(self._destination, folder)
+
+    def _list(self) -> None:
+        folder = catalogue_folder(self._task.namespace, self._task.policy)
+        for key in self._destination.list(folder):
+            name = key.removeprefix(folder)
+            if not name.startswith("."):  # what a writer that was killed has left
+                self.keys[name.removesuffix(ENTRY_SUFFIX)] = key
+        self.listed = True
+
+    def _read(self, run: str) -> CatalogueEntry | SurveyedDamage | None:
+        key = self.keys[run]
+        if not self.listed:
+            return None  # it has broken down meanwhile: another thread met that
+        try:
+            data = self._destination.read(key)
+            if data is None:
+                return None  # retention has deleted it meanwhile
+            return self._checked(run, parse_entry(self._destination, key, data))
+        except UnreachableError as error:
+            self.listed = False
+            self._fail(error)
+            return None
+        except DestinationError as error:
+            return self.damage(run, f"it cannot be read: {error.message}")
+        except MismatchError as error:
+            return self.damage(run, error.message)
+
+    def _checked(self, run: str, entry: CatalogueEntry) -> CatalogueEntry | SurveyedDamage:
+        there, said = f"{run}{ENTRY_SUFFIX}", f"{entry.run}{ENTRY_SUFFIX}"
+        whose = (entry.namespace, entry.policy, said)
+        if whose != (self._task.namespace, self._task.policy, there) or not self.keys[run].endswith(there):
+            return self.damage(run, f"it is the entry of run {'/'.join((*whose[:2], entry.run))}")
+        return entry
+
+    def _attempt(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except TransferError as error:
+            self._fail(error)
+
+    def _fail(self, error: TransferError) -> None:
+        _log.warning("%s: %s", error.reason, error.message)
+        self.failure = self.failure or Failure(reason=error.reason, message=error.message[:_MAX_MESSAGE])
+
+
+def _tell(run: str, places: Sequence[_Place]) -> Iterator[SurveyedRun | SurveyedDamage]:
+    """The run by its first sound entry, and whatever is wrong with the others."""
+    first: CatalogueEntry | None = None
+    holders: list[_Place] = []
+    for place in places:
+        found = place.found.get(run)
+        if isinstance(found, SurveyedDamage):
+            yield found
+        elif found is not None and first is not None and not first.same_backup(found):
+            yield place.damage(run, f"it says otherwise than {holders[0].uri(run)}")
+        elif found is not None:
+            first = first or found
+            holders.append(place)
+    if first is None:
+        return
+    try:
+        yield _surveyed(first, [place.name for place in holders])
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        message = f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
+        yield from (place.damage(run, message) for place in holders)
+
+
+_SAME = (
+    *("run", "run_uid", "trigger", "scheduled_time", "started_time", "completed_time", "recovery_point"),
+    *("skew_seconds", "size_bytes", "failed_targets"),
+)
+
+
+def _surveyed(entry: CatalogueEntry, destinations: Sequence[str]) -> SurveyedRun:
+    return SurveyedRun.model_validate(
+        {
+            **{name: getattr(entry, name) for name in _SAME},
+            "targets": tuple(_surveyed_target(target) for target in entry.targets),
+            "destinations": tuple(destinations),
+        }
+    )
+
+
+def _surveyed_target(target: CatalogueTarget) -> SurveyedTarget:
+    artifacts = tuple(
+        StoredArtifact(name=each.name, size_bytes=each.size_bytes, sha256=each.sha256)
+        for each in target.artifacts
+    )
+    return SurveyedTarget(
+        name=target.name,
+        engine=target.engine,
+        snapshot_time=target.snapshot_time,
+        source=target.source,
+        contents=target.contents,
+        encrypted=target.encrypted is not None,
+        retain_until=target.retain_until,
+        manifest_sha256=target.manifest_sha256,
+        artifacts=artifacts,
+    )
+
+
+class _Lines:
+    """The lines of a page."""
+
+    def __init__(self) -> None:
+        self.count = self.size = 0
+        self._encoded: list[bytes] = []
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """Of all lines."""
+        return self._digest.hexdigest()
+
+    def add(self, found: Iterable[SurveyedRun | SurveyedDamage]) -> None:
+        """Take what is told of one run."""
+        for each in found:
+            line = each.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
+            self._encoded.append(line)
+            self._digest.update(line)
+            self.count += 1
+            self.size += len(line)
+
+    def write(self, out: TextIO) -> None:
+        """Print all lines."""
+        out.writelines(line.decode() for line in self._encoded)
+        out.flush()

@@ -1,0 +1,1 @@
+"""What a commit does for earlier runs: delete, heal, clear away."""

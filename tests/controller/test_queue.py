@@ -1,0 +1,153 @@
+"""One worker a key, nothing lost, nothing twice, and patience with what fails."""
+
+import asyncio
+import logging
+from collections import Counter
+
+import pytest
+
+from holdfast.controller.errors import (
+    ApiError,
+    ConflictError,
+    ForbiddenError,
+    NamespaceTerminatingError,
+    NotFoundError,
+    TransientError,
+)
+from holdfast.controller.health import Health
+from holdfast.controller.queue import Key, Queue
+
+A, B = Key("runs", "ns", "a"), Key("runs", "ns", "b")
+
+
+async def until(condition: "asyncio.Event") -> None:
+    await asyncio.wait_for(condition.wait(), 5)
+
+
+async def test_key_added_while_handled_is_handled_once_more() -> None:
+    calls: Counter[Key] = Counter()
+    entered, leave, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def handle(key: Key) -> None:
+        calls[key] += 1
+        entered.set()
+        await leave.wait()
+        if calls[key] == 2:
+            done.set()
+
+    queue = Queue(handle)
+    task = asyncio.create_task(queue.run())
+    queue.add(A)
+    await until(entered)
+    for _ in range(5):
+        queue.add(A)
+    leave.set()
+    await until(done)
+    await asyncio.sleep(0)
+    task.cancel()
+    assert calls[A] == 2
+
+
+async def test_key_is_never_handled_by_two_workers() -> None:
+    inside: set[Key] = set()
+    handled: Counter[Key] = Counter()
+    done = asyncio.Event()
+
+    async def handle(key: Key) -> float | None:
+        assert key not in inside
+        inside.add(key)
+        await asyncio.sleep(0)
+        inside.discard(key)
+        handled[key] += 1
+        if handled[key] < 50:
+            return 0
+        if min(handled[A], handled[B]) >= 50:
+            done.set()
+        return None
+
+    queue = Queue(handle)
+    task = asyncio.create_task(queue.run())
+    queue.add(A)
+    queue.add(B)
+    await until(done)
+    assert not task.done()
+    task.cancel()
+
+
+@pytest.mark.parametrize("error", [TransientError("GET /x", 503, "away"), RuntimeError("a defect")])
+async def test_key_that_fails_is_tried_again_and_stops_no_other(error: Exception) -> None:
+    calls: Counter[Key] = Counter()
+    done = asyncio.Event()
+
+    async def handle(key: Key) -> None:
+        calls[key] += 1
+        if key == A and calls[A] < 3:
+            raise error
+        if key == A:
+            done.set()
+
+    queue = Queue(handle, workers=1)
+    task = asyncio.create_task(queue.run())
+    queue.add(A)
+    queue.add(B)
+    await until(done)
+    task.cancel()
+    assert calls == {A: 3, B: 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "is_defect"),
+    [
+        (ConflictError("PUT /x/status", 409, "has changed"), False),
+        (NotFoundError("PUT /x/status", 404, "not found"), False),
+        (NamespaceTerminatingError("POST /x", 403, "being terminated"), False),
+        (ForbiddenError("POST /x", 403, "no such permission"), True),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, ApiError) else str(value),
+)
+async def test_what_people_delete_is_no_defect(
+    error: ApiError, is_defect: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    calls: Counter[Key] = Counter()
+    done = asyncio.Event()
+
+    async def handle(key: Key) -> None:
+        calls[key] += 1
+        if calls[key] == 1:
+            raise error
+        done.set()
+
+    queue = Queue(handle)
+    task = asyncio.create_task(queue.run())
+    queue.add(A)
+    await until(done)
+    task.cancel()
+    assert [(record.exc_info is not None) for record in caplog.records] == [is_defect]
+    assert str(error) in caplog.text
+
+
+async def test_earlier_appointment_stands() -> None:
+    done = asyncio.Event()
+
+    async def handle(_: Key) -> None:
+        done.set()
+
+    queue = Queue(handle)
+    task = asyncio.create_task(queue.run())
+    queue.add_after(A, 0.01)
+    queue.add_after(A, 3600)
+    await until(done)
+    task.cancel()
+
+
+def test_silence_is_an_illness_only_after_its_limit() -> None:
+    now = 0.0
+    health = Health(lambda: now)
+    health.expect("loop", 10)
+    now = 10.0
+    assert health.silent() == {}
+    now = 10.5
+    assert health.silent() == {"loop": 10.5}
+    health.beat("loop")
+    assert health.silent() == {}

@@ -1,0 +1,139 @@
+"""What is not built yet is named; what is built is not."""
+
+from typing import Any
+
+import pytest
+
+from holdfast.api.policy import BackupPolicySpec
+from holdfast.api.restore import RestoreRequestSpec
+from holdfast.domain.plan.support import policy_not_supported_yet, restore_not_supported_yet
+
+SERVICE = {"service": {"name": "server", "port": 1}}
+POSTGRES = SERVICE | {"credentialsSecret": {"name": "pg"}}
+S3 = {"bucket": "backups"}
+LOCK = {"mode": "Compliance", "retain": "1d"}
+SELECTOR = {"matchLabels": {"app": "chatbot"}}
+RECIPIENT = "age1" + "q" * 58
+
+
+def policy(**fields: Any) -> BackupPolicySpec:
+    minimal = {
+        "targets": [{"name": "cache", "redis": SERVICE}],
+        "destinations": [{"name": "primary", "s3": S3}],
+    }
+    return BackupPolicySpec.model_validate(minimal | fields)
+
+
+def restore(**fields: Any) -> RestoreRequestSpec:
+    return RestoreRequestSpec.model_validate({"source": {"runRef": {"name": "chatbot-1"}}} | fields)
+
+
+def test_everything_that_is_built_is_supported() -> None:
+    spec = policy(
+        schedule="0 2 * * *",
+        timeZone="Asia/Tokyo",
+        suspend=True,
+        concurrencyPolicy="Queue",
+        jitter="5m",
+        catchUp="None",
+        startingDeadline="2h",
+        activeDeadline="3h",
+        retries=1,
+        targets=[
+            {"name": "db", "postgres": POSTGRES | {"method": "Logical", "standby": SERVICE}},
+            {"name": "vectors", "chroma": SERVICE | {"collections": {"exclude": ["tmp*"]}}},
+            {"name": "cache", "redis": SERVICE | {"preferReplica": False}},
+        ],
+        destinations=[
+            {
+                "name": "primary",
+                "s3": S3 | {"prefix": "a/b", "storageClass": "GLACIER", "objectLock": LOCK},
+                "quota": {"size": "1Gi"},
+            },
+            {
+                "name": "nearby",
+                "required": False,
+                "volume": {"claimName": "backups", "path": "a"},
+                "retention": {"keepLast": 2},
+            },
+        ],
+        retention={"keepLast": 3, "keepDaily": 30, "minVerified": 2, "dryRun": True},
+        hooks={"before": [{"name": "a", "podSelector": SELECTOR, "command": ["a"]}]},
+        encryption={"age": {"recipients": [RECIPIENT], "identitySecret": {"name": "identity"}}},
+        verification={"schedule": "@weekly", "mode": "Checksum"},
+        history={"succeeded": 1, "failed": 1},
+        runner={"resources": {"limits": {"cpu": 1}}, "nodeSelector": {"disk": "ssd"}},
+        deletionPolicy="Delete",
+    )
+    assert policy_not_supported_yet(spec) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "paths"),
+    [
+        ({"verification": {"schedule": "@weekly"}}, ["verification.mode: Restore"]),
+        ({"objectives": {"rpo": "1h"}}, ["objectives"]),
+        ({"notifications": [{"name": "a", "slack": {"webhookSecret": {"name": "a"}}}]}, ["notifications"]),
+        (
+            {"targets": [{"name": "db", "postgres": POSTGRES | {"method": "SchemaOnly"}}]},
+            ["targets[db].postgres.method: SchemaOnly"],
+        ),
+        (
+            {"targets": [{"name": "db", "postgres": POSTGRES | {"method": "Physical", "walArchiving": {}}}]},
+            ["targets[db].postgres.method: Physical", "targets[db].postgres.walArchiving"],
+        ),
+        ({"targets": [{"name": "up", "files": {"claimName": "a"}}]}, ["targets[up].files"]),
+        ({"targets": [{"name": "conf", "objects": {}}]}, ["targets[conf].objects"]),
+    ],
+)
+def test_policy_fields_that_are_not_built_are_named(fields: dict[str, Any], paths: list[str]) -> None:
+    assert policy_not_supported_yet(policy(**fields)) == paths
+
+
+def test_all_paths_are_named_at_once() -> None:
+    spec = policy(objectives={"rpo": "1h"}, verification={"schedule": "@weekly"})
+    assert policy_not_supported_yet(spec) == ["verification.mode: Restore", "objectives"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"source": {"policyRef": {"name": "chatbot", "notAfter": "2026-01-01T00:00:00Z"}}},
+        {"source": {"location": {"s3": S3 | {"objectLock": LOCK}, "path": "ns/chatbot/chatbot-1"}}},
+        {"source": {"location": {"s3": S3, "path": "a/b/c", "identitySecret": {"name": "identity"}}}},
+        {"mode": "New", "safetyBackup": False, "cancel": True},
+        {"source": {"policyRef": {"name": "a", "select": "LatestVerified"}}},
+        {
+            "targets": [
+                {"name": "db", "postgres": POSTGRES | {"rename": {"a": "b"}}},
+                {"name": "vectors", "chroma": SERVICE | {"database": "copy"}},
+                {"name": "cache", "redis": SERVICE | {"databases": [0]}},
+            ]
+        },
+    ],
+)
+def test_restore_fields_that_are_built(fields: dict[str, Any]) -> None:
+    assert restore_not_supported_yet(restore(**fields)) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "paths"),
+    [
+        (
+            {
+                "source": {"policyRef": {"name": "a"}},
+                "pointInTime": "2026-01-01T00:00:00Z",
+            },
+            ["pointInTime"],
+        ),
+        ({"mode": "InPlace", "confirm": "chatbot"}, ["mode: InPlace"]),
+        ({"mode": "Sandbox"}, ["mode: Sandbox"]),
+        (
+            {"targets": [{"name": "db", "postgres": {"volumeClaim": {"claimName": "pgdata"}}}]},
+            ["targets[db].postgres.volumeClaim"],
+        ),
+    ],
+)
+def test_restore_fields_that_are_not_built_are_named(fields: dict[str, Any], paths: list[str]) -> None:
+    assert restore_not_supported_yet(restore(**fields)) == paths

@@ -1,0 +1,147 @@
+"""What a Job has come to, told from its condition, its pods and their Results."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from holdfast.api.run import Failure, Source
+from holdfast.domain.workload import (
+    Complaint,
+    Job,
+    Observation,
+    Pod,
+    Termination,
+    cannot_start,
+    observe,
+    to_be_explained,
+)
+from holdfast.protocol import BACKUP, BackupResult, CommitResult, FailedResult
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+SHA = "a" * 64
+GOOD = BackupResult(
+    snapshot_time=NOW, source=Source(address="db:1"), contents={}, plain_bytes=1, size_bytes=1, artifacts=(),
+    manifest_sha256=SHA, destinations=("primary",),
+).model_dump_json(by_alias=True)  # fmt: skip
+BAD = FailedResult(exit_code=3, failure=Failure(reason="Unreachable", message="no route")).model_dump_json(
+    by_alias=True
+)
+
+
+def job(**fields: Any) -> Job:
+    settled: dict[str, Any] = {
+        "target": "t",
+        "component": "Backup",
+        "task": "",
+        "settings": "",
+        "created": NOW,
+    }
+    return Job(name="job", namespace="ns", uid="job-uid", owner_uid="run-uid", **(settled | fields))
+
+
+def pod(name: str = "p", minute: int = 0, **fields: Any) -> Pod:
+    created = NOW + timedelta(minutes=minute)
+    return Pod(name=name, uid=f"{name}-uid", job="job", created=created, **({"phase": "Pending"} | fields))
+
+
+def ended(name: str, code: int, message: str, reason: str = "Error", minute: int = 0, **fields: Any) -> Pod:
+    termination = Termination(code, reason, message, NOW, NOW + timedelta(minutes=minute + 1))
+    phase = "Succeeded" if code == 0 else "Failed"
+    return pod(name, minute, phase=phase, termination=termination, **fields)
+
+
+def seen(job: Job, *pods: Pod, complaints: dict[str, Complaint] | None = None) -> Observation:
+    return observe(job, pods, BACKUP, complaints or {})
+
+
+def test_complete_job_has_the_result_of_the_pod_that_succeeded() -> None:
+    found = seen(
+        job(finished="Complete", failed=1, succeeded=1), ended("b", 0, GOOD, minute=2), ended("a", 3, BAD)
+    )
+    assert isinstance(found.result, BackupResult)
+    assert found.attempts == 2
+    assert found.failure is not None, "the attempt that failed is not forgotten"
+    assert found.started == NOW
+    assert found.ended == NOW + timedelta(minutes=3)
+
+
+def test_complete_job_is_failed_without_a_result_that_can_be_understood() -> None:
+    commit = CommitResult(verified_bytes=0, recovery_point=NOW, skew_seconds=0, size_bytes=0, destinations=())
+    cases = {
+        "pod gone": ((), "ResultMissing"),
+        "cut short": ((ended("a", 0, GOOD[:-5]),), "ResultMissing"),
+        "newer version": ((ended("a", 0, GOOD.replace('"version":1', '"version":2')),), "ResultMissing"),
+        "log instead": ((ended("a", 0, "all went well"),), "ResultMissing"),
+        "another kind": ((ended("a", 0, commit.model_dump_json(by_alias=True)),), "ResultUnexpected"),
+    }
+    for case, (pods, reason) in cases.items():
+        found = seen(job(finished="Complete", succeeded=1), *pods)
+        assert found.failed, case
+        assert found.result is None, case
+        assert found.failure is not None, case
+        assert found.failure.reason == reason, case
+
+
+def test_job_that_is_not_complete_has_no_result_though_its_pod_ended_well() -> None:
+    found = seen(job(active=1), ended("a", 0, GOOD))
+    assert not found.finished
+
+
+@pytest.mark.parametrize(
+    ("last", "reason"),
+    [
+        (ended("a", 3, BAD), "Unreachable"),
+        (ended("a", 137, "log", "OOMKilled"), "OOMKilled"),
+        (ended("a", 137, "log"), "PodKilled"),
+        (ended("a", 143, "log"), "PodKilled"),
+        (ended("a", 1, "Traceback"), "RunnerFailed"),
+        (replace(ended("a", 137, ""), reason="Evicted"), "Evicted"),
+        (pod("a", phase="Failed"), "PodLost"),
+    ],
+    ids=["result", "oom", "kill", "term", "defect", "evicted", "lost"],
+)  # fmt: skip
+def test_reason_of_a_failed_job(last: Pod, reason: str) -> None:
+    found = seen(job(finished="Failed", reason="BackoffLimitExceeded", failed=1), last)
+    assert found.failed
+    assert found.failure is not None
+    assert found.failure.reason == reason
+    assert found.failure.exit_code == (3 if reason == "Unreachable" else None), "what the Result says"
+
+
+def test_deadline_of_a_job_is_its_reason_whatever_its_pods_say() -> None:
+    found = seen(job(finished="Failed", reason="DeadlineExceeded"), ended("a", 143, "log"))
+    assert found.failure is not None
+    assert found.failure.reason == "DeadlineExceeded"
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaints", "reason"),
+    [
+        ({"waiting_reason": "ImagePullBackOff"}, {}, "ImagePullBackOff"),
+        ({"unschedulable": "no node"}, {}, "Unschedulable"),
+        ({"waiting_reason": "ContainerCreating"}, {"p-uid": Complaint("FailedMount", "none")}, "FailedMount"),
+        ({"waiting_reason": "ContainerCreating"}, {}, None),
+        ({"running_since": NOW}, {"p-uid": Complaint("FailedMount", "once, before it started")}, None),
+    ],
+    ids=["image", "unschedulable", "mount", "pulling", "running"],
+)  # fmt: skip
+def test_complaint_of_a_pod_that_does_not_start(
+    fields: dict[str, Any], complaints: dict[str, Complaint], reason: str | None
+) -> None:
+    found = seen(job(active=1), pod(**fields), complaints=complaints)
+    assert (found.complaint.reason if found.complaint else None) == reason
+    late = NOW + timedelta(minutes=2)
+    failure = cannot_start(found, late, timedelta(minutes=2))
+    assert (failure and failure.reason) == reason
+    assert not cannot_start(found, late - timedelta(seconds=1), timedelta(minutes=2))
+
+
+def test_only_what_says_nothing_itself_is_asked_about() -> None:
+    creating = pod("creating", waiting_reason="ContainerCreating")
+    pulling = pod("pulling", waiting_reason="ErrImagePull")
+    running = pod("running", running_since=NOW)
+    assert to_be_explained([job()], [creating, pulling, running]) == {"creating-uid": "Pod"}
+    assert to_be_explained([job()], [ended("a", 3, BAD)]) == {"job-uid": "Job"}
+    assert to_be_explained([job(finished="Failed")], []) == {}

@@ -15,6 +15,8 @@ DEPLOY_FLAGS ?=
 
 -include hack/cluster.mk
 export CLUSTER
+# Where it is set, each of some thousand Python processes of the tests would compile its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTEST = .venv/bin/pytest --cluster-name=$(CLUSTER) --keep-cluster --kubeconfig=$(CLUSTER_KUBECONFIG) \
 	--kind-bin="$$(hack/choose-kind)" --kind-kubectl-bin="$$(hack/tool kubectl)" \

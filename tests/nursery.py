@@ -10,6 +10,7 @@ program from its first line on; only what it imports is there already. A line of
 import contextlib
 import ctypes
 import functools
+import gc
 import importlib
 import json
 import os
@@ -28,7 +29,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 _OPERATOR = _ROOT / "operator"
 _LOADED = ("runner/tasks/*.py", "engines/*/backup.py", "engines/*/restore.py")
 _MODULES = (
-    *("holdfast.controller.operator", "holdfast.runner.process.memory", "boto3", "botocore.config"),
+    *("holdfast.controller.operator", "holdfast.runner.process.memory", "boto3", "botocore.config", "pytest"),
     *sorted(
         ".".join(path.relative_to(_OPERATOR).with_suffix("").parts)
         for pattern in _LOADED
@@ -125,6 +126,7 @@ def main() -> None:
     """Serve until standard input ends."""
     for module in sys.argv[1:]:
         importlib.import_module(module)
+    gc.freeze()  # a collection in a child would write to all memory that it shares with this process
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel clears away those that have ended
     for line in sys.stdin:
         if os.fork() == 0:

@@ -19,10 +19,10 @@ from pyrage import x25519
 from holdfast.api.destination import Destination
 from holdfast.destinations.volume import Volume
 from holdfast.runner.destinations import connect
+from holdfast.runner.destinations.live import LiveDestinations
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.manifest import ManifestArtifact
-from holdfast.runner.stream.fanout import Copies
 from holdfast.runner.stream.pipeline import Pipeline
 from holdfast.runner.tasks.restore import PlainReader
 
@@ -53,7 +53,8 @@ def timed(data: list[bytes], megabytes: int, folder: Path, encrypted: bool) -> t
     with Path(os.devnull).open("w") as nowhere:
         meter = Meter(nowhere)
         begin = time.monotonic()
-        pipeline = Pipeline(Copies([destination]), "data", meter, [IDENTITY.to_public()] if encrypted else [])
+        recipients = [IDENTITY.to_public()] if encrypted else []
+        pipeline = Pipeline(LiveDestinations([destination]), "data", meter, recipients)
         for number in range(megabytes):
             pipeline.write(data[number * 7 % BLOCKS])
         done = pipeline.finish()

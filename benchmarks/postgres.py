@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.apiserver import programs
-from tests.harness import S3Place, free_port
+from tests.machine import free_port, programs
+from tests.places import S3Place
 
 BINARIES = Path("/usr/lib/postgresql/15/bin")
 DATABASE = "bench"

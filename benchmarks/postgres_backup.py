@@ -12,7 +12,6 @@ import shutil
 import statistics
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +26,9 @@ from benchmarks.postgres import (
     to_restic,
 )
 from pyrage import x25519
-from tests.harness import Process, Runner, S3Place, start_s3, stop
+from tests.harness import Runner
+from tests.places import S3Place, start_s3
+from tests.processes import Process, family, stop
 
 from holdfast.protocol import BackupResult
 
@@ -116,19 +117,9 @@ def _peak(process: Process) -> int:
     """The largest sum of proportional set sizes of a process and its children, in bytes."""
     peak = 0
     while process.poll() is None:
-        peak = max(peak, sum(_pss(pid) for pid in _family(process.pid)))
+        peak = max(peak, sum(_pss(pid) for pid in family(process.pid)))
         time.sleep(0.1)
     return peak
-
-
-def _family(pid: int) -> Iterator[int]:
-    yield pid
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            for child in children.read_text().split():
-                yield from _family(int(child))
-        except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
-            continue
 
 
 def _pss(pid: int) -> int:

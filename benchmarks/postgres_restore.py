@@ -26,7 +26,9 @@ from benchmarks.postgres import (
     to_restic,
 )
 from pyrage import x25519
-from tests.harness import Runner, S3Server, start_s3, stop
+from tests.harness import Runner
+from tests.places import S3Server, start_s3
+from tests.processes import stop
 
 
 def main() -> None:

@@ -1,13 +1,10 @@
 """A real kube-apiserver with its etcd on loopback, for tests that need the API and no node."""
 
 import base64
-import contextlib
 import http.client
 import json
-import os
 import secrets
 import shutil
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -19,18 +16,12 @@ from typing import Any, Self
 
 import pytest
 import yaml
+from tests.apiclient import ApiClient, ApiServerError
+from tests.machine import REPOSITORY, free_ports, memory, programs
 from tests.nursery import END_WITH_PARENT
 
-ROOT = Path(__file__).parents[1]
 START_SECONDS = 180
 DEFAULT_CONTROLLERS = ("job", "garbage-collector", "ttl-after-finished", "namespace", "serviceaccount")
-
-_KEPT_SECONDS = 30
-"""A connection that was idle for longer is made anew: the server closes it sooner or later."""
-
-
-class ApiServerError(Exception):
-    """A server did not start or an answer was not a success."""
 
 
 class ApiServer:
@@ -45,12 +36,11 @@ class ApiServer:
         self._controllers = controllers
         self._processes: list[subprocess.Popen[bytes]] = []
         self._token = secrets.token_hex(16)
-        self._connection: http.client.HTTPSConnection | None = None
-        self._connection_used = 0.0
+        self._client = ApiClient(self.connect, self.authorization)
         self.port = 0
 
     def __enter__(self) -> Self:
-        self.folder = Path(tempfile.mkdtemp(prefix="holdfast-api-", dir=_memory_folder()))
+        self.folder = Path(tempfile.mkdtemp(prefix="holdfast-api-", dir=memory()))
         try:
             self._start()
         except BaseException:
@@ -59,8 +49,7 @@ class ApiServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._connection is not None:
-            self._connection.close()
+        self._client.close()
         # What they hold is thrown away: nothing is gained by letting them end in peace.
         for process in self._processes:
             process.kill()
@@ -92,41 +81,21 @@ class ApiServer:
         return {"Authorization": f"Bearer {self._token}"}
 
     def connect(self) -> http.client.HTTPSConnection:
-        """A connection of one's own: threads cannot share any."""
+        """A new connection."""
         context = ssl.create_default_context(cafile=str(self.certificate))
         return http.client.HTTPSConnection("127.0.0.1", self.port, context=context)
 
     def request(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> tuple[int, Any]:
-        """Send a request as administrator over one kept connection: status code and parsed answer."""
-        patch = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        sent = self.authorization | {"Content-Type": patch} | (headers or {})
-        if self._connection is not None and time.monotonic() - self._connection_used > _KEPT_SECONDS:
-            self._connection.close()
-            self._connection = None
-        self._connection_used = time.monotonic()
-        if self._connection is None:
-            self._connection = self.connect()
-        try:
-            self._connection.request(method, path, None if body is None else json.dumps(body), sent)
-            response = self._connection.getresponse()
-            text = response.read()
-        except (http.client.HTTPException, OSError):
-            self._connection.close()
-            self._connection = None
-            raise
-        is_json = (response.headers.get_content_type() or "").endswith("json")
-        return response.status, json.loads(text) if is_json else text.decode()
+        """A request's status code and parsed answer."""
+        return self._client.request(method, path, body, headers)
 
     def must(self, method: str, path: str, body: Any = None) -> Any:
         """`request`, raising ApiServerError for an answer that is not a success."""
-        status, answer = self.request(method, path, body)
-        if not 200 <= status < 300:
-            raise ApiServerError(f"{method} {path}: {status} {answer}")
-        return answer
+        return self._client.must(method, path, body)
 
-    def install_crds(self, folder: Path = ROOT / "crds") -> None:
+    def install_crds(self, folder: Path = REPOSITORY / "crds") -> None:
         """Create the definitions in `folder` and wait until their resources are served."""
         path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
         definitions = [yaml.safe_load(file.read_text()) for file in sorted(folder.glob("*.yaml"))]
@@ -155,7 +124,7 @@ class ApiServer:
         etcd, apiserver, *manager = programs(
             "etcd", "kube-apiserver", *(["kube-controller-manager"] if self._controllers else [])
         )
-        client, peer, self.port = _free_ports(3)
+        client, peer, self.port = free_ports(3)
         key = self.folder / "service-accounts.key"
         subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
         tokens = self.folder / "tokens.csv"
@@ -186,7 +155,7 @@ class ApiServer:
 
     def _start_controllers(self, program: str, key: Path) -> None:
         names = [name if name.endswith("-controller") else f"{name}-controller" for name in self._controllers]
-        (port,) = _free_ports(1)
+        (port,) = free_ports(1)
         self._run(
             *(program, f"--kubeconfig={self.kubeconfig}", f"--controllers={','.join(names)}"),
             *("--leader-elect=false", "--use-service-account-credentials=false"),
@@ -256,22 +225,3 @@ def apiserver() -> Iterator[ApiServer]:
     with ApiServer() as server:
         server.install_crds()
         yield server
-
-
-def programs(*names: str) -> list[str]:
-    """The paths of the pinned programs of that name."""
-    # It builds what is missing, and says on stderr what it is doing.
-    output = subprocess.run([ROOT / "hack" / "tool", *names], check=True, stdout=subprocess.PIPE, text=True)
-    return output.stdout.split()
-
-
-def _memory_folder() -> str | None:
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 mkdtemp makes the name
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

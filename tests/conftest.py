@@ -1,3 +1,4 @@
 """What every folder of tests shares."""
 
-pytest_plugins = ["tests.harness", "tests.scheduling"]
+# In the order in which they load each other: pytest rewrites the assertions of a plugin before it is loaded.
+pytest_plugins = ["tests.places", "tests.harness", "tests.scheduling"]

@@ -3,17 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
+from holdfast.api.conditions import find_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicySpec, BackupPolicyStatus
 from holdfast.api.run import BackupRun, BackupRunStatus
-from holdfast.domain.policy.status import (
-    Situation,
-    Slots,
-    with_newest_runs,
-    with_quota,
-    with_recovery_windows,
-    with_retention_plan,
-    with_slots,
-)
+from holdfast.domain.policy.status import STATUS_SECTIONS, PolicySituation, Slots, record_slots
 from holdfast.domain.rows import RunRow, row_of
 from holdfast.domain.step import Step
 
@@ -73,15 +66,30 @@ def stored_target(*destinations: str, name: str = "a", **fields: Any) -> dict[st
     return {"name": name, "engine": "redis", "phase": "Succeeded", "artifacts": artifacts} | fields
 
 
+def complete(status: BackupRunStatus) -> tuple[str, str, str]:
+    """What the condition Complete says: its status, reason and message."""
+    condition = find_condition(status.conditions, "Complete")
+    assert condition is not None
+    return condition.status, condition.reason, condition.message
+
+
+def hook_failed_after(on_error: str = "Fail") -> dict[str, Any]:
+    """Fields of the status of a run whose hook `go-on` after the backup has failed."""
+    selector = {"matchLabels": {"app": "chatbot"}}
+    hook = {"name": "go-on", "podSelector": selector, "command": ["x"], "onError": on_error}
+    ended = {"name": "go-on", "when": "After", "phase": "Failed", "message": "hook go-on: no pod"}
+    return {"hookPlan": {"after": [hook]}, "hooks": [ended]}
+
+
 def rows(runs: Iterable[BackupRun]) -> tuple[RunRow, ...]:
     """The rows of a list of runs."""
     return tuple(map(row_of, runs))
 
 
-def next_status(situation: Situation, slots: Slots) -> Step[BackupPolicyStatus]:
+def next_status(situation: PolicySituation, slots: Slots) -> Step[BackupPolicyStatus]:
     """All sections of a policy's status, one after the other."""
-    step = with_slots(situation, situation.policy.status, slots)
-    for section in (with_newest_runs, with_recovery_windows, with_retention_plan, with_quota):
+    step = record_slots(situation, situation.policy.status, slots)
+    for section in STATUS_SECTIONS.values():
         part = section(situation, step.status)
         step = Step(part.status, (*step.notices, *part.notices))
     return step

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
-from tests.harness import serving
+from tests.processes import serving
 
 _BLOCK = 64 << 10
 

@@ -1,43 +1,38 @@
 """Runs the real data plane, `python -m holdfast.runner`, as a Job would: a Task, mounts, a Result, a code.
 
-Fixtures: `runner` (a temporary root with one volume destination called `nearby`), `s3` (a versitygw on
-loopback), `bucket` (a new bucket of it, as an `S3Place`). Use them by `pytest_plugins` of tests/conftest.py.
+Fixture: `runner` (a temporary root with one volume destination called `nearby`).
 """
 
-import contextlib
 import json
 import os
 import secrets
-import socket
-import socketserver
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import botocore.session
 import pytest
-from botocore.config import Config
-from tests.nursery import END_WITH_PARENT, Forked, fork
+from tests.machine import REPOSITORY
+from tests.nursery import fork
+from tests.places import Place, VolumePlace
+from tests.processes import Process, stop
 
 import holdfast
 from holdfast.api.destination import Destination
-from holdfast.destinations.s3 import S3
-from holdfast.destinations.volume import Volume
 from holdfast.protocol import (
     POD_VARIABLE,
     RESULT,
     ROOT_VARIABLE,
     TASK_VARIABLE,
+    TERMINATION_VARIABLE,
     BackupResult,
     BackupTask,
     CommitTask,
     CommittedTarget,
+    FailedResult,
     LookupTask,
     RestoreTask,
     Result,
@@ -45,243 +40,10 @@ from holdfast.protocol import (
     VerifyTask,
 )
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 OPERATOR = Path(holdfast.__file__).parent.parent
 """The code that this process tests."""
-TERMINATION_VARIABLE = "HOLDFAST_TERMINATION_LOG"
 POLICY = "policy"
-Process = subprocess.Popen[Any] | Forked
 Secrets = Mapping[str, Mapping[str, str]]
-
-
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 120, pause: float = 0.02) -> Any:
-    """Poll `condition` until it is true and return its value; fails with `what` after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(pause)
-    return value
-
-
-def bytes_below(folder: Path) -> int:
-    """The size of all files below a folder that others write to, as far as they stay while it is read."""
-    size = 0
-    for parent, _, names in os.walk(folder):  # Path.rglob fails when a folder goes, os.walk does not
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                size += Path(parent, name).stat().st_size
-    return size
-
-
-def free_port() -> int:
-    """A TCP port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass(frozen=True)
-class S3Server:
-    """A versitygw on loopback; its objects are the files of `folder/<bucket>/`."""
-
-    port: int
-    folder: Path
-    access_key: str
-    secret_key: str
-    process: "subprocess.Popen[bytes] | None" = field(default=None, compare=False)
-    ca: Path | None = None
-    """Its certificate, which is its own CA, when it speaks TLS."""
-
-    @property
-    def endpoint(self) -> str:
-        """Its address."""
-        return f"{'https' if self.ca else 'http'}://127.0.0.1:{self.port}"
-
-    def client(self) -> Any:
-        """A botocore S3 client with the root user's keys."""
-        return botocore.session.get_session().create_client(
-            "s3",
-            region_name="us-east-1",
-            endpoint_url=self.endpoint,
-            verify=str(self.ca) if self.ca else None,
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-            config=Config(s3={"addressing_style": "path"}, connect_timeout=5, read_timeout=60),
-        )
-
-    def new_bucket(self, name: str | None = None, *, lock: bool = False) -> "S3Place":
-        """Make a bucket, with versions and object lock where the server has versions."""
-        name = name or f"bucket-{secrets.token_hex(4)}"
-        client = self.client()
-        client.create_bucket(Bucket=name, **({"ObjectLockEnabledForBucket": True} if lock else {}))
-        client.close()
-        return S3Place(self, name)
-
-
-def start_s3(
-    folder: Path,
-    port: int | None = None,
-    certificate: tuple[Path, Path] | None = None,
-    *,
-    versions: bool = False,
-) -> S3Server:
-    """Start a versitygw that keeps its objects below `folder`; stop it with `stop`.
-
-    With a `certificate` and its key it speaks TLS. With `versions` its buckets may keep them.
-    """
-    binary = subprocess.run(
-        [REPOSITORY / "hack/tool", "versitygw"], check=True, stdout=subprocess.PIPE, text=True
-    ).stdout.strip()
-    port = port or free_port()
-    folder.mkdir(parents=True, exist_ok=True)
-    access, secret = "holdfast", "holdfast-test-secret"
-    tls: list[str | Path] = ["--cert", certificate[0], "--key", certificate[1]] if certificate else []
-    kept: list[str | Path] = []
-    if versions:
-        old = folder.parent / f"{folder.name}-versions"
-        old.mkdir(exist_ok=True)
-        kept = ["--versioning-dir", old]
-    log = (folder.parent / f"{folder.name}.log").open("ab")
-    process = subprocess.Popen(
-        [
-            *END_WITH_PARENT,
-            binary,
-            "--port",
-            f"127.0.0.1:{port}",
-            "--quiet",
-            "--keep-alive",
-            *tls,
-            "posix",
-            *kept,
-            folder,
-        ],
-        env={**os.environ, "ROOT_ACCESS_KEY": access, "ROOT_SECRET_KEY": secret},
-        stdout=log,
-        stderr=log,
-    )
-    log.close()
-
-    def listening() -> bool:
-        assert process.poll() is None, (
-            f"versitygw ended: {(folder.parent / f'{folder.name}.log').read_text()}"
-        )
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    wait_until(listening, "versitygw listens")
-    return S3Server(port, folder, access, secret, process, certificate[0] if certificate else None)
-
-
-@contextlib.contextmanager
-def serving(server: socketserver.TCPServer) -> Iterator[int]:
-    """Have a server of the standard library serve in a thread of this process; its port."""
-    with server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield int(server.server_address[1])
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def stop(process: Process | None) -> None:
-    """End a process that was started here."""
-    if process is not None and process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-@dataclass(frozen=True)
-class S3Place:
-    """A bucket, and what a destination needs to reach it; `endpoint` may be that of a proxy."""
-
-    server: S3Server
-    bucket: str
-    endpoint: str | None = None
-    trusted: bool = True
-    """Whether the destination names the CA of a server that speaks TLS."""
-    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """More of the destination's s3 section, such as storageClass."""
-
-    def destination(self, name: str, *, required: bool = True, prefix: str | None = None) -> Destination:
-        """The bucket as a destination."""
-        ca_secret = {"name": "s3-ca"} if self.server.ca and self.trusted else None
-        s3 = S3(bucket=self.bucket, endpoint=self.endpoint or self.server.endpoint, prefix=prefix,
-                credentials_secret={"name": "s3"}, ca_secret=ca_secret, **self.settings)  # fmt: skip
-        return Destination.model_validate({"name": name, "required": required, "s3": s3})
-
-    def mount(self, folder: Path) -> None:
-        """Write the credentials as a Secret's mount has them."""
-        credentials = folder / "credentials"
-        credentials.mkdir(parents=True, exist_ok=True)
-        (credentials / "AWS_ACCESS_KEY_ID").write_text(self.server.access_key)
-        (credentials / "AWS_SECRET_ACCESS_KEY").write_text(self.server.secret_key)
-        if self.server.ca is not None:
-            (folder / "ca").mkdir(exist_ok=True)
-            (folder / "ca/ca.crt").write_bytes(self.server.ca.read_bytes())
-
-    def keys(self) -> dict[str, int]:
-        """Every object's key and size."""
-        client = self.server.client()
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
-        found = {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
-        client.close()
-        return found
-
-    def versions(self) -> dict[tuple[str, str], bool]:
-        """Every version by key and ID, and whether it is a delete marker."""
-        client = self.server.client()
-        pages = list(client.get_paginator("list_object_versions").paginate(Bucket=self.bucket))
-        client.close()
-        return {
-            (item["Key"], item["VersionId"]): kind == "DeleteMarkers"
-            for page in pages
-            for kind in ("Versions", "DeleteMarkers")
-            for item in page.get(kind, [])
-        }
-
-    def uploads(self) -> list[str]:
-        """The keys of unfinished multipart uploads."""
-        client = self.server.client()
-        found = client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])
-        client.close()
-        return [item["Key"] for item in found]
-
-
-@dataclass(frozen=True)
-class VolumePlace:
-    """A folder that is mounted as a volume; without `folder` it is inside the runner's root."""
-
-    folder: Path | None = None
-
-    def destination(self, name: str, *, required: bool = True, prefix: str | None = None) -> Destination:
-        """The volume as a destination."""
-        volume = Volume(claim_name="backups", path=prefix)
-        return Destination.model_validate({"name": name, "required": required, "volume": volume})
-
-    def mount(self, folder: Path) -> None:
-        """Make the mount point, or link it to the folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        volume = folder / "volume"
-        if self.folder is None:
-            volume.mkdir(exist_ok=True)
-        elif not volume.is_symlink():
-            volume.symlink_to(self.folder)
-
-
-class Place(Protocol):
-    """What a destination of any kind is stored in."""
-
-    def destination(self, name: str, *, required: bool = True, prefix: str | None = None) -> Destination:
-        """The place as a destination."""
-
-    def mount(self, folder: Path) -> None:
-        """Make what a pod mounts for it, below the destination's own folder."""
 
 
 @dataclass
@@ -456,6 +218,15 @@ class Runner:
         return self.finish(task, secrets=secrets, **options)
 
 
+def failed(outcome: tuple[int, object], code: int, reason: str | None = None) -> FailedResult:
+    """The outcome of a Job as the failure that it must be; without `reason` any reason is right."""
+    exit_code, result = outcome
+    assert isinstance(result, FailedResult), outcome
+    assert (exit_code, result.exit_code) == (code, code), result.failure
+    assert reason in (None, result.failure.reason), result.failure
+    return result
+
+
 def _committed(results: Mapping[str, tuple[str, BackupResult]]) -> tuple[CommittedTarget, ...]:
     return tuple(
         CommittedTarget(name=name, engine=engine, manifest_sha256=result.manifest_sha256,
@@ -473,17 +244,3 @@ def secrets_token() -> str:
 def runner(tmp_path: Path) -> Runner:
     """Jobs on a temporary root, with the volume destination `nearby`; change `places` for others."""
     return Runner(tmp_path / "root")
-
-
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A versitygw for the session."""
-    server = start_s3(tmp_path_factory.mktemp("s3") / "objects")
-    yield server
-    stop(server.process)
-
-
-@pytest.fixture
-def bucket(s3: S3Server) -> S3Place:
-    """A new bucket."""
-    return s3.new_bucket()

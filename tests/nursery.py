@@ -25,8 +25,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-_ROOT = Path(__file__).resolve().parent.parent
-_OPERATOR = _ROOT / "operator"
+from tests.machine import REPOSITORY
+
+_OPERATOR = REPOSITORY / "operator"
 _LOADED = ("runner/tasks/*.py", "engines/*/backup.py", "engines/*/restore.py")
 _MODULES = (
     *("holdfast.controller.operator", "holdfast.runner.process.memory", "boto3", "botocore.config", "pytest"),
@@ -115,7 +116,7 @@ def _process() -> "subprocess.Popen[str]":
     """This process's own nursery; it ends with it, and what it has started with that."""
     return subprocess.Popen(
         [*END_WITH_PARENT, sys.executable, "-m", "tests.nursery", *_MODULES],
-        env={**os.environ, "PYTHONPATH": f"{_ROOT / 'operator'}:{_ROOT}"},
+        env={**os.environ, "PYTHONPATH": f"{_OPERATOR}:{REPOSITORY}"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -1,6 +1,6 @@
 """The README's commands, so that tests run just what it says."""
 
-from tests.harness import REPOSITORY
+from tests.machine import REPOSITORY
 
 _SECTION = "## Without Holdfast\n"
 

@@ -13,7 +13,7 @@ from imagebuild import record
 from imagebuild.builders import Buildah, Docker, builder
 from imagebuild.images import Image
 from onenode import layout
-from onenode.shell import OnenodeError, say, step
+from onenode.shell import UserError, say, step
 from onenode.tools import path_of
 
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -21,7 +21,7 @@ _LOG_LINES = 25
 
 
 def build(images: list[Image]) -> None:
-    """Build what has changed, and say how large all are. Raises OnenodeError with the end of the log."""
+    """Build what has changed, and say how large all are. Raises UserError with the end of the log."""
     tool = builder()
     with _alone():
         suites = {suite: tool.debian(suite) for suite in {image.suite for image in images}}
@@ -62,7 +62,7 @@ def _build_one(tool: Docker | Buildah, image: Image) -> None:
         )
     if process.returncode:
         end = "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
-        raise OnenodeError(f"building {image.name} failed; the end of {log}:\n{end}")
+        raise UserError(f"building {image.name} failed; the end of {log}:\n{end}")
 
 
 def _options(image: Image) -> list[str]:

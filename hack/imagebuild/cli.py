@@ -10,14 +10,14 @@ from imagebuild.builders import builder
 from imagebuild.description import Description, descriptions
 from imagebuild.images import ROOT, Image, images
 from imagebuild.load import load
-from onenode.shell import OnenodeError, say
+from onenode.shell import UserError, say
 
 
 def main() -> None:
     """Do what the command line says; ends with 1 when it cannot be done."""
     try:
         _run()
-    except OnenodeError as error:
+    except UserError as error:
         say(f"hack/images: {error}")
         sys.exit(1)
 

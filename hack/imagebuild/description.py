@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from onenode.shell import OnenodeError
+from onenode.shell import UserError
 
 DEBIAN = "trixie"
 """The Debian suite of an image that names none, as in the Dockerfile."""
@@ -70,7 +70,7 @@ class Description:
 def descriptions(root: Path) -> list[Description]:
     """The images that the engines below `root` describe, by name; an engine that is not built has none.
 
-    Raises OnenodeError when a description is wrong.
+    Raises UserError when a description is wrong.
     """
     return [_read(path) for path in sorted(root.glob("operator/holdfast/engines/*/image/image.toml"))]
 
@@ -85,7 +85,7 @@ def _read(path: Path) -> Description:
             **_text_fields(Description, text),
         )  # fmt: skip
     except (tomllib.TOMLDecodeError, TypeError, ValueError) as error:
-        raise OnenodeError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {error}") from error
 
 
 def _text_fields(kind: type[Any], section: Mapping[str, Any] | None, table: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from imagebuild.description import DEBIAN, Description, descriptions
 from onenode import layout
-from onenode.shell import OnenodeError
+from onenode.shell import UserError
 from onenode.tools import TOOLS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -42,7 +42,7 @@ def version() -> str:
     text = (ROOT / "operator/holdfast/__init__.py").read_text()
     match = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
     if not match:
-        raise OnenodeError("operator/holdfast/__init__.py has no __version__")
+        raise UserError("operator/holdfast/__init__.py has no __version__")
     return match[1]
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from onenode.layout import Cluster
-from onenode.shell import OnenodeError
+from onenode.shell import UserError
 
 MOUNT = Path("/sys/fs/cgroup")
 
@@ -49,7 +49,7 @@ def members(cluster: Cluster) -> set[int]:
 def kill_members(cluster: Cluster, timeout: float = 20) -> None:
     """End every process of the cluster at once, and wait until none is left.
 
-    Raises OnenodeError when one is still there after `timeout` seconds.
+    Raises UserError when one is still there after `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
     while pids := members(cluster):
@@ -59,7 +59,7 @@ def kill_members(cluster: Cluster, timeout: float = 20) -> None:
             except ProcessLookupError:
                 continue
         if time.monotonic() > deadline:
-            raise OnenodeError(f"these processes of cluster {cluster.name} cannot be ended: {sorted(pids)}")
+            raise UserError(f"these processes of cluster {cluster.name} cannot be ended: {sorted(pids)}")
         time.sleep(0.02)
 
 
@@ -77,7 +77,7 @@ def remove(cluster: Cluster, timeout: float = 10) -> None:
             except OSError as error:
                 # The kernel lets go of a cgroup some milliseconds after its last process.
                 if time.monotonic() > deadline:
-                    raise OnenodeError(f"cannot remove the cgroup {top}: {error}") from error
+                    raise UserError(f"cannot remove the cgroup {top}: {error}") from error
                 time.sleep(0.02)
         with contextlib.suppress(OSError):  # another cluster is in it, or has just removed it
             top.parent.rmdir()

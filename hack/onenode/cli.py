@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onenode import cluster, images, kubeconfig, layout
 from onenode.layout import Cluster
-from onenode.shell import OnenodeError, say
+from onenode.shell import UserError, say
 
 PREREQUISITES = Path(__file__).resolve().parent.parent / "prerequisites"
 
@@ -20,9 +20,9 @@ def main() -> None:
     arguments = _parser().parse_args()
     try:
         if os.geteuid() != 0:
-            raise OnenodeError("the cluster needs root: namespaces, mounts and cgroups are made")
+            raise UserError("the cluster needs root: namespaces, mounts and cgroups are made")
         arguments.run(arguments)
-    except OnenodeError as error:
+    except UserError as error:
         say(f"ERROR: {error}")
         sys.exit(1)
     except KeyboardInterrupt:
@@ -35,7 +35,7 @@ def create_cluster(arguments: argparse.Namespace) -> None:
         if getattr(arguments, flag):
             say(f"--{flag} has no effect: the node's programs are those that hack/tools pins")
     if subprocess.run([PREREQUISITES], check=False).returncode:
-        raise OnenodeError("the packages that the cluster needs could not be installed")
+        raise UserError("the packages that the cluster needs could not be installed")
     say(f'Creating cluster "{arguments.name}" ...')
     target = arguments.kubeconfig or kubeconfig.default_path()
     created = cluster.create(arguments.name, target)
@@ -80,7 +80,7 @@ def export_logs(arguments: argparse.Namespace) -> None:
     # Also of a cluster that does not work: its logs say why.
     found = layout.stored(arguments.name)
     if not found:
-        raise OnenodeError(f'unknown cluster "{arguments.name}"')
+        raise UserError(f'unknown cluster "{arguments.name}"')
     target = arguments.folder or Path(tempfile.mkdtemp(prefix=f"{arguments.name}-logs-"))
     cluster.export_logs(found, target)
     say(f'Exporting logs for cluster "{arguments.name}" to:')
@@ -97,7 +97,7 @@ def load_image_archive(arguments: argparse.Namespace) -> None:
     found = cluster.get(arguments.name)
     for archive in arguments.archives:
         if not archive.is_file():
-            raise OnenodeError(f"there is no archive {archive}")
+            raise UserError(f"there is no archive {archive}")
         images.load_archive(found, archive)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from onenode import cgroups, components, images, kubeconfig, layout, network, processes, tools
 from onenode.layout import Cluster
 from onenode.processes import Component
-from onenode.shell import OnenodeError, run, say, step, succeeds, wait_until
+from onenode.shell import UserError, run, say, step, succeeds, wait_until
 
 MANIFESTS = Path(__file__).parent / "manifests"
 PROCESSES = (
@@ -47,7 +47,7 @@ def healthy(cluster: Cluster) -> bool:
     # `create` replaces a cluster that is not well: one that is only slow, on a busy machine, gets time.
     try:
         wait_until(lambda: _node_ready(cluster), f"node {cluster.node} is ready", 15)
-    except OnenodeError as error:
+    except UserError as error:
         say(f"WARNING: {error}")
         return False
     return True
@@ -60,24 +60,24 @@ def running_names() -> list[str]:
 
 
 def get(name: str) -> Cluster:
-    """The cluster of that name; raises OnenodeError when there is none that works."""
+    """The cluster of that name; raises UserError when there is none that works."""
     cluster = layout.stored(name)
     if not cluster or not healthy(cluster):
-        raise OnenodeError(f'no running cluster has the name "{name}"; make it: hack/kind create cluster')
+        raise UserError(f'no running cluster has the name "{name}"; make it: hack/kind create cluster')
     return cluster
 
 
 def create(name: str, user_kubeconfig: Path) -> Cluster:
     """Make a cluster, in place of whatever an earlier one of that name left, and add it to a kubeconfig.
 
-    Raises OnenodeError when a cluster of that name works, or when one cannot be made: then nothing of it
+    Raises UserError when a cluster of that name works, or when one cannot be made: then nothing of it
     runs, and its logs stay until the next `create` or `delete`.
     """
     tools.paths_of(*tools.OF_THE_CLUSTER)
     with exclusive():
         earlier = layout.stored(name)
         if earlier and healthy(earlier):
-            raise OnenodeError(f'node(s) already exist for a cluster with the name "{name}"')
+            raise UserError(f'node(s) already exist for a cluster with the name "{name}"')
         with step("removing what an earlier run left"):
             _remove(name)
         cluster = layout.reserve(name)
@@ -147,13 +147,13 @@ def _wait(cluster: Cluster, name: str, condition: Callable[[], bool], timeout: f
 
     def met() -> bool:
         if not processes.running(cluster, name):
-            raise OnenodeError(f"{name} ended")
+            raise UserError(f"{name} ended")
         return condition()
 
     try:
         wait_until(met, f"{name} is ready", timeout)
-    except OnenodeError as error:
-        raise OnenodeError(f"{error}; the end of its log:\n{processes.log_tail(cluster, name)}") from error
+    except UserError as error:
+        raise UserError(f"{error}; the end of its log:\n{processes.log_tail(cluster, name)}") from error
 
 
 def _node_ready(cluster: Cluster) -> bool:
@@ -175,7 +175,7 @@ def _answer(cluster: Cluster, *arguments: str) -> str:
     """What kubectl prints; nothing when it fails."""
     try:
         return run(*_kubectl(cluster), *arguments).strip()
-    except OnenodeError:
+    except UserError:
         return ""
 
 

@@ -8,6 +8,7 @@ from onenode.images import BUSYBOX
 from onenode.layout import API_PORT, POD_GATEWAY, POD_RANGE, SERVICE_RANGE, Cluster
 from onenode.network import POD_BRIDGE
 from onenode.processes import Component
+from onenode.shell import write_private
 
 ETCD = "http://127.0.0.1:2379"
 DNS_READY = f"http://{POD_GATEWAY}:8181/ready"
@@ -45,8 +46,8 @@ def write_configuration(cluster: Cluster) -> None:
     clients = {**CLIENTS, "kubelet": (f"system:node:{cluster.node}", "system:nodes")}
     for client, (user, group) in clients.items():
         certificates.make_client(cluster, client, user, group)
-        kubeconfig.write(_kubeconfig(cluster, client), kubeconfig.text(cluster, client))
-    kubeconfig.write(cluster.admin_kubeconfig, kubeconfig.text(cluster, "admin"))
+        write_private(_kubeconfig(cluster, client), kubeconfig.text(cluster, client))
+    write_private(cluster.admin_kubeconfig, kubeconfig.text(cluster, "admin"))
     files = {
         "containerd.toml": _containerd_toml(cluster),
         "cni/10-bridge.conflist": json.dumps(_cni(), indent=2),

@@ -9,9 +9,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from onenode import kubeconfig
 from onenode.layout import Cluster
-from onenode.shell import OnenodeError, run, step, succeeds
+from onenode.shell import UserError, run, step, succeeds, write_private
 
 # The image of every pod's sandbox and of the storage provisioner's helper pods. Its default command waits,
 # and reaps what the processes of a pod that share its process namespace leave behind.
@@ -29,7 +28,7 @@ def load_busybox(cluster: Cluster) -> None:
 
 
 def load_archive(cluster: Cluster, archive: Path) -> None:
-    """Load the images of a docker-archive or OCI archive into the node. Raises OnenodeError."""
+    """Load the images of a docker-archive or OCI archive into the node. Raises UserError."""
     run("ctr", f"--address={cluster.containerd_socket}", "--namespace=k8s.io", "images", "import", archive)
 
 
@@ -37,10 +36,10 @@ def load_from_storage(cluster: Cluster, image: str) -> None:
     """Load an image that buildah or podman built, unless the node has just this one.
 
     It gets the name that Kubernetes gives it: `app:dev` becomes docker.io/library/app:dev.
-    Raises OnenodeError when there is no such image.
+    Raises UserError when there is no such image.
     """
     if not succeeds("buildah", "inspect", "--type=image", image):
-        raise OnenodeError(f'image: "{image}" not present locally')
+        raise UserError(f'image: "{image}" not present locally')
     image_id = run("buildah", "inspect", "--type=image", "--format={{.FromImageID}}", image).strip()
     name = full_name(image)
     loaded_file = cluster.root / "loaded-images.json"
@@ -52,7 +51,7 @@ def load_from_storage(cluster: Cluster, image: str) -> None:
         # Not compressed: it takes a seventh of the time, and the archive is read at once.
         run("buildah", "push", "--disable-compression", image, f"docker-archive:{archive}:{name}")
         load_archive(cluster, archive)
-    kubeconfig.write(loaded_file, json.dumps({**loaded, name: image_id}))
+    write_private(loaded_file, json.dumps({**loaded, name: image_id}))
 
 
 def full_name(image: str) -> str:
@@ -69,7 +68,7 @@ def _write_busybox(archive: Path) -> None:
     """Write a docker-archive (its layout: image-spec of Docker, version 1.2) of one layer."""
     found = shutil.which("busybox")
     if not found:
-        raise OnenodeError("there is no busybox; hack/prerequisites installs the package busybox-static")
+        raise UserError("there is no busybox; hack/prerequisites installs the package busybox-static")
     busybox = Path(found).read_bytes()
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onenode import certificates, tools
 from onenode.layout import Cluster
-from onenode.shell import ENVIRONMENT, run, succeeds
+from onenode.shell import ENVIRONMENT, run, succeeds, write_private
 
 
 def text(cluster: Cluster, client: str) -> str:
@@ -45,15 +45,6 @@ def text(cluster: Cluster, client: str) -> str:
     return json.dumps(config, indent=2)
 
 
-def write(path: Path, content: str) -> None:
-    """Write a file that only its owner reads, in one piece: a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.touch(0o600)
-    partial.write_text(content)
-    partial.rename(path)
-
-
 def default_path() -> Path:
     """The file kubectl uses: the first of KUBECONFIG, or ~/.kube/config."""
     listed = [path for path in os.environ.get("KUBECONFIG", "").split(os.pathsep) if path]
@@ -68,7 +59,7 @@ def merge(cluster: Cluster, target: Path) -> None:
         *(tools.path_of("kubectl"), "config", "view", "--raw", "--flatten"),
         env={**ENVIRONMENT, "KUBECONFIG": files},
     )
-    write(target, merged)
+    write_private(target, merged)
 
 
 def forget(cluster_context: str, target: Path) -> None:

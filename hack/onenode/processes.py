@@ -6,7 +6,7 @@ from pathlib import Path
 
 from onenode import cgroups
 from onenode.layout import Cluster
-from onenode.shell import ENVIRONMENT, OnenodeError
+from onenode.shell import ENVIRONMENT, UserError
 
 # A process enters its cgroups before it becomes the component: no child of it can be born outside them.
 ENTER_CGROUPS = 'for file in $1; do echo $$ >"$file" || exit; done; shift; exec "$@"'
@@ -41,7 +41,7 @@ def start(cluster: Cluster, component: Component) -> int:
         )
     started = _start_time(process.pid)
     if started is None:
-        raise OnenodeError(f"{component.name} ended at once:\n{log_tail(cluster, component.name)}")
+        raise UserError(f"{component.name} ended at once:\n{log_tail(cluster, component.name)}")
     (cluster.pids / component.name).write_text(f"{process.pid} {started}")
     return process.pid
 

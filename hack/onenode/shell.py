@@ -1,4 +1,4 @@
-"""Run commands, wait for conditions and show progress."""
+"""Run commands, wait for conditions, write files and show progress."""
 
 import os
 import subprocess
@@ -19,17 +19,17 @@ CLEAR = "\x1b[K"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 
 
-class OnenodeError(Exception):
+class UserError(Exception):
     """Something that the user is told in one message, without a traceback."""
 
 
 def run(*argv: str | Path, stdin: str | None = None, env: dict[str, str] = ENVIRONMENT) -> str:
-    """Run a command and return its standard output; raises OnenodeError with its standard error."""
+    """Run a command and return its standard output; raises UserError with its standard error."""
     command = [*UNTIL_OUR_END, *map(str, argv)]
     result = subprocess.run(command, input=stdin, env=env, capture_output=True, text=True, check=False)
     if result.returncode:
         output = (result.stderr.strip() or result.stdout.strip())[-4000:]
-        raise OnenodeError(f"{argv[0]} ended with {result.returncode}: {output}\n  command: {argv}")
+        raise UserError(f"{argv[0]} ended with {result.returncode}: {output}\n  command: {argv}")
     return result.stdout
 
 
@@ -40,12 +40,21 @@ def succeeds(*argv: str | Path) -> bool:
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout: float) -> None:
-    """Poll a condition until it holds; raises OnenodeError after `timeout` seconds."""
+    """Poll a condition until it holds; raises UserError after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
-            raise OnenodeError(f"{what}: not so after {timeout:.0f} s")
+            raise UserError(f"{what}: not so after {timeout:.0f} s")
         time.sleep(0.05)
+
+
+def write_private(path: Path, content: str) -> None:
+    """Write a file that only its owner reads, in one piece: a reader never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.touch(0o600)
+    partial.write_text(content)
+    partial.rename(path)
 
 
 def say(message: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onenode.layout import cache
-from onenode.shell import OnenodeError, say, step
+from onenode.shell import UserError, say, step
 
 MODULES = Path(__file__).resolve().parent.parent / "tools"
 # A static program, and nothing in it that only a debugger reads.
@@ -43,7 +43,7 @@ class Tool:
         go_mod = (MODULES / self.folder / "go.mod").read_text()
         found = re.search(rf"^(?:require)?\s+{re.escape(self.module)} (v\S+)", go_mod, re.MULTILINE)
         if not found:
-            raise OnenodeError(f"hack/tools/{self.folder}/go.mod requires no {self.module}")
+            raise UserError(f"hack/tools/{self.folder}/go.mod requires no {self.module}")
         return found[1]
 
     @property
@@ -89,10 +89,10 @@ def paths_of(*names: str) -> list[Path]:
     """The programs' executables; what is missing, or was built from other sources, is built together.
 
     A kubectl that the machine has is taken as it is: its version may differ from the cluster's by one minor
-    version and more in practice. Raises OnenodeError when a name is unknown or the build fails.
+    version and more in practice. Raises UserError when a name is unknown or the build fails.
     """
     if unknown := set(names) - TOOLS.keys():
-        raise OnenodeError(f"unknown tool {', '.join(sorted(unknown))}; known are {', '.join(sorted(TOOLS))}")
+        raise UserError(f"unknown tool {', '.join(sorted(unknown))}; known are {', '.join(sorted(TOOLS))}")
     if not all(map(_is_current, names)):
         with _alone() as lock:
             # Another build may have made them meanwhile.
@@ -132,7 +132,7 @@ def _alone() -> Iterator[int]:
 def _build(folder: str, tools: set[Tool], lock: int) -> None:
     """Build programs of one module, and put them in place."""
     if not shutil.which("go"):
-        raise OnenodeError("the programs are built with Go 1.26 or newer, and there is no `go` in PATH")
+        raise UserError("the programs are built with Go 1.26 or newer, and there is no `go` in PATH")
     partial = cache() / "tools/.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -151,7 +151,7 @@ def _build(folder: str, tools: set[Tool], lock: int) -> None:
             assert process.stderr is not None
             complaints = "".join(_follow(process.stderr, sizes, show))
         if process.returncode:
-            raise OnenodeError(f"building {', '.join(packages)} failed:\n{complaints[-4000:]}")
+            raise UserError(f"building {', '.join(packages)} failed:\n{complaints[-4000:]}")
     for tool in tools:
         tool.home.mkdir(exist_ok=True)
         (partial / tool.program).rename(tool.home / tool.program)
@@ -186,7 +186,7 @@ def _to_compile(folder: str, packages: list[str]) -> dict[str, int]:
         check=False,
     )
     if result.returncode:
-        raise OnenodeError(f"finding the sources of {', '.join(packages)} failed:\n{result.stderr[-4000:]}")
+        raise UserError(f"finding the sources of {', '.join(packages)} failed:\n{result.stderr[-4000:]}")
     sizes = {}
     for line in result.stdout.splitlines():
         package, source, *files = line.split("\t")

@@ -2,6 +2,13 @@
 
 from dataclasses import dataclass, field
 
+CREDENTIALS = "credentials"
+"""The folder of the Secret that an engine or a destination logs in with."""
+CA = "ca"
+"""The folder of the Secret with the CA that signed a server's certificate."""
+CA_FILE = "ca.crt"
+"""The key of the CA, and its file."""
+
 
 @dataclass(frozen=True)
 class SecretMount:

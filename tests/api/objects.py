@@ -15,7 +15,7 @@ DATA = Path(__file__).parent / "data"
 EXAMPLES: dict[str, dict[str, Any]] = {
     path.stem: yaml.safe_load(path.read_text()) for path in sorted(DATA.glob("*.yaml"))
 }
-PLURALS = {kind.model_fields["kind"].default: kind.plural for kind in KINDS}
+PLURALS = {kind.kind_name(): kind.plural for kind in KINDS}
 ABSENT = object()
 
 

@@ -18,7 +18,7 @@ _EVENTS = ("Notice", "Note")
 _DEEP = 3
 """So many functions a reason may be returned through."""
 # A table's values are reasons when all of them are CamelCase words, alone or beside others. These are not.
-_OTHER_TABLES = {"headers"}
+_OTHER_TABLES = {"headers", "_OBSTACLES"}
 
 
 class Code:
@@ -116,8 +116,6 @@ class Code:
         self._places[name] |= {n for n, one in enumerate(parameters) if one in _PARAMETERS}
         if self._places[name] and "status" in parameters:
             self._types[name] |= {n for n, one in enumerate(parameters) if one in _TYPES}
-        if name == "Reason":
-            self._places[name].add(0)
 
     def _read_errors(self) -> None:
         """What is derived from an error with a reason takes it where that does."""

@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-from tests.apiserver import DEFAULT_CONTROLLERS, ROOT, ApiServer, programs
+from tests.apiserver import DEFAULT_CONTROLLERS, ApiServer
+from tests.machine import REPOSITORY, programs
+from tests.waiting import wait_until
 
 HOLD = """
 from tests.apiserver import ApiServer
@@ -25,16 +26,8 @@ def _gone(pid: int) -> bool:
     return state == "Z"
 
 
-def _wait_until(condition: object, what: str) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
 def test_the_servers_die_with_whoever_started_them() -> None:
-    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'operator'}:{ROOT}"}
+    environment = os.environ | {"PYTHONPATH": f"{REPOSITORY / 'operator'}:{REPOSITORY}"}
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD],
         stdin=subprocess.PIPE,
@@ -48,7 +41,7 @@ def test_the_servers_die_with_whoever_started_them() -> None:
         assert len(pids) == 2
         assert not any(_gone(int(pid)) for pid in pids)
         holder.send_signal(signal.SIGKILL)
-    _wait_until(lambda: all(_gone(int(pid)) for pid in pids), f"{pids} still run")
+    wait_until(lambda: all(_gone(int(pid)) for pid in pids), f"{pids} end")
     subprocess.run(["rm", "-r", folder], check=True)
 
 
@@ -56,7 +49,7 @@ def test_controllers_act_and_rbac_holds() -> None:
     with ApiServer(DEFAULT_CONTROLLERS) as server:
         namespace = server.create_namespace("controllers")
         account = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
-        _wait_until(lambda: server.request("GET", account)[0] == 200, "no default service account")
+        wait_until(lambda: server.request("GET", account)[0] == 200, "the default service account is there")
         container = {"name": "sleep", "image": "none"}
         job = {
             "metadata": {"name": "one"},
@@ -65,14 +58,14 @@ def test_controllers_act_and_rbac_holds() -> None:
         jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
         server.must("POST", jobs, job)
         pods = f"/api/v1/namespaces/{namespace}/pods"
-        _wait_until(lambda: server.must("GET", pods)["items"], "the Job got no pod")
+        wait_until(lambda: server.must("GET", pods)["items"], "the Job gets a pod")
         kubeconfig = server.kubeconfig_for("default", namespace)
         (kubectl,) = programs("kubectl")
         command = [kubectl, f"--kubeconfig={kubeconfig}", "auth", "can-i", "list", "pods", "-n", namespace]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         assert answer.stdout.strip() == "no", answer.stderr
         server.must("DELETE", f"{jobs}/one?propagationPolicy=Background")
-        _wait_until(lambda: not server.must("GET", pods)["items"], "the garbage collector left the pod")
+        wait_until(lambda: not server.must("GET", pods)["items"], "the garbage collector deletes the pod")
         folder, processes = server.folder, [process.pid for process in server._processes]
     assert not folder.exists()
     assert all(_gone(pid) for pid in processes)

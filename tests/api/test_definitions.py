@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,17 @@ import pytest
 import yaml
 from tests.api import test_policy, test_restore, test_run
 from tests.api.objects import EXAMPLES, changed, collection, model, schema
-from tests.apiserver import ROOT, ApiServer, programs
+from tests.apiserver import ApiServer
+from tests.machine import REPOSITORY, programs
+from tests.waiting import wait_until
 
 from holdfast.api.crd import KINDS, file_name, render, stale
 from holdfast.api.policy import MAX_KEPT_LISTED, BackupPolicyStatus
 from holdfast.api.restore import RestoreRequestStatus
 from holdfast.api.run import MAX_ARTIFACTS, BackupRunStatus
 
-NAMES = [kind.model_fields["kind"].default for kind in KINDS]
-CRDS = ROOT / "crds"
+NAMES = [kind.kind_name() for kind in KINDS]
+CRDS = REPOSITORY / "crds"
 NOW = "2026-02-28T01:15:00Z"
 LATER = "2026-02-28T01:16:05Z"
 CONDITION = {
@@ -113,7 +114,13 @@ STATUSES: dict[str, dict[str, Any]] = {
         "overQuota": {"rack": "It holds 5Gi of its quota of 5Gi."},
         "leftovers": ["main"],
         "expiring": [
-            {"destination": "main", "begun": True, "gone": False, "message": "Its deletion has begun."}
+            {
+                "destination": "main",
+                "begun": True,
+                "gone": False,
+                "obstacle": "Locked",
+                "message": "Its deletion has begun.",
+            }
         ],
         "destinations": EXAMPLES["policy"]["spec"]["destinations"],
         "targets": [
@@ -297,7 +304,7 @@ def test_check_names_what_is_stale(tmp_path: Path) -> None:
 def test_the_standard_librarys_operator_is_not_shadowed() -> None:
     import operator
 
-    assert not (ROOT / "operator" / "__init__.py").exists()
+    assert not (REPOSITORY / "operator" / "__init__.py").exists()
     assert operator.add(1, 2) == 3
 
 
@@ -486,10 +493,10 @@ def test_kubectl_refuses_unknown_fields(apiserver: ApiServer, tmp_path: Path) ->
 
 def test_kubectl_explains(apiserver: ApiServer) -> None:
     # The server publishes the documentation some time after it serves the resource.
-    deadline = time.monotonic() + 30
-    while _run_kubectl(apiserver, "explain", "restorerequest.spec").returncode:
-        assert time.monotonic() < deadline, "the documentation is not published"
-        time.sleep(0.1)
+    wait_until(
+        lambda: not _run_kubectl(apiserver, "explain", "restorerequest.spec").returncode,
+        "the documentation is published",
+    )
     targets = " ".join(_kubectl(apiserver, "explain", "backuppolicy.spec.targets").split())
     assert (
         "What is backed up: 1 to 20 targets, each with a name and the section of exactly one engine."

@@ -1,18 +1,18 @@
 """The schedules that are there to be copied: a real API server takes them, and they mean what they say."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from tests.api.objects import try_create
 from tests.apiserver import ApiServer
+from tests.machine import REPOSITORY
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.domain.plan.readiness import readiness
 
-FOLDER = Path(__file__).parents[2] / "examples/schedules"
+FOLDER = REPOSITORY / "examples/schedules"
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 """Seven in the morning in Ho Chi Minh City, a Thursday."""
 NEXT = {
@@ -41,7 +41,7 @@ def test_the_server_accepts_it_and_its_schedule_is_understood(apiserver: ApiServ
     status, answer = try_create(apiserver, body)
     assert status == 201, answer["message"]
     state = readiness(BackupPolicy.from_object(answer))
-    assert (state.ready, state.reason) == (True, "Scheduled"), state.message
+    assert (state.is_ready, state.reason) == (True, "Scheduled"), state.message
     assert state.schedule is not None
     found = state.schedule.next_after(NEW_YEAR)
     assert f"{found:%Y-%m-%dT%H:%M}" == NEXT[name]

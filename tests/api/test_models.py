@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from holdfast.api.base import Addressed, Duration, Quantity, Time, format_time
+from holdfast.api.base import Duration, Quantity, ServerAddress, Time, format_time
 from holdfast.api.conditions import Verdict, find_condition, set_condition
 from holdfast.api.run import BackupRun, BackupRunStatus, Failure, RunPhase, TargetPhase, TargetStatus
 from holdfast.api.target import Target
@@ -79,13 +79,13 @@ def test_quantities_may_be_numbers() -> None:
 
 
 def test_an_address() -> None:
-    service = Addressed.model_validate({"service": {"name": "db", "port": 5432}})
+    service = ServerAddress.model_validate({"service": {"name": "db", "port": 5432}})
     assert service.address("rag") == ("db.rag.svc", 5432)
-    host = Addressed.model_validate({"host": {"name": "192.0.2.1", "port": 1}})
+    host = ServerAddress.model_validate({"host": {"name": "192.0.2.1", "port": 1}})
     assert host.address("rag") == ("192.0.2.1", 1)
     for wrong in ({}, service.to_json() | host.to_json()):
         with pytest.raises(ValidationError, match="exactly one of service, host must be set"):
-            Addressed.model_validate(wrong)
+            ServerAddress.model_validate(wrong)
 
 
 def test_a_target_names_its_engine() -> None:
@@ -163,5 +163,5 @@ def test_columns_are_computed_from_the_facts() -> None:
 
 
 def test_phases_that_end_a_run() -> None:
-    going = {phase for phase in RunPhase if not phase.terminal}
+    going = {phase for phase in RunPhase if not phase.has_ended}
     assert going == {RunPhase.PENDING, RunPhase.RUNNING, RunPhase.COMMITTING}

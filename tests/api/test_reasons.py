@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.api.said import CAMEL_CASE, Code
-from tests.apiserver import ROOT
+from tests.machine import REPOSITORY
 
 import holdfast
 from holdfast.api.restore import RestorePhase
@@ -21,7 +21,7 @@ INTERNAL = {
     "ObjectLocked",  # whoever deletes turns it into an event or an outcome of its own
     "TimeOver",  # healing turns it into HealingUnfinished
 }
-PHASES = {phase.value for phase in (*RunPhase, *RestorePhase) if phase.terminal}
+PHASES = {phase.value for phase in (*RunPhase, *RestorePhase) if phase.has_ended}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_a_row_can_be_read() -> None:
 
 
 def test_the_chart_has_the_values_that_rows_name() -> None:
-    values = yaml.safe_load((ROOT / "charts/holdfast/values.yaml").read_text())
+    values = yaml.safe_load((REPOSITORY / "charts/holdfast/values.yaml").read_text())
     texts = [group.intro for group in GROUPS]
     texts += [text for row in REASONS.values() for text in (row.meaning, row.remedy)]
     named = {one for text in texts for one in re.findall(r"`((?:operator|image|crds|rbac)\.\w+)", text)}

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from hack.reference.__main__ import pages, stale
 from hack.reference.text import anchor, bullet
-from tests.apiserver import ROOT
+from tests.machine import REPOSITORY
 
 from holdfast.api.crd import KINDS, definition
 from holdfast.api.meta import Resource
 
-REFERENCE = ROOT / "docs/reference"
+REFERENCE = REPOSITORY / "docs/reference"
 
 
 def test_the_reference_is_not_stale() -> None:
@@ -28,11 +28,11 @@ def test_a_stale_page_is_named_and_written_again(tmp_path: Path) -> None:
     (folder / "gone.md").write_text("old")
     command = [sys.executable, "-m", "hack.reference", str(folder)]
 
-    checked = subprocess.run([*command, "--check"], cwd=ROOT, capture_output=True, text=True)
+    checked = subprocess.run([*command, "--check"], cwd=REPOSITORY, capture_output=True, text=True)
     assert checked.returncode == 1
     assert re.findall(r"(\w+\.md) is stale", checked.stderr) == ["gone.md", "reasons.md"]
 
-    subprocess.run(command, cwd=ROOT, check=True)
+    subprocess.run(command, cwd=REPOSITORY, check=True)
     assert stale(folder) == []
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 from tests.apiserver import ApiServer
+from tests.machine import REPOSITORY, programs
 
-ROOT = Path(__file__).parents[2]
-CHART = ROOT / "charts/holdfast"
-HELM = subprocess.run([ROOT / "hack/tool", "helm"], capture_output=True, text=True, check=True).stdout.strip()
+CHART = REPOSITORY / "charts/holdfast"
+(HELM,) = programs("helm")
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.apiserver import ApiServer
 from tests.chart.conftest import Release, helm, render
-from tests.harness import wait_until
+from tests.waiting import wait_until
 
 Install = Callable[..., Release]
 

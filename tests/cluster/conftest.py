@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.machine import REPOSITORY, programs
 
-HACK = Path(__file__).resolve().parents[2] / "hack"
+HACK = REPOSITORY / "hack"
 NAME = "onenode-test"
 
 
@@ -37,9 +38,7 @@ def create(kubeconfig: Path) -> None:
 
 def kubectl_path() -> str:
     """The kubectl that the project uses."""
-    return subprocess.run(
-        [HACK / "tool", "kubectl"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    return programs("kubectl")[0]
 
 
 def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:

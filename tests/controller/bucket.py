@@ -10,8 +10,8 @@ from holdfast.api.run import Failure, Source
 from holdfast.protocol import (
     CommitResult,
     CommitTask,
-    Cure,
-    Fate,
+    DeletionOutcome,
+    HealingOutcome,
     PurgeTask,
     StoredArtifact,
     SurveyedDamage,
@@ -86,13 +86,13 @@ class Catalogues:
         for name in there.keys() & set(result.destinations):
             there[name][task.run] = entry
         lacking = [(gap, name) for gap in task.gaps for name in gap.lacking]
-        for (gap, name), cure in zip(lacking, result.healing, strict=False):
-            if cure == Cure.HEALED:
+        for (gap, name), outcome in zip(lacking, result.healing, strict=False):
+            if outcome == HealingOutcome.HEALED:
                 there[name][gap.run] = there[gap.sources[0]][gap.run]
         for expiry in task.retention:
-            fates = result.retention.get(expiry.destination, "")
-            for held, fate in zip(expiry.delete, fates, strict=False):
-                if fate == Fate.DELETED:
+            outcomes = result.retention.get(expiry.destination, "")
+            for held, outcome in zip(expiry.delete, outcomes, strict=False):
+                if outcome == DeletionOutcome.DELETED:
                     there[expiry.destination].pop(held.run, None)
 
     def purge(self, task: PurgeTask) -> None:

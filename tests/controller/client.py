@@ -1,12 +1,11 @@
-"""A second client of the test's API server: `ApiServer` keeps one connection, which threads cannot share."""
+"""What tests of the control plane ask of the API server, and how they wait for its answers."""
 
-import json
-import threading
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from tests.apiserver import ApiServer, ApiServerError
+from tests.apiclient import ApiClient
+from tests.apiserver import ApiServer
+from tests.waiting import wait_until
 
 from holdfast.domain.labels import COMPONENT
 
@@ -15,45 +14,16 @@ T = TypeVar("T")
 HOLDFAST = "/apis/holdfast.dev/v1alpha1"
 
 
-class Client:
-    """Requests as administrator, one at a time."""
+class Client(ApiClient):
+    """Requests as administrator over a connection of its own, beside those of `server` itself."""
 
     def __init__(self, server: ApiServer) -> None:
-        self._headers = server.authorization
-        self._connection = server.connect()
-        self._lock = threading.Lock()
-
-    def request(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Status code and parsed answer."""
-        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        headers = self._headers | {"Content-Type": kind}
-        with self._lock:
-            self._connection.request(method, path, None if body is None else json.dumps(body), headers)
-            response = self._connection.getresponse()
-            return response.status, json.loads(response.read())
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-
-    def must(self, method: str, path: str, body: Any = None) -> Any:
-        """`request`; raises ApiServerError for an answer that is not a success."""
-        status, answer = self.request(method, path, body)
-        if not 200 <= status < 300:
-            raise ApiServerError(f"{method} {path}: {status} {answer}")
-        return answer
+        super().__init__(server.connect, server.authorization)
 
 
 def wait_for(what: str, condition: Callable[[], T | None], seconds: float = 120) -> T:
     """The first value of `condition` that is true; fails the test when none comes in time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds:.0f} s in vain for {what}; last seen: {value!r}")
-        time.sleep(0.05)
+    return wait_until(condition, what, seconds, pause=0.05)
 
 
 class Namespace:
@@ -83,6 +53,12 @@ class Namespace:
     def run(self, name: str, policy: str = "chatbot", **fields: Any) -> None:
         """Create a run by hand."""
         self.create("BackupRun", name, {"policyRef": {"name": policy}} | fields)
+
+    def back_up(self, *names: str) -> None:
+        """Create runs by hand, and wait for the success of each before the next one."""
+        for name in names:
+            self.run(name)
+            self.wait_phase("BackupRun", name, "Succeeded")
 
     def patch(self, kind: str, name: str, body: dict[str, Any], subresource: str = "") -> None:
         """Merge `body` into an object."""

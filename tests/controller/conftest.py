@@ -1,7 +1,9 @@
 """A real control plane with real controllers, a played node, and the real operator."""
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 
 import pytest
 from tests.apiserver import DEFAULT_CONTROLLERS, ApiServer
@@ -11,6 +13,15 @@ from tests.controller.node import Node
 from tests.controller.process import Operator
 from tests.controller.sweep import sweep
 from tests.controller.watch import Pods
+
+from holdfast.controller.cluster import Cluster
+from holdfast.controller.config import Config
+from holdfast.controller.health import Health
+from holdfast.controller.queue import Key, Queue
+from holdfast.controller.reporter import Reporter
+from holdfast.controller.scheduler import Scheduler
+from holdfast.controller.work.context import Context
+from holdfast.controller.work.runlist import RunList
 
 
 @pytest.fixture(scope="session")
@@ -67,3 +78,23 @@ def operator(control_plane: ApiServer, kubelet: Kubelet) -> Iterator[Operator]:
     with Operator(control_plane.kubeconfig, fresh=True, **settings) as process:
         process.wait_live()
         yield process
+
+
+@pytest.fixture
+async def context(control_plane: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Context]:
+    """As the operator makes it, without its loops: for a reconcile in this process."""
+    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
+    config = Config()
+    cluster = await Cluster.connect(config)
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    async def handle(_: Key) -> None:
+        return None
+
+    queue = Queue(handle)
+    scheduler = Scheduler(queue, Health(time.monotonic), now)
+    reporter = Reporter(cluster, now)
+    yield Context(cluster, config, queue, reporter, scheduler, now, time.monotonic, RunList(cluster))
+    await cluster.close()

@@ -30,9 +30,9 @@ from holdfast.protocol import (
     BackupTask,
     CommitResult,
     CommitTask,
-    Cure,
+    DeletionOutcome,
     FailedResult,
-    Fate,
+    HealingOutcome,
     LookupResult,
     LookupTask,
     Note,
@@ -139,9 +139,11 @@ def result_for(task: Task) -> str:
                 for each in task.destinations
                 if all(each.name in target.destinations for target in task.targets)
             ),
-            healing="".join(Cure.HEALED for gap in task.gaps for _ in gap.lacking),
-            leftovers="".join(Fate.DELETED * len(each.runs) for each in task.leftovers),
-            retention={each.destination: Fate.DELETED * len(each.delete) for each in task.retention},
+            healing="".join(HealingOutcome.HEALED for gap in task.gaps for _ in gap.lacking),
+            leftovers="".join(DeletionOutcome.DELETED * len(each.runs) for each in task.leftovers),
+            retention={
+                each.destination: DeletionOutcome.DELETED * len(each.delete) for each in task.retention
+            },
         )
     elif isinstance(task, PurgeTask):
         result = PurgeResult(

@@ -1,7 +1,6 @@
 """Serves the logs of played pods as a node's kubelet does: the real API server fetches them from here."""
 
 import ssl
-import subprocess
 import tempfile
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,7 +8,8 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
-from tests.harness import serving
+from tests.certificates import self_signed
+from tests.processes import serving
 
 
 class LogServer:
@@ -37,14 +37,8 @@ class LogServer:
 
     def _context(self) -> ssl.SSLContext:
         """TLS by a certificate of its own, which the API server does not check unless told to."""
-        key, certificate = (Path(self._folder.name) / name for name in ("key", "crt"))
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1",
-             "-days", "1", "-keyout", key, "-out", certificate],
-            check=True, capture_output=True,
-        )  # fmt: skip
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(*self_signed(Path(self._folder.name)))
         return context
 
 

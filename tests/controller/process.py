@@ -1,7 +1,6 @@
 """The real operator as a process of its own."""
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,9 +11,8 @@ from types import TracebackType
 from typing import Self
 
 from tests.controller.client import wait_for
+from tests.machine import REPOSITORY, free_port
 from tests.nursery import END_WITH_PARENT, Forked, fork
-
-ROOT = Path(__file__).parents[2]
 
 
 class Operator:
@@ -28,12 +26,10 @@ class Operator:
         os.close(handle)
         self._log = Path(name)
         self._fresh = fresh
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._environment = {
             "KUBECONFIG": str(kubeconfig),
-            "PYTHONPATH": str(ROOT / "operator"),
+            "PYTHONPATH": str(REPOSITORY / "operator"),
             "HOLDFAST_LIVENESS_PORT": str(self.port),
             **{f"HOLDFAST_{name}": value for name, value in settings.items()},
         }
@@ -61,7 +57,7 @@ class Operator:
         """Start it; it is of use a moment later."""
         environment = os.environ | self._environment
         if not self._fresh:
-            self._process = fork("holdfast.controller", environment, ROOT, self._log, self._log)
+            self._process = fork("holdfast.controller", environment, REPOSITORY, self._log, self._log)
             return
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(

@@ -8,7 +8,7 @@ from tests.controller.bucket import SNAPSHOT
 from tests.controller.client import Namespace, wait_for
 from tests.controller.kubelet import Ends, Kubelet, Lingers, failed, result_for
 
-from holdfast.protocol import BackupTask, CommitResult, CommitTask, Cure, Fate, Note
+from holdfast.protocol import BackupTask, CommitResult, CommitTask, DeletionOutcome, HealingOutcome, Note
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -59,7 +59,7 @@ def test_a_later_commit_heals_what_is_missing(namespace: Namespace, kubelet: Kub
     assert phase(namespace, "one") == ("PartiallySucceeded", "CopyMissing", "1/3")
     assert "offsite" in status["message"]
     kubelet.behave(namespace.name, "Commit", told(
-        healing=Cure.HEALED + Cure.FAILED,
+        healing=HealingOutcome.HEALED + HealingOutcome.FAILED,
         notes=(Note(reason="HealingFailed", message="destination nearby: one: is away", warning=True),),
     ))  # fmt: skip
     namespace.run("two")
@@ -68,9 +68,8 @@ def test_a_later_commit_heals_what_is_missing(namespace: Namespace, kubelet: Kub
     assert (gap.run, gap.sources, gap.lacking) == ("one", ("primary",), ("offsite", "nearby"))
     assert gap.manifests == {"sessions": status["targets"][0]["manifestSha256"]}
     assert phase(namespace, "one") == ("PartiallySucceeded", "CopyMissing", "2/3")
-    assert (
-        namespace.status("BackupRun", "one")["message"] == "not in every destination: still missing in nearby"
-    )
+    message = namespace.status("BackupRun", "one")["message"]
+    assert message == "not in every destination: nearby: no commit has healed this copy yet"
     assert "HealingFailed" in namespace.events("BackupRun", "two")
     namespace.run("x")
     namespace.wait_phase("BackupRun", "x", "Succeeded")
@@ -118,7 +117,7 @@ def test_what_failed_runs_left_is_cleared_away_once(namespace: Namespace, kubele
     kubelet.behave(namespace.name, "sessions", failed(4, "AccessDenied", "destination primary: 403"))
     namespace.run("one")
     namespace.wait_phase("BackupRun", "one", "Failed")
-    kubelet.behave(namespace.name, "Commit", told(leftovers=Fate.DELETED + Fate.FAILED))
+    kubelet.behave(namespace.name, "Commit", told(leftovers=DeletionOutcome.DELETED + DeletionOutcome.FAILED))
     namespace.run("two")
     namespace.wait_phase("BackupRun", "two", "Succeeded")
     handed = [(each.destination, each.runs) for each in commit_task(kubelet, namespace, "two").leftovers]

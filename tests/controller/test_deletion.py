@@ -47,12 +47,6 @@ def _failed_or_gone(namespace: Namespace, run: str) -> bool:
     return not late or late.get("status", {}).get("phase") == "Failed"
 
 
-def back_up(namespace: Namespace, *names: str) -> None:
-    for name in names:
-        namespace.run(name)
-        namespace.wait_phase("BackupRun", name, "Succeeded")
-
-
 def wait_gone(namespace: Namespace, kind: str, name: str, seconds: float = 120) -> None:
     wait_for(f"{kind} {name} to be gone", lambda: not namespace.get(kind, name), seconds)
 
@@ -74,7 +68,7 @@ class TestRetain:
 
     def test_a_policy_deleted_and_created_anew(self, namespace: Namespace, purges: Purges) -> None:
         namespace.policy()
-        back_up(namespace, "one")
+        namespace.back_up("one")
         assert finalizers(namespace, "BackupRun", "one") == []
         assert finalizers(namespace, "BackupPolicy", "chatbot") == []
         namespace.delete("BackupPolicy", "chatbot")
@@ -93,7 +87,7 @@ class TestRetain:
         self, namespace: Namespace, kubelet: Kubelet, purges: Purges
     ) -> None:
         namespace.policy()
-        back_up(namespace, "one")
+        namespace.back_up("one")
         kubelet.behave(namespace.name, "sessions", Runs())
         namespace.run("two")
         wait_running(namespace, kubelet, BackupTask)
@@ -102,14 +96,14 @@ class TestRetain:
         for kind in ("Job", "Pod"):
             mine = f"the {kind}s of two to be gone"
             wait_for(mine, partial(_none_of_run, namespace, kind, "two"))
-        back_up(namespace, "three")
+        namespace.back_up("three")
         namespace.delete("BackupRun", "one")
         wait_gone(namespace, "BackupRun", "one", 5)
         assert purges() == []
 
     def test_a_namespace_is_deleted(self, namespace: Namespace, client: Client, purges: Purges) -> None:
         namespace.policy()
-        back_up(namespace, "one")
+        namespace.back_up("one")
         client.must("DELETE", f"/api/v1/namespaces/{namespace.name}")
         _wait_namespace_gone(client, namespace.name)
         assert purges() == []
@@ -133,7 +127,7 @@ class TestDelete:
         self, namespace: Namespace, kubelet: Kubelet, purges: Purges
     ) -> None:
         namespace.policy(**DELETE)
-        back_up(namespace, "one", "two")
+        namespace.back_up("one", "two")
         assert finalizers(namespace, "BackupRun", "one") == [DATA]
         assert finalizers(namespace, "BackupPolicy", "chatbot") == [DATA]
         going = Runs()
@@ -179,7 +173,7 @@ class TestDelete:
 
     def test_by_foreground_deletion_too(self, namespace: Namespace, client: Client, purges: Purges) -> None:
         namespace.policy(**DELETE)
-        back_up(namespace, "one")
+        namespace.back_up("one")
         path = f"/apis/holdfast.dev/v1alpha1/namespaces/{namespace.name}/backupruns/one"
         client.must("DELETE", path, {"propagationPolicy": "Foreground"})
         wait_gone(namespace, "BackupRun", "one")
@@ -189,7 +183,7 @@ class TestDelete:
         self, namespace: Namespace, kubelet: Kubelet, purges: Purges
     ) -> None:
         namespace.policy(**DELETE)
-        back_up(namespace, "one", "two")
+        namespace.back_up("one", "two")
         namespace.policy("other")
         namespace.run("kept", "other")
         namespace.wait_phase("BackupRun", "kept", "Succeeded")
@@ -214,7 +208,7 @@ class TestDelete:
         self, namespace: Namespace, purges: Purges
     ) -> None:
         namespace.policy(history={"failed": 5})
-        back_up(namespace, "one")
+        namespace.back_up("one")
         namespace.run("lost", "absent")
         for says, expected in (("Delete", [DATA]), ("Retain", []), ("Delete", [DATA])):
             namespace.patch("BackupPolicy", "chatbot", {"spec": {"deletionPolicy": says}})
@@ -237,13 +231,13 @@ class TestDelete:
         kubelet.behave(namespace.name, "sessions", failed(2, "DatabaseNotFound", "no such database"))
         namespace.run("one")
         namespace.wait_phase("BackupRun", "one", "Failed")
-        back_up(namespace, "two")  # clears away what the first may have left
+        namespace.back_up("two")  # clears away what the first may have left
         wait_gone(namespace, "BackupRun", "one")
         assert purges() == []
 
     def test_what_is_locked_stays_and_the_run_goes(self, namespace: Namespace, kubelet: Kubelet) -> None:
         namespace.policy(**DELETE)
-        back_up(namespace, "one")
+        namespace.back_up("one")
         note = Note(reason="DataLocked", message="it is locked until 2030-01-01T00:00:00Z", warning=True)
         result = PurgeResult(destinations=(), notes=(note,))
         kubelet.behave(namespace.name, "Purge", Ends(message=result.model_dump_json(by_alias=True)))
@@ -256,7 +250,7 @@ class TestDelete:
         self, namespace: Namespace, kubelet: Kubelet, purges: Purges
     ) -> None:
         namespace.policy(**DELETE)
-        back_up(namespace, "one")
+        namespace.back_up("one")
         kubelet.behave(namespace.name, "Purge", failed(4, "Unreachable", "no answer"))
         began = time.monotonic()
         namespace.delete("BackupRun", "one")
@@ -275,7 +269,7 @@ class TestDelete:
         self, namespace: Namespace, kubelet: Kubelet
     ) -> None:
         namespace.policy(**DELETE)
-        back_up(namespace, "one")
+        namespace.back_up("one")
         kubelet.behave(namespace.name, "Purge", Waits("", 'secret "s3" not found', event="FailedMount"))
         namespace.delete("BackupRun", "one")
         wait_for(
@@ -293,7 +287,7 @@ class TestDelete:
         self, namespace: Namespace, client: Client, kubelet: Kubelet, operator: Operator, purges: Purges
     ) -> None:
         namespace.policy(**DELETE)
-        back_up(namespace, "one")
+        namespace.back_up("one")
         kubelet.behave(namespace.name, "sessions", Runs())
         namespace.run("two")
         wait_running(namespace, kubelet, BackupTask)

@@ -9,7 +9,7 @@ from tests.controller.client import Namespace, wait_for
 from tests.controller.kubelet import Ends, Kubelet
 
 from holdfast.domain import labels
-from holdfast.protocol import BackupTask, CommitTask, FoundTarget, LookupResult, RestoreTask
+from holdfast.protocol import BackupTask, CommitTask, ListedTarget, LookupResult, RestoreTask
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -84,7 +84,7 @@ def test_restore_without_any_identity_is_refused(namespace: Namespace) -> None:
 
 def found(*recipients: str) -> Ends:
     """A lookup that finds the target encrypted to `recipients`."""
-    target = FoundTarget(name="sessions", engine="redis", spec=REDIS, recipients=recipients)
+    target = ListedTarget(name="sessions", engine="redis", spec=REDIS, recipients=recipients)
     result = LookupResult(
         policy="chatbot", run="now", recovery_point=datetime(2026, 1, 1, tzinfo=UTC), targets=(target,)
     )

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from tests import factories
 
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
@@ -13,13 +14,19 @@ from holdfast.api.runner import Runner
 from holdfast.controller.config import Config, ConfigError
 from holdfast.controller.handlers import owner_key
 from holdfast.controller.jobs.job import JobRequest, build_job
-from holdfast.controller.jobs.kinds import JOB_KINDS
+from holdfast.controller.jobs.kinds import JOB_KINDS, MAX_SURVEYS, MAX_VERIFICATIONS, Permit, limit_of
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.views import job_of
+from holdfast.domain.naming import part_of
+from holdfast.domain.rows import row_of
+from holdfast.domain.run.admission import permits_of
 from holdfast.protocol import (
+    BACKUP,
+    COMMIT,
     KINDS,
     BackupTask,
     CommitTask,
+    Kind,
     LookupTask,
     RestoreTask,
     StoredRun,
@@ -67,7 +74,7 @@ VERIFY = VerifyTask(namespace="rag", policy="chatbot", run="x", targets=(), dest
 
 def backup(**settings: Any) -> dict[str, Any]:
     task = BackupTask(**COMMON, target="kb", engine="postgres", spec=POSTGRES, destinations=(BUCKET, CLAIM))
-    return build_job(JobRequest(RUN, task, JobSettings.model_validate(settings)), Config())
+    return build_job(JobRequest(RUN, task, JobSettings.model_validate(settings), "kb"), Config())
 
 
 def pod_of(job: dict[str, Any]) -> dict[str, Any]:
@@ -96,7 +103,7 @@ def test_backup_pod_mounts_what_the_protocol_says() -> None:
 
 def test_commit_pod_has_no_source() -> None:
     task = CommitTask(**COMMON, trigger="Manual", targets=(), destinations=(BUCKET,))
-    pod = pod_of(build_job(JobRequest(RUN, task, JobSettings()), Config()))
+    pod = pod_of(build_job(JobRequest(RUN, task, JobSettings(), "commit."), Config()))
     assert pod["containers"][0]["image"] == "docker.io/holdfast/operator:0.1.0"
     assert not [volume for volume in pod["volumes"] if volume["name"].startswith("source-")]
 
@@ -107,7 +114,7 @@ def restore(identity_secret: str | None) -> dict[str, Any]:
         namespace="rag", request="back", request_uid="request-uid", mode="New", source=source, target="kb",
         engine="postgres", spec=POSTGRES, identity_secret=identity_secret,
     )  # fmt: skip
-    return pod_of(build_job(JobRequest(REQUEST, task, JobSettings()), Config()))
+    return pod_of(build_job(JobRequest(REQUEST, task, JobSettings(), "kb"), Config()))
 
 
 def test_only_a_restore_of_an_encrypted_target_mounts_the_identity() -> None:
@@ -136,9 +143,9 @@ def test_backup_commit_lookup_and_verify_have_no_identity() -> None:
     commit = CommitTask(**COMMON, trigger="Manual", targets=(), destinations=(BUCKET,))
     look_up = LookupTask(source=StoredRun(destination=BUCKET, path="rag/chatbot/x"))
     jobs = (
-        build_job(JobRequest(RUN, encrypted, JobSettings()), Config()),
-        build_job(JobRequest(RUN, commit, JobSettings()), Config()),
-        build_job(JobRequest(REQUEST, look_up, JobSettings()), Config()),
+        build_job(JobRequest(RUN, encrypted, JobSettings(), "kb"), Config()),
+        build_job(JobRequest(RUN, commit, JobSettings(), "commit."), Config()),
+        build_job(JobRequest(REQUEST, look_up, JobSettings(), "lookup."), Config()),
         build_job(JobRequest(RUN, VERIFY, JobSettings(), "verify.1"), Config()),
     )
     assert RECIPIENT in json.dumps(jobs[0])
@@ -148,7 +155,7 @@ def test_backup_commit_lookup_and_verify_have_no_identity() -> None:
 
 def test_what_only_reads_mounts_volumes_read_only() -> None:
     task = LookupTask(source=StoredRun(destination=CLAIM, path="rag/chatbot/x"))
-    look_up = build_job(JobRequest(RUN, task, JobSettings()), Config())
+    look_up = build_job(JobRequest(RUN, task, JobSettings(), "lookup."), Config())
     for job in (look_up, build_job(JobRequest(RUN, VERIFY, JobSettings(), "verify.1"), Config())):
         (claim,) = [v["persistentVolumeClaim"] for v in pod_of(job)["volumes"] if v["name"] == "d-claim"]
         assert claim["readOnly"]
@@ -283,7 +290,7 @@ def test_a_restore_from_an_archive_may_take_the_thawing_longer(storage_class: st
     stored = StoredRun(destination=BUCKET.model_copy(update={"s3": s3}), path="rag/chatbot/r")
     task = RestoreTask(namespace="rag", request="back", request_uid="u", mode="New", source=stored,
                        target="kb", engine="postgres", spec=POSTGRES)  # fmt: skip
-    job = build_job(JobRequest(REQUEST, task, JobSettings()), Config())
+    job = build_job(JobRequest(REQUEST, task, JobSettings(), "kb"), Config())
     assert job["spec"]["activeDeadlineSeconds"] == hours * 3600
 
 
@@ -292,3 +299,38 @@ def test_every_kind_of_job_has_its_row() -> None:
     for component, row in JOB_KINDS.items():
         assert row.kind is KINDS[component]
         assert set(row.labels) <= row.kind.task.model_fields.keys()
+
+
+def test_rows_say_how_many_jobs_of_a_kind_run_at_a_time() -> None:
+    permits = {component: row.permit for component, row in JOB_KINDS.items() if row.permit is not None}
+    assert permits == {
+        "Backup": Permit.RUN,
+        "Commit": Permit.RUN,
+        "Survey": Permit.SURVEY,
+        "Verify": Permit.VERIFICATION,
+    }
+    config = Config(max_running_jobs=3)
+    assert {component: limit_of(KINDS[component], config) for component in permits} == {
+        "Backup": 3,
+        "Commit": 3,
+        "Survey": MAX_SURVEYS,
+        "Verify": MAX_VERIFICATIONS,
+    }
+
+
+@pytest.mark.parametrize(("phase", "kind"), [("Running", BACKUP), ("Committing", COMMIT)])
+def test_a_run_has_permits_for_the_jobs_that_need_one(phase: str, kind: Kind) -> None:
+    target = {"name": "kb", "engine": "redis", "phase": "Running"}
+    going = factories.run(status={"phase": phase, "targets": [target]})
+    needs_permit = JOB_KINDS[kind.component].permit is Permit.RUN
+    assert permits_of(row_of(going), 20) == (1 if needs_permit else 0)
+
+
+def test_jobs_that_are_for_no_target_have_the_names_that_they_always_had() -> None:
+    """A later operator has to find the Job that an earlier one has made."""
+    parts = [part_of(component) for component in ("Commit", "Lookup", "Purge")]
+    parts += [part_of("Survey", "3"), part_of("Verify", "202601040500")]
+    assert parts == ["commit.", "lookup.", "purge.", "survey.3", "verify.202601040500"]
+    task = CommitTask(**COMMON, trigger="Manual", targets=(), destinations=(BUCKET,))
+    job = build_job(JobRequest(RUN, task, JobSettings(), part_of("Commit")), Config())
+    assert job["metadata"]["name"] == "chatbot-202601010000-commit-e5c67d0c"

@@ -105,6 +105,28 @@ def test_run_of_many_targets_keeps_to_the_limit(
     assert namespace.status("BackupRun", "now")["targetsSucceeded"] == "5/5"
 
 
+def test_targets_that_wait_have_jobs_like_the_first_though_the_policy_is_edited(
+    limited: tuple[Namespace, Operator], kubelet: Kubelet
+) -> None:
+    namespace, _ = limited
+    release, targets = threading.Event(), ("d", "c", "b", "a")
+    for target in targets[:LIMIT]:
+        kubelet.behave(namespace.name, target, Runs(release))
+    namespace.policy(targets=targets, retries=4)
+    namespace.run("now")
+    wait_for("the first Jobs", lambda: len(namespace.items("Job")) == LIMIT)
+    edited = {"retries": 0, "activeDeadline": "1s", "runner": {"nodeSelector": {"disk": "fast"}}}
+    namespace.patch("BackupPolicy", "chatbot", {"spec": edited})
+    release.set()
+    status = namespace.wait_phase("BackupRun", "now", "Succeeded", "Failed", "PartiallySucceeded")
+    assert status["phase"] == "Succeeded", status
+    specs = [job["spec"] for job in namespace.items("Job")]
+    assert len(specs) == len(targets) + 1
+    assert {spec["backoffLimit"] for spec in specs} == {4}
+    assert {spec["activeDeadlineSeconds"] for spec in specs} == {6 * 3600}
+    assert not [spec for spec in specs if "nodeSelector" in spec["template"]["spec"]]
+
+
 def test_no_more_verifications_go_on_at_once_than_may(
     limited: tuple[Namespace, Operator], kubelet: Kubelet
 ) -> None:

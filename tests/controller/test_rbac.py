@@ -5,24 +5,25 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.apiserver import ROOT, ApiServer
+from tests.apiserver import ApiServer
 from tests.controller.client import Client, Namespace, wait_for
 from tests.controller.kubelet import Kubelet, Runs, Waits
 from tests.controller.node import Node, hook
 from tests.controller.process import Operator
 from tests.controller.proxy import ApiProxy
+from tests.machine import REPOSITORY, programs
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
 def _rights(release: str, namespace: str, watched: str, *values: str) -> list[dict[str, Any]]:
     """The chart's ServiceAccount and roles."""
-    helm = subprocess.run([ROOT / "hack" / "tool", "helm"], check=True, stdout=subprocess.PIPE, text=True)
+    (helm,) = programs("helm")
     command = [
-        helm.stdout.strip(),
+        helm,
         "template",
         release,
-        str(ROOT / "charts" / "holdfast"),
+        str(REPOSITORY / "charts" / "holdfast"),
         "--kube-version=1.34",
         "--namespace",
         namespace,

@@ -8,7 +8,7 @@ from tests.controller.bucket import SNAPSHOT
 from tests.controller.client import Namespace, wait_for
 from tests.controller.kubelet import Ends, Kubelet, failed
 
-from holdfast.protocol import CommitResult, CommitTask, Fate, Note
+from holdfast.protocol import CommitResult, CommitTask, DeletionOutcome, Note
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -25,11 +25,6 @@ def plan(namespace: Namespace) -> dict[str, Any]:
 def due(namespace: Namespace) -> list[str]:
     """The runs that the plan says go next."""
     return [each["run"] for each in plan(namespace).get("delete", [])]
-
-
-def back_up(namespace: Namespace, name: str) -> None:
-    namespace.run(name)
-    namespace.wait_phase("BackupRun", name, "Succeeded")
 
 
 def wait_due(namespace: Namespace, *names: str) -> None:
@@ -56,14 +51,14 @@ def test_what_was_shown_goes_with_the_next_run(
     namespace: Namespace, tasks: Callable[[str], list[CommitTask]]
 ) -> None:
     namespace.policy(retention=KEEP_ONE)
-    back_up(namespace, "one")
-    back_up(namespace, "two")
+    namespace.back_up("one")
+    namespace.back_up("two")
     # All runs have the same recovery point here, so the newest is the last by name.
     wait_due(namespace, "one")
     assert plan(namespace)["keep"] == [{"run": "two", "reasons": ["keepLast", "newest"]}]
     assert "RetentionDue" in namespace.events("BackupPolicy", "chatbot")
     assert handed(tasks("two")[0]) == []
-    back_up(namespace, "zed")
+    namespace.back_up("zed")
     assert handed(tasks("zed")[0]) == ["one"]
     assert [held.run for held in tasks("zed")[0].retention[0].keep] == ["two"]
     status = namespace.wait_phase("BackupRun", "one", "Expired")
@@ -80,17 +75,17 @@ def test_a_policy_that_is_changed_shows_its_plan_first(
 ) -> None:
     namespace.policy(retention={"keepLast": 5})
     for name in ("one", "two", "x"):
-        back_up(namespace, name)
+        namespace.back_up(name)
     wait_for("the plan", lambda: len(plan(namespace).get("keep", [])) == 3)
     namespace.patch("BackupPolicy", "chatbot", {"spec": {"retention": KEEP_ONE | {"dryRun": True}}})
     wait_due(namespace, "one", "two")
     assert plan(namespace)["dryRun"] is True
-    back_up(namespace, "y")
+    namespace.back_up("y")
     assert handed(tasks("y")[0]) == []
     wait_due(namespace, "one", "two", "x")
     namespace.patch("BackupPolicy", "chatbot", {"spec": {"retention": {"dryRun": False}}})
     wait_for("dryRun to be off", lambda: plan(namespace).get("dryRun") is False)
-    back_up(namespace, "z")
+    namespace.back_up("z")
     assert handed(tasks("z")[0]) == ["one", "two", "x"]
     for name in ("one", "two", "x"):
         namespace.wait_phase("BackupRun", name, "Expired")
@@ -100,8 +95,8 @@ def test_a_commit_that_fails_leaves_a_mark_and_the_next_one_finishes(
     namespace: Namespace, kubelet: Kubelet, tasks: Callable[[str], list[CommitTask]]
 ) -> None:
     namespace.policy(retention=KEEP_ONE)
-    back_up(namespace, "one")
-    back_up(namespace, "two")
+    namespace.back_up("one")
+    namespace.back_up("two")
     wait_due(namespace, "one")
     kubelet.behave(namespace.name, "Commit", failed(2, "Broken", "killed in the middle"))
     namespace.run("x")
@@ -114,15 +109,15 @@ def test_a_commit_that_fails_leaves_a_mark_and_the_next_one_finishes(
     assert due(namespace) == ["one"]
     namespace.create("RestoreRequest", "back", {"source": {"runRef": {"name": "one"}}})
     assert namespace.wait_phase("RestoreRequest", "back", "Refused")["reason"] == "NoDestination"
-    back_up(namespace, "y")
+    namespace.back_up("y")
     assert handed(tasks("y")[0]) == ["one"]
     namespace.wait_phase("BackupRun", "one", "Expired")
 
 
 def test_a_locked_run_waits_and_says_so(namespace: Namespace, kubelet: Kubelet) -> None:
     namespace.policy(retention=KEEP_ONE)
-    back_up(namespace, "one")
-    back_up(namespace, "two")
+    namespace.back_up("one")
+    namespace.back_up("two")
     wait_due(namespace, "one")
 
     locked = CommitResult(
@@ -131,16 +126,16 @@ def test_a_locked_run_waits_and_says_so(namespace: Namespace, kubelet: Kubelet) 
         skew_seconds=0,
         size_bytes=2048,
         destinations=("primary",),
-        retention={"primary": Fate.LOCKED},
+        retention={"primary": DeletionOutcome.LOCKED},
         notes=(Note(reason="RetentionWaits", message="destination primary: one: locked", warning=True),),
     )
     kubelet.behave(namespace.name, "Commit", Ends(message=locked.model_dump_json(by_alias=True)))
-    back_up(namespace, "x")
+    namespace.back_up("x")
     status = namespace.status("BackupRun", "one")
     assert (status["phase"], status["copies"]) == ("Succeeded", "1/1")
     assert status["expiring"][0]["begun"] is False
     assert "locked" in status["expiring"][0]["message"]
     assert "RetentionWaits" in namespace.events("BackupRun", "x")
     wait_for("the plan to say why", lambda: "locked" in plan(namespace)["delete"][0].get("message", ""))
-    back_up(namespace, "y")
+    namespace.back_up("y")
     namespace.wait_phase("BackupRun", "one", "Expired")

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from tests.controller.client import Namespace, wait_for
+from tests.controller.client import Namespace, policy_spec, wait_for
 from tests.controller.kubelet import Ends, Evicted, Kubelet, Runs, Unschedulable, Waits, failed
 from tests.controller.process import Operator
 
@@ -317,6 +317,33 @@ def test_policy_edited_meanwhile_changes_nothing(namespace: Namespace, kubelet: 
         and task.namespace == namespace.name
     ]
     assert {destination.name for task in tasks for destination in task.destinations} == {"primary"}
+
+
+def test_a_commit_without_earlier_jobs_has_the_settings_of_the_policy(
+    namespace: Namespace, kubelet: Kubelet
+) -> None:
+    """As if somebody had deleted the Jobs of its targets once they had ended."""
+    namespace.policy(retries=4)
+    first = Runs()
+    kubelet.behave(namespace.name, "sessions", first)
+    namespace.run("first")
+    namespace.wait_phase("BackupRun", "first", "Running")
+    namespace.run("second")
+    namespace.wait_phase("BackupRun", "second", "Pending")
+    sha256 = "a" * 64
+    artifact = {"destination": "primary", "uri": "s3://backups/x", "sizeBytes": 1, "sha256": sha256}
+    target = {"name": "sessions", "engine": "redis", "phase": "Succeeded", "manifestSha256": sha256}
+    status = {
+        "phase": "Committing",
+        "startTime": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "destinations": policy_spec(("sessions",))["destinations"],
+        "targets": [target | {"artifacts": [artifact]}],
+    }
+    namespace.patch("BackupRun", "second", {"status": status}, subresource="/status")
+    namespace.wait_phase("BackupRun", "second", "Succeeded")
+    (commit,) = [job for job in namespace.items("Job") if job["metadata"]["name"].startswith("second-")]
+    assert commit["spec"]["backoffLimit"] == 4
+    first.until.set()
 
 
 def test_slot_waits_for_the_run_under_way_when_told(namespace: Namespace, kubelet: Kubelet) -> None:

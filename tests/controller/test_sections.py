@@ -1,27 +1,18 @@
 """A policy's reconcile in this process, on a real API server: what is left of it when a section fails."""
 
-import time
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tests.apiserver import ApiServer
 from tests.controller.client import Namespace
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun
-from holdfast.controller.cluster import Cluster
-from holdfast.controller.config import Config
 from holdfast.controller.errors import ConflictError, NotFoundError
-from holdfast.controller.health import Health
-from holdfast.controller.queue import Key, Queue
+from holdfast.controller.queue import Key
 from holdfast.controller.reconcilers import policies
 from holdfast.controller.reconcilers.policies import Policies
-from holdfast.controller.reporter import Reporter
-from holdfast.controller.scheduler import Scheduler
 from holdfast.controller.work.context import Context
-from holdfast.controller.work.runlist import RunList
+from holdfast.domain.policy.status import STATUS_SECTIONS
 
 MOMENT = "2026-01-01T02:00:00Z"
 
@@ -32,26 +23,6 @@ class DefectError(Exception):
 
 def broken(*_: Any) -> Any:
     raise DefectError
-
-
-@pytest.fixture
-async def context(control_plane: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Context]:
-    """As the operator makes it, without its loops."""
-    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
-    config = Config()
-    cluster = await Cluster.connect(config)
-
-    def now() -> datetime:
-        return datetime.now(UTC)
-
-    async def handle(_: Key) -> None:
-        return None
-
-    queue = Queue(handle)
-    scheduler = Scheduler(queue, Health(time.monotonic), now)
-    reporter = Reporter(cluster, now)
-    yield Context(cluster, config, queue, reporter, scheduler, now, time.monotonic, RunList(cluster))
-    await cluster.close()
 
 
 PARTS = {
@@ -92,10 +63,12 @@ async def test_a_section_that_fails_leaves_the_part_of_the_others_written(
     key = Key(BackupPolicy.plural, namespace.name, "chatbot")
     reconcile = Policies(context).reconcile
     with pytest.MonkeyPatch.context() as patched:
-        if section in policies._STATUS_SECTIONS:
-            patched.setitem(policies._STATUS_SECTIONS, section, broken)
+        if section in STATUS_SECTIONS:
+            patched.setitem(STATUS_SECTIONS, section, broken)
         else:
-            patched.setattr(policies, {"schedule": "with_slots", "verification": "mark_due"}[section], broken)
+            patched.setattr(
+                policies, {"schedule": "record_slots", "verification": "mark_due"}[section], broken
+            )
         with pytest.raises(DefectError):  # so that the queue tries again
             await reconcile(key)
     status = namespace.status("BackupPolicy", "chatbot")

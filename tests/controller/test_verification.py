@@ -19,11 +19,6 @@ NOW = {"metadata": {"annotations": {"holdfast.dev/verify": "now"}}}
 BAD = "destination primary: s3://backups/x is not what was stored"
 
 
-def back_up(namespace: Namespace, name: str = "one") -> None:
-    namespace.run(name)
-    namespace.wait_phase("BackupRun", name, "Succeeded")
-
-
 def stored(namespace: Namespace, name: str) -> None:
     """A run as a catalogue brings it back."""
     spec = {"policyRef": {"name": "chatbot"}}
@@ -78,8 +73,8 @@ def by_hand(namespace: Namespace, run: str = "one") -> None:
 
 def test_the_newest_run_is_verified_at_its_slot(namespace: Namespace, kubelet: Kubelet) -> None:
     namespace.policy(verification=YEARLY)
-    back_up(namespace, "one")
-    back_up(namespace, "two")
+    namespace.back_up("one")
+    namespace.back_up("two")
     assert condition(policy(namespace), "RecoveryVerified")[:2] == ("Unknown", "NotVerifiedYet")
     due(namespace)
     run = wait_verified(namespace, "Succeeded", "two")
@@ -108,7 +103,7 @@ def test_its_job_outlives_the_runs_end_reads_only_and_expires(namespace: Namespa
     kubelet.behave(namespace.name, "Verify", going)
     places = [{"name": "nearby", "volume": {"claimName": "backups"}}]
     namespace.policy(verification=YEARLY, destinations=places)
-    back_up(namespace)
+    namespace.back_up("one")
 
     def expiring(count: int) -> bool:
         expires = ["ttlSecondsAfterFinished" in job["spec"] for job in namespace.items("Job")]
@@ -136,7 +131,7 @@ def test_its_job_outlives_the_runs_end_reads_only_and_expires(namespace: Namespa
 
 def test_a_bad_copy_takes_the_verdict_back(namespace: Namespace, kubelet: Kubelet) -> None:
     namespace.policy(verification=YEARLY)
-    back_up(namespace)
+    namespace.back_up("one")
     by_hand(namespace)
     wait_verified(namespace, "Succeeded")
     wait_for("the policy to know", lambda: policy(namespace).get("lastVerifiedTime"))
@@ -163,7 +158,7 @@ def test_a_destination_that_is_away_is_asked_again_and_blames_no_byte(
     away = failed(4, "DestinationUnreachable", "destination primary: no answer")
     kubelet.behave(namespace.name, "Verify", away)
     namespace.policy(verification=YEARLY)
-    back_up(namespace)
+    namespace.back_up("one")
     by_hand(namespace)
     wait_verified(namespace, "Succeeded")
     assert jobs(namespace)[0]["status"]["failed"] == 1
@@ -179,7 +174,7 @@ def test_a_destination_that_is_away_is_asked_again_and_blames_no_byte(
 def test_a_pod_that_cannot_start_ends_it_and_is_cleared_away(namespace: Namespace, kubelet: Kubelet) -> None:
     kubelet.behave(namespace.name, "Verify", Waits("ImagePullBackOff", "no such image"))
     namespace.policy(verification=YEARLY)
-    back_up(namespace)
+    namespace.back_up("one")
     by_hand(namespace)
     run = wait_verified(namespace, "Failed")
     assert "ImagePullBackOff: no such image" in run["verification"]["message"]
@@ -191,19 +186,19 @@ def test_what_is_being_verified_is_not_deleted_meanwhile(namespace: Namespace, k
     going = Runs(threading.Event())
     kubelet.behave(namespace.name, "Verify", going)
     namespace.policy(retention={"keepLast": 1})
-    back_up(namespace, "one")
+    namespace.back_up("one")
     by_hand(namespace)
     wait_verified(namespace, "Running")
-    back_up(namespace, "two")
+    namespace.back_up("two")
     plan = "retentionPlan"
     wait_for("it to be due", lambda: policy(namespace)[plan]["destinations"][0].get("delete"))
-    back_up(namespace, "x")
+    namespace.back_up("x")
     tasks = [each for each in kubelet.tasks.values() if isinstance(each, CommitTask)]
     (task,) = [each for each in tasks if (each.namespace, each.run) == (namespace.name, "x")]
     assert task.retention == ()
     going.until.set()
     wait_verified(namespace, "Succeeded")
-    back_up(namespace, "y")
+    namespace.back_up("y")
     # Verified it stays: the newest verified run does.
     wait_for("it to be kept", lambda: "minVerified" in str(policy(namespace)[plan]))
     assert namespace.status("BackupRun", "one")["phase"] == "Succeeded"

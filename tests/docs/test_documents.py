@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from hack.reference.text import anchor
-from tests.apiserver import ROOT
+from tests.machine import REPOSITORY
 
-PACKAGE = ROOT / "operator/holdfast"
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("hack/*.md")])
+PACKAGE = REPOSITORY / "operator/holdfast"
+PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("hack/*.md")])
 # Made by running something.
 MADE = {".cluster/kubeconfig"}
 
@@ -21,17 +21,17 @@ def missing_paths(text: str) -> list[str]:
 
 def _is_path(path: str) -> bool:
     folder, slash, _ = path.partition("/")
-    known = (ROOT / folder).is_dir() or (PACKAGE / folder).is_dir()
+    known = (REPOSITORY / folder).is_dir() or (PACKAGE / folder).is_dir()
     return bool(slash) and path not in MADE and (known or path.endswith((".py", ".toml", ".md", ".yaml")))
 
 
 def _exists(path: str) -> bool:
     pattern = re.sub(r"<[^>]*>", "*", path).rstrip("/")
     # A package may still be one module.
-    return any(any(place.glob(one)) for place in (ROOT, PACKAGE) for one in (pattern, f"{pattern}.py"))
+    return any(any(place.glob(one)) for place in (REPOSITORY, PACKAGE) for one in (pattern, f"{pattern}.py"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(REPOSITORY)) for page in PAGES])
 def test_what_a_page_names_exists(page: Path) -> None:
     text = page.read_text()
     assert missing_paths(text) == []
@@ -40,7 +40,7 @@ def test_what_a_page_names_exists(page: Path) -> None:
         assert (page.parent / link).exists(), link
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(REPOSITORY)) for page in PAGES])
 def test_a_link_to_a_heading_finds_it(page: Path) -> None:
     for link, target in re.findall(r"\]\((?!https?:)([^)#\s]*)(#[^)]+)\)", page.read_text()):
         lines = (page.parent / link if link else page).read_text().splitlines()
@@ -48,7 +48,7 @@ def test_a_link_to_a_heading_finds_it(page: Path) -> None:
 
 
 def test_every_decision_is_listed() -> None:
-    folder = ROOT / "docs/decisions"
+    folder = REPOSITORY / "docs/decisions"
     listed = re.findall(
         r"^(\d+)\. \[(.+)\]\((\d{4}-.+\.md)\)$", (folder / "README.md").read_text(), re.MULTILINE
     )

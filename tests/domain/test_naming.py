@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.domain.naming import event_name, job_name, run_name
+from holdfast.domain.naming import event_name, job_name, part_of, run_name
+from holdfast.protocol import KINDS
 
 LABEL = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", fullmatch=True)
 OWNER = st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?", fullmatch=True)
@@ -31,6 +32,15 @@ def test_job_name_is_a_dns_label(owner: str, part: str) -> None:
 def test_jobs_of_other_targets_and_owners_are_others(owner: str, one: str, other: str) -> None:
     assert (job_name(owner, "uid", one) == job_name(owner, "uid", other)) is (one == other)
     assert job_name(owner, "uid", one) != job_name(owner, "another uid", one)
+
+
+@given(owner=OWNER, target=LABEL, component=st.sampled_from(sorted(KINDS)))
+def test_a_job_for_no_target_never_has_the_name_of_a_targets_job(
+    owner: str, target: str, component: str
+) -> None:
+    for name in (target, component.lower()):
+        assert job_name(owner, "uid", part_of(component)) != job_name(owner, "uid", name)
+        assert job_name(owner, "uid", part_of(component, target)) != job_name(owner, "uid", name)
 
 
 def test_event_name_tells_reason_and_subject_apart() -> None:

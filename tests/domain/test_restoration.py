@@ -5,16 +5,19 @@ from typing import Any
 
 import pytest
 from tests import factories
-from tests.factories import rows
+from tests.factories import ONE, rows, stored_target
 
-from holdfast.api.restore import RestoreRequest
+from holdfast.api.restore import LocationSource, RestoreRequest
 from holdfast.api.run import BackupRun, Failure
 from holdfast.domain import restoration
-from holdfast.domain.restoration import RefusedError, choose_run
+from holdfast.domain.restoration import LocationOrigin, RefusedError, RestoreOrigin, RunOrigin, choose_run
 from holdfast.domain.targets import JobFacts
 from holdfast.domain.workload import Job, Observation
+from holdfast.protocol import ListedTarget, LookupResult
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
+RECIPIENT = "age1" + "q" * 58
+ONE_LOCATION = {"s3": ONE["s3"], "path": "ns/p/r"}
 
 
 def request(**wanted: Any) -> RestoreRequest:
@@ -59,6 +62,60 @@ def test_a_policy_without_a_verified_run_says_how_to_have_one() -> None:
     assert refused.value.reason == "NoRunVerified"
 
 
+def origin(generation: int = 1, created: str = "2026-11-01T00:00:00Z", **age: Any) -> RunOrigin:
+    """A run that started on the 2nd with generation 1 of the policy, and the policy as it is now."""
+    status = {
+        "phase": "Succeeded",
+        "startTime": "2026-11-02T02:00:00Z",
+        "recoveryPoint": "2026-11-02T02:00:00Z",
+        "policyGeneration": 1,
+        "destinations": [ONE],
+        "targets": [stored_target("one")],
+    }
+    encryption: dict[str, Any] = {"encryption": {"age": {"recipients": [RECIPIENT], **age}}} if age else {}
+    policy = factories.policy(metadata={"generation": generation, "creationTimestamp": created}, **encryption)
+    return RunOrigin(factories.run(status=status), policy)
+
+
+def test_the_policy_that_was_run_says_what_is_restored_and_from_where() -> None:
+    plan = origin(identitySecret={"name": "key"}).plan(request())
+    assert plan is not None
+    assert plan.stored.destination.name == "one"
+    assert [(target.name, target.recipients) for target in plan.targets] == [("a", (RECIPIENT,))]
+    assert plan.identity_secret == "key"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        origin(generation=2),
+        origin(created="2026-11-03T00:00:00Z"),
+        RunOrigin(origin().run, None),
+        LocationOrigin(LocationSource.model_validate(ONE_LOCATION)),
+    ],
+    ids=["edited", "made later", "gone", "location"],
+)
+def test_otherwise_the_catalogue_says_it(changed: RestoreOrigin) -> None:
+    assert changed.plan(request()) is None
+
+
+@pytest.mark.parametrize(
+    ("encrypted", "field"),
+    [
+        (origin(), "encryption.age.identitySecret of the policy"),
+        (LocationOrigin(LocationSource.model_validate(ONE_LOCATION)), "set source.location.identitySecret"),
+    ],
+    ids=["run", "location"],
+)
+def test_an_encrypted_run_without_an_identity_is_refused(encrypted: RestoreOrigin, field: str) -> None:
+    target = ListedTarget(name="a", engine="redis", spec={}, recipients=(RECIPIENT,))
+    found = LookupResult(policy="p", run="r", recovery_point=NOW, targets=(target,))
+    plan = restoration.plan_from_lookup(request(), encrypted, found)
+    with pytest.raises(RefusedError, match=field) as refused:
+        restoration.start(request(), encrypted, plan)
+    assert refused.value.reason == "IdentityMissing"
+
+
 @pytest.mark.parametrize(("exit_code", "differs"), [(5, True), (3, False)])
 def test_what_differs_is_told_by_the_exit_code_whatever_its_reason_is_called(
     exit_code: int, differs: bool
@@ -76,7 +133,7 @@ def test_what_differs_is_told_by_the_exit_code_whatever_its_reason_is_called(
         name="job", namespace="rag", uid="job", owner_uid="uid", target="sessions", component="Restore",
         task="", settings="", created=NOW,
     )  # fmt: skip
-    seen = {"sessions": Observation(job, attempts=1, failed=True, failure=failure)}
+    seen = {"sessions": Observation(job, attempts=1, failure=failure)}
     status = restoration.advance(request, JobFacts(seen, timedelta(minutes=2)), NOW).status
     assert status.verification is not None
     assert status.verification.mismatched == differs

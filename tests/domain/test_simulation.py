@@ -24,7 +24,7 @@ from holdfast.domain.naming import run_name
 from holdfast.domain.plan.readiness import readiness
 from holdfast.domain.plan.schedule import DueSlots, delay_of
 from holdfast.domain.policy.history import runs_to_prune
-from holdfast.domain.policy.status import Situation, slots_due
+from holdfast.domain.policy.status import PolicySituation, slots_due
 from holdfast.domain.rows import PolicyName, RunRow, row_of
 from holdfast.domain.run import admission, lifecycle
 from holdfast.domain.step import End
@@ -74,7 +74,7 @@ class Simulation:
         self.last_start: dict[PolicyName, datetime] = {}
         self.last_turn: dict[str, datetime] = {}
         self.resources: dict[PolicyName, BackupPolicy] = {}
-        self.seen = admission.Situation(
+        self.seen = admission.AdmissionSituation(
             self.limit, self.resources, self.active, self.pending, self.last_start, self.last_turn
         )
         self._line: admission.Line | None = None
@@ -157,7 +157,7 @@ class Simulation:
         if killed:
             return
         self._notice(policy)
-        step = next_status(Situation(resource, state, rows(policy.runs.values()), now), due)
+        step = next_status(PolicySituation(resource, state, rows(policy.runs.values()), now), due)
         policy.resource = resource.model_copy(update={"status": step.status})
         policy.only_counted += slots.missed_count - len(slots.missed) if slots.missed else 0
         if step.status.next_schedule_time is not None:
@@ -361,7 +361,7 @@ def policy_name(run: BackupRun) -> PolicyName:
 
 
 def _terminal(run: BackupRun) -> bool:
-    return run.status.phase is not None and run.status.phase.terminal
+    return run.status.phase is not None and run.status.phase.has_ended
 
 
 def incidents(dice: random.Random) -> Iterator[tuple[str, datetime, datetime, timedelta]]:

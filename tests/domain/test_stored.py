@@ -12,7 +12,7 @@ from holdfast.domain.backup.retention import record_expiry
 from holdfast.domain.run.lifecycle import artifacts_of
 from holdfast.domain.step import updated
 from holdfast.domain.stored import bytes_by_destination, destinations_holding, kept_in
-from holdfast.protocol import BackupResult, Cure, Fate, StoredArtifact
+from holdfast.protocol import BackupResult, DeletionOutcome, HealingOutcome, StoredArtifact
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 SHA = "a" * 64
@@ -113,15 +113,15 @@ def test_what_a_result_left_out_counts_in_every_destination() -> None:
 @pytest.mark.parametrize("count", [3, 100])
 def test_copies_that_come_and_go_are_counted_though_a_part_is_listed(count: int) -> None:
     there = run(target("t", "abcd", count), report=REPORT.format("b"), sizeBytes=7 * count)
-    fewer = record_expiry(there, {"b": Fate.DELETED, "c": Fate.DELETED}).status
+    fewer = record_expiry(there, {"b": DeletionOutcome.DELETED, "c": DeletionOutcome.DELETED}, NOW).status
     (left,) = fewer.targets
     assert len(left.artifacts) + (left.artifacts_omitted or 0) == 2 * count
     assert per_destination(left).keys() == set("ad")
     assert fewer.report == REPORT.format("d"), "the first required one that is left"
-    more = record_healing(there, {"e": Cure.HEALED}, NOW).status
+    more = record_healing(there, {"e": HealingOutcome.HEALED}, NOW).status
     (grown,) = more.targets
     assert len(grown.artifacts) + (grown.artifacts_omitted or 0) == 5 * count
     assert per_destination(grown).keys() == set("abcde")
-    gone = record_expiry(there, dict.fromkeys("abcd", Fate.DELETED)).status
+    gone = record_expiry(there, dict.fromkeys("abcd", DeletionOutcome.DELETED), NOW).status
     assert (gone.phase, gone.report, gone.targets[0].artifacts_omitted) == ("Expired", None, None)
     assert kept_in(left, "xyz").artifacts_omitted is None

@@ -7,17 +7,20 @@ from typing import Any
 import pytest
 
 from holdfast.api.run import Failure, Source
+from holdfast.domain.step import Notice
 from holdfast.domain.workload import (
     Complaint,
     Job,
     Observation,
     Pod,
     Termination,
-    cannot_start,
+    end_failure,
+    notices_of,
     observe,
+    obstacle_of,
     to_be_explained,
 )
-from holdfast.protocol import BACKUP, BackupResult, CommitResult, FailedResult
+from holdfast.protocol import BACKUP, BackupResult, CommitResult, FailedResult, Note
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SHA = "a" * 64
@@ -58,11 +61,14 @@ def seen(job: Job, *pods: Pod, complaints: dict[str, Complaint] | None = None) -
 
 def test_complete_job_has_the_result_of_the_pod_that_succeeded() -> None:
     found = seen(
-        job(finished="Complete", failed=1, succeeded=1), ended("b", 0, GOOD, minute=2), ended("a", 3, BAD)
+        job(end_condition="Complete", failed=1, succeeded=1),
+        ended("b", 0, GOOD, minute=2),
+        ended("a", 3, BAD),
     )
     assert isinstance(found.result, BackupResult)
     assert found.attempts == 2
-    assert found.failure is not None, "the attempt that failed is not forgotten"
+    assert found.failure is None
+    assert found.attempt_failure is not None, "the attempt that failed is not forgotten"
     assert found.started == NOW
     assert found.ended == NOW + timedelta(minutes=3)
 
@@ -77,8 +83,7 @@ def test_complete_job_is_failed_without_a_result_that_can_be_understood() -> Non
         "another kind": ((ended("a", 0, commit.model_dump_json(by_alias=True)),), "ResultUnexpected"),
     }
     for case, (pods, reason) in cases.items():
-        found = seen(job(finished="Complete", succeeded=1), *pods)
-        assert found.failed, case
+        found = seen(job(end_condition="Complete", succeeded=1), *pods)
         assert found.result is None, case
         assert found.failure is not None, case
         assert found.failure.reason == reason, case
@@ -86,7 +91,7 @@ def test_complete_job_is_failed_without_a_result_that_can_be_understood() -> Non
 
 def test_job_that_is_not_complete_has_no_result_though_its_pod_ended_well() -> None:
     found = seen(job(active=1), ended("a", 0, GOOD))
-    assert not found.finished
+    assert not found.has_ended
 
 
 @pytest.mark.parametrize(
@@ -103,15 +108,14 @@ def test_job_that_is_not_complete_has_no_result_though_its_pod_ended_well() -> N
     ids=["result", "oom", "kill", "term", "defect", "evicted", "lost"],
 )  # fmt: skip
 def test_reason_of_a_failed_job(last: Pod, reason: str) -> None:
-    found = seen(job(finished="Failed", reason="BackoffLimitExceeded", failed=1), last)
-    assert found.failed
+    found = seen(job(end_condition="Failed", reason="BackoffLimitExceeded", failed=1), last)
     assert found.failure is not None
     assert found.failure.reason == reason
     assert found.failure.exit_code == (3 if reason == "Unreachable" else None), "what the Result says"
 
 
 def test_deadline_of_a_job_is_its_reason_whatever_its_pods_say() -> None:
-    found = seen(job(finished="Failed", reason="DeadlineExceeded"), ended("a", 143, "log"))
+    found = seen(job(end_condition="Failed", reason="DeadlineExceeded"), ended("a", 143, "log"))
     assert found.failure is not None
     assert found.failure.reason == "DeadlineExceeded"
 
@@ -133,9 +137,41 @@ def test_complaint_of_a_pod_that_does_not_start(
     found = seen(job(active=1), pod(**fields), complaints=complaints)
     assert (found.complaint.reason if found.complaint else None) == reason
     late = NOW + timedelta(minutes=2)
-    failure = cannot_start(found, late, timedelta(minutes=2))
+    failure = end_failure(found, late, timedelta(minutes=2))
     assert (failure and failure.reason) == reason
-    assert not cannot_start(found, late - timedelta(seconds=1), timedelta(minutes=2))
+    assert not end_failure(found, late - timedelta(seconds=1), timedelta(minutes=2))
+
+
+def test_a_job_has_an_end_only_when_it_failed() -> None:
+    start_deadline = timedelta(minutes=2)
+    failed = seen(job(end_condition="Failed", failed=1), ended("a", 3, BAD))
+    assert end_failure(failed, NOW, start_deadline) == failed.failure
+    retried = seen(job(active=1, failed=1), ended("a", 3, BAD), pod("b", 1, running_since=NOW))
+    assert end_failure(retried, NOW, start_deadline) is None
+    done = seen(job(end_condition="Complete", failed=1, succeeded=1), ended("a", 3, BAD), ended("b", 0, GOOD))
+    assert end_failure(done, NOW, start_deadline) is None
+
+
+def test_what_holds_a_job_up_is_its_pod_or_else_its_last_attempt() -> None:
+    retried = seen(job(active=1, failed=1), ended("a", 3, BAD), pod("b", 1, running_since=NOW))
+    assert obstacle_of(retried, "the commit Job") == (
+        "Retrying",
+        "the commit Job is retried: Unreachable: no route",
+    )
+    stuck = seen(job(active=1, failed=1), ended("a", 3, BAD), pod("b", 1, unschedulable="no node"))
+    assert obstacle_of(stuck, "target a") == ("Unschedulable", "target a cannot start: no node")
+    assert obstacle_of(seen(job(active=1), pod(running_since=NOW)), "target a") is None
+
+
+def test_the_notes_of_a_job_are_notices_and_none_is_forgotten() -> None:
+    note = Note(reason="ReadFromPrimary", message="no replica", warning=True)
+    noted = replace(seen(job()), notes=(note,))
+    own = Notice("ReadFromPrimary", "target a: no replica", "target a/no replica", warning=True)
+    assert notices_of(noted, "target a", "its manifest") == (own,)
+    more = replace(noted, more=2)
+    rest = Notice("NotesOmitted", "target a: 2 more notes are in its manifest", "target a/more")
+    assert notices_of(more, "target a", "its manifest") == (own, rest)
+    assert notices_of(more, "target a")[1].message == "target a: 2 more notes are left out"
 
 
 def test_only_what_says_nothing_itself_is_asked_about() -> None:
@@ -144,4 +180,4 @@ def test_only_what_says_nothing_itself_is_asked_about() -> None:
     running = pod("running", running_since=NOW)
     assert to_be_explained([job()], [creating, pulling, running]) == {"creating-uid": "Pod"}
     assert to_be_explained([job()], [ended("a", 3, BAD)]) == {"job-uid": "Job"}
-    assert to_be_explained([job(finished="Failed")], []) == {}
+    assert to_be_explained([job(end_condition="Failed")], []) == {}

@@ -10,7 +10,7 @@ import pytest
 from hack.demo.application import Application
 from hack.demo.kubectl import Kubectl
 from pytest_kind import KindCluster
-from tests import harness
+from tests import waiting
 
 EXAMPLES = Path("examples/knowledge-base")
 SYSTEM = "holdfast-system"
@@ -27,8 +27,8 @@ ENDS = {"Succeeded", "PartiallySucceeded", "Failed", "Refused", "Cancelled", "Mi
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 120) -> Any:
-    """As the harness's; each look costs a process of kubectl, so it looks less often."""
-    return harness.wait_until(condition, what, seconds, pause=0.5)
+    """As that of all tests; each look costs a process of kubectl, so it looks less often."""
+    return waiting.wait_until(condition, what, seconds, pause=0.5)
 
 
 class Stage:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hack.demo.application import Fingerprint
 from tests.e2e.conftest import Stage
-from tests.harness import S3Server
+from tests.places import S3Server
 
 pytestmark = pytest.mark.e2e
 

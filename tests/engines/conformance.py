@@ -9,7 +9,9 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from tests.harness import Secrets, serving, wait_until
+from tests.harness import Secrets
+from tests.processes import serving
+from tests.waiting import wait_until
 
 HELD_AFTER = 1_000_000
 """How many bytes of the source a backup gets before `Tap` holds it; cases fill in several times as many."""

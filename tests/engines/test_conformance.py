@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from tests.engines.conformance import Case, Tap, tapped, wait_until_held
-from tests.harness import Runner, Running, free_port, stop
+from tests.harness import Runner, Running, failed
+from tests.machine import free_port
+from tests.processes import family, stop
 
 from holdfast.engines.registry import ENGINES
-from holdfast.protocol import BackupResult, ExitCode, FailedResult, RestoreResult
+from holdfast.protocol import BackupResult, ExitCode, RestoreResult
 
 
 def is_built(engine: str) -> bool:
@@ -60,13 +62,6 @@ def restored(case: Case, engine: str, runner: Runner) -> RestoreResult:
     return result
 
 
-def failure(outcome: tuple[int, object], code: ExitCode) -> FailedResult:
-    """The Result of a Job that must end with this code."""
-    assert isinstance(outcome[1], FailedResult), outcome
-    assert outcome[0] == code, outcome
-    return outcome[1]
-
-
 @contextmanager
 def held(case: Case, engine: str, runner: Runner) -> Iterator[tuple[Running, Tap]]:
     """A backup that is in the middle of reading the source, and goes on when the tap is released."""
@@ -78,14 +73,6 @@ def held(case: Case, engine: str, runner: Runner) -> Iterator[tuple[Running, Tap
             yield running, tap
         finally:
             stop(running.process)
-
-
-def family(pid: int) -> Iterator[Path]:
-    """The folders below /proc of a process and of all that it has started."""
-    yield Path(f"/proc/{pid}")
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in path.read_text().split():
-            yield from family(int(child))
 
 
 def test_what_is_restored_equals_what_was_backed_up(case: Case, engine: str, runner: Runner) -> None:
@@ -122,7 +109,7 @@ def test_a_restore_over_something_is_refused_and_touches_nothing(
     case.occupy()
     before = case.target()
     outcome = runner.run_restore(engine, case.spec(case.port), case.override, case.secrets)
-    assert failure(outcome, ExitCode.TASK_WRONG).refused
+    assert failed(outcome, ExitCode.TASK_WRONG).refused
     assert case.target() == before
 
 
@@ -131,7 +118,7 @@ def test_a_second_restore_over_the_first_is_refused(case: Case, engine: str, run
     restored(case, engine, runner)
     before = case.target()
     outcome = runner.run_restore(engine, case.spec(case.port), case.override, case.secrets)
-    assert failure(outcome, ExitCode.TASK_WRONG).refused
+    assert failed(outcome, ExitCode.TASK_WRONG).refused
     assert case.target() == before
 
 
@@ -145,7 +132,7 @@ def test_a_killed_backup_leaves_no_manifest(case: Case, engine: str, runner: Run
 def test_a_source_that_is_away_is_named(case: Case, engine: str, runner: Runner) -> None:
     port = free_port()
     outcome = runner.run_backup(engine, case.spec(port), case.secrets)
-    result = failure(outcome, ExitCode.SOURCE_FAILED)
+    result = failed(outcome, ExitCode.SOURCE_FAILED)
     assert result.failure.reason == "SourceUnreachable"
     assert "127.0.0.1" in result.failure.message
     assert str(port) in result.failure.message
@@ -154,7 +141,7 @@ def test_a_source_that_is_away_is_named(case: Case, engine: str, runner: Runner)
 def test_a_refused_login_names_field_and_server(case: Case, engine: str, runner: Runner) -> None:
     with case.refusing() as (spec, secrets):
         outcome = runner.run_backup(engine, spec, secrets)
-    result = failure(outcome, ExitCode.TASK_WRONG)
+    result = failed(outcome, ExitCode.TASK_WRONG)
     assert result.failure.reason == "AuthenticationFailed"
     assert "credentialsSecret" in result.failure.message
     assert "127.0.0.1" in result.failure.message
@@ -166,9 +153,9 @@ def test_a_refused_login_names_field_and_server(case: Case, engine: str, runner:
 
 def test_secrets_are_in_no_argument_and_no_log(case: Case, engine: str, runner: Runner) -> None:
     with held(case, engine, runner) as (running, tap):
-        for process in family(running.process.pid):
+        for pid in family(running.process.pid):
             for name in ("cmdline", "environ"):
-                assert case.secret.encode() not in (process / name).read_bytes()
+                assert case.secret.encode() not in Path(f"/proc/{pid}", name).read_bytes()
         tap.release()
         assert running.result()[0] == ExitCode.DONE
     for written in (running.stdout, running.stderr, running.termination):

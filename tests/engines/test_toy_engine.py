@@ -10,7 +10,8 @@ from textwrap import dedent
 
 import pytest
 import yaml
-from tests.harness import REPOSITORY, Runner
+from tests.harness import Runner
+from tests.machine import REPOSITORY
 from tests.runner.engine import configured
 
 from holdfast import __version__
@@ -23,10 +24,10 @@ ENGINE = {
     "spec.py": '''
         """What a policy and a restore request say of a toy."""
 
-        from holdfast.api.base import Addressed, AddressOverride, SecretRef, Tls
+        from holdfast.api.base import ServerAddress, AddressOverride, SecretRef, Tls
 
 
-        class ToyTarget(Addressed):
+        class ToyTarget(ServerAddress):
             """A toy."""
 
             credentials_secret: SecretRef | None = None
@@ -95,7 +96,7 @@ for task in map(TASK.validate_json, TASKS):
     )
     metadata = {"name": "owner", "namespace": "default", "uid": "uid"}
     owner = kind.model_validate({"kind": kind.__name__, "metadata": metadata, "spec": more})
-    print(json.dumps(build_job(JobRequest(owner, task, JobSettings()), Config())))
+    print(json.dumps(build_job(JobRequest(owner, task, JobSettings(), task.target), Config())))
 """
 IMAGES = """
 import json
@@ -184,7 +185,7 @@ def test_a_wrong_description_is_named(tree: Path, tmp_path: Path, wrong: str) ->
         text=True,
         check=False,
     )
-    assert "OnenodeError" in ended.stderr
+    assert "UserError" in ended.stderr
     assert str(path.relative_to(tmp_path)) in ended.stderr.splitlines()[-1]
 
 

@@ -4,8 +4,10 @@ import inspect
 import typing
 
 import pytest
+from pydantic import ValidationError
 
 import holdfast.protocol
+from holdfast.layout import RESERVED
 from holdfast.protocol import COMMIT, KINDS, SURVEY, Channel, FailedResult, Kind, Result, Task
 from holdfast.runner import tasks
 
@@ -36,3 +38,12 @@ def test_what_a_kind_answers_beside_its_result_is_named_in_the_result() -> None:
         assert (Channel.LOG in kind.channels) == ({"lines", "sha256"} <= kind.result.model_fields.keys())
         assert (Channel.REPORT in kind.channels) == ("report" in kind.result.model_fields)
     assert (Channel.LOG in SURVEY.channels, Channel.REPORT in COMMIT.channels) == (True, True)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if "run" in kind.task.model_fields])
+@pytest.mark.parametrize("name", RESERVED)
+def test_no_task_is_about_a_reserved_name(kind: Kind, name: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        kind.task.model_validate({"run": name})
+    (problem,) = [problem for problem in caught.value.errors() if problem["loc"] == ("run",)]
+    assert f"{name} is not a run" in problem["msg"]

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.harness import S3Server, start_s3, stop
+from tests.places import S3Server, start_s3
+from tests.processes import stop
 from tests.runner.history import History
 from tests.runner.jobs import Jobs
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +14,13 @@ from typing import Any
 import pytest
 
 from holdfast.api.run import Source
-from holdfast.engines.transfer import BackupContext, BackupReport, RestoreContext, RestoreReport, SourceError
+from holdfast.engines.transfer import (
+    BackupContext,
+    BackupSummary,
+    RestoreContext,
+    RestoreSummary,
+    SourceError,
+)
 from holdfast.protocol import Note
 
 VARIABLE = "HOLDFAST_TEST_ENGINE"
@@ -55,14 +62,14 @@ def configured(*artifacts: dict[str, Any], **more: Any) -> dict[str, str]:
     return {VARIABLE: json.dumps({"artifacts": artifacts, **more})}
 
 
-def backup(context: BackupContext) -> BackupReport:
+def backup(context: BackupContext) -> BackupSummary:
     """Store the artifacts: each `bytes` long from `seed`, or the output of `command`."""
     told = json.loads(os.environ[VARIABLE])
     digests: dict[str, str] = {}
     for artifact in told["artifacts"]:
         context.progress.step(f"storing {artifact['name']}")
         if "command" in artifact:
-            context.store_output(artifact["name"], artifact["command"])
+            _store_output(context, artifact["name"], artifact["command"])
             continue
         digest = hashlib.sha256()
         with context.store(artifact["name"]) as sink:
@@ -77,10 +84,27 @@ def backup(context: BackupContext) -> BackupReport:
         raise KeyError(told["defect"])
     snapshot = datetime.fromisoformat(told["snapshot"]) if "snapshot" in told else SNAPSHOT
     notes = (Note(reason="Tested", message="a note"),)
-    return BackupReport(snapshot, SOURCE, {"rows": len(digests)}, {"digests": digests}, notes)
+    return BackupSummary(snapshot, SOURCE, {"rows": len(digests)}, {"digests": digests}, notes)
 
 
-def restore(context: RestoreContext) -> RestoreReport:
+def _store_output(context: BackupContext, name: str, command: list[str]) -> None:
+    """Store what a command prints, as an engine does whose store has a program of its own."""
+    with (
+        context.store(name) as sink,
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            while block := os.read(process.stdout.fileno(), 1 << 20):
+                sink.write(block)
+        except BaseException:
+            process.kill()
+            raise
+        if code := process.wait():
+            raise SourceError("ProducerFailed", f"{command[0]} ended with {code}")
+
+
+def restore(context: RestoreContext) -> RestoreSummary:
     """Read every artifact and compare it with what was stored."""
     mismatches = []
     for name in context.artifacts:
@@ -94,7 +118,7 @@ def restore(context: RestoreContext) -> RestoreReport:
             mismatches.append(f"{name}: {expected} became {digest.hexdigest()}")
     if "mismatches" in os.environ.get(VARIABLE, ""):
         mismatches += json.loads(os.environ[VARIABLE])["mismatches"]
-    return RestoreReport("test:1", len(context.artifacts), context.manifest_contents, tuple(mismatches))
+    return RestoreSummary("test:1", len(context.artifacts), context.manifest_contents, tuple(mismatches))
 
 
 def take_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,18 +4,27 @@ import functools
 import io
 import signal
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import botocore.session
 import pytest
 from tests.faultproxy import FaultProxy, Request
-from tests.harness import POLICY, Place, S3Place, VolumePlace, secrets_token
+from tests.harness import POLICY, secrets_token
+from tests.places import Place, S3Place, VolumePlace
 from tests.runner import engine
 from tests.runner.engine import configured
 from tests.runner.jobs import SPEC, Jobs
 
-from holdfast.protocol import POD_VARIABLE, CommitResult, CommitTask, Expiry, HeldRun, LookupTask, PurgeTask
+from holdfast.protocol import (
+    POD_VARIABLE,
+    CommitResult,
+    CommitTask,
+    Expiry,
+    ExpiryCandidate,
+    LookupTask,
+    PurgeTask,
+)
 from holdfast.runner import tasks
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
@@ -37,6 +46,8 @@ class History:
         self.tasks: dict[str, CommitTask] = {}
         self.size = 3000
         """Bytes of each target's first artifact."""
+        self.zone: tzinfo = UTC
+        """In which the source says when its snapshot was."""
         self._monkeypatch = monkeypatch
         engine.take_place(monkeypatch)
         # One for all Tasks: to load the descriptions of S3 takes longer than all else that most of them do.
@@ -50,7 +61,7 @@ class History:
 
     def point(self, number: int) -> datetime:
         """The recovery point of a run."""
-        return FIRST + timedelta(days=number)
+        return (FIRST + timedelta(days=number)).astimezone(self.zone)
 
     def store(self, number: int, *, failed: tuple[str, ...] = ()) -> CommitTask:
         """Back a run up; the Task of its commit."""
@@ -86,11 +97,13 @@ class History:
     ) -> CommitTask:
         """The Task with something to delete in every destination."""
 
-        def held(number: int) -> HeldRun:
-            return HeldRun(run=f"r{number}", recovery_point=self.point(number), verified=number in verified)
+        def candidate(number: int) -> ExpiryCandidate:
+            return ExpiryCandidate(
+                run=f"r{number}", recovery_point=self.point(number), verified=number in verified
+            )
 
         expiries = tuple(
-            Expiry(destination=each.name, delete=tuple(map(held, due)), keep=tuple(map(held, keep)))
+            Expiry(destination=each.name, delete=tuple(map(candidate, due)), keep=tuple(map(candidate, keep)))
             for each in task.destinations
         )
         return task.model_copy(update={"retention": expiries})

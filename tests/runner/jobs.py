@@ -8,7 +8,7 @@ from typing import Any
 from tests.harness import Runner, Running
 from tests.runner.engine import configured
 
-from holdfast.protocol import BackupResult, ExitCode, FailedResult, Result
+from holdfast.protocol import BackupResult, Result
 
 SPEC = {"host": {"name": "test", "port": 1}}
 MODULE = "tests.runner.job"
@@ -53,14 +53,6 @@ def stored(outcome: tuple[int, object]) -> BackupResult:
     code, result = outcome
     assert code == 0, result
     assert isinstance(result, BackupResult)
-    return result
-
-
-def failed(outcome: tuple[int, object], code: ExitCode, reason: str) -> FailedResult:
-    """The outcome as the failure that it must be."""
-    exit_code, result = outcome
-    assert isinstance(result, FailedResult)
-    assert (result.failure.reason, exit_code, result.exit_code) == (reason, code, code), result.failure
     return result
 
 

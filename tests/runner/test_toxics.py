@@ -24,7 +24,9 @@ import botocore.session
 import pytest
 from tests.factories import rows
 from tests.faultproxy import FaultProxy, Request, fault_proxy
-from tests.harness import POLICY, Place, S3Place, VolumePlace, secrets_token, start_s3, stop
+from tests.harness import POLICY, secrets_token
+from tests.places import Place, S3Place, VolumePlace, start_s3
+from tests.processes import stop
 from tests.runner import engine
 from tests.runner.engine import configured
 from tests.runner.jobs import SPEC, Jobs
@@ -32,12 +34,12 @@ from tests.scheduling import amounts
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import STORED, BackupRun, RunPhase
-from holdfast.controller.reconcilers.runs import _backup_task, _commit_task
 from holdfast.domain.backup import copies
 from holdfast.domain.run import lifecycle
 from holdfast.domain.run.admission import Standing
 from holdfast.domain.stored import destinations_holding
 from holdfast.domain.targets import JobFacts
+from holdfast.domain.tasks import Upkeep, backup_task, commit_task
 from holdfast.domain.workload import Job, Observation
 from holdfast.layout import REPORT
 from holdfast.protocol import (
@@ -199,7 +201,7 @@ class Operator:
             self.monkeypatch.setenv(variable, value)
         run = self._after(run, lifecycle.admit(run, self.policy, Standing(), now))
         seen = {
-            target.name: self._job(_backup_task(run, self.policy, target.name), now)
+            target.name: self._job(backup_task(run, self.policy, target.name), now)
             for target in run.status.targets
         }
         run = self._after(run, lifecycle.advance(run, JobFacts(seen, START), now))
@@ -212,19 +214,16 @@ class Operator:
     def _commit_task(self, run: BackupRun) -> Any:
         runs = list(self.runs.values())
         left = copies.leftovers_to_clear(self.policy, run, rows(runs))[: copies.MAX_LEFTOVERS]
-        healings = copies.copies_to_heal(self.policy, run, rows(runs))
-        return _commit_task(run, (), 60).model_copy(
-            update={
-                "gaps": tuple(copies.gap_of(self.runs[each.row.name], each) for each in healings),
-                "leftovers": copies.leftovers_of(left),
-            }
-        )
+        healings = copies.gaps_to_heal(self.policy, run, rows(runs))
+        gaps = tuple(copies.gap_of(self.runs[each.row.name], each) for each in healings)
+        upkeep = Upkeep(gaps=gaps, leftovers=copies.leftovers_of(left))
+        return commit_task(run, self.policy, upkeep, 30)
 
     def _take_in(self, seen: Observation, now: datetime) -> None:
         if not isinstance(seen.result, CommitResult):
             return
-        fates, cures = copies.outcomes_of(_commit_of(seen.job.task), seen.result)
-        for name, cleared in fates.items():
+        outcomes, cures = copies.outcomes_of(_commit_of(seen.job.task), seen.result)
+        for name, cleared in outcomes.items():
             self._after(self.runs[name], copies.record_clearing(self.runs[name], cleared))
         for name, healed in cures.items():
             self._after(self.runs[name], copies.record_healing(self.runs[name], healed, now))
@@ -243,9 +242,9 @@ class Operator:
             if not isinstance(result, FailedResult):
                 return Observation(job, attempt, now, now, result=result, notes=result.notes)
             assert result.failure.reason != "Defect", result.failure
-            if not ExitCode(result.exit_code).retryable:
+            if not ExitCode(result.exit_code).is_retryable:
                 break
-        return Observation(job, attempt, now, now, failed=True, failure=result.failure)
+        return Observation(job, attempt, now, now, failure=result.failure)
 
     def do(self, task: Any) -> Any:
         """The Result of a Task."""

@@ -18,7 +18,9 @@ import tempfile
 from pathlib import Path
 
 import pyrage
-from tests.harness import Runner, S3Place, VolumePlace, start_s3, stop
+from tests.harness import Runner
+from tests.places import S3Place, VolumePlace, start_s3
+from tests.processes import stop
 from tests.stored.bucket import DESTINATIONS, ENCRYPTED, FOLDER, PLAIN, PREFIX, TARGETS, as_json, files
 
 import holdfast

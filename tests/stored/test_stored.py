@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.harness import POLICY, Runner, S3Place, VolumePlace
+from tests.harness import POLICY, Runner
+from tests.places import S3Place, VolumePlace
 from tests.stored.bucket import DESTINATIONS, ENCRYPTED, FOLDER, PLAIN, PREFIX, TARGETS, as_json, files
 
 from holdfast.protocol import (

@@ -209,7 +209,7 @@ class Host(Model):
     """TCP port."""
 
 
-class Addressed(Model):
+class ServerAddress(Model):
     """A server: either a Service of the namespace or a host."""
 
     exactly_one: ClassVar[tuple[str, ...]] = ("service", "host")
@@ -233,7 +233,7 @@ def at_most_one(*names: str) -> tuple[tuple[str, str], ...]:
     return ((f"[{fields}].filter(x, x).size() <= 1", f"at most one of {', '.join(names)} may be set"),)
 
 
-class AddressOverride(Addressed):
+class AddressOverride(ServerAddress):
     """Where something is reached instead of where it was backed up, or nothing of it."""
 
     exactly_one: ClassVar[tuple[str, ...]] = ()

@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from holdfast.api.base import Time
-from holdfast.api.meta import Lenient
+from holdfast.api.meta import LenientModel
 from holdfast.api.text import Message
 
 Status = Literal["True", "False", "Unknown"]
 
 
-class Condition(Lenient):
+class Condition(LenientModel):
     """One aspect of the object's state, in the form of Kubernetes' metav1.Condition."""
 
     type: Annotated[str, Field(min_length=1, max_length=316)]
@@ -31,14 +31,14 @@ class Condition(Lenient):
 
 
 def find_condition(conditions: tuple[Condition, ...], type_: str) -> Condition | None:
-    """The condition of that type, if there is one."""
+    """The condition of that type, or None."""
     return next((condition for condition in conditions if condition.type == type_), None)
 
 
 def is_true(conditions: tuple[Condition, ...], type_: str) -> bool:
     """Whether the condition of that type is there and True."""
-    found = find_condition(conditions, type_)
-    return found is not None and found.status == "True"
+    condition = find_condition(conditions, type_)
+    return condition is not None and condition.status == "True"
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ _NOT_STRUCTURAL = ("title", "$defs", "const", "readOnly", "propertyNames")
 
 def definition(kind: type[Resource]) -> dict[str, Any]:
     """The CustomResourceDefinition of `kind`."""
-    name = kind.model_fields["kind"].default
+    name = kind.kind_name()
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -181,8 +181,8 @@ def file_name(kind: type[Resource]) -> str:
 def stale(folder: Path) -> list[str]:
     """The names of the files in `folder` that are not what the models say, or should not be there."""
     wanted = {file_name(kind): render(kind) for kind in KINDS}
-    found = {path.name: path.read_text() for path in folder.glob("*.yaml")}
-    return sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
+    written = {path.name: path.read_text() for path in folder.glob("*.yaml")}
+    return sorted(name for name in wanted | written if wanted.get(name) != written.get(name))
 
 
 def main() -> int:

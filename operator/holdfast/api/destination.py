@@ -9,6 +9,9 @@ from holdfast.api.retention import Retention
 from holdfast.destinations.destination import DestinationSpec
 from holdfast.destinations.registry import DESTINATIONS
 
+Place = tuple[str | None, ...]
+"""What tells one place from another."""
+
 
 class Location(Model):
     """Where backups are stored: a bucket or a volume."""
@@ -28,8 +31,8 @@ class Location(Model):
         return spec
 
     @property
-    def place(self) -> tuple[str | None, ...]:
-        """What tells one place from another, whatever the destination's name and credentials are."""
+    def place(self) -> Place:
+        """Where it points, whatever the destination's name and credentials are."""
         return self.kind, *self.spec.identity()
 
 

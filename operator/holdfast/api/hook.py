@@ -9,6 +9,8 @@ from holdfast.api.selector import LabelSelector
 
 MAX_HOOKS = 20
 """How many hooks one list may have."""
+When = Literal["Before", "After"]
+"""The list of a hook: before the targets are read, or after they have ended."""
 
 
 class Hook(Model):

@@ -30,13 +30,13 @@ def condition_column(name: str, condition: str) -> Column:
     return Column(name, f'.status.conditions[?(@.type=="{condition}")].status')
 
 
-class Lenient(Model):
+class LenientModel(Model):
     """A part that an older or newer operator, or Kubernetes itself, may have written: unknown fields pass."""
 
     model_config = ConfigDict(extra="ignore")
 
 
-class OwnerReference(Lenient):
+class OwnerReference(LenientModel):
     """The object that this one belongs to and is deleted with."""
 
     api_version: str
@@ -47,7 +47,7 @@ class OwnerReference(Lenient):
     block_owner_deletion: bool | None = None
 
 
-class Metadata(Lenient):
+class Metadata(LenientModel):
     """The part of ObjectMeta that Holdfast reads and writes."""
 
     name: str
@@ -64,7 +64,7 @@ class Metadata(Lenient):
     owner_references: tuple[OwnerReference, ...] = ()
 
 
-class Resource(Lenient):
+class Resource(LenientModel):
     """A whole object of one of the three kinds. `rules` of a subclass are checked at the object's root."""
 
     plural: ClassVar[str]
@@ -74,6 +74,13 @@ class Resource(Lenient):
 
     api_version: Literal["holdfast.dev/v1alpha1"] = "holdfast.dev/v1alpha1"
     metadata: Metadata
+
+    @classmethod
+    def kind_name(cls) -> str:
+        """The kind as objects name it, such as BackupRun."""
+        name = cls.model_fields["kind"].default
+        assert isinstance(name, str)
+        return name
 
     @classmethod
     def from_object(cls, body: dict[str, Any]) -> Self:

@@ -8,13 +8,13 @@ from holdfast.api.base import DnsLabel, Duration, Int64, Model, SecretRef, Time
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Destination
 from holdfast.api.hook import Hooks
-from holdfast.api.meta import AGE, Column, Lenient, Resource, condition_column
+from holdfast.api.meta import AGE, Column, LenientModel, Resource, condition_column
 from holdfast.api.notification import Notification
 from holdfast.api.retention import Retention
 from holdfast.api.runner import Runner
 from holdfast.api.schedule import Cron, TimeZone
 from holdfast.api.target import Target
-from holdfast.api.text import Message, cut
+from holdfast.api.text import Message, Uri, cut
 
 MAX_PLANNED = 100
 """Runs that a commit may delete in one destination. A plan lists them all: no other is deleted."""
@@ -135,8 +135,13 @@ class BackupPolicySpec(Model):
     runner: Runner | None = None
     """How the pods of the policy's Jobs run."""
 
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """The recipients that artifacts are encrypted to; none without encryption."""
+        return self.encryption.age.recipients if self.encryption else ()
 
-class RecoveryWindow(Lenient):
+
+class RecoveryWindow(LenientModel):
     """The recovery points that a destination holds."""
 
     first: Time | None = None
@@ -147,7 +152,7 @@ class RecoveryWindow(Lenient):
     """How many runs the destination holds."""
 
 
-class KeptRun(Lenient):
+class KeptRun(LenientModel):
     """A run that retention keeps, and why."""
 
     run: Annotated[str, Field(max_length=63)]
@@ -156,7 +161,7 @@ class KeptRun(Lenient):
     """The rules that keep the run."""
 
 
-class DueRun(Lenient):
+class DueRun(LenientModel):
     """A run that retention is about to delete."""
 
     run: Annotated[str, Field(max_length=63)]
@@ -168,7 +173,7 @@ class DueRun(Lenient):
     """Why the data is still there although a commit tried to delete it."""
 
 
-class DestinationPlan(Lenient):
+class DestinationPlan(LenientModel):
     """What retention does next in one destination."""
 
     destination: DnsLabel
@@ -194,7 +199,7 @@ class DestinationPlan(Lenient):
         return cut(values, "keep", lambda runs: runs[:MAX_KEPT_LISTED])
 
 
-class RetentionPlan(Lenient):
+class RetentionPlan(LenientModel):
     """What retention does next."""
 
     time: Time | None = None
@@ -203,7 +208,7 @@ class RetentionPlan(Lenient):
     """The plan of each destination."""
 
 
-class Measured(Lenient):
+class Measurement(LenientModel):
     """What was measured, to compare with the objectives."""
 
     rpo_seconds: Int64 | None = None
@@ -212,16 +217,16 @@ class Measured(Lenient):
     """How many seconds the last restore or drill took."""
 
 
-class CatalogueProblem(Lenient):
+class CatalogueProblem(LenientModel):
     """An entry in a catalogue that could not be imported."""
 
-    uri: Annotated[str, Field(max_length=2048)]
+    uri: Uri
     """The URI of the entry."""
     message: Message
     """What is wrong with the entry."""
 
 
-class UnreachableDestination(Lenient):
+class UnreachableDestination(LenientModel):
     """A destination that the last survey could not use, and why."""
 
     destination: DnsLabel
@@ -232,7 +237,7 @@ class UnreachableDestination(Lenient):
     """Why the survey could not use the destination, in words."""
 
 
-class Survey(Lenient):
+class Survey(LenientModel):
     """A survey that is in progress."""
 
     places: Annotated[str, Field(max_length=64)]
@@ -255,7 +260,7 @@ class Survey(Lenient):
     """The destinations that the survey could not use."""
 
 
-class Catalogue(Lenient):
+class Catalogue(LenientModel):
     """What the destinations hold of the policy, by the last survey."""
 
     time: Time | None = None
@@ -280,7 +285,7 @@ class Catalogue(Lenient):
     """The survey that is in progress."""
 
 
-class BackupPolicyStatus(Lenient):
+class BackupPolicyStatus(LenientModel):
     """What the operator did for the policy, and what it knows of the policy."""
 
     observed_generation: Int64 | None = None
@@ -316,7 +321,7 @@ class BackupPolicyStatus(Lenient):
     """How many slots were missed since the last successful run."""
     retention_plan: RetentionPlan | None = None
     """What retention does next."""
-    measured: Measured | None = None
+    measured: Measurement | None = None
     """How old the newest recovery point is, and how long the last restore or drill took."""
     catalogue: Catalogue | None = None
     """What the last survey found in the destinations, and the survey that is in progress."""

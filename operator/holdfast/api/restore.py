@@ -8,10 +8,10 @@ from pydantic import AwareDatetime, Field, WithJsonSchema, computed_field
 from holdfast.api.base import Int64, Model, ObjectName, SecretRef, Time
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Location
-from holdfast.api.meta import AGE, Column, Lenient, Resource
+from holdfast.api.meta import AGE, Column, LenientModel, Resource
 from holdfast.api.run import Contents, JobTargetStatus, ShortText, TargetPhase
 from holdfast.api.target import RestoreTarget
-from holdfast.api.text import Message, Report, Warnings, human_bytes, human_seconds
+from holdfast.api.text import Message, Uri, Warnings, human_bytes, human_seconds
 from holdfast.destinations.destination import Path
 
 Moment = Annotated[AwareDatetime, WithJsonSchema({"type": "string", "format": "date-time"})]
@@ -31,7 +31,7 @@ class RestorePhase(StrEnum):
     CANCELLED = "Cancelled"
 
     @property
-    def terminal(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the request has ended."""
         return self in (
             RestorePhase.SUCCEEDED,
@@ -119,7 +119,7 @@ class RestoreRequestSpec(Model):
     """Set it to true to stop the restore. It cannot be set back to false."""
 
 
-class Comparison(Lenient):
+class Comparison(LenientModel):
     """The counts after the restore, compared with the counts in the backup's own snapshot."""
 
     compared: Int64 = 0
@@ -143,7 +143,7 @@ class RestoreTargetStatus(JobTargetStatus):
     """Messages that you should read. They did not make the restore fail."""
 
 
-class RestoreRequestStatus(Lenient):
+class RestoreRequestStatus(LenientModel):
     """How the restore ended, or how far it is."""
 
     observed_generation: Int64 | None = None
@@ -167,7 +167,7 @@ class RestoreRequestStatus(Lenient):
     """The comparison with the backup, over all targets."""
     rollback: Message | None = None
     """How to get back the data that the restore replaced."""
-    report: Report | None = None
+    report: Uri | None = None
     """The URI of the report, which lists everything that does not fit here."""
     reason: ShortText | None = None
     """Why the restore is in this phase, as one CamelCase word for programs."""

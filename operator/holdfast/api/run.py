@@ -10,9 +10,9 @@ from pydantic import Field, computed_field, model_validator
 from holdfast.api.base import DnsLabel, Int64, Model, ObjectName, Time
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Destination
-from holdfast.api.hook import MAX_HOOKS, Hooks
-from holdfast.api.meta import AGE, Column, Lenient, Resource, condition_column
-from holdfast.api.text import LogTail, Message, Report, Warnings, cut, human_bytes, human_seconds
+from holdfast.api.hook import MAX_HOOKS, Hooks, When
+from holdfast.api.meta import AGE, Column, LenientModel, Resource, condition_column
+from holdfast.api.text import LogTail, Message, Uri, Warnings, cut, human_bytes, human_seconds
 from holdfast.layout import RESERVED
 
 ShortText = Annotated[str, Field(max_length=253)]
@@ -34,7 +34,7 @@ class RunPhase(StrEnum):
     EXPIRED = "Expired"
 
     @property
-    def terminal(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the run has ended."""
         return self not in (RunPhase.PENDING, RunPhase.RUNNING, RunPhase.COMMITTING)
 
@@ -56,7 +56,7 @@ class TargetPhase(StrEnum):
     CANCELLED = "Cancelled"
 
     @property
-    def terminal(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the target has ended."""
         return self not in (TargetPhase.PENDING, TargetPhase.RUNNING)
 
@@ -89,7 +89,7 @@ class BackupRunSpec(Model):
     """Set it to true to stop the run. It cannot be set back to false."""
 
 
-class Progress(Lenient):
+class Progress(LenientModel):
     """How far the work is."""
 
     phase: ShortText | None = None
@@ -102,7 +102,7 @@ class Progress(Lenient):
     """How much is done, in percent, if the size is known."""
 
 
-class Source(Lenient):
+class Source(LenientModel):
     """The server that was read."""
 
     address: ShortText
@@ -117,12 +117,12 @@ class Source(Lenient):
     """PostgreSQL's position in the WAL at the snapshot."""
 
 
-class Artifact(Lenient):
+class Artifact(LenientModel):
     """One stored object in one destination."""
 
     destination: DnsLabel
     """The name of the policy's destination."""
-    uri: Annotated[str, Field(max_length=2048)]
+    uri: Uri
     """The object's URI, such as `s3://bucket/path`."""
     size_bytes: Int64
     """The object's size in bytes."""
@@ -134,7 +134,7 @@ class Artifact(Lenient):
     """The store says that it refuses to delete the object until this time."""
 
 
-class Failure(Lenient):
+class Failure(LenientModel):
     """Why the target failed."""
 
     reason: ShortText
@@ -142,7 +142,7 @@ class Failure(Lenient):
     message: Message = ""
     """What is wrong and what would be right, in words."""
     exit_code: int | None = None
-    """The exit code of the runner, such as 5 for data that does not match. Unset if there was no Result."""
+    """The exit code of the runner, such as 5 for data that does not match. Unset without a Result."""
     log_tail: LogTail = ""
     """The last lines of the failed pod's log."""
 
@@ -151,7 +151,7 @@ Contents = Annotated[dict[Annotated[str, Field(max_length=63)], Int64], Field(ma
 """Counts by kind: databases, tables, rows, collections, embeddings, keys."""
 
 
-class JobTargetStatus(Lenient):
+class JobTargetStatus(LenientModel):
     """How the Job of one target ended, or how far it is: what a backup and a restore have in common."""
 
     name: DnsLabel
@@ -236,12 +236,12 @@ class HookPhase(StrEnum):
     FAILED = "Failed"
 
 
-class HookStatus(Lenient):
+class HookStatus(LenientModel):
     """A hook that was started, and how it ended."""
 
     name: DnsLabel
     """The hook's name in the policy."""
-    when: Literal["Before", "After"]
+    when: When
     """Whether the hook runs before or after the targets."""
     phase: HookPhase
     """How far the hook is, or how it ended."""
@@ -266,12 +266,12 @@ class VerificationPhase(StrEnum):
     FAILED = "Failed"
 
     @property
-    def terminal(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether it has ended."""
         return self not in (VerificationPhase.PENDING, VerificationPhase.RUNNING)
 
 
-class Verification(Lenient):
+class Verification(LenientModel):
     """The last verification of the run, or the one that is in progress."""
 
     phase: VerificationPhase
@@ -295,7 +295,7 @@ class Verification(Lenient):
     """How long the restore took."""
 
 
-class Expiring(Lenient):
+class ExpiringCopy(LenientModel):
     """A copy that is deleted, that is being deleted, or that could not be deleted."""
 
     destination: DnsLabel
@@ -312,7 +312,7 @@ class Expiring(Lenient):
     """Why the copy is still there."""
 
 
-class Deletion(Lenient):
+class Deletion(LenientModel):
     """How far the deletion of the run's data is, while the BackupRun itself is being deleted."""
 
     attempts: Annotated[int, Field(ge=0)] = 0
@@ -323,7 +323,7 @@ class Deletion(Lenient):
     """Why the deletion has not ended yet."""
 
 
-class BackupRunStatus(Lenient):
+class BackupRunStatus(LenientModel):
     """How the run ended, or how far it is."""
 
     observed_generation: Int64 | None = None
@@ -360,7 +360,7 @@ class BackupRunStatus(Lenient):
     destination was, and what makes room. The run is not written to these destinations."""
     targets: Annotated[tuple[TargetStatus, ...], Field(max_length=20)] = ()
     """The state of each target."""
-    expiring: Annotated[tuple[Expiring, ...], Field(max_length=5)] = ()
+    expiring: Annotated[tuple[ExpiringCopy, ...], Field(max_length=5)] = ()
     """Copies that retention or a purge deletes or has deleted. If a run ended without a backup: the
     destinations where a commit has cleared the run's leftovers."""
     leftovers: Annotated[tuple[DnsLabel, ...], Field(max_length=5)] = ()
@@ -381,7 +381,7 @@ class BackupRunStatus(Lenient):
     ] = ()
     """The hooks that were started: at most 20 before the targets and 20 after the targets. The list is never
     shortened: the operator reads from this list which hooks still have to run."""
-    report: Report | None = None
+    report: Uri | None = None
     """The URI of the run's report, in the first required destination that holds the run. The report lists
     everything."""
     deletion: Deletion | None = None

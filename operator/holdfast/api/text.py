@@ -1,22 +1,23 @@
-"""Text of a status: cut to its limit rather than refused, so that a status can always be written."""
+"""Text for people. That of a status is cut to its limit rather than refused, so that it can be written."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationError
 
+MAX_URI = 2048
 MAX_WARNINGS = 20
-_MESSAGE = 2048
-_LOG_TAIL = 4096
+_MAX_MESSAGE = 2048
+_MAX_LOG_TAIL = 4096
 _BINARY_UNITS = ("", "Ki", "Mi", "Gi", "Ti", "Pi")
 
 
 def _cut_end(value: object) -> object:
-    return value[: _MESSAGE - 1] + "…" if isinstance(value, str) and len(value) > _MESSAGE else value
+    return value[: _MAX_MESSAGE - 1] + "…" if isinstance(value, str) and len(value) > _MAX_MESSAGE else value
 
 
 def _cut_start(value: object) -> object:
-    return value[-_LOG_TAIL:] if isinstance(value, str) else value
+    return value[-_MAX_LOG_TAIL:] if isinstance(value, str) else value
 
 
 def _cut_list(value: object) -> object:
@@ -25,18 +26,17 @@ def _cut_list(value: object) -> object:
     return (*value[: MAX_WARNINGS - 1], f"and {len(value) - MAX_WARNINGS + 1} more")
 
 
-Message = Annotated[str, Field(max_length=_MESSAGE), BeforeValidator(_cut_end)]
+Message = Annotated[str, Field(max_length=_MAX_MESSAGE), BeforeValidator(_cut_end)]
 """A message for people; cut at its end."""
 
-LogTail = Annotated[str, Field(max_length=_LOG_TAIL), BeforeValidator(_cut_start)]
+LogTail = Annotated[str, Field(max_length=_MAX_LOG_TAIL), BeforeValidator(_cut_start)]
 """The last lines of a log; cut at its start."""
 
 Warnings = Annotated[tuple[Message, ...], Field(max_length=MAX_WARNINGS), BeforeValidator(_cut_list)]
 """Messages for people; of more than fit the last says how many are left out."""
 
-
-Report = Annotated[str, Field(max_length=2048)]
-"""The URI of a report.json."""
+Uri = Annotated[str, Field(max_length=MAX_URI)]
+"""The URI of a stored object."""
 
 
 def cut(values: Any, name: str, choose: Callable[[Sequence[Any]], Sequence[Any]]) -> Any:
@@ -52,9 +52,15 @@ def cut(values: Any, name: str, choose: Callable[[Sequence[Any]], Sequence[Any]]
 
 
 def some_of(names: Sequence[str], most: int) -> str:
-    """The first `most` names, and how many more there are."""
+    """The first `most` names, and the number of the others."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong with a document, and where."""
+    problem = error.errors()[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
 
 
 def human_bytes(count: int) -> str:

@@ -12,18 +12,18 @@ import aiohttp
 
 PROTOCOL = "v4.channel.k8s.io"
 """The API server of every supported version speaks it; v5 only adds a way to end standard input."""
-KEPT_BYTES = 1024
+MAX_KEPT_BYTES = 1024
 """Of what a command prints, so much of its end is kept."""
 _PRINTED = (1, 2)
 _STATUS = 3
 
 
 @dataclass(frozen=True)
-class Executed:
+class CommandExit:
     """How a command ended."""
 
     exit_code: int | None
-    """None when it was not even begun."""
+    """None when it did not even start."""
     message: str
     """The cluster's words for a failure."""
     output: str
@@ -34,7 +34,7 @@ class ChannelClosedError(Exception):
     """The connection ended before the command did."""
 
 
-async def follow(socket: aiohttp.ClientWebSocketResponse) -> Executed:
+async def follow(socket: aiohttp.ClientWebSocketResponse) -> CommandExit:
     """Read until the command has ended. Raises ChannelClosedError."""
     printed = bytearray()
     async for message in socket:
@@ -43,16 +43,16 @@ async def follow(socket: aiohttp.ClientWebSocketResponse) -> Executed:
         channel, data = message.data[0], message.data[1:]
         if channel in _PRINTED:
             printed += data
-            del printed[:-KEPT_BYTES]
+            del printed[:-MAX_KEPT_BYTES]
         elif channel == _STATUS and data:
-            return _ended(json.loads(data), printed.decode(errors="replace").strip())
+            return _exit_of(json.loads(data), printed.decode(errors="replace").strip())
     why = f"close code {socket.close_code}" if socket.exception() is None else str(socket.exception())
     raise ChannelClosedError(f"the connection ended before the command did ({why})")
 
 
-def _ended(status: dict[str, Any], output: str) -> Executed:
+def _exit_of(status: dict[str, Any], output: str) -> CommandExit:
     if status.get("status") == "Success":
-        return Executed(0, "", output)
+        return CommandExit(0, "", output)
     causes = (status.get("details") or {}).get("causes") or []
     code = next((cause["message"] for cause in causes if cause.get("reason") == "ExitCode"), None)
-    return Executed(None if code is None else int(code), status.get("message") or "", output)
+    return CommandExit(None if code is None else int(code), status.get("message") or "", output)

@@ -26,9 +26,9 @@ from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from pydantic import ValidationError
 
-from holdfast.api.meta import API_VERSION, GROUP, Resource
+from holdfast.api.meta import API_VERSION, GROUP, VERSION, Resource
 from holdfast.controller import channels
-from holdfast.controller.channels import ChannelClosedError, Executed
+from holdfast.controller.channels import ChannelClosedError, CommandExit
 from holdfast.controller.config import Config
 from holdfast.controller.errors import (
     AlreadyExistsError,
@@ -54,14 +54,14 @@ _MERGE_PATCH = "application/merge-patch+json"
 class Cluster:
     """Typed requests; each raises one of `holdfast.controller.errors`."""
 
-    def __init__(self, api: ApiClient, settings: Config) -> None:
+    def __init__(self, api: ApiClient, config: Config) -> None:
         self._api = api
         self._rest: Any = api.rest_client
-        self._namespaces = settings.namespaces
-        self._timeout = settings.api_timeout.total_seconds()
+        self._namespaces = config.namespaces
+        self._timeout = config.api_timeout.total_seconds()
 
     @classmethod
-    async def connect(cls, settings: Config) -> Self:
+    async def connect(cls, config: Config) -> Self:
         """Use the pod's service account, or outside of a pod the kubeconfig."""
         configuration = Configuration()
         try:
@@ -70,7 +70,7 @@ class Cluster:
             # Named here, because the client library looks at the variable only once, while it is imported.
             file = os.environ.get("KUBECONFIG")
             await kubernetes_config.load_kube_config(file, client_configuration=configuration)  # type: ignore[no-untyped-call]
-        return cls(ApiClient(configuration), settings)
+        return cls(ApiClient(configuration), config)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -89,19 +89,19 @@ class Cluster:
 
         One that does not follow the contract is logged and left out: it must not stop the others.
         """
-        found: list[R] = []
-        for item in await self._list_all(kind, namespace):
+        objects: list[R] = []
+        for body in await self._list_all(kind, namespace):
             try:
-                found.append(kind.from_object(item))
+                objects.append(kind.from_object(body))
             except ValidationError as error:
-                at = f"{item['metadata'].get('namespace')}/{item['metadata'].get('name')}"
+                at = f"{body['metadata'].get('namespace')}/{body['metadata'].get('name')}"
                 _log.error("%s %s does not follow the contract: %s", kind.singular, at, error)
-        return found
+        return objects
 
     async def _list_all(self, kind: type[R], namespace: str | None) -> list[dict[str, Any]]:
         if namespace is not None or not self._namespaces:
             return await self._items(_path(kind, namespace))
-        return [item for each in self._namespaces for item in await self._items(_path(kind, each))]
+        return [body for name in self._namespaces for body in await self._items(_path(kind, name))]
 
     async def create(self, resource: R) -> R:
         """Create one of the three kinds; its status is not written. The object as it is then."""
@@ -115,7 +115,7 @@ class Cluster:
         metadata = resource.metadata
         body = {
             "apiVersion": API_VERSION,
-            "kind": type(resource).model_fields["kind"].default,
+            "kind": resource.kind_name(),
             "metadata": {
                 "name": metadata.name,
                 "namespace": metadata.namespace,
@@ -151,7 +151,7 @@ class Cluster:
 
     async def jobs(self, namespace: str, labels: dict[str, str]) -> list[Job]:
         """The Jobs with these labels."""
-        return [job_of(item) for item in await self._items(_jobs(namespace), labels)]
+        return [job_of(body) for body in await self._items(_jobs(namespace), labels)]
 
     async def job(self, namespace: str, name: str) -> Job:
         """The Job of that name."""
@@ -170,7 +170,7 @@ class Cluster:
             _log.debug("Job %s/%s was gone", job.namespace, job.name)
 
     async def expire_job(self, job: Job, seconds: int) -> None:
-        """Have the cluster delete a finished Job `seconds` after its end; no error when it is gone."""
+        """Have the cluster delete a Job that has ended `seconds` after its end; no error when it is gone."""
         body = {"spec": {"ttlSecondsAfterFinished": seconds}}
         try:
             await self._send("PATCH", f"{_jobs(job.namespace)}/{quote(job.name)}", body, _MERGE_PATCH)
@@ -179,15 +179,17 @@ class Cluster:
 
     async def pods(self, namespace: str, labels: dict[str, str]) -> list[Pod]:
         """The pods with these labels."""
-        return [pod_of(item) for item in await self._items(f"/api/v1/namespaces/{namespace}/pods", labels)]
+        return [pod_of(body) for body in await self._items(f"/api/v1/namespaces/{namespace}/pods", labels)]
 
     async def candidates(self, namespace: str, labels: dict[str, str]) -> list[Candidate]:
         """The pods with exactly these labels and values, as a hook sees them."""
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
         path = f"/api/v1/namespaces/{namespace}/pods?{urlencode({'labelSelector': selector})}"
-        return [candidate_of(item) for item in await self._items(path)]
+        return [candidate_of(body) for body in await self._items(path)]
 
-    async def execute(self, namespace: str, pod: str, container: str, command: tuple[str, ...]) -> Executed:
+    async def execute(
+        self, namespace: str, pod: str, container: str, command: tuple[str, ...]
+    ) -> CommandExit:
         """Run a command in a container and wait for its end; whoever calls limits the time.
 
         A connection that breaks is a TransientError: what has become of the command is not known.
@@ -235,12 +237,12 @@ class Cluster:
         return complaint_of(await self._items(f"/api/v1/namespaces/{namespace}/events?{query}"))
 
     async def create_event(self, manifest: dict[str, Any]) -> None:
-        """Create an event; no error when it is there already."""
+        """Create an event; no error when it exists already."""
         namespace = manifest["metadata"]["namespace"]
         try:
             await self._send("POST", f"/api/v1/namespaces/{namespace}/events", manifest)
         except AlreadyExistsError:
-            _log.debug("event %s was told before", manifest["metadata"]["name"])
+            _log.debug("event %s was reported before", manifest["metadata"]["name"])
 
     async def _items(self, path: str, labels: dict[str, str] | None = None) -> list[dict[str, Any]]:
         if labels:
@@ -276,7 +278,7 @@ def _classify(request: str, status: int, data: bytes) -> ApiError:
     try:
         answer = json.loads(data)
         reason, message = answer.get("reason", ""), answer.get("message", message)
-        causes = [each.get("reason") for each in (answer.get("details") or {}).get("causes") or []]
+        causes = [cause.get("reason") for cause in (answer.get("details") or {}).get("causes") or []]
     except (ValueError, AttributeError):
         _log.debug("the answer to %s is no Status", request)
     if "NamespaceTerminating" in causes:
@@ -293,7 +295,7 @@ def _classify(request: str, status: int, data: bytes) -> ApiError:
 
 def _path(kind: type[Resource], namespace: str | None) -> str:
     within = f"/namespaces/{namespace}" if namespace else ""
-    return f"/apis/{GROUP}/{API_VERSION.rpartition('/')[2]}{within}/{kind.plural}"
+    return f"/apis/{GROUP}/{VERSION}{within}/{kind.plural}"
 
 
 def _jobs(namespace: str | None) -> str:

@@ -2,7 +2,7 @@
 
 
 class ApiError(Exception):
-    """A request failed; `status` is the HTTP status, 0 when there was no answer."""
+    """A request failed; `status` is the HTTP status, 0 without an answer."""
 
     def __init__(self, request: str, status: int, message: str) -> None:
         super().__init__(f"{request}: {status or 'no answer'}: {message}")
@@ -10,7 +10,7 @@ class ApiError(Exception):
 
 
 class NotFoundError(ApiError):
-    """There is no such object."""
+    """No such object exists."""
 
 
 class ConflictError(ApiError):
@@ -18,7 +18,7 @@ class ConflictError(ApiError):
 
 
 class AlreadyExistsError(ApiError):
-    """There is an object of that name."""
+    """An object of that name exists."""
 
 
 class ForbiddenError(ApiError):

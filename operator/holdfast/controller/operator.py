@@ -109,7 +109,7 @@ async def _first_of(*loops: Coroutine[Any, Any, None]) -> None:
             task.cancel()
         _, hanging = await asyncio.wait(tasks, timeout=_STOP_SECONDS)
         if hanging:
-            # Seen with kopf after a watch of its own had failed. Nothing here has to be finished first.
+            # Seen with kopf after a watch of its own had failed. Nothing here has to end first.
             _log.warning("ends without what does not stop: %s", hanging)
             logging.shutdown()
             os._exit(1)

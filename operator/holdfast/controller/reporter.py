@@ -14,7 +14,7 @@ from holdfast.domain.step import Notice
 
 _log = logging.getLogger(__name__)
 _MAX_MESSAGE = 1024
-_REMEMBERED = 4096
+_MAX_REMEMBERED = 4096
 
 
 class Reporter:
@@ -42,7 +42,7 @@ class Reporter:
                 # An event only reports: a namespace that takes none must not keep a backup from going on.
                 _log.warning("event %s: %s", notice.reason, error)
             self._names[uid, name] = None
-            if len(self._names) > _REMEMBERED:
+            if len(self._names) > _MAX_REMEMBERED:
                 self._names.popitem(last=False)
 
     def _event(self, resource: Resource, notice: Notice, name: str) -> dict[str, object]:
@@ -54,7 +54,7 @@ class Reporter:
             "metadata": {"name": name, "namespace": metadata.namespace},
             "involvedObject": {
                 "apiVersion": API_VERSION,
-                "kind": type(resource).model_fields["kind"].default,
+                "kind": resource.kind_name(),
                 "name": metadata.name,
                 "namespace": metadata.namespace,
                 "uid": metadata.uid,

@@ -23,7 +23,7 @@ class Scheduler:
         self._changed = asyncio.Event()
 
     def set(self, key: Key, slot: datetime | None) -> None:
-        """The policy's next slot; None when there is none to come."""
+        """The policy's next slot; None when none comes."""
         if slot is None:
             self._slots.pop(key, None)
         elif self._slots.get(key) != slot:
@@ -48,7 +48,7 @@ class Scheduler:
         now = self._now()
         due = [key for key, slot in self._slots.items() if slot <= now]
         for key in due:
-            # Its reconcile sets the next one; should it fail, the queue tries it again.
+            # Its reconcile sets the next one; should it fail, the queue retries it.
             del self._slots[key]
         return due
 

@@ -20,7 +20,7 @@ def job_of(body: dict[str, Any]) -> Job:
     metadata, status = body["metadata"], body.get("status", {})
     labels = metadata.get("labels", {})
     ended = _first(c for c in status.get("conditions", []) if c["type"] in _ENDS and c["status"] == "True")
-    owner = _first(each for each in metadata.get("ownerReferences", []) if each.get("controller"))
+    owner = _first(owner for owner in metadata.get("ownerReferences", []) if owner.get("controller"))
     return Job(
         name=metadata["name"],
         namespace=metadata["namespace"],
@@ -34,16 +34,16 @@ def job_of(body: dict[str, Any]) -> Job:
         active=status.get("active", 0),
         failed=status.get("failed", 0),
         succeeded=status.get("succeeded", 0),
-        finished=ended.get("type", ""),
+        end_condition=ended.get("type", ""),
         reason=ended.get("reason", ""),
         message=ended.get("message", ""),
-        expires="ttlSecondsAfterFinished" in body["spec"],
-        deleting="deletionTimestamp" in metadata,
+        has_ttl="ttlSecondsAfterFinished" in body["spec"],
+        is_being_deleted="deletionTimestamp" in metadata,
     )
 
 
-def _first(found: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    return next(iter(found), {})
+def _first(bodies: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    return next(iter(bodies), {})
 
 
 def _environment(job: dict[str, Any]) -> dict[str, str]:
@@ -56,7 +56,7 @@ def pod_of(body: dict[str, Any]) -> Pod:
     """The facts of a pod of a Job."""
     metadata, status = body["metadata"], body.get("status", {})
     states = status.get("containerStatuses", [])
-    state = _first(each for each in states if each["name"] == CONTAINER).get("state", {})
+    state = _first(container for container in states if container["name"] == CONTAINER).get("state", {})
     waiting, running, ended = state.get("waiting", {}), state.get("running"), state.get("terminated")
     return Pod(
         name=metadata["name"],
@@ -82,12 +82,16 @@ def candidate_of(body: dict[str, Any]) -> Candidate:
         name=metadata["name"],
         created=_time(metadata["creationTimestamp"]),
         containers=tuple(
-            each["name"] for kind in ("containers", "initContainers") for each in body["spec"].get(kind, [])
+            container["name"]
+            for kind in ("containers", "initContainers")
+            for container in body["spec"].get(kind, [])
         ),
         default_container=metadata.get("annotations", {}).get(_DEFAULT_CONTAINER, ""),
-        running=status.get("phase") == "Running",
-        ready=any(each["type"] == "Ready" and each["status"] == "True" for each in conditions),
-        deleting="deletionTimestamp" in metadata,
+        is_running=status.get("phase") == "Running",
+        is_ready=any(
+            condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
+        ),
+        is_being_deleted="deletionTimestamp" in metadata,
     )
 
 
@@ -97,7 +101,7 @@ def _termination(ended: dict[str, Any]) -> Termination:
         reason=ended.get("reason", ""),
         message=ended.get("message", ""),
         started=_time_or_none(ended.get("startedAt")),
-        finished=_time_or_none(ended.get("finishedAt")),
+        ended=_time_or_none(ended.get("finishedAt")),
     )
 
 

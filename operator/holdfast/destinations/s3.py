@@ -6,14 +6,10 @@ from pydantic import Field
 
 from holdfast.api.base import Duration, Model, SecretRef
 from holdfast.destinations.destination import DestinationSpec, Path, no_dots
-from holdfast.mounts import SecretMount
+from holdfast.mounts import CA, CA_FILE, CREDENTIALS, SecretMount
 
 ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
 """Storage classes whose objects must be thawed, for hours, before they can be read."""
-CREDENTIALS = "credentials"
-"""The folder with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
-CA = "ca"
-CA_FILE = "ca.crt"
 _THAW_SECONDS = 48 * 3600
 """As long as the slowest of the archives thaws."""
 

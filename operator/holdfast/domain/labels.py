@@ -17,7 +17,7 @@ VERIFY = "holdfast.dev/verify"
 MISSED = "holdfast.dev/missed"
 """On a run that the scheduler made for a slot that was missed: why. Such a run never starts."""
 IMPORTED = "holdfast.dev/imported"
-"""On a run that a catalogue brought back: the UID that it had when it was run. Such a run never starts."""
+"""On an imported run: the UID that it had when it was run. Such a run never starts."""
 
 PAUSED = "holdfast.dev/hooks"
 """The finalizer of a run that may have paused the application: hooks after are run before it is gone."""

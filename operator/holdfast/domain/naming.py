@@ -1,10 +1,8 @@
 """The names of what Holdfast makes: the same thing always gets the same name, so it is never made twice."""
 
 import hashlib
-from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from holdfast.api.destination import Destination
 from holdfast.api.run import BackupRun
 from holdfast.layout import RunPath
 
@@ -28,6 +26,15 @@ def job_name(owner: str, owner_uid: str, part: str) -> str:
     return f"{stem}-{digest}"
 
 
+def part_of(component: str, detail: str = "") -> str:
+    """The part in the name of a Job that is for no single target, such as `commit.` or `survey.3`.
+
+    The part of a target's Job is the name of the target. A target's name has no dot, so these Jobs never have
+    the name of a target's Job, even if a target is called `commit`.
+    """
+    return f"{component.lower()}.{detail}"
+
+
 def event_name(owner: str, owner_uid: str, reason: str, subject: str) -> str:
     """The name of the event that says `reason` about `subject` of an object."""
     digest = hashlib.sha256(f"{owner_uid}/{reason}/{subject}".encode()).hexdigest()[:16]
@@ -37,9 +44,3 @@ def event_name(owner: str, owner_uid: str, reason: str, subject: str) -> str:
 def run_path(run: BackupRun) -> RunPath:
     """Where a run is stored in each of its destinations."""
     return RunPath(run.metadata.namespace, run.spec.policy_ref.name, run.metadata.name)
-
-
-def same_places(recorded: Iterable[Destination], now: Iterable[Destination]) -> set[str]:
-    """The names of those recorded that mean the same place now."""
-    places = {destination.name: destination.place for destination in now}
-    return {destination.name for destination in recorded if places.get(destination.name) == destination.place}

@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
+from holdfast.api.base import format_time
 from holdfast.api.conditions import Status, Verdict, set_condition
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import (
     Comparison,
+    LocationSource,
     RestorePhase,
     RestoreRequest,
     RestoreRequestStatus,
@@ -17,18 +19,19 @@ from holdfast.api.restore import (
 )
 from holdfast.api.run import STORED, BackupRun, Failure, RunPhase, TargetPhase
 from holdfast.domain.naming import job_name, run_path
+from holdfast.domain.places import current_destination
 from holdfast.domain.rows import RunRow
 from holdfast.domain.step import End, Notice, Step, describe, seconds_between, updated
 from holdfast.domain.stored import (
     EARLIEST,
-    current_destination,
     destinations_being_deleted,
+    preferred_destination,
     targets_held,
 )
 from holdfast.domain.targets import JobFacts, advance_targets, cancel, failures, obstacle
-from holdfast.domain.workload import Observation, cannot_start
+from holdfast.domain.workload import Observation, end_failure, obstacle_of
 from holdfast.layout import PathError, RunPath
-from holdfast.protocol import ExitCode, FoundTarget, LookupResult, RestoreResult, StoredRun
+from holdfast.protocol import ExitCode, ListedTarget, LookupResult, RestoreResult, StoredRun
 
 RestoreStep = Step[RestoreRequestStatus]
 
@@ -48,7 +51,7 @@ class Plan:
 
     stored: StoredRun
     recovery_point: datetime
-    targets: tuple[FoundTarget, ...]
+    targets: tuple[ListedTarget, ...]
     identity_secret: str | None
     """The Secret whose key identity decrypts it."""
 
@@ -74,7 +77,7 @@ def choose_run(request: RestoreRequest, rows: Iterable[RunRow]) -> RunRow:
     if not good:
         raise RefusedError("NoRun", f"policy {wanted.name} has no run that succeeded")
     if not in_time:
-        first = f"{min(map(_point, good)):%Y-%m-%dT%H:%M:%SZ}"
+        first = format_time(min(map(_point, good)))
         raise RefusedError("NoRun", f"the oldest recovery point of policy {wanted.name} is {first}")
     targets = ", ".join(sorted(names)) or "every target"
     raise RefusedError(
@@ -86,55 +89,97 @@ def _point(row: RunRow) -> datetime:
     return row.recovery_point or EARLIEST
 
 
-def stored_run(request: RestoreRequest, run: BackupRun, policy: BackupPolicy | None) -> StoredRun:
-    """Where the wanted targets of `run` are read from: a required destination if one has all of them.
+@dataclass(frozen=True)
+class RunOrigin:
+    """A restore's data comes from a run that the cluster has; `policy` is None when it is gone."""
 
-    Raises RefusedError.
-    """
-    if run.status.phase not in STORED:
-        phase = run.status.phase or RunPhase.PENDING
-        raise RefusedError("RunNotRestorable", f"run {run.metadata.name} is {phase}, it holds no backup")
-    wanted = {target.name for target in request.spec.targets} or targets_held(run)
-    _refuse_unknown(wanted, targets_held(run), run.metadata.name)
-    artifacts = {t.name: {a.destination for a in t.artifacts} for t in run.status.targets}
-    going = destinations_being_deleted(run)
-    holding = [
-        destination
-        for destination in run.status.destinations
-        if destination.name not in going and all(destination.name in artifacts[name] for name in wanted)
-    ]
-    if not holding:
-        raise RefusedError("NoDestination", f"no destination holds all of {', '.join(sorted(wanted))}")
-    chosen = next((destination for destination in holding if destination.required), holding[0])
-    return StoredRun(destination=current_destination(chosen, policy), path=str(run_path(run)))
-
-
-def location_run(request: RestoreRequest) -> StoredRun:
-    """The run that source.location names. Raises RefusedError."""
-    location = request.spec.source.location
-    assert location is not None
-    try:
-        RunPath.parse(location.path)
-    except PathError as error:
-        message = f"source.location.path {location.path!r} must be namespace/policy/run"
-        raise RefusedError("LocationInvalid", message) from error
-    destination = Destination.model_validate({"name": "location", location.kind: location.spec})
-    return StoredRun(destination=destination, path=location.path)
-
-
-def plan_from_policy(request: RestoreRequest, run: BackupRun, policy: BackupPolicy | None) -> Plan | None:
-    """The plan, if the policy is still the one that was run; else the catalogue has to be read."""
-    if policy is None or not _unchanged_since(run, policy) or run.status.recovery_point is None:
-        return None
-    names = targets_held(run)
-    recipients = policy.spec.encryption.age.recipients if policy.spec.encryption else ()
-    targets = tuple(
-        FoundTarget(name=t.name, engine=t.engine, spec=t.engine_spec.to_json(), recipients=recipients)
-        for t in policy.spec.targets
-        if t.name in names
+    run: BackupRun
+    policy: BackupPolicy | None
+    identity_field: ClassVar[str] = (
+        "encryption.age.identitySecret of the policy, "
+        "or restore by source.location with source.location.identitySecret,"
     )
-    stored, identity = stored_run(request, run, policy), _identity_secret(request, policy)
-    return _restricted(request, Plan(stored, run.status.recovery_point, targets, identity))
+    """What a user sets to have an encrypted run decrypted."""
+
+    @property
+    def identity_secret(self) -> str | None:
+        """The policy's as it is now: an identity can be added after the run."""
+        age = self.policy.spec.encryption.age if self.policy and self.policy.spec.encryption else None
+        return age.identity_secret.name if age and age.identity_secret else None
+
+    def stored(self, request: RestoreRequest) -> StoredRun:
+        """Where the wanted targets are read from: a required destination if one has all of them.
+
+        Raises RefusedError.
+        """
+        run = self.run
+        if run.status.phase not in STORED:
+            phase = run.status.phase or RunPhase.PENDING
+            raise RefusedError("RunNotRestorable", f"run {run.metadata.name} is {phase}, it holds no backup")
+        wanted = {target.name for target in request.spec.targets} or targets_held(run)
+        _refuse_unknown(wanted, targets_held(run), run.metadata.name)
+        artifacts = {t.name: {a.destination for a in t.artifacts} for t in run.status.targets}
+        being_deleted = destinations_being_deleted(run)
+        holding = [
+            destination
+            for destination in run.status.destinations
+            if destination.name not in being_deleted
+            and all(destination.name in artifacts[name] for name in wanted)
+        ]
+        chosen = preferred_destination(holding)
+        if chosen is None:
+            raise RefusedError("NoDestination", f"no destination holds all of {', '.join(sorted(wanted))}")
+        return StoredRun(destination=current_destination(chosen, self.policy), path=str(run_path(run)))
+
+    def plan(self, request: RestoreRequest) -> Plan | None:
+        """The plan, if the policy is still the one that was run; else the catalogue has to be read.
+
+        Raises RefusedError.
+        """
+        run, policy = self.run, self.policy
+        if policy is None or not _unchanged_since(run, policy) or run.status.recovery_point is None:
+            return None
+        names, recipients = targets_held(run), policy.spec.recipients
+        targets = tuple(
+            ListedTarget(name=t.name, engine=t.engine, spec=t.engine_spec.to_json(), recipients=recipients)
+            for t in policy.spec.targets
+            if t.name in names
+        )
+        plan = Plan(self.stored(request), run.status.recovery_point, targets, self.identity_secret)
+        return _restricted(request, plan)
+
+
+@dataclass(frozen=True)
+class LocationOrigin:
+    """A restore's data comes from a place that the request names. The cluster knows nothing of the run."""
+
+    location: LocationSource
+    policy: ClassVar[BackupPolicy | None] = None
+    identity_field: ClassVar[str] = "source.location.identitySecret"
+
+    @property
+    def identity_secret(self) -> str | None:
+        """The one that the request names."""
+        return self.location.identity_secret.name if self.location.identity_secret else None
+
+    def stored(self, request: RestoreRequest) -> StoredRun:
+        """The run at the location. Raises RefusedError."""
+        location = self.location
+        try:
+            RunPath.parse(location.path)
+        except PathError as error:
+            message = f"source.location.path {location.path!r} must be namespace/policy/run"
+            raise RefusedError("LocationInvalid", message) from error
+        destination = Destination.model_validate({"name": "location", location.kind: location.spec})
+        return StoredRun(destination=destination, path=location.path)
+
+    def plan(self, request: RestoreRequest) -> Plan | None:
+        """None: the catalogue has to be read."""
+        return None
+
+
+RestoreOrigin = RunOrigin | LocationOrigin
+"""Where a restore's data comes from, as it is now."""
 
 
 def _unchanged_since(run: BackupRun, policy: BackupPolicy) -> bool:
@@ -143,36 +188,21 @@ def _unchanged_since(run: BackupRun, policy: BackupPolicy) -> bool:
     return same_object and policy.metadata.generation == run.status.policy_generation
 
 
-def plan_from_lookup(
-    request: RestoreRequest, stored: StoredRun, result: LookupResult, policy: BackupPolicy | None
-) -> Plan:
+def plan_from_lookup(request: RestoreRequest, origin: RestoreOrigin, result: LookupResult) -> Plan:
     """The plan, by the run's entry in the catalogue. Raises RefusedError."""
-    identity = _identity_secret(request, policy)
-    return _restricted(request, Plan(stored, result.recovery_point, result.targets, identity))
+    plan = Plan(origin.stored(request), result.recovery_point, result.targets, origin.identity_secret)
+    return _restricted(request, plan)
 
 
-def _identity_secret(request: RestoreRequest, policy: BackupPolicy | None) -> str | None:
-    """The policy's as it is now: an identity can be added after the run."""
-    location = request.spec.source.location
-    if location is not None:
-        return location.identity_secret.name if location.identity_secret else None
-    age = policy.spec.encryption.age if policy is not None and policy.spec.encryption else None
-    return age.identity_secret.name if age and age.identity_secret else None
-
-
-def _check_identity(request: RestoreRequest, plan: Plan) -> None:
+def _check_identity(origin: RestoreOrigin, plan: Plan) -> None:
     """Raises RefusedError when a target is encrypted and nothing names an identity."""
     recipients = dict.fromkeys(recipient for target in plan.targets for recipient in target.recipients)
     if not recipients or plan.identity_secret is not None:
         return
-    location = "source.location.identitySecret"
-    field = f"encryption.age.identitySecret of the policy, or restore by source.location with {location},"
-    if request.spec.source.location is not None:
-        field = location
     raise RefusedError(
         "IdentityMissing",
         f"run {plan.stored.path.rpartition('/')[2]} is encrypted to {', '.join(recipients)}, and nothing "
-        f"names an identity: set {field} to a Secret whose key identity decrypts it",
+        f"names an identity: set {origin.identity_field} to a Secret whose key identity decrypts it",
     )
 
 
@@ -207,9 +237,9 @@ def look_up(request: RestoreRequest) -> RestoreStep:
     return Step(updated(request.status, reason="LookingUp", message=message))
 
 
-def start(request: RestoreRequest, plan: Plan) -> RestoreStep:
+def start(request: RestoreRequest, origin: RestoreOrigin, plan: Plan) -> RestoreStep:
     """The targets are known; their Jobs come next. Raises RefusedError."""
-    _check_identity(request, plan)
+    _check_identity(origin, plan)
     uid = request.metadata.uid
     created = request.metadata.creation_timestamp
     status = updated(
@@ -229,8 +259,8 @@ def start(request: RestoreRequest, plan: Plan) -> RestoreStep:
         ),
     )
     names = ", ".join(target.name for target in plan.targets)
-    place = plan.stored.destination.name
-    return Step(status, (Notice("Started", f"restoring {names} from {plan.stored.path} in {place}"),))
+    destination = plan.stored.destination.name
+    return Step(status, (Notice("Started", f"restoring {names} from {plan.stored.path} in {destination}"),))
 
 
 def advance(request: RestoreRequest, facts: JobFacts, now: datetime) -> RestoreStep:
@@ -238,10 +268,10 @@ def advance(request: RestoreRequest, facts: JobFacts, now: datetime) -> RestoreS
     statuses, notices = advance_targets(request.status.targets, facts, _succeed, now)
     reason, message = obstacle(statuses, facts.observations)
     status = updated(request.status, targets=statuses, reason=reason, message=message)
-    if not all(target.phase.terminal for target in statuses):
+    if not all(target.phase.has_ended for target in statuses):
         return Step(status, notices)
     refused = {name for name, job in facts.observations.items() if job.refused}
-    step = _ended(request, status, refused, now)
+    step = _end_by_targets(request, status, refused, now)
     return Step(step.status, (*notices, *step.notices))
 
 
@@ -274,7 +304,7 @@ def _is_mismatch(failure: Failure) -> bool:
     return failure.exit_code == ExitCode.MISMATCH
 
 
-def _ended(
+def _end_by_targets(
     request: RestoreRequest, status: RestoreRequestStatus, refused: set[str], now: datetime
 ) -> RestoreStep:
     done = [target for target in status.targets if target.phase is TargetPhase.SUCCEEDED]
@@ -302,22 +332,17 @@ def advance_lookup(
     request: RestoreRequest, job: Observation, start_deadline: timedelta, now: datetime
 ) -> RestoreStep:
     """The lookup goes on, by what is known of its Job."""
-    if job.failed:
-        return fail_lookup(request, job.failure, now)
-    if (failure := cannot_start(job, now, start_deadline)) is not None:
+    if (failure := end_failure(job, now, start_deadline)) is not None:
         return fail_lookup(request, failure, now)
-    if job.complaint is not None:
-        message = f"the lookup Job cannot start: {job.complaint.message}"
-        return Step(updated(request.status, reason=job.complaint.reason, message=message))
-    if job.failure is not None:
-        message = f"the lookup is retried: {describe(job.failure)}"
-        return Step(updated(request.status, reason="Retrying", message=message))
-    return look_up(request)
+    why = obstacle_of(job, "the lookup Job")
+    if why is None:
+        return look_up(request)
+    reason, message = why
+    return Step(updated(request.status, reason=reason, message=message))
 
 
-def fail_lookup(request: RestoreRequest, failure: Failure | None, now: datetime) -> RestoreStep:
+def fail_lookup(request: RestoreRequest, failure: Failure, now: datetime) -> RestoreStep:
     """The run's entry could not be read from the catalogue."""
-    failure = failure or Failure(reason="LookupFailed", message="for no known reason")
     message = f"lookup: {describe(failure)}"
     return end(request, request.status, End(RestorePhase.FAILED, failure.reason, message), now)
 

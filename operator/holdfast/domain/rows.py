@@ -4,14 +4,15 @@ A decision about one run has the whole object. A decision that looks at many has
 the list.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from holdfast.api.conditions import is_true
-from holdfast.api.destination import Destination
-from holdfast.api.run import STORED, BackupRun, Expiring, RunPhase, RunTrigger, TargetPhase, Verification
+from holdfast.api.destination import Place
+from holdfast.api.run import STORED, BackupRun, ExpiringCopy, RunPhase, RunTrigger, TargetPhase, Verification
 from holdfast.domain.labels import IMPORTED, MISSED
+from holdfast.domain.places import places_by_destination
 from holdfast.domain.stored import (
     EARLIEST,
     bytes_by_destination,
@@ -44,19 +45,19 @@ class RunRow:
     message: str
     recovery_point: datetime | None
     finalizers: tuple[str, ...]
-    places: Mapping[str, tuple[object, ...]]
+    places: Mapping[str, Place]
     """By destination of the run: the place that it meant when the run started."""
     destinations_holding: frozenset[str]
     """The destinations that hold all that the run has."""
     destinations_being_deleted: frozenset[str]
     stored_bytes: Mapping[str, int]
     """By destination: the bytes that the run has there."""
-    expiring: tuple[Expiring, ...]
+    expiring: tuple[ExpiringCopy, ...]
     leftovers: frozenset[str]
     """The destinations that hold the run and leftovers of its failed attempts."""
     targets_held: frozenset[str]
     """The targets that succeeded."""
-    targets_unfinished: int
+    targets_under_way: int
     """How many targets have not ended."""
     verification: Verification | None
     has_targets: bool
@@ -89,12 +90,12 @@ class RunRow:
     @property
     def has_ended(self) -> bool:
         """Whether nothing more will be done for it."""
-        return self.phase is not None and self.phase.terminal
+        return self.phase is not None and self.phase.has_ended
 
     @property
     def is_being_verified(self) -> bool:
         """Whether a verification of it is under way."""
-        return self.verification is not None and not self.verification.phase.terminal
+        return self.verification is not None and not self.verification.phase.has_ended
 
     @property
     def age(self) -> tuple[datetime, str]:
@@ -127,21 +128,21 @@ def row_of(run: BackupRun) -> RunRow:
         message=status.message or "",
         recovery_point=status.recovery_point,
         finalizers=metadata.finalizers,
-        places={destination.name: destination.place for destination in status.destinations},
+        places=places_by_destination(status.destinations),
         destinations_holding=frozenset(destinations_holding(run)),
         destinations_being_deleted=frozenset(destinations_being_deleted(run)),
         stored_bytes=bytes_by_destination(run),
         expiring=status.expiring,
         leftovers=frozenset(status.leftovers),
         targets_held=frozenset(targets_held(run)),
-        targets_unfinished=sum(not target.phase.terminal for target in status.targets),
+        targets_under_way=sum(not target.phase.has_ended for target in status.targets),
         verification=status.verification,
         has_targets=bool(status.targets),
         has_checksums=all(target.manifest_sha256 for target in succeeded),
         has_purge=status.deletion is not None,
         is_cancelled=spec.cancel,
         is_deleted=metadata.deletion_timestamp is not None,
-        is_imported=IMPORTED in metadata.annotations,
+        is_imported=is_imported(run),
         is_missed=MISSED in metadata.annotations,
         is_verified=is_true(status.conditions, "Verified"),
         is_whole=is_whole(status),
@@ -149,7 +150,6 @@ def row_of(run: BackupRun) -> RunRow:
     )
 
 
-def destinations_unmoved(row: RunRow, destinations: Iterable[Destination]) -> set[str]:
-    """The run's destinations that are the same place among these `destinations`."""
-    places = {destination.name: destination.place for destination in destinations}
-    return {name for name, recorded in row.places.items() if places.get(name) == recorded}
+def is_imported(run: BackupRun) -> bool:
+    """Whether a survey made it from a catalogue's entry."""
+    return IMPORTED in run.metadata.annotations

@@ -1,11 +1,10 @@
 """What a run has stored, and in which destinations, by its status. Pure."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 
 from holdfast.api.destination import Destination
-from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import STORED, BackupRun, BackupRunStatus, RunPhase, TargetPhase, TargetStatus
 from holdfast.domain.naming import run_path
 from holdfast.domain.step import updated
@@ -89,10 +88,15 @@ def bytes_by_destination(run: BackupRun) -> dict[str, int]:
     return totals if whole is None else totals | dict.fromkeys(destinations_holding(run), whole)
 
 
+def preferred_destination(destinations: Sequence[Destination]) -> Destination | None:
+    """The first required destination, because a run succeeds only with its copy there; else the first."""
+    required = (destination for destination in destinations if destination.required)
+    return next(required, destinations[0] if destinations else None)
+
+
 def report_uri(run: BackupRun, name: str, destinations: Collection[str]) -> str | None:
-    """The URI of the run's report `name` in the first required one of these destinations, else the first."""
-    holding = [each for each in run.status.destinations if each.name in destinations]
-    chosen = next((each for each in holding if each.required), holding[0] if holding else None)
+    """The URI of the run's report `name` in the preferred one of these destinations."""
+    chosen = preferred_destination([d for d in run.status.destinations if d.name in destinations])
     if chosen is None:
         return None
     return chosen.spec.uri(run_path(run).folder + name)
@@ -111,17 +115,8 @@ def may_hold_data(run: BackupRun) -> bool:
     status = run.status
     if status.start_time is None or status.phase is None or status.phase is RunPhase.EXPIRED:
         return False
-    if not status.phase.terminal or any(target.artifacts for target in status.targets):
+    if not status.phase.has_ended or any(target.artifacts for target in status.targets):
         return True
     deleted, ended = run.metadata.deletion_timestamp, status.completion_time
     # The deletion stopped its pods, and no Result says what they had written.
     return deleted is not None and ended is not None and ended >= deleted
-
-
-def current_destination(recorded: Destination, policy: BackupPolicy | None) -> Destination:
-    """The policy's destination of that name if it is the same place, because its credentials may be newer."""
-    if policy is not None:
-        for destination in policy.spec.destinations:
-            if destination.name == recorded.name and destination.place == recorded.place:
-                return destination
-    return recorded

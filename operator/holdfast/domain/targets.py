@@ -8,7 +8,7 @@ from typing import TypeVar
 from holdfast.api.restore import RestoreTargetStatus
 from holdfast.api.run import Failure, Progress, TargetPhase, TargetStatus
 from holdfast.domain.step import Notice, describe, updated
-from holdfast.domain.workload import Observation, cannot_start
+from holdfast.domain.workload import Observation, end_failure, notices_of, obstacle_of
 
 T = TypeVar("T", bound=TargetStatus | RestoreTargetStatus)
 Notices = tuple[Notice, ...]
@@ -29,67 +29,69 @@ class JobFacts:
 
 
 def advance_targets(
-    targets: Iterable[T], facts: JobFacts, succeed: Succeed[T], now: datetime
+    targets: Iterable[T],
+    facts: JobFacts,
+    succeed: Succeed[T],
+    now: datetime,
+    place_of_rest: str | None = None,
 ) -> tuple[tuple[T, ...], Notices]:
-    """Take all targets one step on, by what is known of their Jobs."""
-    steps = [_advance(target, facts, succeed, now) for target in targets]
+    """Take all targets one step on, by what is known of their Jobs.
+
+    `place_of_rest` has the notes that do not fit into a Result.
+    """
+    steps = [_advance(target, facts, succeed, now, place_of_rest) for target in targets]
     return tuple(target for target, _ in steps), tuple(notice for _, notices in steps for notice in notices)
 
 
-def _advance(target: T, facts: JobFacts, succeed: Succeed[T], now: datetime) -> tuple[T, Notices]:
+def _advance(
+    target: T, facts: JobFacts, succeed: Succeed[T], now: datetime, place_of_rest: str | None
+) -> tuple[T, Notices]:
     job = facts.observations.get(target.name)
     if target.name in facts.creation_failures:
         return fail(target, facts.creation_failures[target.name], now)
-    if target.phase.terminal or (job is None and target.phase is TargetPhase.PENDING):
+    if target.phase.has_ended or (job is None and target.phase is TargetPhase.PENDING):
         return target, ()
     if job is None:
-        failure = Failure(reason="JobDeleted", message=f"somebody deleted its Job {target.job}")
-        return fail(target, failure, now)
-    target, notices = _with_notes(target, job)
+        message = f"somebody deleted its Job {target.job}"
+        return fail(target, Failure(reason="JobDeleted", message=message), now)
+    target, notices = _with_attempts(target, job), notices_of(job, f"target {target.name}", place_of_rest)
     if job.result is not None:
         target, success = succeed(target, job, now)
         return target, (*notices, success)
-    why = job.failure if job.failed else cannot_start(job, now, facts.start_deadline)
-    if job.failed or why is not None:
-        target, failure_notices = fail(target, why, job.ended or now)
+    failure = end_failure(job, now, facts.start_deadline)
+    if failure is not None:
+        target, failure_notices = fail(target, failure, job.ended or now)
         return target, (*notices, *failure_notices)
     progress = facts.progress.get(target.name) or target.progress
     return updated(target, phase=TargetPhase.RUNNING, progress=progress), notices
 
 
-def _with_notes(target: T, job: Observation) -> tuple[T, Notices]:
-    notices = tuple(
-        Notice(n.reason, f"target {target.name}: {n.message}", f"{target.name}/{n.message}", n.warning)
-        for n in job.notes
-    )
-    if job.more:
-        message = f"target {target.name}: {job.more} more notes are in its manifest"
-        notices = (*notices, Notice("NotesOmitted", message, f"{target.name}/more"))
+def _with_attempts(target: T, job: Observation) -> T:
+    """The target with what the attempts of its Job say."""
     warnings = [*target.warnings, *(note.message for note in job.notes if note.warning)]
-    if job.result is not None and job.failure is not None:
-        warnings.append(f"an earlier attempt failed: {describe(job.failure)}")
-    target = updated(
+    if job.result is not None and job.attempt_failure is not None:
+        warnings.append(f"an earlier attempt failed: {describe(job.attempt_failure)}")
+    return updated(
         target,
         attempts=job.attempts,
         start_time=job.started,
-        failure=job.failure,
+        failure=job.failure or job.attempt_failure,
         warnings=tuple(dict.fromkeys(warnings)),
     )
-    return target, notices
 
 
-def fail(target: T, failure: Failure | None, ended: datetime) -> tuple[T, Notices]:
+def fail(target: T, failure: Failure, ended: datetime) -> tuple[T, Notices]:
     """A target has failed and is not retried."""
     status = updated(target, phase=TargetPhase.FAILED, completion_time=ended, progress=None, failure=failure)
-    why = describe(failure) if failure else "for no known reason"
-    return status, (Notice("TargetFailed", f"target {target.name}: {why}", target.name, warning=True),)
+    message = f"target {target.name}: {describe(failure)}"
+    return status, (Notice("TargetFailed", message, target.name, warning=True),)
 
 
 def cancel(targets: Iterable[T], now: datetime) -> tuple[T, ...]:
     """The run or restore is cancelled, and the pods of targets that had not ended are gone."""
     return tuple(
         target
-        if target.phase.terminal
+        if target.phase.has_ended
         else updated(target, phase=TargetPhase.CANCELLED, completion_time=now, progress=None)
         for target in targets
     )
@@ -99,12 +101,11 @@ def obstacle(targets: Iterable[T], observations: Mapping[str, Observation]) -> t
     """Reason and message of what keeps a Job from going on at the moment."""
     for target in targets:
         job = observations.get(target.name)
-        if target.phase.terminal or job is None:
+        if target.phase.has_ended or job is None:
             continue
-        if job.complaint is not None:
-            return job.complaint.reason, f"target {target.name} cannot start: {job.complaint.message}"
-        if job.failure is not None:
-            return "Retrying", f"target {target.name} is retried: {describe(job.failure)}"
+        why = obstacle_of(job, f"target {target.name}")
+        if why is not None:
+            return why
     return None, None
 
 

@@ -1,4 +1,4 @@
-"""What the Jobs of a run or restore have come to, told from Job conditions, pod status and Results only."""
+"""What the Jobs of a run or restore have come to, by Job conditions, pod status and Results only."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pydantic import ValidationError
 
 from holdfast.api.run import Failure
+from holdfast.domain.step import Notice, describe
 from holdfast.protocol import RESULT, FailedResult, Kind, Note, Result
 
 _NORMAL_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
@@ -20,7 +21,7 @@ class Termination:
     reason: str
     message: str
     started: datetime | None
-    finished: datetime | None
+    ended: datetime | None
 
 
 @dataclass(frozen=True)
@@ -41,19 +42,19 @@ class Pod:
     termination: Termination | None = None
 
     @property
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether it has reached its last phase."""
         return self.phase in ("Succeeded", "Failed")
 
     @property
-    def starting(self) -> bool:
+    def is_starting(self) -> bool:
         """Whether its container has not been started yet."""
-        return not self.ended and self.running_since is None and self.termination is None
+        return not self.has_ended and self.running_since is None and self.termination is None
 
 
 @dataclass(frozen=True)
 class Job:
-    """The facts of a Job; `finished` is the type of the condition that ended it."""
+    """The facts of a Job; `end_condition` is the type of the condition that ended it."""
 
     name: str
     namespace: str
@@ -69,13 +70,13 @@ class Job:
     active: int = 0
     failed: int = 0
     succeeded: int = 0
-    finished: str = ""
+    end_condition: str = ""
     """Complete, Failed or nothing."""
     reason: str = ""
     message: str = ""
-    expires: bool = False
+    has_ttl: bool = False
     """Whether it is deleted a while after its end."""
-    deleting: bool = False
+    is_being_deleted: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,10 @@ class Observation:
     started: datetime | None = None
     ended: datetime | None = None
     result: Result | None = None
-    failed: bool = False
     failure: Failure | None = None
-    """Why it failed, or while it is tried again why the last attempt did."""
+    """Why the Job failed; None as long as it has not."""
+    attempt_failure: Failure | None = None
+    """Why the last failed attempt of a Job failed that is retried, or that has succeeded since."""
     refused: bool = False
     """Whether it failed without having touched anything."""
     notes: tuple[Note, ...] = ()
@@ -110,9 +112,9 @@ class Observation:
     running_pod: str = ""
 
     @property
-    def finished(self) -> bool:
-        """Whether the Job has ended, well or not."""
-        return self.failed or self.result is not None
+    def has_ended(self) -> bool:
+        """Whether the Job has ended, as succeeded or as failed."""
+        return self.failure is not None or self.result is not None
 
 
 def observe(job: Job, pods: Iterable[Pod], kind: Kind, complaints: Mapping[str, Complaint]) -> Observation:
@@ -120,63 +122,90 @@ def observe(job: Job, pods: Iterable[Pod], kind: Kind, complaints: Mapping[str, 
     mine = sorted((pod for pod in pods if pod.job == job.name), key=lambda pod: (pod.created, pod.name))
     attempts = job.failed + job.active + job.succeeded
     started = min((since for pod in mine if (since := _started(pod))), default=None)
-    ended = max((pod.termination.finished for pod in mine if _finish(pod)), default=None)  # type: ignore[union-attr, type-var]
-    if job.finished == "Complete":
+    ended = max((pod.termination.ended for pod in mine if _end_of(pod)), default=None)  # type: ignore[union-attr, type-var]
+    if job.end_condition == "Complete":
         result = next((_result(pod) for pod in mine if pod.phase == "Succeeded"), None)
         if isinstance(result, kind.result):
-            failure = _last_failure(mine)[0]
             return Observation(
-                job, attempts, started, ended, result=result, failure=failure,
+                job, attempts, started, ended, result=result, attempt_failure=_last_failure(mine)[0],
                 notes=result.notes, more=result.more,
             )  # fmt: skip
-        return Observation(job, attempts, started, ended, failed=True, failure=_lost(job, result))
+        return Observation(job, attempts, started, ended, failure=_lost(job, result))
     failure, said = _last_failure(mine)
     notes, more = (said.notes, said.more) if said else ((), 0)
-    if job.finished == "Failed":
+    if job.end_condition == "Failed":
         return Observation(
-            job, attempts, started, ended, failed=True, notes=notes, more=more,
+            job, attempts, started, ended, notes=notes, more=more,
             failure=_job_failure(job, failure), refused=said is not None and said.refused,
         )  # fmt: skip
     complaint, waiting_since = _not_starting(job, mine, complaints)
-    running = next((pod.name for pod in reversed(mine) if pod.running_since and not pod.ended), "")
+    running = next((pod.name for pod in reversed(mine) if pod.running_since and not pod.has_ended), "")
     return Observation(
-        job, attempts, started, failure=failure, notes=notes, more=more,
+        job, attempts, started, attempt_failure=failure, notes=notes, more=more,
         complaint=complaint, waiting_since=waiting_since, running_pod=running,
     )  # fmt: skip
 
 
-def cannot_start(observation: Observation, now: datetime, deadline: timedelta) -> Failure | None:
-    """Why its pod has been unable to start for too long; None as long as it has not been.
+def end_failure(job: Observation, now: datetime, start_deadline: timedelta) -> Failure | None:
+    """Why a Job has failed, or is given up because its pod cannot start; None while neither is so."""
+    return job.failure or _cannot_start(job, now, start_deadline)
 
-    Only with a known reason: pulling a large image, for instance, is no failure.
-    """
-    complaint, since = observation.complaint, observation.waiting_since
-    if complaint is None or since is None or now - since < deadline:
+
+def obstacle_of(job: Observation, subject: str) -> tuple[str, str] | None:
+    """Reason and message of what keeps a Job from going on at the moment; `subject` names it to the user."""
+    if job.complaint is not None:
+        return job.complaint.reason, f"{subject} cannot start: {job.complaint.message}"
+    if job.attempt_failure is None:
         return None
-    return Failure(reason=complaint.reason, message=complaint.message)
+    reason, message = "Retrying", f"{subject} is retried: {describe(job.attempt_failure)}"
+    return reason, message
+
+
+def notices_of(job: Observation, subject: str, place_of_rest: str | None = None) -> tuple[Notice, ...]:
+    """The notes of a Job about `subject`. `place_of_rest` has those that did not fit into its Result."""
+    notices = tuple(
+        Notice(note.reason, f"{subject}: {note.message}", f"{subject}/{note.message}", note.warning)
+        for note in job.notes
+    )
+    if not job.more:
+        return notices
+    where = f"are in {place_of_rest}" if place_of_rest else "are left out"
+    message = f"{subject}: {job.more} more notes {where}"
+    return (*notices, Notice("NotesOmitted", message, f"{subject}/more"))
 
 
 def to_be_explained(jobs: Iterable[Job], pods: Iterable[Pod]) -> dict[str, str]:
-    """UID to kind of what does not start and gives no reason itself: only its events can tell why."""
+    """UID to kind of what does not start and gives no reason itself: only its events say why."""
     pods = list(pods)
     unexplained = {
         pod.uid: "Pod"
         for pod in pods
-        if pod.starting and not pod.unschedulable and pod.waiting_reason in _NORMAL_WAITING
+        if pod.is_starting and not pod.unschedulable and pod.waiting_reason in _NORMAL_WAITING
     }
-    with_pods = {pod.job for pod in pods if not pod.ended}
+    with_pods = {pod.job for pod in pods if not pod.has_ended}
     for job in jobs:
-        if not job.finished and not job.deleting and job.name not in with_pods:
+        if not job.end_condition and not job.is_being_deleted and job.name not in with_pods:
             unexplained[job.uid] = "Job"
     return unexplained
+
+
+def _cannot_start(job: Observation, now: datetime, deadline: timedelta) -> Failure | None:
+    """Why its pod has been unable to start for too long; None as long as it has not been.
+
+    Only with a known reason: pulling a large image, for instance, is no failure.
+    """
+    complaint, since = job.complaint, job.waiting_since
+    if complaint is None or since is None or now - since < deadline:
+        return None
+    return Failure(reason=complaint.reason, message=complaint.message)
 
 
 def _started(pod: Pod) -> datetime | None:
     return pod.termination.started if pod.termination else pod.running_since
 
 
-def _finish(pod: Pod) -> datetime | None:
-    return pod.termination.finished if pod.termination else None
+def _end_of(pod: Pod) -> datetime | None:
+    return pod.termination.ended if pod.termination else None
 
 
 def _result(pod: Pod) -> Result | None:
@@ -220,7 +249,7 @@ def _killed(pod: Pod) -> Failure:
 
 def _job_failure(job: Job, failure: Failure | None) -> Failure:
     if job.reason == "DeadlineExceeded":
-        return Failure(reason="DeadlineExceeded", message=job.message or "activeDeadline is over",
+        return Failure(reason="DeadlineExceeded", message=job.message or "not done within activeDeadline",
                        log_tail=failure.log_tail if failure else "")  # fmt: skip
     return failure or Failure(reason=job.reason or "JobFailed", message=job.message)
 
@@ -235,13 +264,13 @@ def _lost(job: Job, result: object) -> Failure:
 def _not_starting(
     job: Job, pods: list[Pod], complaints: Mapping[str, Complaint]
 ) -> tuple[Complaint | None, datetime | None]:
-    alive = [pod for pod in pods if not pod.ended]
+    alive = [pod for pod in pods if not pod.has_ended]
     if not alive:
-        # Between two attempts there is no pod either, and that is the Job's ordinary back-off.
-        since = max((pod.termination.finished for pod in pods if _finish(pod)), default=job.created)  # type: ignore[union-attr, type-var]
+        # Between two attempts no pod exists either, and that is the Job's ordinary back-off.
+        since = max((pod.termination.ended for pod in pods if _end_of(pod)), default=job.created)  # type: ignore[union-attr, type-var]
         return complaints.get(job.uid), since
     pod = alive[-1]
-    if not pod.starting:
+    if not pod.is_starting:
         return None, None
     return _complaint(pod, complaints), pod.created
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from holdfast.api.base import Model, SecretRef
-from holdfast.mounts import SecretMount
+from holdfast.mounts import CA, CA_FILE, CREDENTIALS, SecretMount
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ def mounts(*sections: Secured | None) -> tuple[SecretMount, ...]:
     named = [section for section in sections if section is not None]
     credentials = next((section.credentials_secret for section in named if section.credentials_secret), None)
     tls = next((section.tls for section in named if section.tls), None)
-    secrets = [] if credentials is None else [SecretMount("credentials", credentials.name, credentials.files)]
+    secrets = [] if credentials is None else [SecretMount(CREDENTIALS, credentials.name, credentials.files)]
     if tls is not None and tls.ca_secret is not None:
-        secrets.append(SecretMount("ca", tls.ca_secret.name, {"ca.crt": "ca.crt"}))
+        secrets.append(SecretMount(CA, tls.ca_secret.name, {CA_FILE: CA_FILE}))
     return tuple(secrets)
 
 

@@ -1,7 +1,6 @@
 """What the data plane offers an engine's backup and restore, and what it wants back from them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -105,16 +104,7 @@ class BackupContext(ABC):
         """Store an artifact such as `knowledge_base.dump` from what is written inside the `with` block.
 
         It is stored only if the block ends without an exception; otherwise its uploads are aborted and the
-        exception goes on, so the same name can be stored anew.
-        """
-
-    @abstractmethod
-    def store_output(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
-    ) -> None:
-        """Store what `command` prints; complete only once it has ended with exit code 0.
-
-        Raises SourceError (reason `ProducerFailed`, with the end of its standard error as `log_tail`).
+        exception goes on, so the same name can be stored again.
         """
 
 
@@ -131,7 +121,7 @@ class RestoreContext(ABC):
     snapshot_time: datetime
     """The instant that the backup is of."""
     manifest_detail: dict[str, Any]
-    """What the backup left in `BackupReport.detail`."""
+    """What the backup left in `BackupSummary.detail`."""
     manifest_contents: dict[str, int]
     artifacts: tuple[str, ...]
     """The names given to `store`."""
@@ -152,7 +142,7 @@ class RestoreContext(ABC):
 
 
 @dataclass(frozen=True)
-class BackupReport:
+class BackupSummary:
     """What an engine says of the backup that it has just stored."""
 
     snapshot_time: datetime
@@ -166,7 +156,7 @@ class BackupReport:
 
 
 @dataclass(frozen=True)
-class RestoreReport:
+class RestoreSummary:
     """What an engine found when it compared what it restored with the manifest."""
 
     address: str

@@ -21,15 +21,21 @@ from holdfast.protocol.backup import BackupResult, BackupTask
 from holdfast.protocol.commit import (
     CommitResult,
     CommitTask,
-    Cure,
+    DeletionOutcome,
     Expiry,
-    Fate,
+    ExpiryCandidate,
     Gap,
-    HeldRun,
+    HealingOutcome,
     Leftovers,
     WrittenReport,
 )
-from holdfast.protocol.environment import DEFAULT_ROOT, POD_VARIABLE, ROOT_VARIABLE, TASK_VARIABLE
+from holdfast.protocol.environment import (
+    DEFAULT_ROOT,
+    POD_VARIABLE,
+    ROOT_VARIABLE,
+    TASK_VARIABLE,
+    TERMINATION_VARIABLE,
+)
 from holdfast.protocol.exit import ExitCode
 from holdfast.protocol.kinds import (
     BACKUP,
@@ -50,7 +56,7 @@ from holdfast.protocol.message import MAX_RESULT_BYTES, FailedResult, Note, Resu
 from holdfast.protocol.progress import ProgressLine
 from holdfast.protocol.purge import PurgeResult, PurgeTask
 from holdfast.protocol.restore import RestoreResult, RestoreTask
-from holdfast.protocol.stored import CommittedTarget, FoundTarget, StoredArtifact, StoredRun
+from holdfast.protocol.stored import CommittedTarget, ListedTarget, StoredArtifact, StoredRun
 from holdfast.protocol.survey import (
     SURVEY_LINE,
     SURVEY_LINE_START,
@@ -79,6 +85,7 @@ __all__ = [
     "SURVEY_LINE_START",
     "TASK",
     "TASK_VARIABLE",
+    "TERMINATION_VARIABLE",
     "VERIFY",
     "BackupResult",
     "BackupTask",
@@ -86,16 +93,16 @@ __all__ = [
     "CommitResult",
     "CommitTask",
     "CommittedTarget",
-    "Cure",
+    "DeletionOutcome",
     "ExitCode",
     "Expiry",
+    "ExpiryCandidate",
     "FailedResult",
-    "Fate",
-    "FoundTarget",
     "Gap",
-    "HeldRun",
+    "HealingOutcome",
     "Kind",
     "Leftovers",
+    "ListedTarget",
     "LookupResult",
     "LookupTask",
     "Note",

@@ -7,7 +7,7 @@ from pydantic import AwareDatetime, Field
 from holdfast.api.destination import Destination
 from holdfast.api.run import Source
 from holdfast.protocol.message import CUT_MISSING, CUT_NOTES, Cut, Result, Task
-from holdfast.protocol.stored import StoredArtifact
+from holdfast.protocol.stored import RunName, StoredArtifact
 
 
 class BackupTask(Task):
@@ -16,7 +16,7 @@ class BackupTask(Task):
     kind: Literal["Backup"] = "Backup"
     namespace: str
     policy: str
-    run: str
+    run: RunName
     run_uid: str
     target: str
     engine: str

@@ -7,14 +7,15 @@ from pydantic import AwareDatetime, Field
 
 from holdfast.api.base import Model
 from holdfast.api.destination import Destination
+from holdfast.layout import RESERVED
 from holdfast.protocol.message import CUT_MISSING, CUT_NOTES, Cut, Result, Task
-from holdfast.protocol.stored import CommittedTarget, RunName
+from holdfast.protocol.stored import CommittedTarget, ListedRunName, RunName
 
 
-class HeldRun(Model):
+class ExpiryCandidate(Model):
     """A run that a destination holds, as the operator knows it."""
 
-    run: RunName
+    run: ListedRunName
     recovery_point: AwareDatetime
     """To the second; tells it from another run of the same name."""
     verified: bool = False
@@ -24,16 +25,16 @@ class Expiry(Model):
     """What the policy's retention has a commit do in one destination."""
 
     destination: str
-    delete: tuple[HeldRun, ...]
+    delete: tuple[ExpiryCandidate, ...]
     """Exactly these, in this order."""
-    keep: tuple[HeldRun, ...]
+    keep: tuple[ExpiryCandidate, ...]
     """The newest of those that stay: of all, of those with every target, of the verified."""
 
 
 class Gap(Model):
     """An earlier run that destinations lack, and what its good copies are held against."""
 
-    run: RunName
+    run: ListedRunName
     scheduled_time: AwareDatetime | None = None
     trigger: str
     manifests: Annotated[dict[str, str], Field(min_length=1)]
@@ -48,7 +49,7 @@ class Leftovers(Model):
     """Ended runs of which a destination may have objects or uploads that nothing leads to."""
 
     destination: str
-    runs: tuple[RunName, ...]
+    runs: tuple[ListedRunName, ...]
     held: bool
     """Whether it holds them, so that no more may go than that; else all goes that the catalogue has not."""
 
@@ -59,7 +60,7 @@ class CommitTask(Task):
     kind: Literal["Commit"] = "Commit"
     namespace: str
     policy: str
-    run: str
+    run: RunName
     run_uid: str
     scheduled_time: AwareDatetime | None = None
     trigger: str
@@ -71,7 +72,7 @@ class CommitTask(Task):
     retention: tuple[Expiry, ...] = ()
     """What is deleted once the run is committed."""
     retention_seconds: float | None = None
-    """No deletion is begun later than this after the Job's start, so that the run ends in time."""
+    """No deletion starts later than this after the Job's start, so that the run ends in time."""
     leftovers: tuple[Leftovers, ...] = ()
     """What is cleared away once the run is committed; like `gaps` within `retention_seconds`."""
     gaps: tuple[Gap, ...] = ()
@@ -79,8 +80,12 @@ class CommitTask(Task):
     recipients: tuple[str, ...] = ()
     """age X25519 recipients of the report; none: those of the targets."""
 
+    def may_change(self, run: str) -> bool:
+        """Whether a name in its lists is that of an earlier run: not its own, nor a reserved one."""
+        return run != self.run and run not in RESERVED
 
-class Fate(StrEnum):
+
+class DeletionOutcome(StrEnum):
     """What became of a run that a commit was to delete. One letter: a Result tells a hundred."""
 
     DELETED = "d"
@@ -95,8 +100,8 @@ class Fate(StrEnum):
     """The destination broke or refused, and some of it may be gone."""
 
 
-class Cure(StrEnum):
-    """What became of a copy that a commit was to heal. One letter, as `Fate`."""
+class HealingOutcome(StrEnum):
+    """What became of a copy that a commit was to heal. One letter, as `DeletionOutcome`."""
 
     HEALED = "h"
     """The destination holds the whole run, read back, and the catalogue there has it."""
@@ -105,7 +110,7 @@ class Cure(StrEnum):
     REFUSED = "r"
     """The destination has something else in its place."""
     UNTOUCHED = "u"
-    """Its turn did not come, or the time was over."""
+    """Its turn did not come, or the time had ended."""
     FAILED = "f"
     """A destination broke or refused."""
 
@@ -134,12 +139,12 @@ class CommitResult(Result):
     missing: dict[str, str] = Field(default_factory=dict)
     aborted_uploads: int = 0
     retention: dict[str, str] = Field(default_factory=dict)
-    """By destination: the Fate of each run of `CommitTask.retention`, in its order."""
+    """By destination: the DeletionOutcome of each run of `CommitTask.retention`, in its order."""
     leftovers: str = ""
-    """The Fate of the leftovers of each run of `CommitTask.leftovers`, in its order."""
+    """The DeletionOutcome of the leftovers of each run of `CommitTask.leftovers`, in its order."""
     untidy: tuple[str, ...] = ()
     """Those where leftovers of the run itself could not be cleared away."""
     healing: str = ""
-    """The Cure of each copy that `CommitTask.gaps` says is lacking, in its order."""
+    """The HealingOutcome of each copy that `CommitTask.gaps` says is lacking, in its order."""
     report: WrittenReport | None = None
     """The run's report; none where no destination took it."""

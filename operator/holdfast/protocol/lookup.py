@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, TypeAdapter, field_serializer, field_validator
 
 from holdfast.protocol.message import Result, Task
-from holdfast.protocol.stored import FoundTarget, StoredRun
+from holdfast.protocol.stored import ListedTarget, StoredRun
 
 
 class LookupTask(Task):
@@ -17,7 +17,7 @@ class LookupTask(Task):
     source: StoredRun
 
 
-_FOUND_TARGETS = TypeAdapter(tuple[FoundTarget, ...])
+_LISTED_TARGETS = TypeAdapter(tuple[ListedTarget, ...])
 
 
 class LookupResult(Result):
@@ -27,12 +27,12 @@ class LookupResult(Result):
     policy: str
     run: str
     recovery_point: AwareDatetime
-    targets: tuple[FoundTarget, ...]
+    targets: tuple[ListedTarget, ...]
     """In the Result as compressed JSON in base64: those of a large run would not fit into it otherwise."""
 
     @field_serializer("targets")
-    def _pack(self, targets: tuple[FoundTarget, ...]) -> str:
-        return b64encode(zlib.compress(_FOUND_TARGETS.dump_json(targets, by_alias=True), 9)).decode()
+    def _pack(self, targets: tuple[ListedTarget, ...]) -> str:
+        return b64encode(zlib.compress(_LISTED_TARGETS.dump_json(targets, by_alias=True), 9)).decode()
 
     @field_validator("targets", mode="before")
     @classmethod
@@ -40,6 +40,6 @@ class LookupResult(Result):
         if not isinstance(value, str):
             return value
         try:
-            return _FOUND_TARGETS.validate_json(zlib.decompress(b64decode(value)))
+            return _LISTED_TARGETS.validate_json(zlib.decompress(b64decode(value)))
         except zlib.error as error:
             raise ValueError(f"no compressed JSON: {error}") from error

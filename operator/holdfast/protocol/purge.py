@@ -6,6 +6,7 @@ from pydantic import AwareDatetime
 
 from holdfast.api.destination import Destination
 from holdfast.protocol.message import Result, Task
+from holdfast.protocol.stored import RunName
 
 
 class PurgeTask(Task):
@@ -14,7 +15,7 @@ class PurgeTask(Task):
     kind: Literal["Purge"] = "Purge"
     namespace: str
     policy: str
-    run: str
+    run: RunName
     run_uid: str
     recovery_point: AwareDatetime | None = None
     """To the second; tells it from another run of the same name. None: it was never committed."""

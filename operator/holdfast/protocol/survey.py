@@ -21,7 +21,7 @@ class SurveyTask(Task):
     after: str = ""
     """Only runs whose names come after this one. The destinations are probed with the first page, of ""."""
     most: int = 1000
-    """Of so many runs at most; fewer when what is told of them grows long."""
+    """Of so many runs at most; fewer when their lines grow long."""
 
 
 def _with_failures(result: "SurveyResult", keep: int) -> "SurveyResult":

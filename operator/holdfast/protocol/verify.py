@@ -5,7 +5,7 @@ from typing import Literal
 from holdfast.api.base import Model
 from holdfast.api.destination import Destination
 from holdfast.protocol.message import Result, Task
-from holdfast.protocol.stored import CommittedTarget
+from holdfast.protocol.stored import CommittedTarget, RunName
 
 
 class VerifyTask(Task):
@@ -14,7 +14,7 @@ class VerifyTask(Task):
     kind: Literal["Verify"] = "Verify"
     namespace: str
     policy: str
-    run: str
+    run: RunName
     targets: tuple[CommittedTarget, ...]
     destinations: tuple[Destination, ...]
     """Each holds every one of the targets, and the run's entry in the catalogue."""

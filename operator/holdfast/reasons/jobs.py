@@ -41,7 +41,7 @@ GROUPS = (
             ),
             Reason(
                 "ImagePullBackOff", _WAITING,
-                "The node cannot pull the image, and waits before it tries again.",
+                "The node cannot pull the image, and waits before its next attempt.",
                 "Correct `image.prefix` and `image.tag` of the chart, push the image, or name a Secret in "
                 "`runner.imagePullSecrets` of the policy.",
                 by_kubernetes=True,
@@ -148,7 +148,7 @@ GROUPS = (
             ),
             Reason(
                 "Terminated", _JOB,
-                "Something told the pod to end before its work was done: a drained node, or a deleted pod.",
+                "Something ended the pod before its work was done: a drained node, or a deleted pod.",
                 "Nothing, when a retry succeeds.",
             ),
             Reason(

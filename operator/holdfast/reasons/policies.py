@@ -134,7 +134,7 @@ GROUPS = (
                 "The survey can use a destination again. The survey before it could not.", "",
             ),
             Reason(
-                "SurveyFailed", (Where.REACHABLE, Where.POLICY_EVENT),
+                "SurveyFailed", (Where.POLICY_EVENT,),
                 "The survey could not be made. The event's message names the reason of the failure.",
                 "Look that reason up here. The operator makes the next survey after a pause that grows.",
             ),

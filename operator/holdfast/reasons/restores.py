@@ -91,11 +91,6 @@ GROUPS = (
         (
             Reason("LookingUp", (Where.REQUEST,), "A Lookup Job reads the run's entry in the catalogue.", ""),
             Reason(
-                "LookupFailed", _END,
-                "The Lookup Job failed, and Kubernetes kept no reason.",
-                "Create a new request, and look at the pod of its Lookup Job.",
-            ),
-            Reason(
                 "Thawed", (Where.REQUEST_EVENT,),
                 "The restore had to wait until the store thawed archived objects.", "",
             ),

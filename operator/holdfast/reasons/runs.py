@@ -6,7 +6,7 @@ CONDITIONS = (
     ConditionType(
         "BackupRun", "Complete",
         "The run ended and holds a backup: `Succeeded` or `PartiallySucceeded`.",
-        "The run ended without a backup.",
+        "The run ended without a backup, or holds none any more: `Expired`.",
     ),
     ConditionType(
         "BackupRun", "Verified",
@@ -57,7 +57,7 @@ GROUPS = (
             Reason(
                 "Cancelled", (*_END, Where.REQUEST, Where.RUN_EVENT, Where.REQUEST_EVENT),
                 "Somebody set `spec.cancel`, or deleted a run that was going on. Its pods have ended.",
-                "To try again, create a new run or request.",
+                "For another attempt, create a new run or request.",
             ),
             Reason(
                 "Expired", (Where.FRESH,),
@@ -196,8 +196,8 @@ GROUPS = (
                 "RetentionWaits", (Where.RUN_EVENT,),
                 "Object lock or a legal hold protects a copy that retention does not keep. The copy stays "
                 "whole.",
-                "Nothing: every later commit tries again. An object lock ends by itself, a legal hold does "
-                "not.",
+                "Nothing: every later commit makes another attempt. An object lock ends by itself, a legal "
+                "hold does not.",
             ),
             Reason(
                 "RetentionRefused", (Where.RUN_EVENT,),
@@ -210,7 +210,7 @@ GROUPS = (
                 "RetentionFailed", (Where.RUN_EVENT,),
                 "A destination broke while the commit deleted copies there.",
                 "Look at the message. The credentials need the permissions of `docs/retention.md`. A later "
-                "commit finishes the deletion.",
+                "commit ends the deletion.",
             ),
             Reason(
                 "RetentionUnfinished", (Where.RUN_EVENT,),
@@ -240,7 +240,7 @@ GROUPS = (
             Reason(
                 "HealingFailed", (Where.RUN_EVENT,),
                 "A destination broke while the commit healed a copy.",
-                "Look at the message, and repair the destination. A later commit tries again.",
+                "Look at the message, and repair the destination. A later commit retries it.",
             ),
             Reason(
                 "HealingUnfinished", (Where.RUN_EVENT,),
@@ -322,13 +322,8 @@ GROUPS = (
             Reason(
                 "DeletionFailed", (Where.RUN_EVENT,),
                 "A destination did not let the data be deleted, or the Purge Job could not run. The run "
-                "stays, and the operator tries again after a pause of 10 seconds to one hour.",
+                "stays, and the operator retries after a pause of 10 seconds to one hour.",
                 "Repair what the message names. To give up, set `deletionPolicy: Retain`.",
-            ),
-            Reason(
-                "RunInvalid", (Where.PURGE,),
-                "The run has a name that is reserved for another folder of the destination.",
-                "Delete nothing; report it as a defect: the API server refuses such a name.",
             ),
         ),
     ),

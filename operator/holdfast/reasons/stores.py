@@ -68,11 +68,6 @@ GROUPS = (
                 "Read the message and `logTail`. The Job makes another attempt.",
             ),
             Reason(
-                "ProducerMissing", _BACKUP,
-                "A program of the engine cannot be started in the image.",
-                "Use the image that Holdfast builds.",
-            ),
-            Reason(
                 "EmptyOutput", _BACKUP,
                 "The source gave not one byte for an artifact.",
                 "Look at the server. The Job makes another attempt.",

@@ -10,18 +10,16 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from holdfast.api.run import Failure
+from holdfast.api.text import first_problem
 from holdfast.engines.transfer import RestoreRefusedError, TransferError
-from holdfast.protocol import TASK, TASK_VARIABLE, ExitCode, FailedResult, Result
+from holdfast.protocol import TASK, TASK_VARIABLE, TERMINATION_VARIABLE, ExitCode, FailedResult, Result
 from holdfast.runner import tasks
 from holdfast.runner.process.memory import bound_allocator
 from holdfast.runner.process.mounts import Mounts
-from holdfast.runner.process.outcome import fit
 from holdfast.runner.process.progress import Meter
+from holdfast.runner.process.termination import fit
 
-TERMINATION_VARIABLE = "HOLDFAST_TERMINATION_LOG"
 _TERMINATION_LOG = "/dev/termination-log"
-_DEFECT = 1
-_TERMINATED = 128 + signal.SIGTERM
 _TRACEBACK_LINES = 12
 
 _log = logging.getLogger("holdfast")
@@ -59,26 +57,21 @@ def _attempt(meter: Meter) -> Result:
         return _failed(error.exit_code, error.reason, error.message, error.log_tail, refused=refused)
     except ValidationError as error:
         _log.error("the task is invalid: %s", error)
-        return _failed(ExitCode.TASK_WRONG, "TaskInvalid", f"{TASK_VARIABLE}: {_first(error)}")
+        return _failed(ExitCode.TASK_WRONG, "TaskInvalid", f"{TASK_VARIABLE}: {first_problem(error)}")
     except Terminated:
         _log.error("ended by SIGTERM")
-        return _failed(_TERMINATED, "Terminated", "the pod was told to end before the work was done")
+        return _failed(ExitCode.TERMINATED, "Terminated", "the pod was ended before its work was done")
     except Exception as error:  # noqa: BLE001 - whatever it is, the operator must hear of it
         _log.exception("this is a defect")
         tail = traceback.format_exc().splitlines()[-_TRACEBACK_LINES:]
-        return _failed(_DEFECT, "Defect", f"{type(error).__name__}: {error}", "\n".join(tail))
+        return _failed(ExitCode.DEFECT, "Defect", f"{type(error).__name__}: {error}", "\n".join(tail))
 
 
 def _failed(
-    code: int, reason: str, message: str, log_tail: str = "", *, refused: bool = False
+    code: ExitCode, reason: str, message: str, log_tail: str = "", *, refused: bool = False
 ) -> FailedResult:
     failure = Failure(reason=reason, message=message, log_tail=log_tail)
     return FailedResult(exit_code=code, failure=failure, refused=refused)
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def _terminate(number: int, frame: object) -> None:

@@ -2,26 +2,26 @@
 
 import hashlib
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import factories
-from tests.factories import REDIS, SHA, rows
+from tests.factories import REDIS, SHA, complete, rows
 
 from holdfast.api.conditions import find_condition
-from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
+from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, CatalogueProblem
 from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun, Failure, RunPhase, Source
 from holdfast.domain.backup import catalogue, survey
 from holdfast.domain.backup.catalogue import DATA_GONE, Page, decide, imported_run, imported_status, page_of
 from holdfast.domain.backup.retention import backup_of
-from holdfast.domain.backup.survey import PageOutcome
+from holdfast.domain.backup.survey import PageRecord
 from holdfast.domain.labels import IMPORTED
 from holdfast.domain.policy.history import runs_to_prune
-from holdfast.domain.restoration import plan_from_policy
+from holdfast.domain.restoration import RunOrigin
 from holdfast.domain.rows import row_of
 from holdfast.domain.run import lifecycle
 from holdfast.domain.run.admission import Standing, is_waiting
@@ -39,7 +39,7 @@ from holdfast.protocol import (
     SurveyResult,
 )
 from holdfast.runner.stored.entry import entry_of
-from holdfast.runner.stored.manifest import Encrypted, Manifest, ManifestArtifact
+from holdfast.runner.stored.manifest import EncryptionRecord, Manifest, ManifestArtifact
 from holdfast.runner.tasks.survey import _Lines, _surveyed
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -81,7 +81,7 @@ def manifest(of: BackupRun, target: str, artifacts: int, moment: datetime, encry
         target=target, engine="redis", attempt="x", spec=REDIS, snapshot_time=moment, started_time=moment,
         completed_time=moment + timedelta(seconds=5), contents={"keys": artifacts}, detail={},
         source=Source(address="redis:1", role="Standby", version="7"), artifacts=stored,
-        encrypted=Encrypted(recipients=("age1x",)) if encrypted else None,
+        encrypted=EncryptionRecord(recipients=("age1x",)) if encrypted else None,
         retain_until={PLACES[0]: moment + timedelta(days=30)},
     )  # fmt: skip
 
@@ -108,7 +108,7 @@ def backed_up(
     seen = {each.target: Observation(JOB, 1, THEN, THEN, result=result(each, places)) for each in manifests}
     for target in by.spec.targets:
         lost = Failure(reason="Broken")
-        seen.setdefault(target.name, Observation(JOB, 1, THEN, THEN, failed=True, failure=lost))
+        seen.setdefault(target.name, Observation(JOB, 1, THEN, THEN, failure=lost))
     ended = begun.model_copy(
         update={"status": lifecycle.advance(begun, JobFacts(seen, timedelta(minutes=1)), THEN).status}
     )
@@ -212,12 +212,11 @@ def test_a_run_comes_back_as_it_was(data: st.DataObject) -> None:
             assert getattr(target, name) == getattr(told[target.name], name), name
     assert destinations_holding(after) == destinations_holding(before)
     assert backup_of(row_of(after), by.spec.destinations) == backup_of(row_of(before), by.spec.destinations)
-    complete = find_condition(after.status.conditions, "Complete")
-    assert complete is not None
-    assert complete.status == "True"
+    reason = after.status.reason or after.status.phase
+    assert complete(after.status) == ("True", reason, after.status.message)
     # Neither does another look change anything, nor is what the ordinary way has left changed.
     assert decide(by, [after], found, NOW).write == ()
-    assert decide(by, [before], found, NOW) == catalogue.Decision((), (), (), ())
+    assert decide(by, [before], found, NOW) == catalogue.PageDecision((), (), (), ())
 
 
 def test_a_log_that_is_not_whole_is_noticed() -> None:
@@ -242,6 +241,7 @@ def test_what_is_unfinished_never_starts_and_is_finished() -> None:
     # Its entry has vanished before that.
     ((_, status),) = decide(policy(), [made], page(), NOW).write
     assert (status.phase, status.reason) == (RunPhase.EXPIRED, DATA_GONE)
+    assert complete(status) == ("False", DATA_GONE, status.message)
 
 
 @pytest.mark.parametrize("phase", [RunPhase.PENDING, RunPhase.RUNNING, RunPhase.COMMITTING, RunPhase.FAILED])
@@ -260,10 +260,12 @@ def test_a_run_whose_data_is_gone_is_expired_and_comes_back() -> None:
     assert decision.expired == ("r",)
     assert (status.phase, status.reason, status.copies) == (RunPhase.EXPIRED, DATA_GONE, "0/2")
     assert "one, two does not have it" in (status.message or "")
+    assert complete(status) == ("False", DATA_GONE, status.message)
     gone = before.model_copy(update={"status": status})
     assert decide(policy(), [gone], page(), NOW).write == ()
     ((_, again),) = decide(policy(), [gone], page(entry), NOW).write
     assert again.phase is RunPhase.SUCCEEDED
+    assert complete(again) == ("True", "Succeeded", again.message)
     assert again.targets[0].artifacts == before.status.targets[0].artifacts
 
 
@@ -327,6 +329,34 @@ def test_copies_that_come_and_go_are_counted() -> None:
     assert again.targets == before.status.targets
 
 
+def test_a_hook_failure_outlives_a_copy_that_vanishes_and_comes_back() -> None:
+    before, entry = simple()
+    failed = before.status.to_json() | factories.hook_failed_after()
+    there = BackupRun.model_validate(before.to_json() | {"status": failed})
+    fewer = page(entry.model_copy(update={"destinations": ("one",)}))
+    ((_, status),) = decide(policy(), [there], fewer, NOW).write
+    assert (status.phase, status.reason) == (RunPhase.PARTIALLY_SUCCEEDED, "CopyMissing")
+    lost = there.model_copy(update={"status": status})
+    ((_, again),) = decide(policy(), [lost], page(entry), NOW).write
+    assert (again.phase, again.reason) == (RunPhase.PARTIALLY_SUCCEEDED, "HookFailed")
+    assert again.message == "after the backup: hook go-on: no pod"
+    assert complete(again) == ("True", again.reason, again.message)
+    # Nor does a destination that is added and holds the run change that.
+    more = page(entry.model_copy(update={"destinations": PLACES}))
+    ((_, wider),) = decide(policy(*PLACES), [there], more, NOW).write
+    assert (wider.copies, wider.phase, wider.reason) == ("3/3", RunPhase.PARTIALLY_SUCCEEDED, "HookFailed")
+
+
+def test_a_hook_failure_outlives_data_that_was_gone() -> None:
+    before, entry = simple()
+    failed = before.status.to_json() | factories.hook_failed_after()
+    there = BackupRun.model_validate(before.to_json() | {"status": failed})
+    ((_, gone),) = decide(policy(), [there], page(), NOW).write
+    expired = there.model_copy(update={"status": gone})
+    ((_, again),) = decide(policy(), [expired], page(entry), NOW).write
+    assert (again.phase, again.reason) == (RunPhase.PARTIALLY_SUCCEEDED, "HookFailed")
+
+
 def test_what_retention_deletes_is_left_to_it() -> None:
     before, entry = simple()
     for expiring in ({"begun": True}, {"gone": True}):
@@ -356,6 +386,15 @@ def test_a_name_that_another_run_has_is_told() -> None:
     assert "BackupRun r is another run" in problem.message
 
 
+def test_the_recovery_point_of_a_run_without_its_name_is_in_utc() -> None:
+    _, entry = simple(uid="elsewhere")
+    here, _ = simple(uid="here")
+    kathmandu = timezone(timedelta(hours=5, minutes=45))
+    entry = entry.model_copy(update={"recovery_point": datetime(2026, 11, 23, 7, 45, 30, tzinfo=kathmandu)})
+    (problem,) = decide(policy(), [here], page(entry), NOW).problems
+    assert problem.message.endswith("the one of 2026-11-23T02:00:30Z is imported")
+
+
 def test_a_copy_that_could_not_be_looked_for_is_not_called_missing() -> None:
     _, entry = simple()
     found = page(entry, listed=("one",))
@@ -368,7 +407,7 @@ def test_a_restore_of_it_reads_the_catalogue() -> None:
     request = RestoreRequest.model_validate(
         {"metadata": {"name": "back"}, "spec": {"source": {"runRef": {"name": "r"}}}}
     )
-    assert plan_from_policy(request, imported(simple()[1]), policy()) is None
+    assert RunOrigin(imported(simple()[1]), policy()).plan(request) is None
 
 
 def test_history_takes_it_for_as_old_as_it_is() -> None:
@@ -385,7 +424,7 @@ def test_history_takes_it_for_as_old_as_it_is() -> None:
 def after_page(by: BackupPolicy, found: Page, now: datetime = NOW, imported: int = 0, **failures: str) -> Any:
     told = {name: Failure(reason=reason, message="why") for name, reason in failures.items()}
     problems = decide(by, [], found, now).problems
-    return survey.record_page(by, found, PageOutcome(imported, (), problems, told), HOURS, now)
+    return survey.record_page(by, found, PageRecord(imported, (), problems, told), HOURS, now)
 
 
 def with_status(by: BackupPolicy, step: Any) -> BackupPolicy:
@@ -421,6 +460,18 @@ def test_a_survey_goes_through_the_pages() -> None:
     assert 0.75 * 6 * 3600 <= wait <= 1.25 * 6 * 3600
     changed = policy("one").spec
     assert survey.seconds_until_due(by.model_copy(update={"spec": changed}), NOW) == 0, "other destinations"
+
+
+def test_a_damaged_entry_and_a_run_without_its_name_have_their_own_events() -> None:
+    by = policy()
+    by = with_status(by, survey.start(by, NOW))
+    wrong = damage("one")
+    problems = (CatalogueProblem(uri=wrong.uri, message="another run has its name"),)
+    step = survey.record_page(by, page(damaged=[wrong]), PageRecord(0, (), problems), HOURS, NOW)
+    assert [(notice.reason, notice.message) for notice in step.notices] == [
+        ("CatalogueEntryDamaged", f"{wrong.uri}: {wrong.message}"),
+        ("RunNotBroughtBack", f"{wrong.uri}: another run has its name"),
+    ]
 
 
 def test_a_destination_that_fails_is_named_until_it_is_back() -> None:

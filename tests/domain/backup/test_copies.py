@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import factories
-from tests.factories import SHA, rows, targets, with_status
+from tests.factories import SHA, complete, hook_failed_after, rows, targets, with_status
 
 from holdfast.api.policy import BackupPolicy, History
 from holdfast.api.run import BackupRun
 from holdfast.domain.backup.copies import (
     MAX_GAPS,
     LeftoversToClear,
-    copies_to_heal,
-    destinations_missing,
+    destinations_lacking,
     destinations_to_clear,
     gap_of,
+    gaps_to_heal,
     leftovers_of,
     leftovers_to_clear,
     record_clearing,
@@ -27,7 +27,7 @@ from holdfast.domain.backup.copies import (
 from holdfast.domain.policy.history import runs_to_prune
 from holdfast.domain.rows import row_of
 from holdfast.domain.stored import destinations_holding
-from holdfast.protocol import Cure, Fate, Gap
+from holdfast.protocol import DeletionOutcome, Gap, HealingOutcome
 
 NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
 A = {"name": "a", "s3": {"bucket": "backups", "prefix": "prod"}}
@@ -103,7 +103,7 @@ def named(run: BackupRun, name: str, **metadata: Any) -> BackupRun:
 def gaps(policy: BackupPolicy, run: BackupRun, runs: Sequence[BackupRun]) -> tuple[Gap, ...]:
     """What the commit of `run` is given to heal."""
     by_name = {each.metadata.name: each for each in runs}
-    healings = copies_to_heal(policy, run, rows(runs))
+    healings = gaps_to_heal(policy, run, rows(runs))
     return tuple(gap_of(by_name[healing.row.name], healing) for healing in healings)
 
 
@@ -192,8 +192,8 @@ def test_what_retention_would_not_keep_there_is_not_made_but_cleared_away() -> N
     runs = [run(1, "ac"), run(2, "ac"), run(3, "ac")]
     assert wanted(gaps(of, committing(), runs)) == {"r03": "b"}
     assert cleared_away(of, committing(), runs) == {"r01": "b", "r02": "b"}
-    after = record_clearing(runs[0], {"b": Fate.DELETED}).status
-    assert destinations_missing(row_of(with_status(runs[0], after))) == set()
+    after = record_clearing(runs[0], {"b": DeletionOutcome.DELETED}).status
+    assert destinations_lacking(row_of(with_status(runs[0], after))) == set()
     assert cleared_away(policy(A, C, **LAST), committing(), runs) == {}, "b is not the policy's any more"
     dry = policy(A, B | {"retention": {"keepLast": 2, "dryRun": True}}, C)
     assert len(gaps(dry, committing(), runs)) == 3
@@ -207,12 +207,11 @@ def test_an_unknown_time_zone_makes_no_copies() -> None:
 
 def test_a_run_with_all_copies_is_succeeded() -> None:
     subject = run(3)
-    step = record_healing(subject, {"b": Cure.HEALED, "c": Cure.HEALED}, NOW)
+    step = record_healing(subject, {"b": HealingOutcome.HEALED, "c": HealingOutcome.HEALED}, NOW)
     status = step.status
     assert (status.phase, status.reason, status.copies) == ("Succeeded", None, "3/3")
     assert status.message == "1 targets, 10 in 3/3 destinations"
-    (complete,) = status.conditions
-    assert (complete.type, complete.status, complete.reason) == ("Complete", "True", "Succeeded")
+    assert complete(status) == ("True", "Succeeded", status.message)
     assert [artifact.to_json() for artifact in status.targets[0].artifacts] == [
         {**artifact, "retainUntil": artifact["retainUntil"]}
         if artifact["destination"] == "a"
@@ -223,31 +222,52 @@ def test_a_run_with_all_copies_is_succeeded() -> None:
     assert (notice.reason, notice.warning) == ("CopyHealed", False)
     assert notice.message == "run r03: its copy in b, c was made from a and read back; copies: 3/3"
     again = subject.model_copy(update={"status": status})
-    assert record_healing(again, {"b": Cure.HEALED}, NOW).status == status
-    assert record_healing(again, {"b": Cure.HEALED}, NOW).notices == ()
+    assert record_healing(again, {"b": HealingOutcome.HEALED}, NOW).status == status
+    assert record_healing(again, {"b": HealingOutcome.HEALED}, NOW).notices == ()
 
 
 def test_a_run_that_lacks_more_stays_what_it_is() -> None:
-    step = record_healing(run(3), {"b": Cure.HEALED, "c": Cure.FAILED}, NOW)
+    step = record_healing(run(3), {"b": HealingOutcome.HEALED, "c": HealingOutcome.FAILED}, NOW)
     assert (step.status.phase, step.status.reason, step.status.copies) == (
         "PartiallySucceeded", "CopyMissing", "2/3",
     )  # fmt: skip
-    assert step.status.message == "not in every destination: still missing in c"
-    targets = [target("r03", "a"), {"name": "u", "engine": "redis", "phase": "Failed"}]
-    step = record_healing(run(3, reason="Broken", targets=targets), {"b": Cure.HEALED, "c": Cure.HEALED}, NOW)
+    assert step.status.message == "not in every destination: c: no commit has healed this copy yet"
+    assert complete(step.status) == ("True", "CopyMissing", step.status.message)
+    lost = {"name": "u", "engine": "redis", "phase": "Failed", "failure": {"reason": "Broken"}}
+    targets = [target("r03", "a"), lost]
+    step = record_healing(
+        run(3, reason="Broken", targets=targets),
+        {"b": HealingOutcome.HEALED, "c": HealingOutcome.HEALED},
+        NOW,
+    )
     assert (step.status.phase, step.status.reason, step.status.copies) == (
         "PartiallySucceeded", "Broken", "3/3",
     )  # fmt: skip
+    assert complete(step.status) == ("True", "Broken", "target u: Broken")
 
 
-@pytest.mark.parametrize("cure", [cure for cure in Cure if cure is not Cure.HEALED])
-def test_what_was_not_healed_changes_nothing(cure: Cure) -> None:
-    assert record_healing(run(3), {"b": cure}, NOW).status == run(3).status
+def test_a_hook_failure_outlives_the_healing_of_every_copy() -> None:
+    missing = {"type": "Complete", "status": "True", "reason": "CopyMissing", "message": "b and c",
+               "lastTransitionTime": "2026-11-03T02:00:09Z"}  # fmt: skip
+    subject = run(3, conditions=[missing], **hook_failed_after())
+    status = record_healing(subject, {"b": HealingOutcome.HEALED, "c": HealingOutcome.HEALED}, NOW).status
+    assert (status.phase, status.reason, status.copies) == ("PartiallySucceeded", "HookFailed", "3/3")
+    assert complete(status) == ("True", "HookFailed", "after the backup: hook go-on: no pod")
+    subject = run(3, **hook_failed_after("Continue"))
+    status = record_healing(subject, {"b": HealingOutcome.HEALED, "c": HealingOutcome.HEALED}, NOW).status
+    assert (status.phase, status.reason) == ("Succeeded", None)
+
+
+@pytest.mark.parametrize(
+    "outcome", [outcome for outcome in HealingOutcome if outcome is not HealingOutcome.HEALED]
+)
+def test_what_was_not_healed_changes_nothing(outcome: HealingOutcome) -> None:
+    assert record_healing(run(3), {"b": outcome}, NOW).status == run(3).status
 
 
 def test_a_target_that_was_there_already_is_not_named_twice() -> None:
     targets = [target("r03", "ab", artifacts=90), target("r03", "a", "u", artifacts=1)]
-    status = record_healing(run(3, targets=targets), {"b": Cure.HEALED}, NOW).status
+    status = record_healing(run(3, targets=targets), {"b": HealingOutcome.HEALED}, NOW).status
     for each in status.targets:
         found = [(artifact.destination, artifact.uri) for artifact in each.artifacts]
         assert len(found) == len(set(found))
@@ -259,7 +279,7 @@ def test_a_target_that_was_there_already_is_not_named_twice() -> None:
 
 def test_a_run_that_expired_meanwhile_is_left_alone() -> None:
     gone = run(3, "", phase="Expired", reason="RetentionExpired")
-    assert record_healing(gone, {"b": Cure.HEALED}, NOW).status == gone.status
+    assert record_healing(gone, {"b": HealingOutcome.HEALED}, NOW).status == gone.status
 
 
 @settings(deadline=None)
@@ -279,7 +299,7 @@ def test_healing_comes_to_an_end_and_never_takes_from_what_is_going(runs: list[A
         assert set(gap.sources) <= destinations_holding(subject)
         taken = {each.destination for each in subject.status.expiring}
         assert not set(gap.lacking) & (set(gap.sources) | taken)
-        status = record_healing(subject, dict.fromkeys(gap.lacking, Cure.HEALED), NOW).status
+        status = record_healing(subject, dict.fromkeys(gap.lacking, HealingOutcome.HEALED), NOW).status
         by_name[gap.run] = subject.model_copy(update={"status": status})
         assert set(gap.lacking) <= destinations_holding(by_name[gap.run])
     assert gaps(policy(), committing(), list(by_name.values())) == ()
@@ -314,12 +334,12 @@ def test_what_is_cleared_away(subject: BackupRun, names: str) -> None:
 
 
 def test_what_was_cleared_away_is_remembered() -> None:
-    fates = {"a": Fate.REFUSED, "b": Fate.DELETED, "c": Fate.FAILED}
-    status = record_clearing(failed(3), fates).status
+    outcomes = {"a": DeletionOutcome.REFUSED, "b": DeletionOutcome.DELETED, "c": DeletionOutcome.FAILED}
+    status = record_clearing(failed(3), outcomes).status
     assert {each.destination: each.gone for each in status.expiring} == {"a": False, "b": True}
     later = failed(3).model_copy(update={"status": status})
     assert destinations_to_clear(row_of(later), later.status.destinations) == {"c"}
-    status = record_clearing(later, {"c": Fate.DELETED}).status
+    status = record_clearing(later, {"c": DeletionOutcome.DELETED}).status
     assert cleared_away(policy(), committing(), [later.model_copy(update={"status": status})]) == {}
 
 
@@ -329,15 +349,17 @@ def test_a_run_that_is_held_is_only_tidied() -> None:
     assert [left.held for left in leftovers_of(leftovers(policy(), committing(), [subject, failed(1)]))] == [
         False, False, False, True, True,
     ]  # fmt: skip
-    status = record_clearing(subject, {"a": Fate.DELETED, "b": Fate.FAILED}).status
+    status = record_clearing(subject, {"a": DeletionOutcome.DELETED, "b": DeletionOutcome.FAILED}).status
     assert (status.leftovers, status.expiring) == (("b",), ())
     gone = run(3, "bc", leftovers=["a"], expiring=[{"destination": "a", "gone": True}])
     assert cleared_away(policy(), committing(), [gone]) == {}
 
 
-@pytest.mark.parametrize("fate", [Fate.LOCKED, Fate.UNTOUCHED, Fate.FAILED])
-def test_what_could_not_be_cleared_away_is_tried_again(fate: Fate) -> None:
-    assert record_clearing(failed(3), {"a": fate}).status == failed(3).status
+@pytest.mark.parametrize(
+    "outcome", [DeletionOutcome.LOCKED, DeletionOutcome.UNTOUCHED, DeletionOutcome.FAILED]
+)
+def test_what_could_not_be_cleared_away_is_tried_again(outcome: DeletionOutcome) -> None:
+    assert record_clearing(failed(3), {"a": outcome}).status == failed(3).status
 
 
 def test_history_keeps_the_runs_that_still_have_to_be_cleared_away() -> None:

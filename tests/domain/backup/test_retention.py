@@ -1,9 +1,11 @@
 """Retention against a plain, slow model of it, and how a plan is shown before it is carried out."""
 
 import random
+import zoneinfo
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import factories
-from tests.factories import SHA, rows, stored_target
+from tests.factories import SHA, complete, rows, stored_target
 from tests.scheduling import amounts
 
 from holdfast.api.policy import MAX_KEPT_LISTED, MAX_PLANNED, BackupPolicy, BackupPolicyStatus, RetentionPlan
@@ -28,7 +30,7 @@ from holdfast.domain.backup.retention import (
 )
 from holdfast.domain.rows import row_of
 from holdfast.domain.stored import bytes_by_destination, destinations_holding
-from holdfast.protocol import Expiry, Fate
+from holdfast.protocol import DeletionOutcome, Expiry
 
 NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
 ZONES = ["UTC", "Asia/Ho_Chi_Minh", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia"]
@@ -53,8 +55,8 @@ def model(
     found: dict[str, set[str]] = {}
     for each in there:
         reasons = model_reasons(each, there, numbers, zone)
-        if each.whole:
-            reasons |= model_reasons(each, [other for other in there if other.whole], numbers, zone)
+        if each.is_whole:
+            reasons |= model_reasons(each, [other for other in there if other.is_whole], numbers, zone)
         found[each.run] = reasons
     return found
 
@@ -66,7 +68,7 @@ def model_reasons(run: Backup, peers: list[Backup], numbers: dict[str, Any], zon
         reasons.add("newest")
     if len(newer) < numbers.get("keepLast", 0):
         reasons.add("keepLast")
-    if run.verified and sum(peer.verified for peer in newer) < max(numbers["minVerified"], 1):
+    if run.is_verified and sum(peer.is_verified for peer in newer) < max(numbers["minVerified"], 1):
         reasons.add("minVerified")
     for rule, pattern in PERIODS.items():
         if rule not in numbers:
@@ -106,8 +108,8 @@ def random_history(chance: random.Random, destinations: list[str]) -> list[Backu
                 phase=phase,
                 recovery_point=moment,
                 destinations=frozenset(name for name in destinations if chance.random() < 0.9),
-                whole=chance.random() < 0.8,
-                verified=chance.random() < 0.2,
+                is_whole=chance.random() < 0.8,
+                is_verified=chance.random() < 0.2,
             )
         )
     chance.shuffle(runs)
@@ -126,9 +128,9 @@ def compare(chance: random.Random) -> tuple[int, int]:
         assert found == model(runs, name, rules[name], zone)
         kept += sum(map(bool, found.values()))
         gone += sum(not reasons for reasons in found.values())
-        verified = [v.backup for v in verdicts if v.backup.verified]
+        verified = [v.backup for v in verdicts if v.backup.is_verified]
         backups = [verdict.backup for verdict in verdicts]
-        for newest in (backups[:1], [backup for backup in backups if backup.whole][:1], verified[:1]):
+        for newest in (backups[:1], [backup for backup in backups if backup.is_whole][:1], verified[:1]):
             for backup in newest:
                 assert found[backup.run]
     return kept, gone
@@ -184,7 +186,7 @@ def test_five_years_of_daily_runs(seed: int) -> None:
         | newest_of(whole, "%Y", 7)
     )
     names = {f"r-{moment:%Y%m%d}" for moment in expected} | {newest_verified}
-    assert {each.run for each in stored if each.whole and each.phase is RunPhase.SUCCEEDED} == names
+    assert {each.run for each in stored if each.is_whole and each.phase is RunPhase.SUCCEEDED} == names
     assert 45 < len(names) < 60
     # Those that lack a target go as if they were whole: none is older than what the rules reach back to.
     partial = [each for each in stored if each.phase is RunPhase.PARTIALLY_SUCCEEDED]
@@ -280,8 +282,8 @@ def test_bytes_that_the_next_commit_frees_are_those_that_nothing_holds() -> None
     plan, _ = next_plan(policy(retention={"keepLast": 1}), rows(runs), NOW)
     assert plan is not None
     assert [each.delete_bytes for each in plan.destinations] == [60, 60]
-    locked = record_expiry(runs[2], {"a": Fate.LOCKED, "b": Fate.UNTOUCHED}).status
-    refused = record_expiry(runs[1], {"a": Fate.REFUSED}).status
+    locked = record_expiry(runs[2], {"a": DeletionOutcome.LOCKED, "b": DeletionOutcome.UNTOUCHED}, NOW).status
+    refused = record_expiry(runs[1], {"a": DeletionOutcome.REFUSED}, NOW).status
     tried = [
         each.model_copy(update={"status": status}) for each, status in ((runs[1], refused), (runs[2], locked))
     ]
@@ -326,19 +328,23 @@ def many_runs() -> list[BackupRun]:
     return runs
 
 
-@pytest.mark.parametrize("fate", [Fate.LOCKED, Fate.REFUSED, Fate.UNTOUCHED])
-def test_copies_that_commits_cannot_delete_keep_no_others_from_being_deleted(fate: Fate) -> None:
+@pytest.mark.parametrize(
+    "outcome", [DeletionOutcome.LOCKED, DeletionOutcome.REFUSED, DeletionOutcome.UNTOUCHED]
+)
+def test_copies_that_commits_cannot_delete_keep_no_others_from_being_deleted(
+    outcome: DeletionOutcome,
+) -> None:
     runs = many_runs()
     for number, each in enumerate(runs[150:], 150):
         runs[number] = each.model_copy(
-            update={"status": record_expiry(each, dict.fromkeys("ab", fate)).status}
+            update={"status": record_expiry(each, dict.fromkeys("ab", outcome), NOW).status}
         )
     plan, _ = next_plan(policy(retention={"keepLast": 120}), rows(runs), NOW)
     assert plan is not None
     listed = {due.run for due in plan.destinations[0].delete}
     others = {f"r{number}" for number in range(120, 150)}
     assert len(listed) == MAX_PLANNED
-    assert (others <= listed) is (fate is not Fate.UNTOUCHED)
+    assert (others <= listed) is (outcome is not DeletionOutcome.UNTOUCHED)
 
 
 def test_a_long_plan_is_cut_and_the_oldest_goes_first() -> None:
@@ -365,13 +371,23 @@ def test_what_does_not_count() -> None:
     lacking = {"targets": [{"name": "a", "engine": "redis", "phase": "Failed"}]}
     assert backup_of(row_of(run(1, [moved, B])), policy().spec.destinations).destinations == {"b"}
     assert backup_of(row_of(run(1, phase="Failed")), policy().spec.destinations).destinations == set()
-    assert backup_of(row_of(run(1, phase="PartiallySucceeded", **lacking)), ()).whole is False
+    assert backup_of(row_of(run(1, phase="PartiallySucceeded", **lacking)), ()).is_whole is False
     condition = {"type": "Verified", "reason": "Drill", "lastTransitionTime": "2026-11-23T02:00:00Z"}
     for status, verified in (("True", True), ("False", False), ("Unknown", False)):
-        assert backup_of(row_of(run(1, conditions=[condition | {"status": status}])), ()).verified is verified
+        assert (
+            backup_of(row_of(run(1, conditions=[condition | {"status": status}])), ()).is_verified is verified
+        )
 
 
-def test_a_zone_that_is_unknown_here_stops_the_deletion_and_says_so() -> None:
+@pytest.mark.parametrize("data", [None, "torn"])
+def test_a_zone_that_is_unknown_here_stops_the_deletion_and_says_so(
+    data: str | None, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if data is not None:
+        (tmp_path / "Mars").mkdir()
+        (tmp_path / "Mars" / "Olympus").write_text(data)
+        zoneinfo.reset_tzpath([str(tmp_path)])
+        request.addfinalizer(zoneinfo.reset_tzpath)
     lost = policy(**LAST, timeZone="Mars/Olympus")
     plan, notices = next_plan(lost, rows([run(d) for d in (1, 2, 3)]), NOW)
     assert plan is None
@@ -445,38 +461,41 @@ def test_a_copy_whose_deletion_began_is_due_whatever_the_rules_say() -> None:
     assert handed(plan, [broken, run(2)], NOW, retention={"keepLast": 9}) == {"a": ["r01"]}
 
 
-def settled(of: BackupRun, **fates: Fate) -> tuple[BackupRun, list[str]]:
-    step = record_expiry(of, fates)
+def settled(of: BackupRun, **outcomes: DeletionOutcome) -> tuple[BackupRun, list[str]]:
+    step = record_expiry(of, outcomes, NOW)
     return of.model_copy(update={"status": step.status}), [notice.reason for notice in step.notices]
 
 
 def test_a_run_expires_with_its_last_copy() -> None:
     both = run(1)
     begun = both.model_copy(update={"status": with_expiry_marked(both, ["a", "b"])})
-    one, told = settled(begun, a=Fate.DELETED, b=Fate.LOCKED)
+    one, told = settled(begun, a=DeletionOutcome.DELETED, b=DeletionOutcome.LOCKED)
     assert (one.status.phase, one.status.copies) == (RunPhase.SUCCEEDED, "1/2")
     assert destinations_holding(one) == {"b"}
     assert told == ["CopyDeleted"]
     assert [(each.destination, each.gone) for each in one.status.expiring] == [("b", False), ("a", True)]
     assert "locked" in (one.status.expiring[0].message or "")
-    none, told = settled(one, b=Fate.DELETED)
+    none, told = settled(one, b=DeletionOutcome.DELETED)
     assert (none.status.phase, none.status.reason, none.status.copies) == (
         RunPhase.EXPIRED, "RetentionExpired", "0/2",
     )  # fmt: skip
     assert (told, destinations_holding(none)) == (["RetentionExpired"], set())
+    assert complete(none.status) == ("False", "RetentionExpired", none.status.message)
     assert all(each.gone and not each.begun for each in none.status.expiring)
-    assert settled(none, b=Fate.DELETED) == (none, [])
+    assert settled(none, b=DeletionOutcome.DELETED) == (none, [])
 
 
-@pytest.mark.parametrize("fate", [Fate.LOCKED, Fate.REFUSED, Fate.UNTOUCHED])
-def test_a_copy_that_is_whole_is_restored_from_again(fate: Fate) -> None:
+@pytest.mark.parametrize(
+    "outcome", [DeletionOutcome.LOCKED, DeletionOutcome.REFUSED, DeletionOutcome.UNTOUCHED]
+)
+def test_a_copy_that_is_whole_is_restored_from_again(outcome: DeletionOutcome) -> None:
     begun = run(1).model_copy(update={"status": with_expiry_marked(run(1), ["a"])})
     assert destinations_holding(begun) == {"b"}
-    again, told = settled(begun, a=fate)
+    again, told = settled(begun, a=outcome)
     assert (destinations_holding(again), told) == ({"a", "b"}, [])
 
 
 def test_a_copy_that_may_be_partly_gone_is_not() -> None:
     begun = run(1).model_copy(update={"status": with_expiry_marked(run(1), ["a"])})
-    assert settled(begun, a=Fate.FAILED) == (begun, [])
+    assert settled(begun, a=DeletionOutcome.FAILED) == (begun, [])
     assert settled(begun) == (begun, [])

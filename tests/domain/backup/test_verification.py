@@ -15,7 +15,7 @@ from tests.factories import ONE, SHA, TWO, rows, stored_target, with_status
 
 from holdfast.api.conditions import find_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicySpec
-from holdfast.api.run import BackupRun, BackupRunStatus, Expiring, Failure, VerificationPhase
+from holdfast.api.run import BackupRun, BackupRunStatus, ExpiringCopy, Failure, VerificationPhase
 from holdfast.destinations.s3 import S3
 from holdfast.domain.backup import verification
 from holdfast.domain.backup.retention import backup_of
@@ -23,6 +23,7 @@ from holdfast.domain.labels import VERIFY
 from holdfast.domain.plan.readiness import readiness
 from holdfast.domain.plan.schedule import delay_of
 from holdfast.domain.rows import row_of
+from holdfast.domain.tasks import verify_task
 from holdfast.domain.workload import Complaint, Job, Observation
 from holdfast.protocol import VerifiedCopy, VerifyResult
 
@@ -167,16 +168,16 @@ def test_a_slot_waits_for_the_verification_before_it() -> None:
 def test_runs_without_a_whole_copy_are_passed_over() -> None:
     at = world()
     at.store("failed", SUNDAY, phase="Failed")
-    going = [Expiring(destination=name, begun=True).to_json() for name in ("one", "two")]
+    going = [ExpiringCopy(destination=name, begun=True).to_json() for name in ("one", "two")]
     at.store("going", SUNDAY, expiring=going)
     at.store("half", SUNDAY - MINUTE, expiring=going[:1], phase="PartiallySucceeded")
     at.look(SUNDAY)
     assert at.begun == [("half", SUNDAY)]
-    task = verification.task(at.runs["half"], at.policy)
+    task = verify_task(at.runs["half"], at.policy)
     assert task is not None
     assert [each.name for each in task.destinations] == ["two"]
     assert [(each.name, each.manifest_sha256) for each in task.targets] == [("a", SHA)]
-    assert verification.task(at.runs["going"], at.policy) is None
+    assert verify_task(at.runs["going"], at.policy) is None
 
 
 def test_without_a_run_the_slot_passes_and_the_condition_says_so() -> None:
@@ -239,7 +240,7 @@ def test_what_cannot_be_is_a_condition_and_loses_no_slot(
 ) -> None:
     at = world().edit(**fields).look(SUNDAY)
     state = readiness(at.policy)
-    assert (state.ready, state.reason) == (False, reason)
+    assert (state.is_ready, state.reason) == (False, reason)
     assert state.message.startswith(message)
     assert (at.begun, at.next) == ([], None)
     assert at.edit().look(SUNDAY + MINUTE).begun == [("new", SUNDAY)]
@@ -264,7 +265,7 @@ def begun(**more: Any) -> BackupRun:
 
 
 def broken(reason: str, message: str = "it broke") -> Observation:
-    return Observation(JOB, 1, NOW, NOW, failed=True, failure=Failure(reason=reason, message=message))
+    return Observation(JOB, 1, NOW, NOW, failure=Failure(reason=reason, message=message))
 
 
 def condition(run: BackupRunStatus) -> tuple[str, str]:
@@ -284,7 +285,7 @@ def test_a_good_run_is_verified_for_retention() -> None:
     (notice,) = step.notices
     assert (notice.reason, notice.warning) == ("Verified", False)
     run = with_status(begun(), step.status)
-    assert backup_of(row_of(run), run.status.destinations).verified
+    assert backup_of(row_of(run), run.status.destinations).is_verified
 
 
 def test_a_bad_copy_takes_the_verdict_back() -> None:
@@ -298,7 +299,7 @@ def test_a_bad_copy_takes_the_verdict_back() -> None:
     (notice,) = step.notices
     assert (notice.reason, notice.message, notice.warning) == ("VerificationFailed", "s3://a is bad", True)
     run = with_status(again, step.status)
-    assert not backup_of(row_of(run), run.status.destinations).verified
+    assert not backup_of(row_of(run), run.status.destinations).is_verified
 
 
 def test_one_that_could_not_be_carried_out_tells_nothing_of_the_bytes() -> None:
@@ -319,7 +320,7 @@ def test_one_that_could_not_be_carried_out_tells_nothing_of_the_bytes() -> None:
 
 def test_a_job_that_goes_on_says_what_holds_it_up() -> None:
     run = begun()
-    retried = Observation(JOB, 2, NOW, failure=Failure(reason="DestinationFailed", message="503"))
+    retried = Observation(JOB, 2, NOW, attempt_failure=Failure(reason="DestinationFailed", message="503"))
     held_up = Observation(JOB, 1, complaint=Complaint("Unschedulable", "no room"), waiting_since=NOW)
     found = []
     for seen in (Observation(JOB, 1, NOW, running_pod="p"), retried, held_up):
@@ -346,12 +347,12 @@ def test_asked_for_by_annotation_once_for_each_value() -> None:
 
 def test_credentials_are_the_policys_as_they_are_now() -> None:
     newer = [PLACES[0] | {"s3": {"bucket": "backups", "credentialsSecret": {"name": "new"}}}, PLACES[1]]
-    task = verification.task(begun(), policy(destinations=newer))
+    task = verify_task(begun(), policy(destinations=newer))
     assert task is not None
     spec = task.destinations[0].spec
     assert isinstance(spec, S3)
     assert spec.credentials_secret is not None
-    elsewhere = verification.task(begun(), policy(destinations=[PLACES[0] | {"s3": {"bucket": "other"}}]))
+    elsewhere = verify_task(begun(), policy(destinations=[PLACES[0] | {"s3": {"bucket": "other"}}]))
     assert elsewhere is not None
     assert [isinstance(each.spec, S3) and each.spec.bucket for each in elsewhere.destinations] == [
         "backups",

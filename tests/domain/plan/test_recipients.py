@@ -35,7 +35,7 @@ def test_the_policy_says_which_one_is_wrong() -> None:
             {"kind": "BackupPolicy", "metadata": {"name": "p", "namespace": "ns"}, "spec": spec}
         )
         found = readiness(policy)
-        return found.ready, found.reason, found.message
+        return found.is_ready, found.reason, found.message
 
     assert ready(RECIPIENT)[:2] == (True, "ManualOnly")
     ok, reason, message = ready(RECIPIENT, RECIPIENT[:-1] + "q")

@@ -14,7 +14,7 @@ from holdfast.api.policy import BackupPolicy, BackupPolicySpec
 from holdfast.domain.plan import schedule
 from holdfast.domain.plan.readiness import readiness
 from holdfast.domain.plan.schedule import MAX_MISSED_RUNS, delay_of
-from holdfast.domain.policy.status import Situation, slots_due
+from holdfast.domain.policy.status import PolicySituation, slots_due
 
 
 def at(text: str) -> datetime:
@@ -44,7 +44,7 @@ class Kept:
             self.started.append(f"{slots.newest:%m-%d %H:%M}")
         self.missed += [f"{slot:%m-%d %H:%M}" for slot in reversed(slots.missed)]
         self.why = slots.why if slots.missed else self.why
-        status = next_status(Situation(self.policy, state, (), now), due).status
+        status = next_status(PolicySituation(self.policy, state, (), now), due).status
         self.policy = self.policy.model_copy(update={"status": status})
         return self
 

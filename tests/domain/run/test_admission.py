@@ -13,7 +13,7 @@ from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, RunPhase
 from holdfast.domain.rows import RunRow, row_of
 from holdfast.domain.run import lifecycle
-from holdfast.domain.run.admission import Situation, line_up, permits_of, situation_of, standing
+from holdfast.domain.run.admission import AdmissionSituation, line_up, permits_of, situation_of, standing
 from holdfast.domain.step import End
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -34,7 +34,7 @@ def run(name: str, of: BackupPolicy, after: int = 0, trigger: str = "Manual", **
     return factories.run(name, metadata=metadata, policy=of.metadata.name, trigger=trigger, **fields)
 
 
-def situation(runs: Iterable[BackupRun], policies: Iterable[BackupPolicy], limit: int) -> Situation:
+def situation(runs: Iterable[BackupRun], policies: Iterable[BackupPolicy], limit: int) -> AdmissionSituation:
     return situation_of(rows(runs), policies, limit)
 
 

@@ -10,7 +10,7 @@ from tests.factories import targets, with_status
 from holdfast.api.run import BackupRun, Failure, RunPhase, Source, TargetPhase
 from holdfast.domain.run import hooks, lifecycle
 from holdfast.domain.run.admission import Standing
-from holdfast.domain.run.hooks import Candidate, DueHook, Outcome
+from holdfast.domain.run.hooks import Candidate, CommandEnd, DueHook
 from holdfast.domain.run.lifecycle import Deadline
 from holdfast.domain.step import updated
 from holdfast.domain.targets import JobFacts
@@ -20,8 +20,8 @@ from holdfast.protocol import BackupResult, CommitResult
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LIMIT = timedelta(hours=1)
 JOB = Job("j", "ns", "ju", "ru", "t", "Backup", "", "", NOW)
-BROKEN = Outcome(Failure(reason="HookFailed", message="pod app-1: exit code 3: no disk"), "app-1", 3)
-GOOD = Outcome(pod="app-1", exit_code=0)
+BROKEN = CommandEnd(Failure(reason="HookFailed", message="pod app-1: exit code 3: no disk"), "app-1", 3)
+GOOD = CommandEnd(pod="app-1", exit_code=0)
 
 
 def hook(name: str, on_error: str = "Fail") -> dict[str, Any]:
@@ -51,19 +51,19 @@ def begin(run: BackupRun) -> BackupRun:
     return with_status(run, hooks.with_hook_started(run.status, due, NOW))
 
 
-def finish(run: BackupRun, outcome: Outcome = GOOD) -> BackupRun:
+def finish(run: BackupRun, outcome: CommandEnd = GOOD) -> BackupRun:
     due = hooks.due(run.status)
     assert due is not None
     return with_status(run, hooks.end_hook(run.status, due, outcome, NOW).status)
 
 
-def do(run: BackupRun, outcome: Outcome = GOOD) -> BackupRun:
+def do(run: BackupRun, outcome: CommandEnd = GOOD) -> BackupRun:
     return finish(begin(run), outcome)
 
 
 def seen(run: BackupRun, result: BackupResult | None) -> BackupRun:
     """The run once all its Jobs have ended, well or not."""
-    found = Observation(JOB, 1, NOW, NOW, result=result, failed=result is None, failure=Failure(reason="Bad"))
+    found = Observation(JOB, 1, NOW, NOW, result=result, failure=None if result else Failure(reason="Bad"))
     jobs = {target.name: found for target in run.status.targets}
     return with_status(run, lifecycle.advance(run, JobFacts(jobs, LIMIT), NOW).status)
 
@@ -117,7 +117,7 @@ def test_a_hook_that_may_fail_is_told_and_nothing_else() -> None:
     assert (notice.reason, notice.warning) == ("HookFailed", True)
     assert notice.message.endswith("; the run goes on")
     assert name(hooks.due(step.status)) == "Before/flush"
-    assert not any(target.phase.terminal for target in step.status.targets)
+    assert not any(target.phase.has_ended for target in step.status.targets)
 
 
 @pytest.mark.parametrize(("on_error", "phase", "reason"), [
@@ -166,7 +166,10 @@ def test_nothing_is_owed_to_an_application_that_was_not_paused() -> None:
 
 def pod(name: str, age: int = 0, **facts: Any) -> Candidate:
     return Candidate(
-        name, NOW - timedelta(minutes=age), ("app", "proxy"), **({"running": True, "ready": True} | facts)
+        name,
+        NOW - timedelta(minutes=age),
+        ("app", "proxy"),
+        **({"is_running": True, "is_ready": True} | facts),
     )
 
 
@@ -174,13 +177,13 @@ def pod(name: str, age: int = 0, **facts: Any) -> Candidate:
     ([], (), None),
     ([pod("young", 1), pod("old", 9)], (), "old"),
     ([pod("b"), pod("a")], (), "a"),
-    ([pod("old", 9, ready=False), pod("young")], (), "young"),
-    ([pod("old", 9, running=False), pod("young")], (), "young"),
-    ([pod("old", 9, deleting=True), pod("young")], (), "young"),
+    ([pod("old", 9, is_ready=False), pod("young")], (), "young"),
+    ([pod("old", 9, is_running=False), pod("young")], (), "young"),
+    ([pod("old", 9, is_being_deleted=True), pod("young")], (), "young"),
     ([pod("old", 9), pod("young")], ("young",), "young"),
-    ([pod("old", 9), pod("young", ready=False)], ("young",), "young"),
-    ([pod("old", 9), pod("young", deleting=True)], ("young",), "old"),
-    ([pod("only", ready=False)], ("gone",), None),
+    ([pod("old", 9), pod("young", is_ready=False)], ("young",), "young"),
+    ([pod("old", 9), pod("young", is_being_deleted=True)], ("young",), "old"),
+    ([pod("only", is_ready=False)], ("gone",), None),
 ])  # fmt: skip
 def test_the_oldest_ready_pod_is_chosen_but_first_one_that_was_paused(
     pods: list[Candidate], paused: tuple[str, ...], chosen: str | None

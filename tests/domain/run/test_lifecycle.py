@@ -59,11 +59,11 @@ def test_artifacts_say_whether_they_are_encrypted() -> None:
 
 
 def bad(reason: str = "Broken") -> Observation:
-    return Observation(JOB, 1, NOW, NOW, failed=True, failure=Failure(reason=reason, message="is broken"))
+    return Observation(JOB, 1, NOW, NOW, failure=Failure(reason=reason, message="is broken"))
 
 
 GOING = Observation(JOB, 1, NOW, running_pod="p")
-RETRIED = Observation(JOB, 2, NOW, failure=Failure(reason="Unreachable"), running_pod="p")
+RETRIED = Observation(JOB, 2, NOW, attempt_failure=Failure(reason="Unreachable"), running_pod="p")
 STUCK = Observation(JOB, 1, complaint=Complaint("FailedMount", "no secret x"), waiting_since=NOW - START)
 STARTING = Observation(JOB, 1, complaint=Complaint("FailedMount", "no secret x"), waiting_since=NOW)
 
@@ -112,7 +112,7 @@ def test_admission(
 ) -> None:
     step = lifecycle.admit(subject, of_policy, standing, NOW)
     assert (step.status.phase, step.status.reason) == (phase, reason)
-    assert (step.status.completion_time is not None) is phase.terminal
+    assert (step.status.completion_time is not None) is phase.has_ended
 
 
 def test_run_that_waits_says_at_which_place_and_is_told_once() -> None:

@@ -16,8 +16,10 @@ from uuid import uuid4
 
 import pytest
 from tests.engines.chroma.memory import Memory
-from tests.harness import free_port, stop, wait_until
+from tests.machine import free_port
 from tests.nursery import END_WITH_PARENT
+from tests.processes import stop
+from tests.waiting import wait_until
 
 
 @dataclass

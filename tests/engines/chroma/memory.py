@@ -2,7 +2,7 @@
 
 import io
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +13,10 @@ from holdfast.engines.chroma.restore import restore
 from holdfast.engines.chroma.spec import ChromaRestore, ChromaTarget
 from holdfast.engines.transfer import (
     BackupContext,
-    BackupReport,
+    BackupSummary,
     MismatchError,
     RestoreContext,
-    RestoreReport,
+    RestoreSummary,
 )
 
 
@@ -27,7 +27,7 @@ class Memory:
     root: Path
     artifacts: dict[str, bytes] = field(default_factory=dict)
     checksums: dict[str, int] = field(default_factory=dict)
-    report: BackupReport | None = None
+    summary: BackupSummary | None = None
     rows: int = 0
     on_write: Callable[[bytes], None] = lambda data: None
     """Called before every write of an artifact."""
@@ -80,11 +80,6 @@ class _Backup(BackupContext):
         self.memory.artifacts[name] = sink.getvalue()
         self.memory.checksums[name] = zlib.crc32(sink.getvalue())
 
-    def store_output(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
-    ) -> None:
-        raise AssertionError("no command is needed for Chroma")
-
 
 class _Stream(io.BytesIO):
     def __init__(self, memory: Memory, data: bytes) -> None:
@@ -102,10 +97,10 @@ class _Restore(RestoreContext):
     request_uid = "22222222-2222-2222-2222-222222222222"
 
     def __init__(self, memory: Memory, spec: ChromaTarget, override: ChromaRestore | None) -> None:
-        assert memory.report is not None
+        assert memory.summary is not None
         self.memory, self.spec, self.override = memory, spec, override
-        self.snapshot_time = memory.report.snapshot_time
-        self.manifest_detail, self.manifest_contents = memory.report.detail, memory.report.contents
+        self.snapshot_time = memory.summary.snapshot_time
+        self.manifest_detail, self.manifest_contents = memory.summary.detail, memory.summary.contents
         self.artifacts = tuple(memory.artifacts)
         self.progress, self.scratch = _Progress(memory), memory.scratch
 
@@ -119,15 +114,15 @@ class _Restore(RestoreContext):
             raise MismatchError("ChecksumMismatch", name)
 
 
-def run_backup(memory: Memory, spec: Mapping[str, Any]) -> BackupReport:
+def run_backup(memory: Memory, spec: Mapping[str, Any]) -> BackupSummary:
     """Back up into memory."""
-    memory.report = backup(_Backup(memory, ChromaTarget.model_validate(spec)))
-    return memory.report
+    memory.summary = backup(_Backup(memory, ChromaTarget.model_validate(spec)))
+    return memory.summary
 
 
 def run_restore(
     memory: Memory, spec: Mapping[str, Any], override: Mapping[str, Any] | None = None
-) -> RestoreReport:
+) -> RestoreSummary:
     """Restore what `run_backup` left."""
     wanted = None if override is None else ChromaRestore.model_validate(override)
     return restore(_Restore(memory, ChromaTarget.model_validate(spec), wanted))

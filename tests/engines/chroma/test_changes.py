@@ -107,7 +107,7 @@ def test_untouched_rows_survive_a_busy_writer(database: Database, memory: Memory
     assert {row_id: found.get(row_id) for row_id in untouched} == untouched
 
 
-def test_a_collection_deleted_meanwhile(database: Database, memory: Memory) -> None:
+def test_a_collection_deleted_during_the_backup(database: Database, memory: Memory) -> None:
     fill(database, 10)
     database.make("gone")
     database.upsert(database.make("kept"), ids=["1"], embeddings=[[1, 2]])

@@ -1,7 +1,6 @@
 """What a backup or a restore will not do, and what it leaves behind when something goes wrong."""
 
 import ssl
-import subprocess
 import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
@@ -12,10 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.certificates import self_signed
 from tests.engines.chroma.conftest import ChromaServer, Database, running_chroma
 from tests.engines.chroma.memory import Memory, run_backup, run_restore
 from tests.engines.chroma.test_round_trip import fill_with_rows, same
-from tests.harness import Runner, free_port, serving, stop, wait_until
+from tests.harness import Runner
+from tests.machine import free_port
+from tests.processes import serving, stop
+from tests.waiting import wait_until
 
 from holdfast.engines.chroma import client, compare, inspect
 from holdfast.engines.transfer import MismatchError, SourceError, TargetNotEmptyError, TaskError
@@ -108,8 +111,10 @@ def test_a_server_that_alters_rows_is_found_out(
 ) -> None:
     run_backup(memory, two.spec())
     two.drop()
-    upsert = client.Place.upsert
-    monkeypatch.setattr(client.Place, "upsert", lambda self, body: upsert(self, {**body, "documents": ["?"]}))
+    upsert = client.CollectionRows.upsert
+    monkeypatch.setattr(
+        client.CollectionRows, "upsert", lambda self, body: upsert(self, {**body, "documents": ["?"]})
+    )
     mismatches = run_restore(memory, two.spec()).mismatches
     assert "row '1' reads back with another document" in mismatches[0]
     assert all(name.startswith("holdfast-restore-") for name in two.names())
@@ -121,14 +126,14 @@ def test_an_attempt_killed_while_renaming_is_finished(
     run_backup(memory, two.spec())
     before = two.everything()
     two.drop()
-    change = client.Place.set
+    change = client.CollectionRows.set
 
-    def killed(self: client.Place, body: dict[str, Any]) -> None:
+    def killed(self: client.CollectionRows, body: dict[str, Any]) -> None:
         change(self, body)
         if "new_name" in body:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(client.Place, "set", killed)
+    monkeypatch.setattr(client.CollectionRows, "set", killed)
     with pytest.raises(KeyboardInterrupt):
         run_restore(memory, two.spec())
     monkeypatch.undo()
@@ -177,7 +182,7 @@ def test_a_server_killed_mid_backup_stores_nothing(
 
 
 @contextmanager
-def proxy(server: ChromaServer, allowed: set[str], tls: Path | None = None) -> Iterator[int]:
+def proxy(server: ChromaServer, allowed: set[str], tls: tuple[Path, Path] | None = None) -> Iterator[int]:
     """A reverse proxy that demands an Authorization header, as one before a real Chroma does."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -207,7 +212,7 @@ def proxy(server: ChromaServer, allowed: set[str], tls: Path | None = None) -> I
     listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(tls / "crt", tls / "key")
+        context.load_cert_chain(*tls)
         listener.socket = context.wrap_socket(listener.socket, server_side=True)
     with serving(listener) as port:
         yield port
@@ -248,21 +253,17 @@ def test_credentials(two: Database, memory: Memory) -> None:
 def test_tls_is_verified(
     two: Database, memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-         "-keyout", "key", "-out", "crt", "-subj", "/CN=chroma", "-addext", "subjectAltName=IP:127.0.0.1"],
-        cwd=tmp_path, check=True, capture_output=True,
-    )  # fmt: skip
+    certificate, key = self_signed(tmp_path)
     monkeypatch.setattr(client, "_PAUSES", (0.1,))
     secret(memory, "credentials", token="right")
-    with proxy(two.server, {"Bearer right"}, tmp_path) as port:
+    with proxy(two.server, {"Bearer right"}, (certificate, key)) as port:
         spec = two.spec(host={"name": "127.0.0.1", "port": port}, tls={})
         with pytest.raises(SourceError, match="certificate verify failed"):
             run_backup(memory, spec)
         secret(memory, "ca", **{"ca.crt": "nonsense"})
         with pytest.raises(TaskError, match=r"ca\.crt"):
             run_backup(memory, spec)
-        secret(memory, "ca", **{"ca.crt": (tmp_path / "crt").read_text()})
+        secret(memory, "ca", **{"ca.crt": certificate.read_text()})
         assert run_backup(memory, spec).contents["embeddings"] == 1
 
 
@@ -315,9 +316,9 @@ def test_rows_without_embeddings_are_left_out_and_told(
     """No write over REST makes Chroma 1.5.9 lose an l2 embedding, so its reply is altered here."""
     rows = f"{two.path}/{two.server.ask('GET', f'{two.path}/one')['id']}"
     two.upsert(rows, ids=["broken"], embeddings=[[7, 7]])
-    ask = client.Place.rows_json
+    ask = client.CollectionRows.rows_json
     monkeypatch.setattr(
-        client.Place, "rows_json", lambda *args: ask(*args).replace(b"[7.0,7.0]", b"[null,null]")
+        client.CollectionRows, "rows_json", lambda *args: ask(*args).replace(b"[7.0,7.0]", b"[null,null]")
     )
     report = run_backup(memory, two.spec())
     assert [(note.reason, note.warning) for note in report.notes] == [("UnreadableEmbeddings", True)]

@@ -4,13 +4,14 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from tests.engines.postgres.servers import TestServer, secrets
-from tests.harness import Runner, Running, stop, wait_until
+from tests.harness import Runner, Running
+from tests.processes import stop
+from tests.waiting import wait_until
 
-from holdfast.protocol import BackupResult, FailedResult, RestoreResult
+from holdfast.protocol import BackupResult, RestoreResult
 
 ROWS = 60_000
 """Of the table that `fill` makes."""
@@ -31,13 +32,6 @@ def restored(runner: Runner, target: Mapping[str, Any], override: Mapping[str, A
     assert isinstance(result, RestoreResult), result
     assert code == 0
     return result
-
-
-def failed(outcome: tuple[int, Any], code: int, reason: str) -> FailedResult:
-    """The Result of a Job that must fail just so."""
-    assert isinstance(outcome[1], FailedResult), outcome
-    assert (outcome[0], outcome[1].failure.reason) == (code, reason), outcome
-    return outcome[1]
 
 
 def reasons(result: Any) -> set[str]:
@@ -69,15 +63,6 @@ def held_while_dumping(runner: Runner, target: Mapping[str, Any], reads: TestSer
         running.process.wait(120)
     finally:
         stop(running.process)
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process has started."""
-    return [
-        int(child)
-        for path in Path(f"/proc/{pid}/task").glob("*/children")
-        for child in path.read_text().split()
-    ]
 
 
 def fill(server: TestServer, database: str) -> None:

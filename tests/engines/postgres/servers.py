@@ -5,7 +5,6 @@ import pwd
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from typing import Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-from tests.harness import free_port, wait_until
+from tests.machine import free_port, memory_folder
+from tests.waiting import wait_until
 
 BINARIES = Path("/usr/lib/postgresql/15/bin")
 MAJOR = 15
@@ -146,12 +146,9 @@ def secrets(user: str = "postgres", password: str = PASSWORD) -> dict[str, dict[
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    memory = Path("/dev/shm")  # noqa: S108 a folder of its own is made in it
-    with tempfile.TemporaryDirectory(
-        prefix="holdfast-pg-", dir=memory if memory.is_dir() else None, ignore_cleanup_errors=True
-    ) as name:
-        shutil.chown(name, "postgres") if os.geteuid() == 0 else None
-        yield Path(name)
+    with memory_folder() as folder:
+        shutil.chown(folder, "postgres") if os.geteuid() == 0 else None
+        yield folder
 
 
 @contextmanager

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 from tests.engines.postgres import jobs
 from tests.engines.postgres.servers import PASSWORD, TestServer, secrets
-from tests.harness import Runner, free_port, wait_until
+from tests.harness import Runner, failed
+from tests.machine import free_port
+from tests.processes import children
+from tests.waiting import wait_until
 
 from holdfast.engines.postgres import checks
 from holdfast.engines.postgres.source import Identity
@@ -30,13 +33,13 @@ def database(source_server: TestServer) -> Iterator[str]:
 def test_pg_dump_is_killed(database: str, source_server: TestServer, runner: Runner) -> None:
     spec = source_server.target(databases=[database])
     with jobs.held_while_dumping(runner, spec, source_server) as running:
-        dumps = jobs.children(running.process.pid)
+        dumps = children(running.process.pid)
         for child in dumps:
             for name in ("cmdline", "environ"):
                 assert PASSWORD not in Path(f"/proc/{child}/{name}").read_text()
             os.kill(child, signal.SIGKILL)
     assert len(dumps) == 1
-    jobs.failed(running.result(), 3, "ProducerFailed")
+    failed(running.result(), 3, "ProducerFailed")
     assert jobs.stored_files(runner) == []
     assert PASSWORD not in running.log() + running.stdout.read_text() + running.termination.read_text()
 
@@ -49,7 +52,7 @@ def test_the_server_crashes(database: str, source_server: TestServer, runner: Ru
     finally:
         source_server.stop()
         source_server.start()
-    jobs.failed(running.result(), 3, "SourceLost")
+    failed(running.result(), 3, "SourceLost")
     assert jobs.stored_files(runner) == []
     jobs.backed_up(runner, spec)
 
@@ -66,22 +69,22 @@ def test_the_counting_connection_is_lost(database: str, source_server: TestServe
     outcome = running.result()
     # The count may have been done before: then its loss does not matter.
     if outcome[0] != 0:
-        jobs.failed(outcome, 3, "SourceLost")
+        failed(outcome, 3, "SourceLost")
         assert jobs.stored_files(runner) == []
 
 
 def test_refusals(source_server: TestServer, runner: Runner) -> None:
     spec = source_server.target(databases=["postgres"])
     outcome = runner.run_backup("postgres", spec, secrets(password="wrong one"))
-    assert "wrong one" not in jobs.failed(outcome, 2, "AuthenticationFailed").model_dump_json()
-    jobs.failed(runner.run_backup("postgres", spec, secrets("nobody")), 2, "AuthenticationFailed")
+    assert "wrong one" not in failed(outcome, 2, "AuthenticationFailed").model_dump_json()
+    failed(runner.run_backup("postgres", spec, secrets("nobody")), 2, "AuthenticationFailed")
     missing = source_server.target(databases=["postgres", "not there"])
-    failure = jobs.failed(runner.run_backup("postgres", missing, secrets()), 2, "DatabaseNotFound")
+    failure = failed(runner.run_backup("postgres", missing, secrets()), 2, "DatabaseNotFound")
     assert "not there" in failure.failure.message
     closed = spec | {"host": {"name": "127.0.0.1", "port": free_port()}}
-    jobs.failed(runner.run_backup("postgres", closed, secrets()), 3, "SourceUnreachable")
+    failed(runner.run_backup("postgres", closed, secrets()), 3, "SourceUnreachable")
     plain = spec | {"tls": {"mode": "require"}}
-    jobs.failed(runner.run_backup("postgres", plain, secrets()), 2, "TlsFailed")
+    failed(runner.run_backup("postgres", plain, secrets()), 2, "TlsFailed")
 
 
 def test_a_role_that_may_read_everything(
@@ -96,7 +99,7 @@ def test_a_role_that_may_read_everything(
         "CREATE SCHEMA closed", 'CREATE TABLE closed."A table" (id int)', "CREATE TABLE public.t (id int)",
         "INSERT INTO t VALUES (1), (2)", database="rights",
     )  # fmt: skip
-    failure = jobs.failed(runner.run_backup("postgres", spec, role), 2, "PermissionDenied").failure
+    failure = failed(runner.run_backup("postgres", spec, role), 2, "PermissionDenied").failure
     assert 'closed."A table", public.t' in failure.message
     assert "GRANT pg_read_all_data TO plain_reader" in failure.message
 
@@ -105,11 +108,11 @@ def test_a_role_that_may_read_everything(
 
     runner.run += "2"
     source_server.execute("ALTER TABLE t ENABLE ROW LEVEL SECURITY", database="rights")
-    failure = jobs.failed(runner.run_backup("postgres", spec, role), 2, "PermissionDenied").failure
+    failure = failed(runner.run_backup("postgres", spec, role), 2, "PermissionDenied").failure
     assert "ALTER ROLE plain_reader BYPASSRLS" in failure.message
     source_server.execute("ALTER ROLE plain_reader BYPASSRLS", "SELECT 1")
     source_server.execute("SELECT lo_from_bytea(4711, 'x')", database="rights")
-    failure = jobs.failed(runner.run_backup("postgres", spec, role), 2, "PermissionDenied").failure
+    failure = failed(runner.run_backup("postgres", spec, role), 2, "PermissionDenied").failure
     assert "4711" in failure.message
     source_server.execute("GRANT SELECT ON LARGE OBJECT 4711 TO plain_reader", database="rights")
     assert jobs.backed_up(runner, spec, secrets=role).contents["largeObjects"] == 1

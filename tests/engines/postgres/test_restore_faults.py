@@ -10,7 +10,7 @@ import pytest
 from tests.engines.postgres import jobs
 from tests.engines.postgres.same import assert_same
 from tests.engines.postgres.servers import PASSWORD, TestServer, secrets
-from tests.harness import Runner
+from tests.harness import Runner, failed
 
 from holdfast.engines.postgres.connection import Server
 from holdfast.engines.postgres.detail import Inventory
@@ -86,7 +86,7 @@ def test_a_database_with_something_in_it_is_refused(
     target_server.execute("CREATE DATABASE second")
     target_server.execute("CREATE TABLE kept AS SELECT 1 AS id", database="second")
     outcome = runner.run_restore("postgres", stored, target_server.address(), secrets())
-    failure = jobs.failed(outcome, 2, "TargetNotEmpty")
+    failure = failed(outcome, 2, "TargetNotEmpty")
     assert failure.refused
     assert "database second on" in failure.failure.message
     assert target_server.databases() == ["postgres", "second"]
@@ -170,10 +170,10 @@ def test_a_role_that_may_not(stored: dict[str, object], target_server: TestServe
     target_server.execute("DROP ROLE IF EXISTS modest", f"CREATE ROLE modest LOGIN PASSWORD '{quoted}'")
     modest = secrets("modest")
     outcome = runner.run_restore("postgres", stored, target_server.address(), modest)
-    assert "CREATEDB" in jobs.failed(outcome, 2, "PermissionDenied").failure.message
+    assert "CREATEDB" in failed(outcome, 2, "PermissionDenied").failure.message
     target_server.execute("ALTER ROLE modest CREATEDB")
     outcome = runner.run_restore("postgres", stored, target_server.address(), modest)
-    failure = jobs.failed(outcome, 2, "PermissionDenied").failure
+    failure = failed(outcome, 2, "PermissionDenied").failure
     assert "postgres" in failure.message
     assert target_server.databases() == ["postgres"]
     target_server.execute("DROP ROLE modest")
@@ -182,7 +182,7 @@ def test_a_role_that_may_not(stored: dict[str, object], target_server: TestServe
 def test_rename_that_cannot_be(stored: dict[str, object], target_server: TestServer, runner: Runner) -> None:
     for rename, reason in (({"other": "x"}, "DatabaseNotFound"), ({"first": "second"}, "RenameCollides")):
         override = {**target_server.address(), "rename": rename}
-        jobs.failed(runner.run_restore("postgres", stored, override, secrets()), 2, reason)
+        failed(runner.run_restore("postgres", stored, override, secrets()), 2, reason)
 
 
 def test_a_tablespace_that_is_missing(

@@ -1,13 +1,14 @@
 """Which server is read, when the data is of, and what happens when the standby lags, breaks or is away."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from tests.engines.postgres import jobs
 from tests.engines.postgres.servers import TestServer, catch_up, secrets
-from tests.harness import Runner, free_port
+from tests.harness import Runner, failed
+from tests.machine import free_port
 
 from holdfast.protocol import BackupResult
 
@@ -56,6 +57,15 @@ def test_the_standby_is_read(
     target_server.drop("read_here")
 
 
+def test_the_moment_is_in_utc_whatever_the_time_zone_of_the_database(
+    source_server: TestServer, runner: Runner
+) -> None:
+    source_server.execute("CREATE DATABASE nepali", "ALTER DATABASE nepali SET timezone = 'Asia/Kathmandu'")
+    result = jobs.backed_up(runner, source_server.target(databases=["nepali"]))
+    source_server.drop("nepali")
+    assert result.snapshot_time.utcoffset() == timedelta(0)
+
+
 def test_a_lagging_standby_is_not_read(
     database: str, source_server: TestServer, standby_server: TestServer, runner: Runner
 ) -> None:
@@ -69,7 +79,7 @@ def test_a_lagging_standby_is_not_read(
 
         runner.run += "2"
         strict = target(source_server, standby_server, maxLag="0s", fallbackToPrimary=False)
-        jobs.failed(runner.run_backup("postgres", strict, secrets()), 3, "StandbyLagging")
+        failed(runner.run_backup("postgres", strict, secrets()), 3, "StandbyLagging")
 
         # Within maxLag it is read; its data is dated by what it replayed, so never later than true.
         runner.run += "3"
@@ -91,7 +101,7 @@ def test_a_standby_that_is_away(source_server: TestServer, database: str, runner
     assert jobs.reasons(result) == {"StandbyUnreachable"}
     runner.run += "2"
     strict = target(source_server, nobody, fallbackToPrimary=False)
-    jobs.failed(runner.run_backup("postgres", strict, secrets()), 3, "StandbyUnreachable")
+    failed(runner.run_backup("postgres", strict, secrets()), 3, "StandbyUnreachable")
 
 
 def test_a_server_that_is_no_standby_of_the_primary(
@@ -106,7 +116,7 @@ def test_a_server_that_is_no_standby_of_the_primary(
     runner.run += "2"
     other = target(target_server, standby_server) | {"databases": ["postgres"]}
     outcome = runner.run_backup("postgres", other, secrets())
-    jobs.failed(outcome, 2, "StandbyOfAnotherCluster")
+    failed(outcome, 2, "StandbyOfAnotherCluster")
 
 
 def test_the_primary_is_down(
@@ -134,7 +144,7 @@ def test_a_conflict_with_recovery(
         source_server.execute("TRUNCATE big", "INSERT INTO big VALUES (1, 'after')", database=database)
     outcome = running.result()
     if not fallback:
-        jobs.failed(outcome, 3, "StandbyConflict")
+        failed(outcome, 3, "StandbyConflict")
         assert jobs.stored_files(runner) == []
         return
     code, result = outcome

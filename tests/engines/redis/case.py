@@ -1,7 +1,6 @@
 """Redis's case of the suite that every engine must pass."""
 
 import random
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from tests.engines.conformance import Case, Login
 from tests.engines.redis.data import DATABASES, fill_every_type
 from tests.engines.redis.servers import Server, digest, expiries, functions
+from tests.machine import memory_folder
 
 _LARGE = 40
 
@@ -70,13 +70,11 @@ def _state(server: Server) -> Any:
 @contextmanager
 def open_case(folder: Path) -> Iterator[RedisCase]:
     """Start the servers; they run as another user, who may not enter pytest's folder."""
-    shared = Path("/dev/shm")  # noqa: S108 a folder of its own is made in it
-    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as name:
-        Path(name).chmod(0o755)
+    with memory_folder() as memory:
         started: list[Server] = []
         try:
             for role in ("source", "target"):
-                started.append(Server(Path(name) / role, password=RedisCase.secret))
+                started.append(Server(memory / role, password=RedisCase.secret))
                 started[-1].start()
             yield RedisCase(*started)
         finally:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from holdfast.engines.redis.backup import backup
 from holdfast.engines.redis.restore import restore
 from holdfast.engines.redis.spec import RedisRestore, RedisTarget
-from holdfast.engines.transfer import BackupReport, RestoreReport
+from holdfast.engines.transfer import BackupSummary, RestoreSummary
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Memory:
     namespace: str = "default"
     request_uid: str = "22222222-2222-2222-2222-222222222222"
     stored: dict[str, bytes] = field(default_factory=dict)
-    report: BackupReport | None = None
+    summary: BackupSummary | None = None
     progress: Counter = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -46,13 +46,13 @@ class Memory:
 
     @property
     def manifest_detail(self) -> dict[str, Any]:
-        assert self.report is not None
-        return self.report.detail
+        assert self.summary is not None
+        return self.summary.detail
 
     @property
     def manifest_contents(self) -> dict[str, int]:
-        assert self.report is not None
-        return self.report.contents
+        assert self.summary is not None
+        return self.summary.contents
 
     def secret(self, folder: str) -> Path:
         return self.root / "source" / folder
@@ -73,13 +73,13 @@ class Memory:
     def open(self, name: str) -> Iterator[BinaryIO]:
         yield io.BytesIO(self.stored[name])
 
-    def backup(self, **spec: Any) -> BackupReport:
-        """Back up; the report is what a later restore finds in the manifest."""
+    def backup(self, **spec: Any) -> BackupSummary:
+        """Back up; the summary is what a later restore finds in the manifest."""
         self.spec = RedisTarget.model_validate(spec)
-        self.report = backup(self)  # type: ignore[arg-type]
-        return self.report
+        self.summary = backup(self)  # type: ignore[arg-type]
+        return self.summary
 
-    def restore(self, **override: Any) -> RestoreReport:
+    def restore(self, **override: Any) -> RestoreSummary:
         """Restore what was backed up."""
         self.override = RedisRestore.model_validate(override)
         return restore(self)  # type: ignore[arg-type]

@@ -2,7 +2,6 @@
 
 import os
 import pwd
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from tests.harness import free_port, stop, wait_until
+from tests.machine import free_port, has_listener
 from tests.nursery import END_WITH_PARENT
+from tests.processes import stop
+from tests.waiting import wait_until
 
 
 @dataclass
@@ -94,15 +95,10 @@ def starting(server: Server) -> Iterator[Server]:
     """A server that listens but may not have loaded its data yet; killed at the end."""
     server.launch()
     try:
-        wait_until(lambda: _listens(server.port), "it listens")
+        wait_until(lambda: has_listener(server.port), "it listens")
         yield server
     finally:
         server.kill()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def digest(server: Server) -> str:

@@ -8,7 +8,7 @@ import pytest
 from tests.engines.redis.conftest import NewServer
 from tests.engines.redis.memory import Memory
 from tests.engines.redis.servers import digest, starting
-from tests.harness import free_port
+from tests.machine import free_port
 
 from holdfast.engines.transfer import SourceError, TaskError
 

@@ -78,7 +78,7 @@ class _KillingStream:
         return self.stream.write(data)
 
 
-def test_a_source_killed_meanwhile_stores_nothing(new_server: NewServer, memory: Memory) -> None:
+def test_a_source_killed_during_the_backup_stores_nothing(new_server: NewServer, memory: Memory) -> None:
     source = new_server()
     with source.client() as client:
         for number in range(64):

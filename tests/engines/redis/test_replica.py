@@ -6,7 +6,7 @@ import pytest
 from tests.engines.redis.conftest import NewServer
 from tests.engines.redis.memory import Memory
 from tests.engines.redis.servers import Server
-from tests.harness import wait_until
+from tests.waiting import wait_until
 
 from holdfast.engines.transfer import SourceError
 

@@ -8,7 +8,7 @@ from tests.engines.redis.conftest import NewServer
 from tests.engines.redis.data import DATABASES, LIBRARY, fill_every_type, fill_many
 from tests.engines.redis.memory import Memory
 from tests.engines.redis.servers import Server, digest, functions
-from tests.harness import wait_until
+from tests.waiting import wait_until
 
 from holdfast.engines.redis import rdb
 from holdfast.engines.transfer import MismatchError, SourceError, TargetNotEmptyError, TaskError
@@ -111,7 +111,7 @@ def test_keys_that_have_expired_since_are_counted(new_server: NewServer, memory:
     assert keys(target) == {b"lasting"}
 
 
-def test_keys_that_expire_meanwhile_are_no_mismatch(new_server: NewServer, memory: Memory) -> None:
+def test_keys_that_expire_during_the_restore_are_no_mismatch(new_server: NewServer, memory: Memory) -> None:
     source, target = new_server(), new_server()
     with source.client() as client, client.pipeline(transaction=False) as pipe:
         begin = int(time.time() * 1000)
@@ -136,13 +136,13 @@ def test_a_target_with_too_little_memory_is_refused(
     assert keys(target) == set()
 
 
-def test_eviction_meanwhile_is_a_mismatch(new_server: NewServer, memory: Memory) -> None:
+def test_eviction_during_the_restore_is_a_mismatch(new_server: NewServer, memory: Memory) -> None:
     source = new_server()
     target = new_server("--maxmemory", "2mb", "--maxmemory-policy", "allkeys-lru")
     fill_many(source, 30_000)
     memory.backup(**source.spec)
     # How much of the backup a prefix takes is not known before.
-    with pytest.raises(MismatchError, match=r"evicted [1-9][0-9]* keys meanwhile"):
+    with pytest.raises(MismatchError, match=r"evicted [1-9][0-9]* keys during the restore"):
         memory.restore(**target.spec, keyPrefix="page:")
 
 

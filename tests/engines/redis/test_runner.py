@@ -11,8 +11,10 @@ from pathlib import Path
 from tests.engines.redis.conftest import NewServer
 from tests.engines.redis.data import DATABASES, fill_every_type, fill_many
 from tests.engines.redis.servers import Server, digest, expiries, functions
-from tests.harness import Runner, Running, bytes_below, wait_until
+from tests.harness import Runner, Running
+from tests.machine import bytes_below
 from tests.readme import without_holdfast
+from tests.waiting import wait_until
 
 from holdfast.protocol import BackupResult, ExitCode, FailedResult, Result
 
@@ -40,7 +42,7 @@ def test_a_restore_that_was_killed_goes_on(new_server: NewServer, runner: Runner
     assert functions(target) == functions(source)
 
 
-def test_a_source_killed_meanwhile_leaves_no_backup(new_server: NewServer, runner: Runner) -> None:
+def test_a_source_killed_during_the_backup_leaves_no_backup(new_server: NewServer, runner: Runner) -> None:
     source = new_server("--rdb-key-save-delay", "2000")
     with source.client() as client:
         for number in range(2_000):

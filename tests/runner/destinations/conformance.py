@@ -8,23 +8,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.harness import Place
+from tests.places import Place
 
 from holdfast.engines.transfer import MismatchError
 from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import Destination, Upload
-from holdfast.runner.destinations.parts import Part, PartCutter, Stored, part_size
+from holdfast.runner.destinations.parts import Part, PartCutter, StoredBytes, part_size
 from holdfast.runner.process.mounts import Mounts
 
 FOLDER = "ns/policy/run/target/attempt/"
 KEY = f"{FOLDER}data.zst"
 DOCUMENT = "ns/policy/catalogue/run.json"
 DATA = b"a small object"
-OTHER = Stored(len(DATA), "0" * 64, "no checksum")
+OTHER = StoredBytes(len(DATA), "0" * 64, "no checksum")
 Connect = Callable[[str | None], Destination]
 
 
-def parts_of(data: bytes) -> tuple[list[Part], Stored]:
+def parts_of(data: bytes) -> tuple[list[Part], StoredBytes]:
     """`data` as the data plane uploads it."""
     cutter = PartCutter()
     parts = [*cutter.add(data), cutter.finish()]
@@ -45,7 +45,7 @@ def put(destination: Destination, upload: Upload, parts: list[Part]) -> None:
         list(pool.map(upload.put, parts if destination.workers == 1 else reversed(parts)))
 
 
-def store(destination: Destination, key: str = KEY, data: bytes = DATA) -> Stored:
+def store(destination: Destination, key: str = KEY, data: bytes = DATA) -> StoredBytes:
     """Upload an object."""
     parts, stored = parts_of(data)
     upload = destination.upload(key)
@@ -269,7 +269,7 @@ class Conformance:
 
     def test_another_size_is_a_mismatch(self, destination: Destination) -> None:
         store(destination)
-        longer = Stored(len(DATA) + 1, hashlib.sha256(DATA).hexdigest(), "no checksum")
+        longer = StoredBytes(len(DATA) + 1, hashlib.sha256(DATA).hexdigest(), "no checksum")
         for verify in (destination.verify, destination.read_back):
             with pytest.raises(MismatchError, match=f"it has {len(DATA)} bytes, not {len(DATA) + 1}"):
                 verify(KEY, longer)

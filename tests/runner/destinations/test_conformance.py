@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from tests.harness import Place, VolumePlace
+from tests.places import Place, VolumePlace
 from tests.runner.destinations.conformance import Conformance
 
 from holdfast.destinations.registry import DESTINATIONS

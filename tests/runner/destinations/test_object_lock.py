@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from holdfast.destinations.s3 import ObjectLock
-from holdfast.runner.destinations.destination import Archived
+from holdfast.runner.destinations.destination import ArchiveState
 from holdfast.runner.destinations.s3.archive import archived, thaw_request
 from holdfast.runner.destinations.s3.objectlock import Lock
 
@@ -51,10 +51,10 @@ def test_the_answer_is_held_against_what_was_asked(answer: dict[str, Any], lack:
         ({"StorageClass": "STANDARD_IA"}, None),
         ({"StorageClass": "GLACIER_IR"}, None),
         ({"StorageClass": "INTELLIGENT_TIERING"}, None),
-        ({"StorageClass": "GLACIER"}, Archived("GLACIER", thawing=False)),
+        ({"StorageClass": "GLACIER"}, ArchiveState("GLACIER", thawing=False)),
         (
             {"StorageClass": "DEEP_ARCHIVE", "Restore": 'ongoing-request="true"'},
-            Archived("DEEP_ARCHIVE", thawing=True),
+            ArchiveState("DEEP_ARCHIVE", thawing=True),
         ),
         (
             {"StorageClass": "GLACIER",
@@ -63,11 +63,11 @@ def test_the_answer_is_held_against_what_was_asked(answer: dict[str, Any], lack:
         ),
         (
             {"StorageClass": "INTELLIGENT_TIERING", "ArchiveStatus": "ARCHIVE_ACCESS"},
-            Archived("ARCHIVE_ACCESS", thawing=False),
+            ArchiveState("ARCHIVE_ACCESS", thawing=False),
         ),
     ],
 )  # fmt: skip
-def test_what_has_to_be_thawed(answer: dict[str, Any], state: Archived | None) -> None:
+def test_what_has_to_be_thawed(answer: dict[str, Any], state: ArchiveState | None) -> None:
     assert archived(answer) == state
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.runner.destinations.parts import MAX_PARTS, PartCutter, Stored, part_size
+from holdfast.runner.destinations.parts import MAX_PARTS, PartCutter, StoredBytes, part_size
 from holdfast.runner.process.cpu import cpu_limit
 
 MIB = 1 << 20
@@ -30,7 +30,7 @@ def test_parts_stay_small_while_the_data_is() -> None:
         assert part_size(number) <= megabytes * MIB
 
 
-def cut(data: bytes, steps: list[int]) -> tuple[list[bytes], Stored]:
+def cut(data: bytes, steps: list[int]) -> tuple[list[bytes], StoredBytes]:
     """The parts of `data` that is added in pieces of `steps` bytes, again and again."""
     cutter = PartCutter()
     parts = []

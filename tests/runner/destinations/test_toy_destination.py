@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.harness import REPOSITORY
+from tests.machine import REPOSITORY
 
 HERE = Path(__file__).parent
 SOURCE = REPOSITORY / "operator/holdfast"

@@ -2,7 +2,7 @@
 
 import pytest
 from pyrage import x25519
-from tests.harness import S3Place
+from tests.places import S3Place
 from tests.runner.jobs import Jobs
 from tests.scheduling import amounts
 

@@ -7,7 +7,6 @@ the store, as a disk that rots would. Restores and verifications are the runner'
 import io
 import os
 import random
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,7 +19,9 @@ from pyrage import x25519
 from tests.engines.postgres import servers
 from tests.engines.postgres.servers import TestServer
 from tests.engines.redis.servers import Server
-from tests.harness import Runner, S3Place, VolumePlace
+from tests.harness import Runner
+from tests.machine import memory_folder
+from tests.places import S3Place, VolumePlace
 from tests.scheduling import amounts
 
 from holdfast.layout import REPORT
@@ -136,11 +137,9 @@ def scene(runner: Runner, bucket: S3Place, monkeypatch: pytest.MonkeyPatch) -> I
     # One that keeps what it has loaded: botocore's description of S3 would take most of the time.
     session = botocore.session.get_session()
     monkeypatch.setattr("botocore.session.get_session", lambda: session)
-    memory = Path("/dev/shm")  # noqa: S108 a folder of its own is made in it
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None))
-        Path(folder).chmod(0o755)
-        redis = [Server(Path(folder) / name) for name in ("source", "empty")]
+        folder = stack.enter_context(memory_folder())
+        redis = [Server(folder / name) for name in ("source", "empty")]
         for server in redis:
             stack.callback(server.stop)
             server.start()

@@ -8,7 +8,12 @@ import pytest
 
 from holdfast.api.run import Source
 from holdfast.engines.transfer import MismatchError
-from holdfast.runner.stored.manifest import CatalogueArtifact, CatalogueEntry, CatalogueTarget, Encrypted
+from holdfast.runner.stored.manifest import (
+    CatalogueArtifact,
+    CatalogueEntry,
+    CatalogueTarget,
+    EncryptionRecord,
+)
 
 NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
 URI = "the entry"
@@ -24,7 +29,7 @@ def entry(**fields: Any) -> CatalogueEntry:
         source=Source(address="db:5432"),
         contents={"rows": 5},
         size_bytes=7,
-        encrypted=Encrypted(recipients=("age1q",)),
+        encrypted=EncryptionRecord(recipients=("age1q",)),
         manifest_sha256="b" * 64,
         artifacts=(CatalogueArtifact(name="a/b.zst", size_bytes=7, sha256="c" * 64),),
     )

@@ -10,7 +10,8 @@ import pytest
 import zstandard
 from pyrage import x25519
 from tests.faultproxy import fault_proxy
-from tests.harness import POLICY, Place, S3Place, S3Server, VolumePlace
+from tests.harness import POLICY
+from tests.places import Place, S3Place, S3Server, VolumePlace
 from tests.runner.history import History
 from tests.runner.jobs import Jobs
 from tests.runner.upkeep.test_healing import Pair, content

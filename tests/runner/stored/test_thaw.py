@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from holdfast.runner.destinations.destination import Archived, Destination
+from holdfast.runner.destinations.destination import ArchiveState, Destination
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.thaw import thaw
 
@@ -23,10 +23,10 @@ class Frozen:
     def uri(self, key: str) -> str:
         return key
 
-    def archived(self, key: str) -> Archived | None:
+    def archived(self, key: str) -> ArchiveState | None:
         left = self.looks.get(key, 0)
         self.looks[key] = left - 1
-        return Archived("GLACIER", thawing=key in self.asked) if left > 0 else None
+        return ArchiveState("GLACIER", thawing=key in self.asked) if left > 0 else None
 
     def thaw(self, key: str) -> None:
         self.asked.append(key)
@@ -61,13 +61,13 @@ def test_each_is_asked_for_once_and_all_are_waited_for(pauses: list[float]) -> N
     assert frozen.looks["a"] == -1, "what is thawed is not looked at again"
 
 
-def test_a_copy_that_has_vanished_meanwhile_is_asked_for_again(pauses: list[float]) -> None:
+def test_a_copy_that_has_vanished_since_is_asked_for_again(pauses: list[float]) -> None:
     frozen = Frozen(a=3)
     original = frozen.archived
 
-    def forgetful(key: str) -> Archived | None:
+    def forgetful(key: str) -> ArchiveState | None:
         found = original(key)
-        return found and Archived("GLACIER", thawing=False)
+        return found and ArchiveState("GLACIER", thawing=False)
 
     frozen.archived = forgetful  # type: ignore[method-assign]
     thaw(cast(Destination, frozen), ["a"], Meter(io.StringIO()))

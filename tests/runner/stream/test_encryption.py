@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.harness import S3Place, VolumePlace, wait_until
+from tests.harness import failed
+from tests.places import S3Place, VolumePlace
 from tests.readme import without_holdfast
 from tests.runner.engine import content
-from tests.runner.jobs import BIG, Jobs, failed, stored
+from tests.runner.jobs import BIG, Jobs, stored
+from tests.waiting import wait_until
 
 from holdfast.protocol import ExitCode, LookupResult
 

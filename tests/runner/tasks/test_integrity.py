@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.harness import S3Place, VolumePlace
+from tests.harness import failed
+from tests.places import S3Place, VolumePlace
 from tests.runner.engine import configured
-from tests.runner.jobs import BIG, Jobs, failed, flip_a_byte, stored
+from tests.runner.jobs import BIG, Jobs, flip_a_byte, stored
 
 from holdfast.protocol import BackupResult, CommitResult, ExitCode, FailedResult, LookupResult, RestoreResult
 
@@ -106,13 +107,14 @@ def test_adopting_checks_what_it_copies(jobs: Jobs, bucket: S3Place) -> None:
 
 
 def test_a_run_of_another_uid_is_never_overwritten(jobs: Jobs) -> None:
-    result = stored(jobs.back_up({"name": "data", "bytes": 10}))
+    result = stored(jobs.back_up({"name": "data", "bytes": 10}, snapshot="2026-11-23T07:45:05+05:45"))
     assert jobs.commit(result)[0] == 0
     before = {path: path.read_bytes() for path in jobs.volume().rglob("*") if path.is_file()}
     jobs.run_uid = "99999999-9999-9999-9999-999999999999"
     message = failed(
         jobs.back_up({"name": "data", "bytes": 10}), ExitCode.TASK_WRONG, "RunAlreadyStored"
     ).failure.message
+    assert "snapshot of 2026-11-23T02:00:05Z" in message
     assert "give this run another name" in message
     failed(jobs.commit(result), ExitCode.TASK_WRONG, "RunAlreadyStored")
     assert {path: path.read_bytes() for path in jobs.volume().rglob("*") if path.is_file()} == before

@@ -12,16 +12,19 @@ from typing import Any
 import botocore.exceptions
 import pytest
 from tests.faultproxy import FaultProxy, fault_proxy
-from tests.harness import POLICY, S3Place, S3Server, VolumePlace, start_s3, stop, wait_until
+from tests.harness import POLICY, failed
+from tests.places import S3Place, S3Server, VolumePlace, start_s3
+from tests.processes import stop
 from tests.runner.archive import Archive
-from tests.runner.jobs import Jobs, failed, stored
+from tests.runner.jobs import Jobs, stored
+from tests.waiting import wait_until
 
 from holdfast.protocol import (
     BackupResult,
     CommitResult,
     ExitCode,
     Expiry,
-    HeldRun,
+    ExpiryCandidate,
     RestoreResult,
 )
 
@@ -184,9 +187,9 @@ def store(jobs: Jobs, run: str, **artifact: Any) -> BackupResult:
     return stored(jobs.back_up({"name": "data", "bytes": 10} | artifact, snapshot=point(run).isoformat()))
 
 
-def held(*runs: str) -> tuple[HeldRun, ...]:
+def candidates(*runs: str) -> tuple[ExpiryCandidate, ...]:
     """Runs as the operator knows them."""
-    return tuple(HeldRun(run=run, recovery_point=point(run)) for run in runs)
+    return tuple(ExpiryCandidate(run=run, recovery_point=point(run)) for run in runs)
 
 
 def commit_deleting(
@@ -195,7 +198,7 @@ def commit_deleting(
     """Make another run, whose commit is handed the victim."""
     result = store(jobs, run, **artifact)
     task = jobs.commit_task({"target": ("redis", result)})
-    due = (Expiry(destination=place, delete=held(victim), keep=held(*keep)),)
+    due = (Expiry(destination=place, delete=candidates(victim), keep=candidates(*keep)),)
     return committed(jobs.finish(task.model_copy(update={"retention": due})))
 
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from tests.faultproxy import fault_proxy
-from tests.harness import POLICY, S3Place, S3Server, VolumePlace
+from tests.harness import POLICY, failed
+from tests.places import S3Place, S3Server, VolumePlace
 from tests.runner.history import LOCK, History, claims, deletes, kill_at, traces
 from tests.runner.jobs import Jobs
 
-from holdfast.protocol import FailedResult, PurgeResult, PurgeTask
+from holdfast.protocol import ExitCode, FailedResult, PurgeResult, PurgeTask
 
 
 def purge_task(history: History, number: int, *, committed: bool = True, **fields: Any) -> PurgeTask:
@@ -108,9 +109,9 @@ def test_a_damaged_entry_does_not_tell_whose_it_is(history: History, jobs: Jobs)
 @pytest.mark.parametrize("name", ["catalogue", "wal"])
 def test_the_other_folders_are_no_runs(history: History, jobs: Jobs, name: str) -> None:
     history.commit(1)
-    code, result = jobs.finish(purge_task(history, 1, run=name))
-    assert isinstance(result, FailedResult)
-    assert (code, result.failure.reason) == (2, "RunInvalid")
+    task = purge_task(history, 1).model_copy(update={"run": name})
+    failure = failed(jobs.finish(task), ExitCode.TASK_WRONG, "TaskInvalid").failure
+    assert f"{name} is not a run" in failure.message
     assert history.is_whole(1, "nearby")
 
 

@@ -1,6 +1,6 @@
 """One run is one recovery set: what it brings back, how far its snapshots are apart, what failures leave."""
 
-from tests.harness import S3Place, VolumePlace
+from tests.places import S3Place, VolumePlace
 from tests.runner.jobs import Jobs
 
 from holdfast.protocol import BackupResult, CommitResult, ExitCode, FailedResult, RestoreResult

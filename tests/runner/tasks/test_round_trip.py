@@ -7,7 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.harness import S3Place, VolumePlace, start_s3, stop
+from tests.certificates import self_signed
+from tests.places import S3Place, VolumePlace, start_s3
+from tests.processes import stop
 from tests.runner.engine import content, producer
 from tests.runner.jobs import Jobs
 
@@ -78,14 +80,7 @@ def test_a_megabyte_that_decompresses_to_a_gigabyte_restores_in_little_memory(jo
 
 
 def test_s3_over_tls_is_verified(jobs: Jobs, tmp_path: Path) -> None:
-    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-days", "1", "-subj", "/CN=s3", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key,
-         "-out", certificate],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    server = start_s3(tmp_path / "objects", certificate=(certificate, key))
+    server = start_s3(tmp_path / "objects", certificate=self_signed(tmp_path))
     try:
         place = server.new_bucket()
         jobs.places = {"s3": dataclasses.replace(place, trusted=False)}

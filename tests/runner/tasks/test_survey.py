@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from tests.faultproxy import Request, fault_proxy
-from tests.harness import POLICY, S3Place, S3Server, VolumePlace, free_port
+from tests.harness import POLICY
+from tests.machine import free_port
+from tests.places import S3Place, S3Server, VolumePlace
 from tests.runner.jobs import Jobs
 from tests.scheduling import amounts
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from tests.faultproxy import fault_proxy
-from tests.harness import S3Place, VolumePlace
-from tests.runner.jobs import Jobs, failed, flip_a_byte, stored
+from tests.harness import failed
+from tests.places import S3Place, VolumePlace
+from tests.runner.jobs import Jobs, flip_a_byte, stored
 
 from holdfast.layout import REPORT
 from holdfast.protocol import BackupResult, ExitCode, Result, VerifyResult

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from tests.faultproxy import Request, fault_proxy
-from tests.harness import POLICY, Place, S3Place, S3Server, VolumePlace, wait_until
+from tests.harness import POLICY
+from tests.places import Place, S3Place, S3Server, VolumePlace
 from tests.runner.history import History, claims, kill_at
 from tests.runner.jobs import Jobs
+from tests.waiting import wait_until
 
 from holdfast.layout import REPORT
-from holdfast.protocol import CommitResult, CommitTask, Cure, Gap, Leftovers
+from holdfast.protocol import CommitResult, CommitTask, Gap, HealingOutcome, Leftovers
 from holdfast.runner.stored.manifest import CatalogueEntry
 
 MULTIPART = 9_000_000
@@ -164,7 +166,7 @@ def test_an_entry_that_says_something_else_than_the_run_is_not_copied(history: H
     task = pair.task(2)
     other = gap(history.tasks["r1"], failed_targets=("three",))
     result = history.do(task.model_copy(update={"gaps": (other,)}))
-    assert result.healing == Cure.DAMAGED
+    assert result.healing == HealingOutcome.DAMAGED
     assert "it differs from the run and its manifests" in result.notes[0].message
     assert content(pair.lacking, 1) == {}
 
@@ -471,6 +473,19 @@ def test_what_the_catalogue_claims_stays(history: History, s3: S3Server) -> None
     before = content(bucket)
     assert history.do(own).leftovers == "rrr"
     assert before.items() <= content(bucket).items()
+
+
+def test_a_gap_of_a_reserved_name_is_refused_and_fails_nothing(history: History, s3: S3Server) -> None:
+    pair = Pair(history, s3.new_bucket(), s3.new_bucket())
+    pair.store_good(1)
+    task = pair.task(2, 1)
+    gap = task.gaps[0].model_copy(update={"run": "catalogue"})
+    result = history.do(CommitTask.model_validate_json(
+        task.model_copy(update={"gaps": (gap, *task.gaps)}).model_dump_json(by_alias=True)
+    ))  # fmt: skip
+    assert result.healing == "rh"
+    (note,) = [note for note in result.notes if note.reason == "HealingRefused"]
+    assert "catalogue is not a run that may be healed" in note.message
 
 
 def test_a_failed_target_of_a_run_that_is_committed_leaves_nothing(history: History, s3: S3Server) -> None:

@@ -2,15 +2,17 @@
 
 import dataclasses
 import shutil
+from datetime import timedelta, timezone
 from pathlib import Path
 
 import pytest
 from tests.faultproxy import fault_proxy
-from tests.harness import POLICY, S3Place, S3Server, VolumePlace
+from tests.harness import POLICY
+from tests.places import S3Place, S3Server, VolumePlace
 from tests.runner.history import FIRST, LOCK, History, claims, deletes, traces
 from tests.runner.jobs import Jobs
 
-from holdfast.protocol import HeldRun
+from holdfast.protocol import ExpiryCandidate
 
 
 @pytest.mark.parametrize("lock", [False, True], ids=["plain", "versioned"])
@@ -52,9 +54,9 @@ def test_the_guards_hold_whatever_is_handed(history: History, bucket: S3Place) -
     # Newer than the run that is committed, of another moment, or not a run at all.
     history.commit(6)
     task = history.with_due(history.tasks["r5"], 6)
-    wrong = HeldRun(run="r4", recovery_point=FIRST)
-    own = HeldRun(run="r5", recovery_point=history.point(5))
-    names = [HeldRun(run=name, recovery_point=FIRST) for name in ("catalogue", "wal")]
+    wrong = ExpiryCandidate(run="r4", recovery_point=FIRST)
+    own = ExpiryCandidate(run="r5", recovery_point=history.point(5))
+    names = [ExpiryCandidate(run=name, recovery_point=FIRST) for name in ("catalogue", "wal")]
     expiry = task.retention[0].model_copy(update={"delete": (*task.retention[0].delete, wrong, own, *names)})
     before = bucket.keys()
     assert history.do(task.model_copy(update={"retention": (expiry,)})).retention == {"s3": "rrrrr"}
@@ -69,6 +71,17 @@ def test_a_damaged_entry_is_refused_and_named(history: History, jobs: Jobs) -> N
     assert result.retention == {"nearby": "r"}
     assert "r1.json is not a catalogueentry" in result.notes[0].message
     assert (jobs.volume() / f"default/{POLICY}/r1").is_dir()
+
+
+def test_a_refusal_says_the_moments_in_utc(history: History) -> None:
+    history.zone = timezone(timedelta(hours=5, minutes=45))
+    for number in (1, 2):
+        history.commit(number)
+    task = history.with_due(history.store(3), 1)
+    other = ExpiryCandidate(run="r1", recovery_point=history.point(2))
+    expiry = task.retention[0].model_copy(update={"delete": (other,)})
+    (note,) = history.do(task.model_copy(update={"retention": (expiry,)})).notes
+    assert "the catalogue's r1 is of 2026-11-02T02:00:05Z, not of 2026-11-03T02:00:05Z" in note.message
 
 
 def test_a_bucket_whose_lock_holds_is_waited_for(history: History, versioned: S3Server) -> None:

@@ -5,7 +5,7 @@ import random
 
 import pytest
 from tests.faultproxy import fault_proxy
-from tests.harness import S3Server
+from tests.places import S3Server
 from tests.runner.history import History, claims, deletes, kill_at, traces
 
 

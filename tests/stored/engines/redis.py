@@ -1,12 +1,11 @@
 """Redis keys of every type, with a time to live and without, in two databases."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from tests.engines.redis.servers import Server, expiries, functions, streams
+from tests.machine import memory_folder
 from tests.stored.engines.engine import Engine
 
 DATABASES = (0, 5)
@@ -28,10 +27,8 @@ _STREAM = (
 @contextmanager
 def running() -> Iterator[Server]:
     """A server on a folder of its own."""
-    shared = Path("/dev/shm")  # noqa: S108
-    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
-        Path(folder).chmod(0o755)
-        server = Server(Path(folder) / "server")
+    with memory_folder() as folder:
+        server = Server(folder / "server")
         try:
             yield server.start()
         finally:

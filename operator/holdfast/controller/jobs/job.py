@@ -23,20 +23,20 @@ class JobRequest:
     owner: Resource
     task: Task
     settings: JobSettings
-    part: str | None = None
-    """What the Job's name is made from where the owner has several Jobs of this kind."""
+    part: str
+    """What tells the Job from its owner's others: the name of its target, else what `part_of` returns."""
 
 
 def build_job(request: JobRequest, config: Config) -> dict[str, Any]:
     """The manifest of a Job."""
-    owner, task, row = request.owner, request.task, JOB_KINDS[request.task.kind]
+    owner, task, job_kind = request.owner, request.task, JOB_KINDS[request.task.kind]
     metadata = owner.metadata
-    settings = row.settings(task, request.settings)
+    settings = job_kind.settings(task, request.settings)
     own_labels = {
         labels.MANAGED_BY: "holdfast",
         labels.COMPONENT: task.kind,
         labels.OF_OWNER[type(owner).singular]: metadata.name,
-        **{_LABELS[name]: getattr(task, name) for name in row.labels},
+        **{_LABELS[name]: getattr(task, name) for name in job_kind.labels},
     }
     spec = {
         "backoffLimit": settings.retries,
@@ -45,16 +45,16 @@ def build_job(request: JobRequest, config: Config) -> dict[str, Any]:
         "podFailurePolicy": {"rules": _failure_rules()},
         "template": {
             "metadata": {"labels": own_labels, "annotations": settings.runner.annotations or {}},
-            "spec": pod_spec(row, task, settings.runner, config),
+            "spec": pod_spec(job_kind, task, settings.runner, config),
         },
     }
-    if row.expires:
+    if job_kind.has_ttl:
         spec["ttlSecondsAfterFinished"] = int(config.job_ttl.total_seconds())
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": job_name(metadata.name, metadata.uid, request.part or row.part(task)),
+            "name": job_name(metadata.name, metadata.uid, request.part),
             "namespace": metadata.namespace,
             "labels": own_labels,
             "annotations": {labels.SETTINGS: settings.model_dump_json(by_alias=True, exclude_none=True)},
@@ -67,7 +67,7 @@ def build_job(request: JobRequest, config: Config) -> dict[str, Any]:
 def _owner_reference(owner: Resource) -> dict[str, Any]:
     return {
         "apiVersion": API_VERSION,
-        "kind": type(owner).model_fields["kind"].default,
+        "kind": owner.kind_name(),
         "name": owner.metadata.name,
         "uid": owner.metadata.uid,
         "controller": True,

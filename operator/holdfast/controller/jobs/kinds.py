@@ -45,7 +45,7 @@ class Permit(Enum):
     SURVEY = auto()
 
     def limit(self, config: Config) -> int:
-        """How many there are."""
+        """How many Jobs may have one at once."""
         if self is Permit.RUN:
             return config.max_running_jobs
         return MAX_VERIFICATIONS if self is Permit.VERIFICATION else MAX_SURVEYS
@@ -67,8 +67,6 @@ class JobKind:
     """One kind of Job; each function is given the Job's Task."""
 
     kind: Kind
-    part: Callable[[Any], str]
-    """What the Job's name is made from, beside its owner."""
     containers: Callable[[Any], tuple[Container, ...]]
     """The runner's is the first."""
     destinations: Callable[[Any], tuple[Destination, ...]] = lambda task: task.destinations
@@ -77,12 +75,13 @@ class JobKind:
     settings: Callable[[Any, JobSettings], JobSettings] = lambda task, settings: settings
     """What becomes of the policy's settings."""
     permit: Permit | None = None
+    """The right that each of its Jobs needs to run; None: any number runs at a time."""
     reads_only: bool = False
     """Volumes of destinations are mounted read-only."""
     user: int = _USER
     has_token: bool = False
     """The pod may talk to the API server."""
-    expires: bool = False
+    has_ttl: bool = False
     """The cluster deletes the Job a while after its end; of others the operator has that done."""
 
 
@@ -120,23 +119,20 @@ def _short(task: Task, settings: JobSettings) -> JobSettings:
     return settings.model_copy(update={"retries": 1, "active_deadline_seconds": _SURVEY_SECONDS})
 
 
-_ROWS = (
-    JobKind(
-        BACKUP, lambda task: task.target, _backup, labels=("target", "policy"), permit=Permit.RUN
-    ),
-    JobKind(COMMIT, lambda task: "commit.", _of_operator, permit=Permit.RUN),
-    JobKind(LOOKUP, lambda task: "lookup.", _of_operator, _source, labels=(), reads_only=True),
-    JobKind(PURGE, lambda task: "purge.", _of_operator, settings=_without_retries),
-    JobKind(
-        RESTORE, lambda task: task.target, _restore, _source,
-        labels=("target",), settings=_with_thawing, reads_only=True,
-    ),
-    JobKind(
-        SURVEY, lambda task: "survey.", _of_operator,
-        labels=(), settings=_short, permit=Permit.SURVEY, expires=True,
-    ),
-    JobKind(
-        VERIFY, lambda task: "verify.", _of_operator, permit=Permit.VERIFICATION, reads_only=True
-    ),
-)  # fmt: skip
-JOB_KINDS = {row.kind.component: row for row in _ROWS}
+_KINDS = (
+    JobKind(BACKUP, _backup, labels=("target", "policy"), permit=Permit.RUN),
+    JobKind(COMMIT, _of_operator, permit=Permit.RUN),
+    JobKind(LOOKUP, _of_operator, _source, labels=(), reads_only=True),
+    JobKind(PURGE, _of_operator, settings=_without_retries),
+    JobKind(RESTORE, _restore, _source, labels=("target",), settings=_with_thawing, reads_only=True),
+    JobKind(SURVEY, _of_operator, labels=(), settings=_short, permit=Permit.SURVEY, has_ttl=True),
+    JobKind(VERIFY, _of_operator, permit=Permit.VERIFICATION, reads_only=True),
+)
+JOB_KINDS = {job_kind.kind.component: job_kind for job_kind in _KINDS}
+
+
+def limit_of(kind: Kind, config: Config) -> int:
+    """The number of permits for the Jobs of a kind that needs them."""
+    permit = JOB_KINDS[kind.component].permit
+    assert permit is not None, f"Jobs of kind {kind.component} need no permit"
+    return permit.limit(config)

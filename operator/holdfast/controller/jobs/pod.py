@@ -13,17 +13,17 @@ _RESOURCES: dict[str, Any] = {"requests": {"cpu": "100m", "memory": "128Mi"}, "l
 """No limit of CPUs: a backup that is throttled holds its snapshot open for longer."""
 
 
-def pod_spec(row: JobKind, task: Task, runner: Runner, config: Config) -> dict[str, Any]:
+def pod_spec(job_kind: JobKind, task: Task, runner: Runner, config: Config) -> dict[str, Any]:
     """The specification of the pod of a Job."""
     volumes: dict[str, dict[str, Any]] = {}
     containers = []
-    for container in row.containers(task):
-        mounts = mounts_of(container, row.destinations(task), runner, reads_only=row.reads_only)
+    for container in job_kind.containers(task):
+        mounts = mounts_of(container, job_kind.destinations(task), runner, reads_only=job_kind.reads_only)
         volumes |= {volume["name"]: volume for volume in mounts.volumes}
         containers.append(_container(container, task, mounts.mounts, runner, config))
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
-        "automountServiceAccountToken": row.has_token,
+        "automountServiceAccountToken": job_kind.has_token,
         "enableServiceLinks": False,
         # As process 1 of its own namespace it would not end by SIGTERM before it has a handler for it.
         "shareProcessNamespace": True,
@@ -33,9 +33,9 @@ def pod_spec(row: JobKind, task: Task, runner: Runner, config: Config) -> dict[s
         "tolerations": [toleration.to_json() for toleration in runner.tolerations],
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": row.user,
-            "runAsGroup": row.user,
-            "fsGroup": row.user,
+            "runAsUser": job_kind.user,
+            "runAsGroup": job_kind.user,
+            "fsGroup": job_kind.user,
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },

@@ -41,7 +41,7 @@ def mounts_of(
         pod.secret(f"source-{secret.folder}", secret.secret, f"source/{secret.folder}", secret.keys)
     _mount_destinations(pod, destinations, reads_only=reads_only)
     if container.identity is not None:
-        # Optional: without the Secret the runner refuses, and tells at once which identities would do.
+        # Optional: without the Secret the runner refuses, and says at once which identities would do.
         pod.secret("identity", container.identity, "identity", {"identity": "identity"}, optional=True)
     pod.add("scratch", _scratch(runner), "scratch", read_only=False)
     # Libraries write their temporary files to /tmp, which a read-only root file system has not.

@@ -5,7 +5,7 @@ deletionPolicy says so.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -26,14 +26,11 @@ from holdfast.domain.plan.readiness import readiness
 from holdfast.domain.plan.schedule import DueSlots
 from holdfast.domain.policy.history import runs_to_prune
 from holdfast.domain.policy.status import (
+    STATUS_SECTIONS,
+    PolicySituation,
     PolicyStep,
-    Situation,
+    record_slots,
     slots_due,
-    with_newest_runs,
-    with_quota,
-    with_recovery_windows,
-    with_retention_plan,
-    with_slots,
 )
 from holdfast.domain.rows import RunRow
 from holdfast.domain.run import deletion
@@ -41,13 +38,6 @@ from holdfast.domain.run.admission import is_waiting
 from holdfast.domain.step import Step
 
 _log = logging.getLogger(__name__)
-_STATUS_SECTIONS: dict[str, Callable[[Situation, BackupPolicyStatus], PolicyStep]] = {
-    "newest runs": with_newest_runs,
-    "recovery windows": with_recovery_windows,
-    "retention plan": with_retention_plan,
-    "quota": with_quota,
-}
-"""By name, in their order: the quota counts what the retention plan deletes."""
 
 
 class Policies:
@@ -91,14 +81,14 @@ class Policies:
     ) -> tuple[PolicyStep, tuple[RunRow, ...]]:
         """The sections that make the status. One that fails leaves its part of it as it was."""
         context, step = self._context, PolicyStep(policy.status)
-        situation = Situation(policy, readiness(policy), (), now)
+        situation = PolicySituation(policy, readiness(policy), (), now)
         with sections.section("schedule"):
             slots = slots_due(policy, situation.readiness, situation.now)
             await self._create_runs(policy, slots.due)
-            step = with_slots(situation, step.status, slots)
+            step = record_slots(situation, step.status, slots)
         rows = await context.runs.of_policy(policy.metadata.namespace, policy.metadata.name)
         situation = replace(situation, rows=rows)
-        for name, decide in _STATUS_SECTIONS.items():
+        for name, decide in STATUS_SECTIONS.items():
             with sections.section(name):
                 part = decide(situation, step.status)
                 step = Step(part.status, (*step.notices, *part.notices))

@@ -3,10 +3,10 @@
 import logging
 from datetime import timedelta
 
-from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, Failure, RunPhase, TargetPhase
 from holdfast.controller.errors import NotFoundError
 from holdfast.controller.jobs.job import JobRequest, build_job
+from holdfast.controller.jobs.kinds import limit_of
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
 from holdfast.controller.work.admissions import Admissions
@@ -18,15 +18,16 @@ from holdfast.controller.work.retention import Retention
 from holdfast.controller.work.verification import Verifications
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
-from holdfast.domain.rows import row_of
+from holdfast.domain.naming import part_of
+from holdfast.domain.rows import is_imported, row_of
 from holdfast.domain.run import admission, deletion, hooks, lifecycle
 from holdfast.domain.run.hooks import DueHook
 from holdfast.domain.run.lifecycle import Deadline, RunStep
 from holdfast.domain.step import Step
-from holdfast.domain.stored import committed_target
 from holdfast.domain.targets import JobFacts
+from holdfast.domain.tasks import Upkeep, backup_task, commit_task
 from holdfast.domain.workload import Observation
-from holdfast.protocol import BACKUP, COMMIT, BackupTask, CommitTask, Expiry
+from holdfast.protocol import BACKUP, COMMIT
 
 _log = logging.getLogger(__name__)
 
@@ -55,11 +56,11 @@ class Runs:
             return None
         phase = run.status.phase or RunPhase.PENDING
         deleted = run.metadata.deletion_timestamp is not None
-        if phase.terminal or (deleted and phase is RunPhase.PENDING):
+        if phase.has_ended or (deleted and phase is RunPhase.PENDING):
             return await self._after_end(run)
         if phase is RunPhase.PENDING:
             # An imported run has ended elsewhere: the survey that made it writes how.
-            return None if labels.IMPORTED in run.metadata.annotations else await self._admit(run)
+            return None if is_imported(run) else await self._admit(run)
         workload = await self._workloads.read(run, labels.RUN)
         if (run.spec.cancel or deleted) and not _commit_done(workload):
             return await self._cancel(run, workload)
@@ -88,14 +89,14 @@ class Runs:
 
     async def _admit(self, run: BackupRun) -> float | None:
         step, pause = await self._admissions.admit(run, self._save)
-        if _terminal(step):
+        if _has_ended(step):
             self._context.wake_policy_of(run)
             if run.status.phase is RunPhase.PENDING:  # it may have stood in front of others
                 await self._admissions.wake_starters(gone=Key.of(run))
         return pause
 
     async def _end_overdue(self, run: BackupRun, workload: Workload, step: RunStep) -> float | None:
-        await self._workloads.stop(workload.unfinished)
+        await self._workloads.stop(workload.jobs_under_way)
         due = hooks.next_after(step.status)
         if due is None or step.status != run.status:
             await self._write(run, step)
@@ -136,36 +137,38 @@ class Runs:
         if due is not None:
             return await self._advance_hook(run, due, deadline)
         jobs = workload.observe(BACKUP)
-        creation_failures = await self._create_targets(run, jobs)
+        creation_failures = await self._create_targets(run, workload, jobs)
         progress = await self._workloads.progress(jobs)
         start_deadline = self._context.config.pod_start_deadline
         facts = JobFacts(jobs, start_deadline, creation_failures, progress)
         step = lifecycle.advance(run, facts, self._context.now())
         await self._write(run, step)
-        ended = {target.name for target in step.status.targets if target.phase.terminal}
-        await self._workloads.stop(job for job in workload.unfinished if job.target in ended)
+        ended = {target.name for target in step.status.targets if target.phase.has_ended}
+        await self._workloads.stop(job for job in workload.jobs_under_way if job.target in ended)
         if step.status.phase is not RunPhase.RUNNING or hooks.due(step.status) is not None:
             return 0
         return self._earliest(self._workloads.pause(step.status.targets, jobs), deadline)
 
-    async def _create_targets(self, run: BackupRun, jobs: dict[str, Observation]) -> dict[str, Failure]:
+    async def _create_targets(
+        self, run: BackupRun, workload: Workload, jobs: dict[str, Observation]
+    ) -> dict[str, Failure]:
         """Create the Jobs that are not there yet, as far as the limit goes; returns why some cannot be."""
         waiting = [
             t.name for t in run.status.targets if t.phase is TargetPhase.PENDING and t.name not in jobs
         ]
-        going = sum(not job.finished for job in jobs.values())
-        waiting = waiting[: max(0, self._context.config.max_running_jobs - going)]
+        under_way = sum(not job.has_ended for job in jobs.values())
+        waiting = waiting[: max(0, limit_of(BACKUP, self._context.config) - under_way)]
         if not waiting:
             return {}
         policy = await self._context.policy_of(run)
+        settings = _settings(workload) or JobSettings.of(policy)
         creation_failures = {}
         for name in waiting:
-            task = _backup_task(run, policy, name)
-            if policy is None or task is None:
-                message = _why_removed(run, policy, name)
-                creation_failures[name] = Failure(reason="TargetRemoved", message=message)
+            task = backup_task(run, policy, name)
+            if task is None:
+                creation_failures[name] = lifecycle.target_removed(run, policy, name)
                 continue
-            manifest = build_job(JobRequest(run, task, JobSettings.of(policy)), self._context.config)
+            manifest = build_job(JobRequest(run, task, settings, name), self._context.config)
             failure = await self._workloads.ensure(run, manifest)
             if failure is not None:
                 creation_failures[name] = failure
@@ -175,16 +178,7 @@ class Runs:
         job = workload.observe(COMMIT).get("")
         failure = None
         if job is None:
-            settings = _settings(workload) or JobSettings()
-            policy = await self._context.policy_of(run)
-            expiries = await self._retention.mark(run, policy)
-            gaps, leftovers = await self._copies.choose(run, policy)
-            remaining = deadline.remaining(self._context.now()) if deadline else None
-            task = _commit_task(run, expiries, remaining)
-            chosen = {"gaps": gaps, "leftovers": leftovers, "recipients": _recipients(policy)}
-            task = task.model_copy(update=chosen)
-            manifest = build_job(JobRequest(run, task, settings), self._context.config)
-            failure = await self._workloads.ensure(run, manifest)
+            failure = await self._create_commit(run, workload, deadline)
         else:
             await self._retention.record(run, job)
             await self._copies.record(run, job)
@@ -194,13 +188,26 @@ class Runs:
         else:
             step = lifecycle.advance_commit(run, job, self._context.config.pod_start_deadline, now)
         await self._write(run, step)
-        if _terminal(step):
+        if _has_ended(step):
             return 0
         pause = POLL_SECONDS if job is None or not job.running_pod else None
         return self._earliest(pause, deadline)
 
+    async def _create_commit(
+        self, run: BackupRun, workload: Workload, deadline: Deadline | None
+    ) -> Failure | None:
+        """Create the commit Job; returns why it cannot be had."""
+        policy = await self._context.policy_of(run)
+        expiries = await self._retention.mark(run, policy)
+        gaps, leftovers = await self._copies.choose(run, policy)
+        budget = deadline.budget(self._context.now()) if deadline else None
+        task = commit_task(run, policy, Upkeep(expiries, gaps, leftovers), budget)
+        settings = _settings(workload) or JobSettings.of(policy)
+        wanted = JobRequest(run, task, settings, part_of(COMMIT.component))
+        return await self._workloads.ensure(run, build_job(wanted, self._context.config))
+
     async def _cancel(self, run: BackupRun, workload: Workload) -> float | None:
-        await self._workloads.stop(workload.unfinished)
+        await self._workloads.stop(workload.jobs_under_way)
         if workload.has_live_pods:
             await self._write(run, Step(lifecycle.with_cancellation_started(run.status)))
             return POLL_SECONDS
@@ -224,9 +231,9 @@ class Runs:
 
     async def _write(self, run: BackupRun, step: RunStep) -> None:
         await self._save(run, step)
-        if _terminal(step):
+        if _has_ended(step):
             self._context.wake_policy_of(run)
-        limit = self._context.config.max_running_jobs
+        limit = limit_of(BACKUP, self._context.config)
         before, after = row_of(run), row_of(run.model_copy(update={"status": step.status}))
         if admission.permits_of(after, limit) < admission.permits_of(before, limit):
             await self._admissions.wake_starters()
@@ -236,70 +243,18 @@ class Runs:
             _log.info("run %s/%s: %s", run.metadata.namespace, run.metadata.name, step.status.phase)
 
 
-def _terminal(step: RunStep) -> bool:
-    return step.status.phase is not None and step.status.phase.terminal
+def _has_ended(step: RunStep) -> bool:
+    return step.status.phase is not None and step.status.phase.has_ended
 
 
 def _commit_done(workload: Workload) -> bool:
-    return any(job.component == COMMIT.component and job.finished == "Complete" for job in workload.jobs)
+    return any(job.component == COMMIT.component and job.end_condition == "Complete" for job in workload.jobs)
 
 
 def _settings(workload: Workload) -> JobSettings | None:
-    """Those that the run's Jobs were made with; the policy may have been edited since."""
-    made = next((job.settings for job in workload.jobs if job.settings), None)
-    return None if made is None else JobSettings.model_validate_json(made)
-
-
-def _why_removed(run: BackupRun, policy: BackupPolicy | None, target: str) -> str:
-    name = run.spec.policy_ref.name
-    if policy is None:
-        return f"policy {name} was deleted after the run started"
-    return f"target {target} was removed from policy {name} after the run started"
-
-
-def _backup_task(run: BackupRun, policy: BackupPolicy | None, target: str) -> BackupTask | None:
-    targets = policy.spec.targets if policy is not None else ()
-    wanted = next((t for t in targets if t.name == target), None)
-    if wanted is None:
+    """Those that the run's first Job was made with; the policy may have been edited since."""
+    jobs = [job for job in workload.jobs if job.settings]
+    if not jobs:
         return None
-    return BackupTask(
-        namespace=run.metadata.namespace,
-        policy=run.spec.policy_ref.name,
-        run=run.metadata.name,
-        run_uid=run.metadata.uid,
-        target=target,
-        engine=wanted.engine,
-        spec=wanted.engine_spec.to_json(),
-        recipients=_recipients(policy),
-        destinations=tuple(
-            destination
-            for destination in run.status.destinations
-            if destination.name not in (run.status.over_quota or {})
-        ),
-    )
-
-
-def _recipients(policy: BackupPolicy | None) -> tuple[str, ...]:
-    return policy.spec.encryption.age.recipients if policy is not None and policy.spec.encryption else ()
-
-
-def _commit_task(run: BackupRun, expiries: tuple[Expiry, ...], remaining: float | None) -> CommitTask:
-    done = [target for target in run.status.targets if target.phase is TargetPhase.SUCCEEDED]
-    return CommitTask(
-        namespace=run.metadata.namespace,
-        policy=run.spec.policy_ref.name,
-        run=run.metadata.name,
-        run_uid=run.metadata.uid,
-        scheduled_time=run.spec.scheduled_time,
-        trigger=run.spec.trigger,
-        started_time=run.status.start_time,
-        targets=tuple(
-            committed_target(target, dict.fromkeys(a.destination for a in target.artifacts))
-            for target in done
-        ),
-        failed_targets=tuple(t.name for t in run.status.targets if t.phase is not TargetPhase.SUCCEEDED),
-        destinations=run.status.destinations,
-        retention=expiries,
-        # Half, because the last deletion that starts has to end in time too.
-        retention_seconds=None if remaining is None else remaining / 2,
-    )
+    first = min(jobs, key=lambda job: (job.created, job.name))
+    return JobSettings.model_validate_json(first.settings)

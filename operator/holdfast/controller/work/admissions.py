@@ -5,13 +5,15 @@ from collections.abc import Awaitable, Callable
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, RunPhase
+from holdfast.controller.jobs.kinds import limit_of
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
 from holdfast.domain.plan.support import policy_not_supported_yet
 from holdfast.domain.rows import RunRow, row_of
 from holdfast.domain.run import admission, lifecycle
-from holdfast.domain.run.admission import Line, Situation, Standing
+from holdfast.domain.run.admission import AdmissionSituation, Line, Standing
 from holdfast.domain.run.lifecycle import RunStep
+from holdfast.protocol import BACKUP
 
 MAX_AGE = 2.0
 """Seconds. A hundred runs that are due at once share the lists that were read for the first of them."""
@@ -28,7 +30,7 @@ class Admissions:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._one_at_a_time = asyncio.Lock()
-        self._known: tuple[Situation, Line] | None = None
+        self._known: tuple[AdmissionSituation, Line] | None = None
         self._read_at = 0.0
         self._keys_in_line: set[Key] = set()
 
@@ -87,13 +89,13 @@ class Admissions:
         context, started = self._context, self._context.monotonic()
         rows, policies = await context.runs.everywhere(), await context.cluster.get_all(BackupPolicy)
         self._read_at = started
-        situation = admission.situation_of(rows, policies, context.config.max_running_jobs)
+        situation = admission.situation_of(rows, policies, limit_of(BACKUP, context.config))
         line = admission.line_up(situation, context.now())
         self._known = situation, line
         return line
 
 
-def _shows(situation: Situation, row: RunRow, policy: BackupPolicy) -> bool:
+def _shows(situation: AdmissionSituation, row: RunRow, policy: BackupPolicy) -> bool:
     listed = situation.policies.get(row.policy_name)
     is_same = listed is not None and listed.metadata.generation == policy.metadata.generation
     return is_same and any(

@@ -48,7 +48,7 @@ class Context:
         self.queue.add(Key(BackupPolicy.plural, run.metadata.namespace, run.spec.policy_ref.name))
 
     async def save(self, resource: R, step: Step[Any], *, observed: bool = False) -> bool:
-        """Record the events before the status; returns whether there was a status to write.
+        """Record the events before the status; returns whether the status has changed.
 
         If the operator dies in between, the step repeats, and the event's name deduplicates it. With
         `observed` the status names the generation that it speaks of.

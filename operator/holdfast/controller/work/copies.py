@@ -34,14 +34,14 @@ class Copies:
                 break
             if await self._is_still(await runs.read(candidate.row)):
                 leftovers.append(candidate)
-        healings = decisions.copies_to_heal(policy, run, rows)
-        gaps = [decisions.gap_of(await runs.read(healing.row), healing) for healing in healings]
+        to_heal = decisions.gaps_to_heal(policy, run, rows)
+        gaps = [decisions.gap_of(await runs.read(of_run.row), of_run) for of_run in to_heal]
         return tuple(gaps), decisions.leftovers_of(leftovers)
 
     async def _is_still(self, run: BackupRun) -> bool:
         """Whether no pod can write any more what belongs to the run."""
         workload = await self._workloads.read(run, labels.RUN)
-        return not workload.unfinished and not workload.has_live_pods
+        return not workload.jobs_under_way and not workload.has_live_pods
 
     async def record(self, run: BackupRun, commit: Observation) -> None:
         """Write what the commit Job of `run` says of earlier runs into their statuses."""
@@ -50,10 +50,10 @@ class Copies:
             return
         task = TASK.validate_json(commit.job.task)
         assert isinstance(task, CommitTask)
-        clearing, healing = decisions.outcomes_of(task, result)
+        clearing_outcomes, healing_outcomes = decisions.outcomes_of(task, result)
         namespace, now = run.metadata.namespace, self._context.now()
-        for name, cleared in clearing.items():
+        for name, cleared in clearing_outcomes.items():
             await self._context.change(namespace, name, partial(decisions.record_clearing, outcomes=cleared))
-        for name, healed in healing.items():
+        for name, healed in healing_outcomes.items():
             record = partial(decisions.record_healing, outcomes=healed, now=now)
             await self._context.change(namespace, name, record)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from holdfast.api.policy import BackupPolicy
-from holdfast.api.run import BackupRun
+from holdfast.api.run import BackupRun, Failure
 from holdfast.controller.errors import NotFoundError
 from holdfast.controller.jobs.job import JobRequest, build_job
 from holdfast.controller.jobs.settings import JobSettings
@@ -16,12 +16,14 @@ from holdfast.controller.work.workloads import (
     Workloads,
 )
 from holdfast.domain import labels
+from holdfast.domain.naming import part_of
 from holdfast.domain.rows import RunRow, row_of
 from holdfast.domain.run import deletion
 from holdfast.domain.step import Step, describe
 from holdfast.domain.stored import may_hold_data
-from holdfast.domain.workload import Observation
-from holdfast.protocol import PURGE, PurgeTask
+from holdfast.domain.tasks import purge_task
+from holdfast.domain.workload import Job, Observation, notices_of
+from holdfast.protocol import PURGE
 
 _log = logging.getLogger(__name__)
 
@@ -103,17 +105,19 @@ class Deletions:
         job = workload.observe(PURGE).get("")
         if job is None:
             return await self._create_job(run, policy, workload)
-        await self._context.reporter.report(run, deletion.notices_of(job))
+        await self._context.reporter.report(run, notices_of(job, "purge", "the log of the pod"))
         if job.result is not None:
             await self._remove_finalizer(run)
             return None
-        return await self._retry(run, job) if job.failed else await self._wait(run, job)
+        if job.failure is not None:
+            return await self._retry(run, job.job, job.failure)
+        return await self._wait(run, job)
 
     async def _stop_others(self, workload: Workload) -> bool:
         """Whether a pod may still write."""
-        await self._workloads.stop(job for job in workload.unfinished if job.component != PURGE.component)
+        await self._workloads.stop(job for job in workload.jobs_under_way if job.component != PURGE.component)
         purging = {job.name for job in workload.jobs if job.component == PURGE.component}
-        return any(not pod.ended and pod.job not in purging for pod in workload.pods)
+        return any(not pod.has_ended and pod.job not in purging for pod in workload.pods)
 
     async def _create_job(self, run: BackupRun, policy: BackupPolicy | None, workload: Workload) -> float:
         state, now = run.status.deletion, self._context.now()
@@ -121,7 +125,7 @@ class Deletions:
             return (state.next_time - now).total_seconds()
         if any(job.component == PURGE.component for job in workload.jobs):
             return POLL_SECONDS  # the last attempt's is about to be gone
-        wanted = JobRequest(run, _task(run), JobSettings.of(policy))
+        wanted = JobRequest(run, purge_task(run), JobSettings.of(policy), part_of(PURGE.component))
         failure = await self._workloads.ensure(run, build_job(wanted, self._context.config))
         if failure is None:
             return POLL_SECONDS
@@ -135,12 +139,11 @@ class Deletions:
         await self._context.save(run, deletion.retry_later(run.status, describe(failure), now))
         return 0
 
-    async def _retry(self, run: BackupRun, job: Observation) -> float:
+    async def _retry(self, run: BackupRun, job: Job, failure: Failure) -> float:
         state, now = run.status.deletion, self._context.now()
         if state is None or state.next_time is None or state.next_time <= now:
-            why = describe(job.failure) if job.failure else "the Job failed"
-            await self._context.save(run, deletion.retry_later(run.status, why, now))
-        await self._workloads.stop([job.job])
+            await self._context.save(run, deletion.retry_later(run.status, describe(failure), now))
+        await self._workloads.stop([job])
         return 0
 
     async def _wait(self, run: BackupRun, job: Observation) -> float:
@@ -152,14 +155,3 @@ class Deletions:
         await self.set_finalizers(run, deletion.without(run.metadata.finalizers, labels.DATA))
         _log.info("run %s/%s: finalizer removed", run.metadata.namespace, run.metadata.name)
         self._context.wake_policy_of(run)
-
-
-def _task(run: BackupRun) -> PurgeTask:
-    return PurgeTask(
-        namespace=run.metadata.namespace,
-        policy=run.spec.policy_ref.name,
-        run=run.metadata.name,
-        run_uid=run.metadata.uid,
-        recovery_point=run.status.recovery_point,
-        destinations=run.status.destinations,
-    )

@@ -5,12 +5,12 @@ import logging
 from dataclasses import dataclass
 
 from holdfast.api.run import BackupRun, Failure
-from holdfast.controller.channels import Executed
+from holdfast.controller.channels import CommandExit
 from holdfast.controller.errors import ApiError, ForbiddenError, TransientError
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
 from holdfast.domain.run import hooks
-from holdfast.domain.run.hooks import HOOK_FAILED, POD_NOT_FOUND, Candidate, DueHook, Outcome
+from holdfast.domain.run.hooks import HOOK_FAILED, POD_NOT_FOUND, Candidate, CommandEnd, DueHook
 from holdfast.domain.run.lifecycle import RunStep
 from holdfast.domain.step import Step
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 class _Command:
     uid: str
     due: DueHook
-    task: "asyncio.Task[Outcome]"
+    task: "asyncio.Task[CommandEnd]"
 
 
 class Hooks:
@@ -34,7 +34,7 @@ class Hooks:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._commands: dict[Key, _Command] = {}
-        self._permits = asyncio.Semaphore(_MAX_AT_ONCE)
+        self._gate = asyncio.Semaphore(_MAX_AT_ONCE)
 
     def advance(self, run: BackupRun, due: DueHook) -> RunStep | None:
         """The next step of the hook that is due, the same until it is saved; None while the command runs."""
@@ -55,21 +55,21 @@ class Hooks:
         if command is not None:
             command.task.cancel()
 
-    async def _run(self, key: Key, run: BackupRun, due: DueHook) -> Outcome:
+    async def _run(self, key: Key, run: BackupRun, due: DueHook) -> CommandEnd:
         try:
-            async with self._permits:
+            async with self._gate:
                 return await self._in_time(run, due)
         except Exception as error:  # noqa: BLE001 a defect must not leave the application paused
             _log.exception("hook %s of %s met a defect", due.hook.name, key)
-            return Outcome(Failure(reason=HOOK_FAILED, message=f"{type(error).__name__}: {error}"))
+            return CommandEnd(Failure(reason=HOOK_FAILED, message=f"{type(error).__name__}: {error}"))
         finally:
             self._context.queue.add(key)
 
-    async def _in_time(self, run: BackupRun, due: DueHook) -> Outcome:
+    async def _in_time(self, run: BackupRun, due: DueHook) -> CommandEnd:
         execution = _Execution(self._context, run, due)
         try:
             async with asyncio.timeout(due.hook.timeout.seconds):
-                return await execution.outcome()
+                return await execution.command_end()
         except TimeoutError:
             return execution.failed(f"not done within {due.hook.timeout}{execution.why}")
         except ForbiddenError as error:
@@ -94,7 +94,7 @@ class _Execution:
         """What kept it from being done, if that is known."""
         return f": {self.error}" if self.error else ""
 
-    async def outcome(self) -> Outcome:
+    async def command_end(self) -> CommandEnd:
         """How the command ended, however often the API server has to be asked."""
         while True:
             try:
@@ -104,13 +104,13 @@ class _Execution:
                 _log.warning("hook %s is retried: %s", self._hook.name, error)
             await asyncio.sleep(_PAUSE)
 
-    async def _execute(self) -> Outcome:
+    async def _execute(self) -> CommandEnd:
         """Choose a pod and run the command there."""
         namespace, labels = self._run.metadata.namespace, self._hook.pod_selector.match_labels
         pods = await self._context.cluster.candidates(namespace, labels)
         pod = hooks.choose_pod(pods, self._paused)
         if pod is None:
-            return Outcome(Failure(reason=POD_NOT_FOUND, message=_none_found(pods, labels)))
+            return CommandEnd(Failure(reason=POD_NOT_FOUND, message=_none_found(pods, labels)))
         self._pod = pod.name
         container = hooks.container_of(pod, self._hook)
         if container not in pod.containers:
@@ -118,13 +118,13 @@ class _Execution:
         _log.info("hook %s: in pod %s/%s, container %s", self._hook.name, namespace, pod.name, container)
         done = await self._context.cluster.execute(namespace, pod.name, container, self._hook.command)
         if done.exit_code == 0:
-            return Outcome(pod=pod.name, exit_code=0)
+            return CommandEnd(pod=pod.name, exit_code=0)
         return self.failed(_describe(done), done.exit_code)
 
-    def failed(self, message: str, exit_code: int | None = None) -> Outcome:
+    def failed(self, message: str, exit_code: int | None = None) -> CommandEnd:
         """The end of a hook that failed."""
         at = f"pod {self._pod}: " if self._pod else ""
-        return Outcome(Failure(reason=HOOK_FAILED, message=at + message), self._pod, exit_code)
+        return CommandEnd(Failure(reason=HOOK_FAILED, message=at + message), self._pod, exit_code)
 
 
 def _none_found(pods: list[Candidate], labels: dict[str, str]) -> str:
@@ -132,6 +132,6 @@ def _none_found(pods: list[Candidate], labels: dict[str, str]) -> str:
     return f"none of {len(pods)} pods with {selector} is running and ready"
 
 
-def _describe(done: Executed) -> str:
+def _describe(done: CommandExit) -> str:
     what = done.message if done.exit_code is None else f"the command ended with exit code {done.exit_code}"
     return f"{what}: {done.output}" if done.output else what

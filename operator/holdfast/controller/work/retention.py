@@ -10,7 +10,7 @@ from holdfast.api.run import BackupRun
 from holdfast.controller.work.context import Context
 from holdfast.domain.backup import retention as decisions
 from holdfast.domain.workload import Observation
-from holdfast.protocol import TASK, CommitResult, CommitTask, Expiry, Fate
+from holdfast.protocol import TASK, CommitResult, CommitTask, DeletionOutcome, Expiry
 
 
 class Retention:
@@ -29,7 +29,7 @@ class Retention:
         in_use = {
             request.status.source
             for request in restores
-            if request.status.source and not (request.status.phase and request.status.phase.terminal)
+            if request.status.source and not (request.status.phase and request.status.phase.has_ended)
         }
         in_use |= {row.name for row in rows if row.is_being_verified}
         expiries = decisions.expiries(policy, run, rows, in_use)
@@ -54,11 +54,11 @@ class Retention:
             return
         task = TASK.validate_json(commit.job.task)
         assert isinstance(task, CommitTask)
-        outcomes: defaultdict[str, dict[str, Fate]] = defaultdict(dict)
+        outcomes: defaultdict[str, dict[str, DeletionOutcome]] = defaultdict(dict)
         for expiry in task.retention:
             letters = result.retention.get(expiry.destination, "")
             for held, letter in zip(expiry.delete, letters, strict=False):
-                outcomes[held.run][expiry.destination] = Fate(letter)
+                outcomes[held.run][expiry.destination] = DeletionOutcome(letter)
         for name, of_run in outcomes.items():
-            record = partial(decisions.record_expiry, outcomes=of_run)
+            record = partial(decisions.record_expiry, outcomes=of_run, now=self._context.now())
             await self._context.change(run.metadata.namespace, name, record)

@@ -23,7 +23,7 @@ from holdfast.controller.errors import (
     NotFoundError,
 )
 from holdfast.controller.jobs.job import JobRequest, build_job
-from holdfast.controller.jobs.kinds import Permit
+from holdfast.controller.jobs.kinds import limit_of
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
@@ -31,13 +31,14 @@ from holdfast.controller.work.permits import Permits
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
 from holdfast.domain.backup import catalogue, survey
-from holdfast.domain.backup.catalogue import Decision, Page
-from holdfast.domain.naming import job_name
+from holdfast.domain.backup.catalogue import Page, PageDecision
+from holdfast.domain.naming import job_name, part_of
 from holdfast.domain.plan.support import policy_not_supported_yet
 from holdfast.domain.rows import row_of
 from holdfast.domain.step import updated
-from holdfast.domain.workload import Observation, cannot_start
-from holdfast.protocol import SURVEY, SurveyedRun, SurveyResult, SurveyTask
+from holdfast.domain.tasks import survey_task
+from holdfast.domain.workload import end_failure
+from holdfast.protocol import SURVEY, SurveyedRun, SurveyResult
 
 _MAX_LOG_BYTES = 9 << 20
 _MAX_WRITES = 16
@@ -52,7 +53,7 @@ class Surveys:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._workloads = Workloads(context)
-        self._permits = Permits(Permit.SURVEY.limit(context.config), context.queue.add)
+        self._permits = Permits(limit_of(SURVEY, context.config), context.queue.add)
 
     async def reconcile(self, key: Key, policy: BackupPolicy | None) -> float | None:
         """Take the survey of a policy one step on; returns when to look at it again at the latest.
@@ -91,7 +92,7 @@ class Surveys:
         job = workload.observe(SURVEY).get("")
         if job is None:
             return await self._create_job(policy)
-        failure = self._failure(job)
+        failure = end_failure(job, self._context.now(), self._context.config.pod_start_deadline)
         if isinstance(job.result, SurveyResult):
             failure = await self._record(policy, workload, job.result)
         elif failure is None:
@@ -100,11 +101,6 @@ class Surveys:
             await self._fail(policy, failure)
         await self._workloads.stop(workload.jobs)
         return 0
-
-    def _failure(self, job: Observation) -> Failure | None:
-        if job.failed:
-            return job.failure or Failure(reason="SurveyFailed", message="for no known reason")
-        return cannot_start(job, self._context.now(), self._context.config.pod_start_deadline)
 
     async def _create_job(self, policy: BackupPolicy) -> float | None:
         """Make the Job of a page; not while a commit goes on, which changes what it reads."""
@@ -117,12 +113,7 @@ class Surveys:
         if catalogue.may_have_changed(rows, asked):
             await self._context.save(policy, survey.retry_page(policy, self._context.now()))
             return 0
-        task = SurveyTask(
-            namespace=policy.metadata.namespace,
-            policy=policy.metadata.name,
-            destinations=policy.spec.destinations,
-            after=_survey(policy).after,
-        )
+        task = survey_task(policy, _survey(policy).after)
         wanted = JobRequest(policy, task, JobSettings.of(policy), _part(policy))
         failure = await self._workloads.ensure(policy, build_job(wanted, self._context.config))
         if failure is None:
@@ -132,17 +123,17 @@ class Surveys:
 
     async def _record(self, policy: BackupPolicy, workload: Workload, result: SurveyResult) -> Failure | None:
         """Make of the policy's runs what a page says of them; returns why it cannot be done."""
-        going = _survey(policy)
+        current = _survey(policy)
         try:
             log = await self._log(workload) if result.lines else b""
         except ApiError as error:
             return Failure(reason="LogUnreadable", message=f"the log of the survey's pod: {error}")
-        page = catalogue.page_of(result, log, going.after, going.page_time)
+        page = catalogue.page_of(result, log, current.after, current.page_time)
         if page is None:
             message = "the log of the survey's pod is not what it has written: it was cut off or rotated"
             return Failure(reason="LogIncomplete", message=message)
         runs = await self._context.runs.whole_of_policy(policy.metadata.namespace, policy.metadata.name)
-        if catalogue.may_have_changed(map(row_of, runs), going.page_time):
+        if catalogue.may_have_changed(map(row_of, runs), current.page_time):
             await self._context.save(policy, survey.retry_page(policy, self._context.now()))
             return None
         decision = catalogue.decide(policy, runs, page, self._context.now())
@@ -151,15 +142,15 @@ class Surveys:
         except ForbiddenError as error:
             return Failure(reason="RunsRefused", message=f"runs cannot be imported: {error}")
         imported = len(decision.create) + sum(
-            run.metadata.name in page.runs and catalogue.was_imported_since(run, going.start_time)
+            run.metadata.name in page.runs and catalogue.was_imported_since(run, current.start_time)
             for run in runs
         )
-        outcome = survey.PageOutcome(
+        record = survey.PageRecord(
             imported, decision.expired, (*decision.problems, *problems), result.failures
         )
         interval = self._context.config.survey_interval
         await self._context.save(
-            policy, survey.record_page(policy, page, outcome, interval, self._context.now())
+            policy, survey.record_page(policy, page, record, interval, self._context.now())
         )
         _log.info(
             "policy %s/%s: %d runs of its catalogue read", policy.metadata.namespace, policy.metadata.name,
@@ -177,7 +168,7 @@ class Surveys:
         return await self._context.cluster.log(namespace, pod.name, _MAX_LOG_BYTES)
 
     async def _carry_out(
-        self, policy: BackupPolicy, decision: Decision, page: Page
+        self, policy: BackupPolicy, decision: PageDecision, page: Page
     ) -> list[CatalogueProblem]:
         """Write what was decided, several at once; the problems that are met only then."""
         gate = asyncio.Semaphore(_MAX_WRITES)
@@ -228,10 +219,10 @@ class Surveys:
 
 
 def _survey(policy: BackupPolicy) -> Survey:
-    going = survey.survey_of(policy)
-    assert going is not None
-    return going
+    current = survey.survey_of(policy)
+    assert current is not None
+    return current
 
 
 def _part(policy: BackupPolicy) -> str:
-    return f"survey.{survey.catalogue_of(policy).job}"
+    return part_of(SURVEY.component, str(survey.catalogue_of(policy).job))

@@ -5,7 +5,7 @@ import logging
 from holdfast.api.policy import BackupPolicyStatus
 from holdfast.api.run import BackupRun, BackupRunStatus, Failure
 from holdfast.controller.jobs.job import JobRequest, build_job
-from holdfast.controller.jobs.kinds import MAX_VERIFICATIONS, Permit
+from holdfast.controller.jobs.kinds import limit_of
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
@@ -14,15 +14,18 @@ from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
 from holdfast.domain.backup import verification as decisions
 from holdfast.domain.naming import job_name
-from holdfast.domain.policy.status import Situation
+from holdfast.domain.policy.status import PolicySituation
 from holdfast.domain.step import Step
+from holdfast.domain.tasks import verify_task
 from holdfast.domain.workload import Observation, observe
 from holdfast.protocol import VERIFY
 
 _log = logging.getLogger(__name__)
 
 
-async def mark_due(context: Context, situation: Situation, status: BackupPolicyStatus) -> BackupPolicyStatus:
+async def mark_due(
+    context: Context, situation: PolicySituation, status: BackupPolicyStatus
+) -> BackupPolicyStatus:
     """Mark the run that is due; returns the policy's status that follows, which is to be written next."""
     policy, state = situation.policy, situation.readiness
     decision = decisions.decide(policy, status, state, situation.rows, situation.now)
@@ -40,7 +43,8 @@ class Verifications:
     def __init__(self, context: Context, workloads: Workloads) -> None:
         self._context = context
         self._workloads = workloads
-        self._permits = Permits(Permit.VERIFICATION.limit(context.config), context.queue.add)
+        self._limit = limit_of(VERIFY, context.config)
+        self._permits = Permits(self._limit, context.queue.add)
 
     def release(self, key: Key) -> None:
         """No verification of this run goes on or waits."""
@@ -67,7 +71,7 @@ class Verifications:
             failure = await self._create(run)
             step = decisions.start(run) if failure is None else decisions.fail(run, failure, now)
         else:
-            await self._write(run, decisions.wait(run, MAX_VERIFICATIONS))
+            await self._write(run, decisions.wait(run, self._limit))
             return None
         await self._write(run, step)
         if not decisions.is_active(run.model_copy(update={"status": step.status})):
@@ -80,7 +84,7 @@ class Verifications:
     async def _create(self, run: BackupRun) -> Failure | None:
         """Create the Job; returns why it cannot be had."""
         policy = await self._context.policy_of(run)
-        task = decisions.task(run, policy)
+        task = verify_task(run, policy)
         if task is None:
             return Failure(reason="NothingStored", message="no destination holds all of the run")
         wanted = JobRequest(run, task, JobSettings.of(policy), decisions.job_part(run))
@@ -94,5 +98,5 @@ class Verifications:
 
 
 def _observe(workload: Workload, name: str) -> Observation | None:
-    job = next((job for job in workload.jobs if job.name == name and not job.deleting), None)
+    job = next((job for job in workload.jobs if job.name == name and not job.is_being_deleted), None)
     return None if job is None else observe(job, workload.pods, VERIFY, workload.complaints)

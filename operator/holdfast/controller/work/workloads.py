@@ -23,10 +23,10 @@ from holdfast.domain.workload import Complaint, Job, Observation, Pod, observe, 
 from holdfast.protocol import Kind, ProgressLine
 
 POLL_SECONDS = 2.0
-"""How often pods that are starting or ending are looked at; of the end of a Job a watch tells."""
+"""How often pods that are starting or ending are looked at; a watch reports the end of a Job."""
 NAMESPACE_TERMINATING = "NamespaceTerminating"
 _LOG_LINES = 20
-_REMEMBERED = 10_000
+_MAX_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,18 @@ class Workload:
         return {
             job.target: observe(job, self.pods, kind, self.complaints)
             for job in self.jobs
-            if job.component == kind.component and not job.deleting
+            if job.component == kind.component and not job.is_being_deleted
         }
 
     @property
     def has_live_pods(self) -> bool:
         """Whether a pod may still do something."""
-        return any(not pod.ended for pod in self.pods)
+        return any(not pod.has_ended for pod in self.pods)
 
     @property
-    def unfinished(self) -> list[Job]:
+    def jobs_under_way(self) -> list[Job]:
         """The Jobs that have not ended."""
-        return [job for job in self.jobs if not job.finished]
+        return [job for job in self.jobs if not job.end_condition]
 
 
 class Workloads:
@@ -108,56 +108,63 @@ class Workloads:
         if uid in self._settled:
             return
         ttl = int(self._context.config.job_ttl.total_seconds())
-        jobs = [job for job in await self._jobs(owner, {label: owner.metadata.name}) if not job.deleting]
-        await self.stop(job for job in jobs if not job.finished)
+        jobs = [
+            job for job in await self._jobs(owner, {label: owner.metadata.name}) if not job.is_being_deleted
+        ]
+        await self.stop(job for job in jobs if not job.end_condition)
         for job in jobs:
-            if job.finished and not job.expires:
+            if job.end_condition and not job.has_ttl:
                 await self._context.cluster.expire_job(job, ttl)
-        if all(job.finished for job in jobs):
+        if all(job.end_condition for job in jobs):
             self._settled[uid] = None
-            if len(self._settled) > _REMEMBERED:
+            if len(self._settled) > _MAX_REMEMBERED:
                 self._settled.popitem(last=False)
 
     def unsettle(self, owner: Resource) -> None:
-        """After the owner's end: it has Jobs anew."""
+        """After the owner's end: it has Jobs once more."""
         self._settled.pop(owner.metadata.uid, None)
 
     async def stop(self, jobs: Iterable[Job]) -> None:
         """Delete Jobs and their pods."""
         for job in jobs:
-            if not job.deleting:
+            if not job.is_being_deleted:
                 await self._context.cluster.delete_job(job)
 
     async def progress(self, observations: dict[str, Observation]) -> dict[str, Progress]:
         """By target: how far the running pods say that they are, read at most every so often."""
-        found: dict[str, Progress] = {}
+        progress_by_target: dict[str, Progress] = {}
         now = self._context.monotonic()
         interval = self._context.config.progress_interval.total_seconds()
-        for target, seen in observations.items():
-            if seen.finished:
-                self._progress_read.pop(seen.job.uid, None)
-            elif seen.running_pod and now - self._progress_read.get(seen.job.uid, 0.0) >= interval:
-                self._progress_read[seen.job.uid] = now
-                progress = await self._read_progress(seen)
+        for target, observation in observations.items():
+            if observation.has_ended:
+                self._progress_read.pop(observation.job.uid, None)
+            elif (
+                observation.running_pod
+                and now - self._progress_read.get(observation.job.uid, 0.0) >= interval
+            ):
+                self._progress_read[observation.job.uid] = now
+                progress = await self._read_progress(observation)
                 if progress is not None:
-                    found[target] = progress
-        return found
+                    progress_by_target[target] = progress
+        return progress_by_target
 
-    async def _read_progress(self, seen: Observation) -> Progress | None:
+    async def _read_progress(self, observation: Observation) -> Progress | None:
         try:
-            text = await self._context.cluster.log_tail(seen.job.namespace, seen.running_pod, _LOG_LINES)
+            text = await self._context.cluster.log_tail(
+                observation.job.namespace, observation.running_pod, _LOG_LINES
+            )
         except ApiError:
             return None  # only shown: it is read again soon, and the Job's end does not depend on it
         return last_progress(text)
 
     def pause(
-        self, targets: Iterable[TargetStatus | RestoreTargetStatus], seen: Mapping[str, Observation]
+        self, targets: Iterable[TargetStatus | RestoreTargetStatus], observations: Mapping[str, Observation]
     ) -> float | None:
-        """After how many seconds Jobs want to be looked at again; their end is told by a watch."""
-        going = [target.name for target in targets if not target.phase.terminal]
-        if not going:
+        """After how many seconds Jobs want to be looked at again; a watch reports their end."""
+        under_way = [target.name for target in targets if not target.phase.has_ended]
+        if not under_way:
             return None
-        if all(name in seen and seen[name].running_pod for name in going):
+        if all(name in observations and observations[name].running_pod for name in under_way):
             return self._context.config.progress_interval.total_seconds()
         return POLL_SECONDS
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from holdfast.api.conditions import Verdict, set_condition
+from holdfast.api.base import format_time
 from holdfast.api.destination import Destination
 from holdfast.api.meta import Metadata
 from holdfast.api.policy import BackupPolicy, CatalogueProblem
@@ -28,18 +28,13 @@ from holdfast.api.run import (
     TargetStatus,
 )
 from holdfast.domain import labels
-from holdfast.domain.naming import same_places
-from holdfast.domain.rows import RunRow
-from holdfast.domain.run.lifecycle import COPY_MISSING, artifacts_of, success_message
-from holdfast.domain.step import seconds_between, updated
-from holdfast.domain.stored import (
-    destinations_being_deleted,
-    destinations_holding,
-    is_whole,
-    kept_in,
-    report_left,
-)
-from holdfast.domain.targets import failures
+from holdfast.domain.backup.copies import destinations_lacking
+from holdfast.domain.places import destinations_unmoved, places_by_destination
+from holdfast.domain.rows import RunRow, is_imported, row_of
+from holdfast.domain.run.end import end_of_stored, with_end
+from holdfast.domain.run.lifecycle import artifacts_of
+from holdfast.domain.step import End, seconds_between, updated
+from holdfast.domain.stored import copies_text, destinations_being_deleted, kept_in, report_left
 from holdfast.layout import RunPath
 from holdfast.protocol import (
     SURVEY_LINE,
@@ -104,11 +99,6 @@ def places_of(destinations: Iterable[Destination]) -> str:
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def is_imported(run: BackupRun) -> bool:
-    """Whether a survey made it from a catalogue's entry."""
-    return labels.IMPORTED in run.metadata.annotations
-
-
 def is_unfinished(run: BackupRun) -> bool:
     """Whether it has no status yet, because the operator was stopped in between."""
     return is_imported(run) and run.status.phase in (None, RunPhase.PENDING)
@@ -135,7 +125,7 @@ def may_have_changed(rows: Iterable[RunRow], since: datetime) -> bool:
 
 
 @dataclass(frozen=True)
-class Decision:
+class PageDecision:
     """What a page makes of a policy's runs."""
 
     create: tuple[SurveyedRun, ...]
@@ -145,16 +135,16 @@ class Decision:
     expired: tuple[str, ...]
     """The names of those among them whose data is gone."""
     problems: tuple[CatalogueProblem, ...]
+    """Why runs with a whole entry are not imported."""
 
 
-def decide(policy: BackupPolicy, runs: Sequence[BackupRun], page: Page, now: datetime) -> Decision:
+def decide(policy: BackupPolicy, runs: Sequence[BackupRun], page: Page, now: datetime) -> PageDecision:
     """Compare the policy's runs with a page.
 
     It has the whole runs, not their rows: what it decides for each is the next status of all of it.
     """
     known = {run.metadata.name: run for run in runs}
-    problems = [CatalogueProblem(uri=damage.uri[:2048], message=damage.message) for damage in page.damaged]
-    create, write, expired = [], [], []
+    create, write, expired, problems = [], [], [], []
     for name, listed in page.runs.items():
         if name not in known:
             create.append(listed)
@@ -169,7 +159,7 @@ def decide(policy: BackupPolicy, runs: Sequence[BackupRun], page: Page, now: dat
             write.append((run, status))
             if status.phase is RunPhase.EXPIRED:
                 expired.append(name)
-    return Decision(tuple(create), tuple(write), tuple(expired), tuple(problems))
+    return PageDecision(tuple(create), tuple(write), tuple(expired), tuple(problems))
 
 
 def name_taken(policy: BackupPolicy, there: BackupRun, entry: SurveyedRun) -> CatalogueProblem | None:
@@ -181,7 +171,7 @@ def name_taken(policy: BackupPolicy, there: BackupRun, entry: SurveyedRun) -> Ca
         policy,
         entry,
         f"BackupRun {entry.run} is another run, of policy {of}; once it is deleted, "
-        f"the one of {entry.recovery_point:%Y-%m-%dT%H:%M:%SZ} is imported",
+        f"the one of {format_time(entry.recovery_point)} is imported",
     )
 
 
@@ -200,12 +190,12 @@ def _next_status(
     if is_unfinished(run) or was_gone:
         if entry is not None:
             return imported_status(policy, run, entry, page.listed, now)
-        return _with_data_gone(run) if is_unfinished(run) and _is_gone(policy, run, page) else status
+        return _with_data_gone(run, now) if is_unfinished(run) and _is_gone(policy, run, page) else status
     ended = status.completion_time
     if status.phase not in STORED or destinations_being_deleted(run) or ended is None or ended >= page.asked:
         return status
     if entry is None and _is_gone(policy, run, page):
-        return _with_data_gone(run)
+        return _with_data_gone(run, now)
     return _with_copies_counted(policy, run, entry, page, now)
 
 
@@ -253,7 +243,7 @@ def imported_status(
             ),
         ),
     )
-    return _with_phase(run, _with_artifacts_in(run, status, entry, entry.destinations), listed, now)
+    return _with_new_end(run, _with_artifacts_in(run, status, entry, entry.destinations), listed, now)
 
 
 def _held_target(target: SurveyedTarget) -> TargetStatus:
@@ -310,35 +300,18 @@ def _result(target: SurveyedTarget, destinations: Collection[str]) -> BackupResu
     )
 
 
-def _with_phase(
+def _with_new_end(
     run: BackupRun, status: BackupRunStatus, listed: Collection[str], now: datetime
 ) -> BackupRunStatus:
-    """Whether the run is whole, by its targets and by the destinations that hold it."""
-    have = destinations_holding(run.model_copy(update={"status": status}))
-    deleted = {copy.destination for copy in status.expiring if copy.gone}
-    missing = [d.name for d in status.destinations if d.name not in have | deleted]
-    status = updated(status, copies=f"{len(have)}/{len(status.destinations)}")
-    if not is_whole(status):
-        phase = RunPhase.PARTIALLY_SUCCEEDED
-        reason, message = failures(status.targets)
-    elif missing:
-        phase, reason = RunPhase.PARTIALLY_SUCCEEDED, COPY_MISSING
-        message = "not in every destination: " + "; ".join(
-            f"{name}: {'its catalogue does not have it' if name in listed else 'it could not be read'}"
-            for name in missing
-        )
-    else:
-        phase, reason, message = RunPhase.SUCCEEDED, None, success_message(status)
-    generation = run.metadata.generation
-    verdict = Verdict("Complete", "True", reason or phase.value, message)
-    return updated(
-        status,
-        observed_generation=generation,
-        phase=phase,
-        reason=reason,
-        message=message,
-        conditions=set_condition(status.conditions, verdict, now, generation),
-    )
+    """The status of a stored run by the destinations that hold it now."""
+    lacking = destinations_lacking(row_of(run.model_copy(update={"status": status})))
+    missing = {
+        d.name: "its catalogue does not have it" if d.name in listed else "it could not be read"
+        for d in status.destinations
+        if d.name in lacking
+    }
+    status = updated(status, copies=copies_text(run, status))
+    return with_end(status, end_of_stored(status, missing), run.metadata.generation, now)
 
 
 def _is_gone(policy: BackupPolicy, run: BackupRun, page: Page) -> bool:
@@ -347,21 +320,20 @@ def _is_gone(policy: BackupPolicy, run: BackupRun, page: Page) -> bool:
         return False
     looked_at = [destination for destination in policy.spec.destinations if destination.name in page.listed]
     mine = run.status.destinations or policy.spec.destinations
-    return same_places(mine, looked_at) == {destination.name for destination in mine}
+    places = places_by_destination(mine)
+    return destinations_unmoved(places, looked_at) == places.keys()
 
 
-def _with_data_gone(run: BackupRun) -> BackupRunStatus:
+def _with_data_gone(run: BackupRun, now: datetime) -> BackupRunStatus:
     names = [destination.name for destination in run.status.destinations]
     message = f"its data is gone: the catalogue of {', '.join(names) or 'no destination'} does not have it"
-    return updated(
+    status = updated(
         run.status,
-        phase=RunPhase.EXPIRED,
-        reason=DATA_GONE,
-        message=message,
         copies=f"0/{len(names)}",
         targets=tuple(kept_in(target, ()) for target in run.status.targets),
         report=None,
     )
+    return with_end(status, End(RunPhase.EXPIRED, DATA_GONE, message), run.metadata.generation, now)
 
 
 @dataclass
@@ -387,7 +359,7 @@ class _Copies:
 def _copies_now(policy: BackupPolicy, run: BackupRun, entry: SurveyedRun | None, page: Page) -> _Copies:
     status = run.status
     copies = _Copies({destination.name: destination for destination in status.destinations}, _holding(run))
-    unmoved = same_places(status.destinations, policy.spec.destinations)
+    unmoved = destinations_unmoved(places_by_destination(status.destinations), policy.spec.destinations)
     unknown = {damage.destination for damage in page.damaged if damage.run == run.metadata.name}
     unknown |= {copy.destination for copy in status.expiring if copy.gone}
     for destination in policy.spec.destinations:
@@ -417,4 +389,4 @@ def _with_copies_counted(
         targets = tuple(kept_in(target, copies.holding) for target in status.targets)
         status = updated(status, targets=targets)
     status = updated(status, report=report_left(run, status))
-    return _with_phase(run, status, page.listed, now)
+    return _with_new_end(run, status, page.listed, now)

@@ -14,24 +14,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from holdfast.api.conditions import Verdict, set_condition
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
-from holdfast.api.retention import Retention
 from holdfast.api.run import (
     Artifact,
     BackupRun,
     BackupRunStatus,
-    Expiring,
+    ExpiringCopy,
     RunPhase,
     TargetPhase,
     TargetStatus,
 )
-from holdfast.domain.backup.retention import Backup, backup_of, decide, zone_of
-from holdfast.domain.naming import run_path, same_places
-from holdfast.domain.rows import RunRow, destinations_unmoved, row_of
-from holdfast.domain.run import hooks
-from holdfast.domain.run.lifecycle import COPY_MISSING, hook_failure, success_message
+from holdfast.domain.backup.retention import (
+    Backup,
+    backup_of,
+    decide,
+    rules_of,
+    without_dry_run,
+    zone_of,
+)
+from holdfast.domain.naming import run_path
+from holdfast.domain.places import destinations_unmoved, places_by_destination
+from holdfast.domain.rows import RunRow, row_of
+from holdfast.domain.run.end import end_of_stored, with_end
 from holdfast.domain.step import Notice, Step, updated
 from holdfast.domain.stored import (
     EARLIEST,
@@ -40,18 +45,19 @@ from holdfast.domain.stored import (
     destinations_holding,
     is_whole,
 )
-from holdfast.protocol import CommitResult, CommitTask, Cure, Fate, Gap, Leftovers
+from holdfast.protocol import CommitResult, CommitTask, DeletionOutcome, Gap, HealingOutcome, Leftovers
 
 MAX_GAPS = 20
 """Runs that one commit heals; the next one heals more."""
 MAX_LEFTOVERS = 20
 """Runs whose leftovers one commit clears."""
 _EMPTY = (RunPhase.FAILED, RunPhase.CANCELLED, RunPhase.EXPIRED)
+_NOT_HEALED = "no commit has healed this copy yet"
 _CLAIMED = "the catalogue there has the run, so its objects stay"
 
 
 @dataclass(frozen=True)
-class MissingCopies:
+class RunGaps:
     """The destinations that lack a copy of a run."""
 
     row: RunRow
@@ -61,7 +67,7 @@ class MissingCopies:
 
 
 @dataclass(frozen=True)
-class CopiesToHeal:
+class GapsToHeal:
     """What a commit is to copy of one run."""
 
     row: RunRow
@@ -79,7 +85,7 @@ class LeftoversToClear:
     destinations: frozenset[str]
 
 
-def destinations_missing(row: RunRow) -> frozenset[str]:
+def destinations_lacking(row: RunRow) -> frozenset[str]:
     """The destinations that lack a stored run, but for those that retention took it from."""
     if not row.is_stored:
         return frozenset()
@@ -87,17 +93,18 @@ def destinations_missing(row: RunRow) -> frozenset[str]:
     return frozenset(row.places.keys() - row.destinations_holding - deleted)
 
 
-def copies_to_heal(policy: BackupPolicy, run: BackupRun, rows: Sequence[RunRow]) -> tuple[CopiesToHeal, ...]:
+def gaps_to_heal(policy: BackupPolicy, run: BackupRun, rows: Sequence[RunRow]) -> tuple[GapsToHeal, ...]:
     """What the commit of `run` is to heal, the newest run first."""
-    healings = []
-    for lack in _copies_missing(policy, run, rows):
-        sources = lack.row.destinations_holding & destinations_unmoved(lack.row, run.status.destinations)
-        if lack.destinations_to_heal and sources and lack.row.has_checksums:
-            healings.append(CopiesToHeal(lack.row, sources, lack.destinations_to_heal))
-    return tuple(healings[:MAX_GAPS])
+    to_heal = []
+    for gaps in _gaps_of_runs(policy, run, rows):
+        unmoved = destinations_unmoved(gaps.row.places, run.status.destinations)
+        sources = gaps.row.destinations_holding & unmoved
+        if gaps.destinations_to_heal and sources and gaps.row.has_checksums:
+            to_heal.append(GapsToHeal(gaps.row, sources, gaps.destinations_to_heal))
+    return tuple(to_heal[:MAX_GAPS])
 
 
-def gap_of(run: BackupRun, healing: CopiesToHeal) -> Gap:
+def gap_of(run: BackupRun, gaps: GapsToHeal) -> Gap:
     """The part of the commit's Task that heals this run."""
     order = [destination.name for destination in run.status.destinations]
     succeeded_targets = [t for t in run.status.targets if t.phase is TargetPhase.SUCCEEDED]
@@ -107,12 +114,12 @@ def gap_of(run: BackupRun, healing: CopiesToHeal) -> Gap:
         trigger=run.spec.trigger,
         manifests={target.name: target.manifest_sha256 or "" for target in succeeded_targets},
         failed_targets=tuple(t.name for t in run.status.targets if t.phase is not TargetPhase.SUCCEEDED),
-        sources=tuple(sorted(healing.sources, key=order.index)),
-        lacking=tuple(sorted(healing.destinations, key=order.index)),
+        sources=tuple(sorted(gaps.sources, key=order.index)),
+        lacking=tuple(sorted(gaps.destinations, key=order.index)),
     )
 
 
-def _copies_missing(policy: BackupPolicy, run: BackupRun, rows: Iterable[RunRow]) -> list[MissingCopies]:
+def _gaps_of_runs(policy: BackupPolicy, run: BackupRun, rows: Iterable[RunRow]) -> list[RunGaps]:
     """Runs that lack a copy, the newest first. None at all while the policy's time zone is unknown."""
     zone = zone_of(policy.spec)
     if zone is None:
@@ -120,21 +127,23 @@ def _copies_missing(policy: BackupPolicy, run: BackupRun, rows: Iterable[RunRow]
     destinations = _destinations_to_write(policy, run)
     others = [row for row in rows if row.name != run.metadata.name]
     missing = {
-        row.name: destinations_missing(row) & destinations_unmoved(row, destinations) for row in others
+        row.name: destinations_lacking(row) & destinations_unmoved(row.places, destinations) for row in others
     }
     backups = [_committed_backup(run, destinations)]
     for row in others:
         backup = backup_of(row, destinations)
         backups.append(replace(backup, destinations=backup.destinations | missing[row.name]))
-    rulings = decide(backups, _rules(policy, destinations), zone)
+    # A dry run deletes nothing, so it keeps every copy.
+    rules = without_dry_run(rules_of(policy.spec))
+    rulings = decide(backups, {d.name: rules.get(d.name) for d in destinations}, zone)
     kept = {
         (ruling.backup.run, name)
         for name, of_destination in rulings.items()
         for ruling in of_destination
         if ruling.reasons
     }
-    lacks = [
-        MissingCopies(
+    gaps_of_runs = [
+        RunGaps(
             row,
             missing[row.name],
             frozenset(name for name in missing[row.name] if (row.name, name) in kept),
@@ -142,7 +151,7 @@ def _copies_missing(policy: BackupPolicy, run: BackupRun, rows: Iterable[RunRow]
         for row in others
         if missing[row.name]
     ]
-    return sorted(lacks, key=lambda lack: _age(lack.row), reverse=True)
+    return sorted(gaps_of_runs, key=lambda gaps: _age(gaps.row), reverse=True)
 
 
 def _destinations_to_write(policy: BackupPolicy, run: BackupRun) -> list[Destination]:
@@ -150,16 +159,9 @@ def _destinations_to_write(policy: BackupPolicy, run: BackupRun) -> list[Destina
 
     A destination that was moved since the run started is another place, and a full one takes nothing.
     """
-    names = (
-        same_places(run.status.destinations, policy.spec.destinations) - (run.status.over_quota or {}).keys()
-    )
+    unmoved = destinations_unmoved(places_by_destination(run.status.destinations), policy.spec.destinations)
+    names = unmoved - (run.status.over_quota or {}).keys()
     return [destination for destination in policy.spec.destinations if destination.name in names]
-
-
-def _rules(policy: BackupPolicy, destinations: Iterable[Destination]) -> dict[str, Retention | None]:
-    """By destination: its retention, None where that deletes nothing."""
-    rules = {destination.name: destination.retention or policy.spec.retention for destination in destinations}
-    return {name: None if rule is not None and rule.dry_run else rule for name, rule in rules.items()}
 
 
 def _committed_backup(run: BackupRun, destinations: Iterable[Destination]) -> Backup:
@@ -170,7 +172,7 @@ def _committed_backup(run: BackupRun, destinations: Iterable[Destination]) -> Ba
         phase=RunPhase.SUCCEEDED,
         recovery_point=min(points, default=None),
         destinations=frozenset(destination.name for destination in destinations),
-        whole=is_whole(run.status),
+        is_whole=is_whole(run.status),
     )
 
 
@@ -183,7 +185,7 @@ def destinations_to_clear(row: RunRow, destinations: Iterable[Destination]) -> f
     if row.phase not in _EMPTY or not row.has_targets:
         return frozenset()
     cleared = {copy.destination for copy in row.expiring if not copy.begun}
-    return frozenset(destinations_unmoved(row, destinations) - cleared)
+    return frozenset(destinations_unmoved(row.places, destinations) - cleared)
 
 
 def leftovers_to_clear(
@@ -194,25 +196,27 @@ def leftovers_to_clear(
     The caller sees to it that they have no pods that could still write.
     """
     destinations = run.status.destinations
-    clearings = [LeftoversToClear(row, destinations_to_clear(row, destinations)) for row in rows]
-    for lack in _copies_missing(policy, run, rows):
-        remembered = {copy.destination for copy in lack.row.expiring}
-        clearings.append(
-            LeftoversToClear(lack.row, lack.destinations - lack.destinations_to_heal - remembered)
+    leftovers = [LeftoversToClear(row, destinations_to_clear(row, destinations)) for row in rows]
+    for gaps in _gaps_of_runs(policy, run, rows):
+        remembered = {copy.destination for copy in gaps.row.expiring}
+        leftovers.append(
+            LeftoversToClear(gaps.row, gaps.destinations - gaps.destinations_to_heal - remembered)
         )
     for row in rows:
-        unmoved = destinations_unmoved(row, destinations)
-        clearings.append(LeftoversToClear(row, row.leftovers & row.destinations_holding & unmoved))
-    clearings = [c for c in clearings if c.destinations and c.row.name != run.metadata.name]
-    return sorted(clearings, key=lambda clearing: _age(clearing.row))
+        unmoved = destinations_unmoved(row.places, destinations)
+        leftovers.append(LeftoversToClear(row, row.leftovers & row.destinations_holding & unmoved))
+    leftovers = [
+        of_run for of_run in leftovers if of_run.destinations and of_run.row.name != run.metadata.name
+    ]
+    return sorted(leftovers, key=lambda of_run: _age(of_run.row))
 
 
-def leftovers_of(clearings: Iterable[LeftoversToClear]) -> tuple[Leftovers, ...]:
+def leftovers_of(leftovers: Iterable[LeftoversToClear]) -> tuple[Leftovers, ...]:
     """The part of the commit's Task that clears leftovers."""
     groups: defaultdict[tuple[str, bool], list[str]] = defaultdict(list)
-    for clearing in clearings:
-        row = clearing.row
-        for name in sorted(clearing.destinations):
+    for of_run in leftovers:
+        row = of_run.row
+        for name in sorted(of_run.destinations):
             groups[name, name in row.destinations_holding].append(row.name)
     return tuple(
         Leftovers(destination=name, runs=tuple(runs), held=is_held)
@@ -222,23 +226,25 @@ def leftovers_of(clearings: Iterable[LeftoversToClear]) -> tuple[Leftovers, ...]
 
 def outcomes_of(
     task: CommitTask, result: CommitResult
-) -> tuple[dict[str, dict[str, Fate]], dict[str, dict[str, Cure]]]:
+) -> tuple[dict[str, dict[str, DeletionOutcome]], dict[str, dict[str, HealingOutcome]]]:
     """By run and destination: the outcomes of the leftovers and of the gaps of a commit's Task."""
-    clearing: defaultdict[str, dict[str, Fate]] = defaultdict(dict)
+    clearing_outcomes: defaultdict[str, dict[str, DeletionOutcome]] = defaultdict(dict)
     left = [(run, leftovers.destination) for leftovers in task.leftovers for run in leftovers.runs]
     for (run, destination), letter in zip(left, result.leftovers, strict=False):
-        clearing[run][destination] = Fate(letter)
-    healing: defaultdict[str, dict[str, Cure]] = defaultdict(dict)
+        clearing_outcomes[run][destination] = DeletionOutcome(letter)
+    healing_outcomes: defaultdict[str, dict[str, HealingOutcome]] = defaultdict(dict)
     lacking = [(gap.run, name) for gap in task.gaps for name in gap.lacking]
     for (run, destination), letter in zip(lacking, result.healing, strict=False):
-        healing[run][destination] = Cure(letter)
-    return clearing, healing
+        healing_outcomes[run][destination] = HealingOutcome(letter)
+    return clearing_outcomes, healing_outcomes
 
 
-def record_healing(run: BackupRun, outcomes: Mapping[str, Cure], now: datetime) -> Step[BackupRunStatus]:
+def record_healing(
+    run: BackupRun, outcomes: Mapping[str, HealingOutcome], now: datetime
+) -> Step[BackupRunStatus]:
     """A commit has said, by destination, what became of a run's missing copies."""
-    missing, holding = destinations_missing(row_of(run)), destinations_holding(run)
-    new = [name for name, outcome in outcomes.items() if outcome is Cure.HEALED and name in missing]
+    missing, holding = destinations_lacking(row_of(run)), destinations_holding(run)
+    new = [name for name, outcome in outcomes.items() if outcome is HealingOutcome.HEALED and name in missing]
     source = next((d for d in run.status.destinations if d.name in holding), None)
     if not new or source is None:
         return Step(run.status)
@@ -254,31 +260,9 @@ def record_healing(run: BackupRun, outcomes: Mapping[str, Cure], now: datetime) 
     names = ", ".join(new)
     message = f"run {run.metadata.name}: its copy in {names} was made from {source.name} and read back"
     notice = Notice("CopyHealed", f"{message}; copies: {copies}", names)
-    if status.reason != COPY_MISSING:
-        return Step(status, (notice,))
-    still_missing = sorted(destinations_missing(row_of(healed_run)))
-    return Step(_with_fewer_missing(status, still_missing, run.metadata.generation, now), (notice,))
-
-
-def _with_fewer_missing(
-    status: BackupRunStatus, missing: list[str], generation: int | None, now: datetime
-) -> BackupRunStatus:
-    """The status of a run that lacked nothing but copies, now that it lacks only those."""
-    if missing:
-        return updated(status, message=f"not in every destination: still missing in {', '.join(missing)}")
-    hook = hooks.first_failure(status, "After")
-    if hook is not None:
-        reason, message = hook_failure(hook)
-        return updated(status, reason=reason, message=message)
-    message = success_message(status)
-    verdict = Verdict("Complete", "True", RunPhase.SUCCEEDED, message)
-    return updated(
-        status,
-        phase=RunPhase.SUCCEEDED,
-        reason=None,
-        message=message,
-        conditions=set_condition(status.conditions, verdict, now, generation),
-    )
+    still_missing = sorted(destinations_lacking(row_of(healed_run)))
+    how = end_of_stored(status, dict.fromkeys(still_missing, _NOT_HEALED))
+    return Step(with_end(status, how, run.metadata.generation, now), (notice,))
 
 
 def _with_copies(
@@ -293,8 +277,13 @@ def _with_copies(
         if artifact.destination == source.name:
             path = artifact.uri.removeprefix(_uri(run, source, ""))
             artifacts += [
-                updated(artifact, destination=copy.name, uri=_uri(run, copy, path), retain_until=None)
-                for copy in added
+                updated(
+                    artifact,
+                    destination=destination.name,
+                    uri=_uri(run, destination, path),
+                    retain_until=None,
+                )
+                for destination in added
             ]
     holding = {artifact.destination for artifact in artifacts}
     omitted = artifacts_by_destination(target) * len(holding) - len(artifacts)
@@ -305,14 +294,18 @@ def _uri(run: BackupRun, destination: Destination, path: str) -> str:
     return destination.spec.uri(run_path(run).folder + path)
 
 
-def record_clearing(run: BackupRun, outcomes: Mapping[str, Fate]) -> Step[BackupRunStatus]:
+def record_clearing(run: BackupRun, outcomes: Mapping[str, DeletionOutcome]) -> Step[BackupRunStatus]:
     """A commit has said, by destination, what became of a run's leftovers."""
     holding = destinations_holding(run)
-    cleared = [name for name, outcome in outcomes.items() if outcome in (Fate.DELETED, Fate.REFUSED)]
+    cleared = [
+        name
+        for name, outcome in outcomes.items()
+        if outcome in (DeletionOutcome.DELETED, DeletionOutcome.REFUSED)
+    ]
     remembered = {
-        name: Expiring(destination=name, gone=True)
-        if outcomes[name] is Fate.DELETED
-        else Expiring(destination=name, message=_CLAIMED)
+        name: ExpiringCopy(destination=name, gone=True)
+        if outcomes[name] is DeletionOutcome.DELETED
+        else ExpiringCopy(destination=name, message=_CLAIMED)
         for name in cleared
         if name not in holding
     }

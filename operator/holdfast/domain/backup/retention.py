@@ -27,7 +27,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from pydantic.alias_generators import to_camel
 
@@ -43,14 +43,17 @@ from holdfast.api.policy import (
     RetentionPlan,
 )
 from holdfast.api.retention import Retention
-from holdfast.api.run import STORED, BackupRun, BackupRunStatus, Expiring, RunPhase
+from holdfast.api.run import STORED, BackupRun, BackupRunStatus, ExpiringCopy, RunPhase
 from holdfast.api.text import some_of
-from holdfast.domain.rows import RunRow, destinations_unmoved
-from holdfast.domain.step import Notice, Step, updated
+from holdfast.domain.places import destinations_unmoved
+from holdfast.domain.plan.schedule import ScheduleError, zone_named
+from holdfast.domain.rows import RunRow
+from holdfast.domain.run.end import with_end
+from holdfast.domain.step import End, Notice, Step, updated
 from holdfast.domain.stored import EARLIEST, copies_text, kept_in, report_left
-from holdfast.protocol import Expiry, Fate, HeldRun
+from holdfast.protocol import DeletionOutcome, Expiry, ExpiryCandidate
 
-_WITNESSES = 5
+_MAX_WITNESSES = 5
 _MAX_NAMED = 10
 
 _PERIODS: dict[str, Callable[[datetime], Hashable]] = {
@@ -72,9 +75,9 @@ class Backup:
     recovery_point: datetime | None
     destinations: frozenset[str]
     """Those that hold all that the run has."""
-    whole: bool = True
+    is_whole: bool = True
     """Whether every target is in it."""
-    verified: bool = False
+    is_verified: bool = False
     being_deleted: frozenset[str] = frozenset()
     """Destinations where its deletion may have started."""
 
@@ -105,7 +108,7 @@ def decide(
 def _rulings(
     stored: list[Backup], destination: str, retention: Retention | None, zone: ZoneInfo
 ) -> list[Ruling]:
-    going = [backup for backup in stored if destination in backup.being_deleted]
+    being_deleted = [backup for backup in stored if destination in backup.being_deleted]
     staying = [
         backup
         for backup in stored
@@ -116,12 +119,12 @@ def _rulings(
         for rules in reasons.values():
             rules.add("noRules")
     else:
-        whole = [backup for backup in staying if backup.whole]
+        whole = [backup for backup in staying if backup.is_whole]
         for rule, kept in (*_kept(whole, retention, zone), *_kept(staying, retention, zone)):
             for backup in kept:
                 reasons[backup.run].add(rule)
     rulings = [Ruling(backup, tuple(sorted(reasons[backup.run]))) for backup in staying]
-    rulings += [Ruling(backup, ()) for backup in going]
+    rulings += [Ruling(backup, ()) for backup in being_deleted]
     return sorted(rulings, key=lambda ruling: ruling.backup.age, reverse=True)
 
 
@@ -133,7 +136,7 @@ def _kept(
     backups: list[Backup], retention: Retention, zone: ZoneInfo
 ) -> Iterable[tuple[str, Sequence[Backup]]]:
     yield "newest", backups[:1]
-    verified = [backup for backup in backups if backup.verified]
+    verified = [backup for backup in backups if backup.is_verified]
     yield "minVerified", verified[: max(1, retention.min_verified)]
     yield "keepLast", backups[: retention.keep_last or 0]
     for field, period in _PERIODS.items():
@@ -146,27 +149,33 @@ def _kept(
 
 def backup_of(row: RunRow, destinations: Iterable[Destination]) -> Backup:
     """The run as retention sees it. A copy in a place that its destination no longer is stays untouched."""
-    unmoved = destinations_unmoved(row, destinations)
+    unmoved = destinations_unmoved(row.places, destinations)
     return Backup(
         run=row.name,
         phase=row.phase or RunPhase.PENDING,
         recovery_point=row.recovery_point,
         destinations=row.destinations_holding & unmoved,
-        whole=row.is_whole,
-        verified=row.is_verified,
+        is_whole=row.is_whole,
+        is_verified=row.is_verified,
         being_deleted=row.destinations_being_deleted & unmoved,
     )
 
 
-def _rules(spec: BackupPolicySpec) -> dict[str, Retention | None]:
+def rules_of(spec: BackupPolicySpec) -> dict[str, Retention | None]:
+    """By destination: its retention, None where every run is kept."""
     return {destination.name: destination.retention or spec.retention for destination in spec.destinations}
+
+
+def without_dry_run(rules: Mapping[str, Retention | None]) -> dict[str, Retention | None]:
+    """The rules of the destinations where they are not only shown."""
+    return {name: rule for name, rule in rules.items() if rule is None or not rule.dry_run}
 
 
 def zone_of(spec: BackupPolicySpec) -> ZoneInfo | None:
     """The policy's time zone; None when the operator has no data of it."""
     try:
-        return ZoneInfo(spec.time_zone)
-    except ZoneInfoNotFoundError:
+        return zone_named(spec.time_zone)
+    except ScheduleError:
         return None
 
 
@@ -174,7 +183,7 @@ def next_plan(
     policy: BackupPolicy, rows: Sequence[RunRow], now: datetime
 ) -> tuple[RetentionPlan | None, tuple[Notice, ...]]:
     """The plan to show, and what of it is new. None without retention, unless something is being deleted."""
-    rules, before = _rules(policy.spec), policy.status.retention_plan
+    rules, before = rules_of(policy.spec), policy.status.retention_plan
     zone = zone_of(policy.spec)
     if zone is None:
         message = (
@@ -238,7 +247,7 @@ class _Planner:
             keep_omitted=len(kept[MAX_KEPT_LISTED:]) or None,
         )
 
-    def _copy(self, run: str, destination: str) -> Expiring | None:
+    def _copy(self, run: str, destination: str) -> ExpiringCopy | None:
         return next((copy for copy in self.rows[run].expiring if copy.destination == destination), None)
 
 
@@ -277,7 +286,7 @@ def expiries(
     zone = zone_of(policy.spec)
     if plan is None or start_plan_time is None or zone is None:
         return ()
-    rules = {name: rule for name, rule in _rules(policy.spec).items() if rule is None or not rule.dry_run}
+    rules = without_dry_run(rules_of(policy.spec))
     others = [row for row in rows if row.name != run.metadata.name]
     # As this run knows the destinations: its Job is given no other.
     rulings = decide((backup_of(row, run.status.destinations) for row in others), rules, zone)
@@ -294,8 +303,8 @@ def expiries(
             wanted.append(
                 Expiry(
                     destination=destination,
-                    delete=tuple(_held_run(backup) for backup in due[:MAX_PLANNED]),
-                    keep=tuple(_held_run(backup) for backup in _witnesses(kept)),
+                    delete=tuple(_expiry_candidate(backup) for backup in due[:MAX_PLANNED]),
+                    keep=tuple(_expiry_candidate(backup) for backup in _witnesses(kept)),
                 )
             )
     return tuple(wanted)
@@ -304,16 +313,16 @@ def expiries(
 def _witnesses(kept: list[Backup]) -> list[Backup]:
     """Enough of the newest for the Job to find in the bucket what must stay."""
     chosen: dict[str, Backup] = {}
-    whole = [backup for backup in kept if backup.whole]
-    verified = [backup for backup in kept if backup.verified]
+    whole = [backup for backup in kept if backup.is_whole]
+    verified = [backup for backup in kept if backup.is_verified]
     for group in (kept, whole, verified):
-        chosen |= {backup.run: backup for backup in group[:_WITNESSES]}
+        chosen |= {backup.run: backup for backup in group[:_MAX_WITNESSES]}
     return list(chosen.values())
 
 
-def _held_run(backup: Backup) -> HeldRun:
+def _expiry_candidate(backup: Backup) -> ExpiryCandidate:
     assert backup.recovery_point is not None
-    return HeldRun(run=backup.run, recovery_point=backup.recovery_point, verified=backup.verified)
+    return ExpiryCandidate(run=backup.run, recovery_point=backup.recovery_point, verified=backup.is_verified)
 
 
 def with_expiry_marked(run: BackupRun, destinations: Collection[str]) -> BackupRunStatus:
@@ -321,28 +330,33 @@ def with_expiry_marked(run: BackupRun, destinations: Collection[str]) -> BackupR
     message = "its deletion has started; this commit or a later one ends it"
     return _with_expiring(
         run.status,
-        {name: Expiring(destination=name, begun=True, message=message) for name in destinations},
+        {name: ExpiringCopy(destination=name, begun=True, message=message) for name in destinations},
     )
 
 
 _REASONS_TO_STAY = {
-    Fate.LOCKED: "its objects are locked; every commit tries to delete them until the lock ends",
-    Fate.REFUSED: "the commit refused to delete it; an event of that run says why",
-    Fate.UNTOUCHED: "the commit had no time for it; a later one will delete it",
+    DeletionOutcome.LOCKED: "its objects are locked; every commit tries to delete them until the lock ends",
+    DeletionOutcome.REFUSED: "the commit refused to delete it; an event of that run says why",
+    DeletionOutcome.UNTOUCHED: "the commit had no time for it; a later one will delete it",
 }
-_OBSTACLES: dict[Fate, Literal["Locked", "Refused"]] = {Fate.LOCKED: "Locked", Fate.REFUSED: "Refused"}
+_OBSTACLES: dict[DeletionOutcome, Literal["Locked", "Refused"]] = {
+    DeletionOutcome.LOCKED: "Locked",
+    DeletionOutcome.REFUSED: "Refused",
+}
 """Of copies that the next commit will hardly delete either."""
 
 
-def record_expiry(run: BackupRun, outcomes: Mapping[str, Fate]) -> Step[BackupRunStatus]:
+def record_expiry(
+    run: BackupRun, outcomes: Mapping[str, DeletionOutcome], now: datetime
+) -> Step[BackupRunStatus]:
     """A commit has said, by destination, what became of a run's copies."""
     if run.status.phase not in STORED:
         return Step(run.status)
-    gone = {name for name, outcome in outcomes.items() if outcome is Fate.DELETED}
+    gone = {name for name, outcome in outcomes.items() if outcome is DeletionOutcome.DELETED}
     status = _with_expiring(
         run.status,
         {
-            name: Expiring(
+            name: ExpiringCopy(
                 destination=name, obstacle=_OBSTACLES.get(outcome), message=_REASONS_TO_STAY[outcome]
             )
             for name, outcome in outcomes.items()
@@ -351,11 +365,11 @@ def record_expiry(run: BackupRun, outcomes: Mapping[str, Fate]) -> Step[BackupRu
     )
     if not gone:
         return Step(status)
-    remaining = {each.name for each in status.destinations} - gone
+    remaining = {destination.name for destination in status.destinations} - gone
     targets = tuple(kept_in(target, remaining) for target in status.targets)
     status = _with_expiring(
         updated(status, targets=targets),
-        {name: Expiring(destination=name, gone=True) for name in sorted(gone)},
+        {name: ExpiringCopy(destination=name, gone=True) for name in sorted(gone)},
     )
     left = {artifact.destination for target in targets for artifact in target.artifacts}
     status = updated(status, copies=copies_text(run, status), report=report_left(run, status))
@@ -363,10 +377,10 @@ def record_expiry(run: BackupRun, outcomes: Mapping[str, Fate]) -> Step[BackupRu
     if left:
         return Step(status, (Notice("CopyDeleted", f"retention deleted the copy in {names}", names),))
     message = f"the policy's retention deleted its data, last from {names}"
-    status = updated(status, phase=RunPhase.EXPIRED, reason="RetentionExpired", message=message)
-    return Step(status, (Notice("RetentionExpired", message),))
+    how = End(RunPhase.EXPIRED, "RetentionExpired", message)
+    return Step(with_end(status, how, run.metadata.generation, now), (Notice("RetentionExpired", message),))
 
 
-def _with_expiring(status: BackupRunStatus, changes: Mapping[str, Expiring]) -> BackupRunStatus:
+def _with_expiring(status: BackupRunStatus, changes: Mapping[str, ExpiringCopy]) -> BackupRunStatus:
     others = [copy for copy in status.expiring if copy.destination not in changes]
     return updated(status, expiring=(*others, *changes.values()))

@@ -16,7 +16,7 @@ from holdfast.api.policy import (
     UnreachableDestination,
 )
 from holdfast.api.run import Failure
-from holdfast.api.text import some_of
+from holdfast.api.text import MAX_URI, some_of
 from holdfast.domain.backup.catalogue import DATA_GONE, Page, places_of
 from holdfast.domain.step import Notice, Step, describe, updated
 
@@ -25,13 +25,11 @@ _FIRST_PAUSE = timedelta(minutes=1)
 _MAX_PROBLEMS = 10
 _MAX_NAMED = 5
 
-_MAX_URI = 2048
-
 SurveyStep = Step[BackupPolicyStatus]
 
 
 @dataclass(frozen=True)
-class PageOutcome:
+class PageRecord:
     """What became of a page."""
 
     imported: int
@@ -39,6 +37,7 @@ class PageOutcome:
     runs_gone: tuple[str, ...]
     """The runs whose data is gone."""
     problems: tuple[CatalogueProblem, ...]
+    """Why runs with a whole entry were not imported."""
     failures: Mapping[str, Failure] = field(default_factory=dict)
     """By destination that could not be reached: why."""
 
@@ -99,7 +98,7 @@ def fail(policy: BackupPolicy, failure: Failure, interval: timedelta, now: datet
 
 
 def record_page(
-    policy: BackupPolicy, page: Page, outcome: PageOutcome, interval: timedelta, now: datetime
+    policy: BackupPolicy, page: Page, record: PageRecord, interval: timedelta, now: datetime
 ) -> SurveyStep:
     """A page was read, and the policy's runs say what it does."""
     before = catalogue_of(policy)
@@ -108,18 +107,18 @@ def record_page(
     known = {destination.destination for destination in survey.unreachable}
     new_unreachable = tuple(
         UnreachableDestination(destination=name, reason=failure.reason, message=failure.message)
-        for name, failure in outcome.failures.items()
+        for name, failure in record.failures.items()
         if name not in known
     )
-    notices = [*_page_notices(survey, page, outcome), *_unreachable_notices(before, new_unreachable)]
+    notices = [*_page_notices(survey, page, record), *_unreachable_notices(before, new_unreachable)]
     survey = updated(
         survey,
         after=page.last,
         page_time=now,
         runs=survey.runs + len(page.runs),
         damaged=survey.damaged + len(page.damaged),
-        imported=survey.imported + outcome.imported,
-        problems=(*survey.problems, *outcome.problems)[:_MAX_PROBLEMS],
+        imported=survey.imported + record.imported,
+        problems=(*survey.problems, *_damaged(page), *record.problems)[:_MAX_PROBLEMS],
         unreachable=survey.unreachable + new_unreachable,
     )
     if page.last:
@@ -183,15 +182,27 @@ def _unreachable_notices(
             yield Notice("DestinationUnreachable", message, subject, warning=True)
 
 
-def _page_notices(survey: Survey, page: Page, outcome: PageOutcome) -> Iterable[Notice]:
-    damaged = {damage.uri[:_MAX_URI] for damage in page.damaged}
-    for problem in outcome.problems[: _MAX_PROBLEMS - len(survey.problems)]:
-        reason = "CatalogueEntryDamaged" if problem.uri in damaged else "RunNotBroughtBack"
-        yield Notice(reason, f"{problem.uri}: {problem.message}", problem.uri, warning=True)
-    if outcome.runs_gone:
-        message = f"no catalogue has them any more: {some_of(outcome.runs_gone, _MAX_NAMED)}"
+def _damaged(page: Page) -> tuple[CatalogueProblem, ...]:
+    return tuple(
+        CatalogueProblem(uri=damage.uri[:MAX_URI], message=damage.message) for damage in page.damaged
+    )
+
+
+def _page_notices(survey: Survey, page: Page, record: PageRecord) -> Iterable[Notice]:
+    room = _MAX_PROBLEMS - len(survey.problems)
+    damaged = _damaged(page)[:room]
+    for problem in damaged:
+        yield _problem_notice("CatalogueEntryDamaged", problem)
+    for problem in record.problems[: room - len(damaged)]:
+        yield _problem_notice("RunNotBroughtBack", problem)
+    if record.runs_gone:
+        message = f"no catalogue has them any more: {some_of(record.runs_gone, _MAX_NAMED)}"
         subject = f"{format_time(survey.start_time)}/{page.after}"
         yield Notice(DATA_GONE, message, subject, warning=True)
+
+
+def _problem_notice(reason: str, problem: CatalogueProblem) -> Notice:
+    return Notice(reason, f"{problem.uri}: {problem.message}", problem.uri, warning=True)
 
 
 def _end_notices(policy: BackupPolicy, before: Catalogue, survey: Survey) -> Iterable[Notice]:

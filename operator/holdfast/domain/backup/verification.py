@@ -16,19 +16,18 @@ from holdfast.api.run import (
     BackupRun,
     BackupRunStatus,
     Failure,
-    TargetPhase,
     Verification,
     VerificationPhase,
 )
 from holdfast.api.text import human_bytes
-from holdfast.domain.labels import VERIFY
+from holdfast.domain import labels
+from holdfast.domain.naming import part_of
 from holdfast.domain.plan.readiness import Readiness
-from holdfast.domain.plan.schedule import delay_of, verification_schedule_of
+from holdfast.domain.plan.schedule import delay_of, expression_of, verification_schedule_of
 from holdfast.domain.rows import RunRow
 from holdfast.domain.step import Notice, Step, describe, updated
-from holdfast.domain.stored import committed_target, current_destination, destinations_holding
-from holdfast.domain.workload import Observation, cannot_start
-from holdfast.protocol import VerifyResult, VerifyTask
+from holdfast.domain.workload import Observation, end_failure, obstacle_of
+from holdfast.protocol import VERIFY, VerifyResult
 
 VERIFIED = "Verified"
 RECOVERY_VERIFIED = "RecoveryVerified"
@@ -38,7 +37,7 @@ _FAILED = "VerificationFailed"
 
 
 @dataclass(frozen=True)
-class Decision:
+class VerificationDecision:
     """What a policy's verification comes to now."""
 
     status: BackupPolicyStatus
@@ -52,7 +51,7 @@ class Decision:
 def is_active(run: BackupRun) -> bool:
     """Whether a verification of the run is under way."""
     verification = run.status.verification
-    return verification is not None and not verification.phase.terminal
+    return verification is not None and not verification.phase.has_ended
 
 
 def decide(
@@ -61,20 +60,20 @@ def decide(
     state: Readiness,
     rows: Sequence[RunRow],
     now: datetime,
-) -> Decision:
+) -> VerificationDecision:
     """Choose a run for the slot that is due; `status` is the policy's after its other sections.
 
     Changing the schedule does not make earlier slots due. Of several slots the newest counts. It waits while
     another verification of the policy is under way. `suspend` stops backups, not verifications.
     """
     if policy.spec.verification is None:
-        return Decision(_without_verification(status))
+        return VerificationDecision(_without_verification(status))
     status = _with_verdict(policy, status, rows, now)
-    if not state.ready:
-        return Decision(updated(status, next_verification_time=None))
+    if not state.is_ready:
+        return VerificationDecision(updated(status, next_verification_time=None))
     schedule = verification_schedule_of(policy.spec)
     assert schedule is not None
-    plan = f"{policy.spec.verification.schedule} {policy.spec.time_zone}"
+    plan = expression_of(policy.spec.verification.schedule, policy.spec.time_zone)
     handled = status.verification_handled if status.verification_scheduled == plan else None
     handled = handled or now
     delay = delay_of(policy.spec, policy.metadata.uid)
@@ -92,7 +91,7 @@ def decide(
         verification_scheduled=plan,
         verification_handled=handled,
     )
-    return Decision(status, row, slot)
+    return VerificationDecision(status, row, slot)
 
 
 def _without_verification(status: BackupPolicyStatus) -> BackupPolicyStatus:
@@ -120,7 +119,7 @@ def _with_verdict(
         for row in rows
         if (verification := row.verification) is not None
         and verification.time
-        and verification.phase.terminal
+        and verification.phase.has_ended
     ]
     times = [time for time, _, verification in ended if verification.phase is VerificationPhase.SUCCEEDED]
     verdict = _verdict(ended, find_condition(status.conditions, RECOVERY_VERIFIED))
@@ -158,7 +157,7 @@ def with_verification_marked(
 
 def request_of(run: BackupRun) -> str | None:
     """The annotation's value that asks for a verification of the run, if none was made for it yet."""
-    value = run.metadata.annotations.get(VERIFY, "")[:253]
+    value = run.metadata.annotations.get(labels.VERIFY, "")[:253]
     before = run.status.verification
     return value if value and (before is None or before.requested != value) else None
 
@@ -168,30 +167,9 @@ def job_part(run: BackupRun) -> str:
     verification = run.status.verification
     assert verification is not None
     if verification.slot is not None:
-        return f"verify.{verification.slot:%Y%m%d%H%M}"
-    return f"verify.{hashlib.sha256((verification.requested or '').encode()).hexdigest()[:8]}"
-
-
-def task(run: BackupRun, policy: BackupPolicy | None) -> VerifyTask | None:
-    """What the Job is to do; None when no copy is left. Credentials are the policy's as they are now."""
-    names = destinations_holding(run)
-    if not names:
-        return None
-    return VerifyTask(
-        namespace=run.metadata.namespace,
-        policy=run.spec.policy_ref.name,
-        run=run.metadata.name,
-        targets=tuple(
-            committed_target(target, sorted(names))
-            for target in run.status.targets
-            if target.phase is TargetPhase.SUCCEEDED
-        ),
-        destinations=tuple(
-            current_destination(destination, policy)
-            for destination in run.status.destinations
-            if destination.name in names
-        ),
-    )
+        return part_of(VERIFY.component, f"{verification.slot:%Y%m%d%H%M}")
+    digest = hashlib.sha256((verification.requested or "").encode()).hexdigest()[:8]
+    return part_of(VERIFY.component, digest)
 
 
 def wait(run: BackupRun, limit: int) -> Step[BackupRunStatus]:
@@ -211,15 +189,9 @@ def advance(
     """The verification goes on, by what is known of its Job."""
     if isinstance(job.result, VerifyResult):
         return _succeed(run, job.result, job.ended or now, now)
-    if job.failed:
-        return fail(run, job.failure or Failure(reason=_FAILED), now, job.ended)
-    if (failure := cannot_start(job, now, start_deadline)) is not None:
-        return fail(run, failure, now)
-    reason = message = None
-    if job.complaint is not None:
-        reason, message = job.complaint.reason, f"the Job cannot start: {job.complaint.message}"
-    elif job.failure is not None:
-        reason, message = "Retrying", f"the verification is retried: {describe(job.failure)}"
+    if (failure := end_failure(job, now, start_deadline)) is not None:
+        return fail(run, failure, now, job.ended)
+    reason, message = obstacle_of(job, "the verify Job") or (None, None)
     return Step(_with_verification(run, phase=VerificationPhase.RUNNING, reason=reason, message=message))
 
 

@@ -12,7 +12,7 @@ from holdfast.domain.plan.support import policy_not_supported_yet
 class Readiness:
     """Whether a policy can be run, and why not."""
 
-    ready: bool
+    is_ready: bool
     reason: str
     message: str
     schedule: Schedule | None = None
@@ -23,8 +23,7 @@ def readiness(policy: BackupPolicy) -> Readiness:
     fields = policy_not_supported_yet(policy.spec)
     if fields:
         return Readiness(False, "NotSupportedYet", f"not supported yet: {', '.join(fields)}")
-    encryption = policy.spec.encryption
-    wrong = wrong_recipients(encryption.age.recipients) if encryption else []
+    wrong = wrong_recipients(policy.spec.recipients)
     if wrong:
         message = f"{', '.join(wrong)}: wrong checksum; `age-keygen -y` prints the recipient of an identity"
         return Readiness(False, "RecipientInvalid", message)

@@ -7,10 +7,10 @@ _GENERATORS = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 
 
 def wrong_recipients(recipients: Sequence[str]) -> list[str]:
-    """Place and text of each with a wrong checksum; the schema has checked their characters and lengths."""
+    """Index and text of each with a wrong checksum; the schema has checked their characters and lengths."""
     return [
-        f"encryption.age.recipients[{place}] ({text})"
-        for place, text in enumerate(recipients)
+        f"encryption.age.recipients[{index}] ({text})"
+        for index, text in enumerate(recipients)
         if not _checksum_holds(text)
     ]
 

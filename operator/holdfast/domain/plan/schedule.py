@@ -27,8 +27,8 @@ MAX_MISSED_RUNS = 10
 TIME_ZONE_UNKNOWN = "TimeZoneUnknown"
 _PASSED = "its slot passed while it could not be started"
 _SUPERSEDED = "its slot had not been started when the schedule was changed or the policy suspended"
-_REMEMBERED = 4096
-_DAYS_REMEMBERED = 4
+_MAX_REMEMBERED = 4096
+_MAX_DAYS_REMEMBERED = 4
 _DAY = timedelta(days=1)
 _WINDOW = timedelta(days=8)
 """Holds the newest slot of every schedule that had more than MAX_COUNTED slots within a lifetime."""
@@ -70,7 +70,7 @@ class Schedule:
 
     def __init__(self, expression: str, zone: str) -> None:
         expression = MACROS.get(expression.lower(), expression)
-        self._zone = _zone(zone)
+        self._zone = zone_named(zone)
         try:
             # https://github.com/cuu508/cronsim only parses: where clocks move half an hour it loses slots.
             self._cron = CronSim(expression, datetime(2000, 1, 1, tzinfo=UTC))
@@ -103,7 +103,7 @@ class Schedule:
 
     def _slots_of(self, day: date) -> list[datetime]:
         if day not in self._days:
-            if len(self._days) >= _DAYS_REMEMBERED:
+            if len(self._days) >= _MAX_DAYS_REMEMBERED:
                 self._days.clear()
             self._days[day] = self._slots_on(datetime.combine(day, time()))
         return self._days[day]
@@ -118,7 +118,7 @@ class Schedule:
         return sorted({slot for since in self._times for slot in moments(midnight + since)})
 
     def _once(self, local: datetime) -> list[datetime]:
-        """The moment of a local time: the first of two, and where there is none the end of the gap."""
+        """The moment of a local time: the first of two, and for a time in a gap the end of the gap."""
         while not (moments := self._shown(local)):
             local += timedelta(minutes=1)
         return moments[:1]
@@ -134,7 +134,7 @@ class Schedule:
         return next(self.slots_after(moment), None)
 
     def slots_between(self, after: datetime, until: datetime) -> tuple[int, list[datetime]]:
-        """How many slots there are in (after, until], counted up to MAX_COUNTED, and the newest of them."""
+        """The number of slots in (after, until], counted up to MAX_COUNTED, and the newest of them."""
         slots: list[datetime] = []
         for slot in self.slots_after(after):
             if slot > until:
@@ -167,12 +167,23 @@ def verification_schedule_of(spec: BackupPolicySpec) -> Schedule | None:
         raise ScheduleError(error.reason, f"verification.{error.message}") from error
 
 
-_schedule = lru_cache(maxsize=_REMEMBERED)(Schedule)
+_schedule = lru_cache(maxsize=_MAX_REMEMBERED)(Schedule)
+
+
+def expression_of(schedule: str, zone: str) -> str:
+    """What a slot depends on, as text to be kept in the status."""
+    return f"{schedule} {zone}"
+
+
+def _parts_of(expression: str) -> tuple[str, str]:
+    """The schedule and the time zone of an expression. No time zone has a space in its name."""
+    schedule, _, zone = expression.rpartition(" ")
+    return schedule, zone
 
 
 def scheduled_expression(spec: BackupPolicySpec) -> str | None:
-    """What a slot depends on, as text to be kept in the status; None while nothing is scheduled."""
-    return None if spec.schedule is None or spec.suspend else f"{spec.schedule} {spec.time_zone}"
+    """The expression of the policy's slots; None while nothing is scheduled."""
+    return None if spec.schedule is None or spec.suspend else expression_of(spec.schedule, spec.time_zone)
 
 
 def delay_of(spec: BackupPolicySpec, uid: str) -> timedelta:
@@ -180,7 +191,7 @@ def delay_of(spec: BackupPolicySpec, uid: str) -> timedelta:
     return timedelta() if spec.jitter is None else _share(spec.jitter.seconds, uid)
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=_MAX_REMEMBERED)
 def _share(jitter: int, uid: str) -> timedelta:
     digest = hashlib.sha256(uid.encode()).digest()
     return timedelta(seconds=int.from_bytes(digest[:8]) % (jitter + 1))
@@ -213,7 +224,7 @@ def due(
 def missed_by_change(expression: str, since: datetime, now: datetime) -> DueSlots:
     """The slots in (since, now] of a `scheduled_expression` that holds no longer: none of them starts."""
     try:
-        count, slots = _schedule(*expression.rsplit(" ", 1)).slots_between(since, now)
+        count, slots = _schedule(*_parts_of(expression)).slots_between(since, now)
     except ScheduleError:
         return DueSlots()  # its time zone is known no longer, and neither are its slots
     if not slots:
@@ -222,7 +233,8 @@ def missed_by_change(expression: str, since: datetime, now: datetime) -> DueSlot
     return DueSlots(newest=slots[-1], missed=missed, missed_count=count, why=_SUPERSEDED)
 
 
-def _zone(name: str) -> ZoneInfo:
+def zone_named(name: str) -> ZoneInfo:
+    """The time zone. Raises ScheduleError with reason TimeZoneUnknown."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

@@ -1,7 +1,7 @@
 """What a policy's status says, by its spec and its runs: one function for each section of it. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,7 +26,7 @@ PolicyStep = Step[BackupPolicyStatus]
 
 
 @dataclass(frozen=True)
-class Situation:
+class PolicySituation:
     """What the sections of a policy's status are decided from; each also gets the status of those before."""
 
     policy: BackupPolicy
@@ -68,17 +68,17 @@ def slots_due(policy: BackupPolicy, state: Readiness, now: datetime) -> Slots:
 
 def _plan(policy: BackupPolicy, state: Readiness) -> str | None:
     """What slots are taken from. It stays while the operator only lacks the data of the time zone."""
-    is_kept = state.ready or state.reason == TIME_ZONE_UNKNOWN
+    is_kept = state.is_ready or state.reason == TIME_ZONE_UNKNOWN
     return scheduled_expression(policy.spec) if is_kept else None
 
 
-def with_slots(situation: Situation, status: BackupPolicyStatus, slots: Slots) -> PolicyStep:
+def record_slots(situation: PolicySituation, status: BackupPolicyStatus, slots: Slots) -> PolicyStep:
     """The due slots have become runs. Only this section may write observedGeneration: slots depend on it."""
     policy, state = situation.policy, situation.readiness
     plan = _plan(policy, state)
     last_slot = slots.due.newest or policy.status.last_schedule_time
     generation = policy.metadata.generation
-    verdict = Verdict("Ready", "True" if state.ready else "False", state.reason, state.message)
+    verdict = Verdict("Ready", "True" if state.is_ready else "False", state.reason, state.message)
     status = updated(
         status,
         observed_generation=generation,
@@ -92,7 +92,7 @@ def with_slots(situation: Situation, status: BackupPolicyStatus, slots: Slots) -
     return Step(status, (*_readiness_notices(situation), *_missed_notices(slots.due)))
 
 
-def _next_start(situation: Situation, since: datetime, last_slot: datetime | None) -> datetime | None:
+def _next_start(situation: PolicySituation, since: datetime, last_slot: datetime | None) -> datetime | None:
     schedule = situation.readiness.schedule
     if schedule is None or _plan(situation.policy, situation.readiness) is None:
         return None
@@ -101,11 +101,11 @@ def _next_start(situation: Situation, since: datetime, last_slot: datetime | Non
     return None if slot is None else slot + delay
 
 
-def _readiness_notices(situation: Situation) -> Iterable[Notice]:
+def _readiness_notices(situation: PolicySituation) -> Iterable[Notice]:
     state, before = situation.readiness, find_condition(situation.policy.status.conditions, "Ready")
-    if before is None or (before.status == "True") != state.ready or before.reason != state.reason:
+    if before is None or (before.status == "True") != state.is_ready or before.reason != state.reason:
         subject = f"{situation.policy.metadata.generation}"
-        yield Notice(state.reason, state.message, subject, warning=not state.ready)
+        yield Notice(state.reason, state.message, subject, warning=not state.is_ready)
 
 
 def _missed_notices(slots: DueSlots) -> Iterable[Notice]:
@@ -115,7 +115,7 @@ def _missed_notices(slots: DueSlots) -> Iterable[Notice]:
         yield Notice("Missed", message, newest, warning=True)
 
 
-def with_newest_runs(situation: Situation, status: BackupPolicyStatus) -> PolicyStep:
+def report_newest_runs(situation: PolicySituation, status: BackupPolicyStatus) -> PolicyStep:
     """The newest run, the last success, and whether the newest backup is fresh."""
     before = situation.policy.status
     times = [row.completion_time for row in situation.rows if row.phase is RunPhase.SUCCEEDED]
@@ -150,7 +150,7 @@ def _freshness(rows: Iterable[RunRow]) -> Verdict:
     return Verdict("BackupFresh", "False", last.phase.value, message)
 
 
-def with_recovery_windows(situation: Situation, status: BackupPolicyStatus) -> PolicyStep:
+def report_recovery_windows(situation: PolicySituation, status: BackupPolicyStatus) -> PolicyStep:
     """The recovery window and the stored bytes of each destination."""
     names = [destination.name for destination in situation.policy.spec.destinations]
     points: dict[str, list[datetime]] = {name: [] for name in names}
@@ -170,13 +170,22 @@ def with_recovery_windows(situation: Situation, status: BackupPolicyStatus) -> P
     return Step(updated(status, recovery_window=windows or None, stored_bytes=stored or None))
 
 
-def with_retention_plan(situation: Situation, status: BackupPolicyStatus) -> PolicyStep:
+def report_retention_plan(situation: PolicySituation, status: BackupPolicyStatus) -> PolicyStep:
     """What retention deletes next."""
     plan, notices = next_plan(situation.policy, situation.rows, situation.now)
     return Step(updated(status, retention_plan=plan), notices)
 
 
-def with_quota(situation: Situation, status: BackupPolicyStatus) -> PolicyStep:
+def report_quota(situation: PolicySituation, status: BackupPolicyStatus) -> PolicyStep:
     """How full the destinations are, by the stored bytes and the retention plan of `status`."""
     conditions, notices = quota.conditions_of(situation.policy, status, situation.now)
     return Step(updated(status, conditions=conditions), tuple(notices))
+
+
+STATUS_SECTIONS: dict[str, Callable[[PolicySituation, BackupPolicyStatus], PolicyStep]] = {
+    "newest runs": report_newest_runs,
+    "recovery windows": report_recovery_windows,
+    "retention plan": report_retention_plan,
+    "quota": report_quota,
+}
+"""Those after the slots, by name and in their order: the quota counts what the retention plan deletes."""

@@ -11,23 +11,23 @@ import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import RunPhase
 from holdfast.domain.plan.schedule import delay_of
 from holdfast.domain.plan.support import policy_not_supported_yet
 from holdfast.domain.rows import PolicyName, RunRow
+from holdfast.domain.stored import EARLIEST
 
 MAX_QUEUED = 3
 """Runs of one policy that may wait before another scheduled one is skipped."""
 
-_NEVER = datetime.min.replace(tzinfo=UTC)
 _SCHEDULED = ("Schedule", "CatchUp")
 
 
 @dataclass(frozen=True)
-class Situation:
+class AdmissionSituation:
     """What decides who starts next."""
 
     limit: int
@@ -93,10 +93,10 @@ def permits_of(row: RunRow, limit: int) -> int:
         return 0
     if row.phase is not RunPhase.RUNNING:
         return 1 if row.phase is RunPhase.COMMITTING else 0
-    return min(limit, row.targets_unfinished)
+    return min(limit, row.targets_under_way)
 
 
-def situation_of(rows: Iterable[RunRow], policies: Iterable[BackupPolicy], limit: int) -> Situation:
+def situation_of(rows: Iterable[RunRow], policies: Iterable[BackupPolicy], limit: int) -> AdmissionSituation:
     """Sort the lists."""
     active = defaultdict[PolicyName, list[RunRow]](list)
     pending = defaultdict[PolicyName, list[RunRow]](list)
@@ -111,7 +111,7 @@ def situation_of(rows: Iterable[RunRow], policies: Iterable[BackupPolicy], limit
             active[name].append(row)
         elif is_waiting(row):
             pending[name].append(row)
-    return Situation(
+    return AdmissionSituation(
         limit,
         {
             (policy.metadata.namespace, policy.metadata.name): policy
@@ -125,7 +125,7 @@ def situation_of(rows: Iterable[RunRow], policies: Iterable[BackupPolicy], limit
     )
 
 
-def situation_after(before: Situation, row: RunRow) -> Situation:
+def situation_after(before: AdmissionSituation, row: RunRow) -> AdmissionSituation:
     """The situation with a run that was pending as it is now."""
     name = row.policy_name
     if row.phase is RunPhase.PENDING:
@@ -134,7 +134,7 @@ def situation_after(before: Situation, row: RunRow) -> Situation:
     later = replace(before, pending_runs={**before.pending_runs, name: others})
     if row.phase is not RunPhase.RUNNING:
         return later
-    start = row.start_time or _NEVER
+    start = row.start_time or EARLIEST
     return replace(
         later,
         active_runs={**before.active_runs, name: (*before.active_runs.get(name, ()), row)},
@@ -143,7 +143,7 @@ def situation_after(before: Situation, row: RunRow) -> Situation:
     )
 
 
-def line_up(situation: Situation, now: datetime) -> Line:
+def line_up(situation: AdmissionSituation, now: datetime) -> Line:
     """Who starts, and who waits for a permit."""
     limit = situation.limit
     free = limit - sum(permits_of(row, limit) for rows in situation.active_runs.values() for row in rows)
@@ -158,7 +158,7 @@ def line_up(situation: Situation, now: datetime) -> Line:
     return Line(tuple(starters), tuple(waiters))
 
 
-def standing(situation: Situation, line: Line, row: RunRow, now: datetime) -> Standing:
+def standing(situation: AdmissionSituation, line: Line, row: RunRow, now: datetime) -> Standing:
     """How a run stands; `line` is the situation's."""
     name, uid = row.policy_name, row.uid
     policy = situation.policies.get(name)
@@ -205,11 +205,11 @@ def _without(rows: Iterable[RunRow], uid: str) -> tuple[RunRow, ...]:
 
 
 def _order(row: RunRow) -> tuple[bool, datetime, datetime, str]:
-    created = row.creation_time or _NEVER
+    created = row.creation_time or EARLIEST
     return row.trigger != "Safety", created, row.scheduled_time or created, row.name
 
 
-def _is_overtaken(situation: Situation, row: RunRow) -> bool:
+def _is_overtaken(situation: AdmissionSituation, row: RunRow) -> bool:
     name, slot = row.policy_name, row.scheduled_time
     runs = (*situation.active_runs.get(name, ()), *situation.pending_runs.get(name, ()))
     if slot is None or len(runs) < 2:
@@ -218,7 +218,7 @@ def _is_overtaken(situation: Situation, row: RunRow) -> bool:
     return any(other is not None and other > slot for other in slots)
 
 
-def _startable(situation: Situation, policy: BackupPolicy, now: datetime) -> list[RunRow]:
+def _startable(situation: AdmissionSituation, policy: BackupPolicy, now: datetime) -> list[RunRow]:
     """The policy's runs that will start some time, in their order."""
     return [
         row
@@ -228,7 +228,7 @@ def _startable(situation: Situation, policy: BackupPolicy, now: datetime) -> lis
     ]
 
 
-def _heads(situation: Situation, now: datetime) -> dict[str, list[tuple[RunRow, int]]]:
+def _heads(situation: AdmissionSituation, now: datetime) -> dict[str, list[tuple[RunRow, int]]]:
     """By namespace: the next run of each policy that can start one, and the permits that it needs."""
     heads = defaultdict[str, list[tuple[RunRow, int]]](list)
     for name in situation.pending_runs:
@@ -240,12 +240,14 @@ def _heads(situation: Situation, now: datetime) -> dict[str, list[tuple[RunRow, 
             permits = 0 if rows[0].trigger == "Safety" else min(situation.limit, len(policy.spec.targets))
             heads[rows[0].namespace].append((rows[0], permits))
     for group in heads.values():
-        group.sort(key=lambda head: (situation.last_start.get(head[0].policy_name, _NEVER), *_order(head[0])))
+        group.sort(
+            key=lambda head: (situation.last_start.get(head[0].policy_name, EARLIEST), *_order(head[0]))
+        )
     return heads
 
 
 def _in_turn(
-    situation: Situation, heads: Mapping[str, Sequence[tuple[RunRow, int]]]
+    situation: AdmissionSituation, heads: Mapping[str, Sequence[tuple[RunRow, int]]]
 ) -> Iterable[tuple[RunRow, int]]:
     if not heads:
         return
@@ -256,7 +258,7 @@ def _in_turn(
         (
             permits_used[namespace],
             0,
-            situation.last_turn.get(namespace, _NEVER),
+            situation.last_turn.get(namespace, EARLIEST),
             _order(group[0][0]),
             namespace,
         )

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from holdfast.api.policy import BackupPolicy
-from holdfast.api.run import BackupRun, BackupRunStatus, Deletion, Expiring
+from holdfast.api.run import BackupRun, BackupRunStatus, Deletion, ExpiringCopy
 from holdfast.domain.labels import DATA
 from holdfast.domain.rows import RunRow
 from holdfast.domain.step import Notice, Step, updated
-from holdfast.domain.workload import Observation
 
 _FIRST_PAUSE = timedelta(seconds=10)
-_LONGEST_PAUSE = timedelta(hours=1)
+_MAX_PAUSE = timedelta(hours=1)
 _FOREGROUND = "foregroundDeletion"
 
 
@@ -62,7 +61,7 @@ def without(finalizers: Sequence[str], finalizer: str) -> tuple[str, ...]:
 def with_deletion_started(status: BackupRunStatus) -> BackupRunStatus:
     """The status of a run whose data is about to be deleted."""
     copies = tuple(
-        Expiring(destination=destination.name, begun=True, message="it is deleted with its BackupRun")
+        ExpiringCopy(destination=destination.name, begun=True, message="it is deleted with its BackupRun")
         for destination in status.destinations
     )
     return updated(status, expiring=copies, deletion=Deletion())
@@ -71,7 +70,7 @@ def with_deletion_started(status: BackupRunStatus) -> BackupRunStatus:
 def retry_later(status: BackupRunStatus, message: str, now: datetime) -> Step[BackupRunStatus]:
     """The purge has failed; it is retried after twice the last pause."""
     attempts = status.deletion.attempts if status.deletion else 0
-    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(attempts, 12))
+    pause = min(_MAX_PAUSE, _FIRST_PAUSE * 2 ** min(attempts, 12))
     deletion = Deletion(attempts=attempts + 1, next_time=now + pause, message=message)
     notice = Notice("DeletionFailed", f"{message}; it is retried", message, warning=True)
     return Step(updated(status, deletion=deletion), (notice,))
@@ -81,8 +80,3 @@ def with_obstacle(status: BackupRunStatus, message: str | None) -> BackupRunStat
     """The status while the purge goes on; `message` says what keeps its Job from running."""
     deletion = status.deletion or Deletion()
     return updated(status, deletion=updated(deletion, message=message))
-
-
-def notices_of(job: Observation) -> tuple[Notice, ...]:
-    """What the Job notes, once for each message."""
-    return tuple(Notice(note.reason, note.message, note.message, note.warning) for note in job.notes)

@@ -8,15 +8,13 @@ paused. The next operator starts a hook again that had started and not ended.
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
-from holdfast.api.hook import Hook
+from holdfast.api.hook import Hook, When
 from holdfast.api.run import BackupRunStatus, Failure, HookPhase, HookStatus, TargetPhase
 from holdfast.domain.step import Notice, Step, describe, updated
 
 HOOK_FAILED = "HookFailed"
 POD_NOT_FOUND = "HookPodNotFound"
-When = Literal["Before", "After"]
 
 
 @dataclass(frozen=True)
@@ -37,13 +35,13 @@ class Candidate:
     """Its sidecars last."""
     default_container: str = ""
     """The one that its annotation names."""
-    running: bool = False
-    ready: bool = False
-    deleting: bool = False
+    is_running: bool = False
+    is_ready: bool = False
+    is_being_deleted: bool = False
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CommandEnd:
     """How the command of a hook ended."""
 
     failure: Failure | None = None
@@ -53,9 +51,9 @@ class Outcome:
 
 def due(status: BackupRunStatus) -> DueHook | None:
     """The hook of a Running run that is to be run now."""
-    if not any(target.phase.terminal for target in status.targets):
+    if not any(target.phase.has_ended for target in status.targets):
         return _next(status, "Before")
-    return next_after(status) if all(target.phase.terminal for target in status.targets) else None
+    return next_after(status) if all(target.phase.has_ended for target in status.targets) else None
 
 
 def next_after(status: BackupRunStatus) -> DueHook | None:
@@ -94,17 +92,19 @@ def first_failure(status: BackupRunStatus, when: When) -> HookStatus | None:
 
 def with_hook_started(status: BackupRunStatus, due: DueHook, now: datetime) -> BackupRunStatus:
     """Written before the command is run, so that no pause is forgotten."""
-    entry = HookStatus(name=due.hook.name, when=due.when, phase=HookPhase.RUNNING, start_time=now)
+    hook_status = HookStatus(name=due.hook.name, when=due.when, phase=HookPhase.RUNNING, start_time=now)
     message = f"runs hook {due.hook.name}"
-    return updated(status, hooks=(*status.hooks, entry), reason="RunningHook", message=message)
+    return updated(status, hooks=(*status.hooks, hook_status), reason="RunningHook", message=message)
 
 
-def end_hook(status: BackupRunStatus, due: DueHook, outcome: Outcome, now: datetime) -> Step[BackupRunStatus]:
+def end_hook(
+    status: BackupRunStatus, due: DueHook, command_end: CommandEnd, now: datetime
+) -> Step[BackupRunStatus]:
     """The command has ended. If a hook before fails the run, its targets are skipped."""
-    name, failure = due.hook.name, outcome.failure
+    name, failure = due.hook.name, command_end.failure
     subject = f"{due.when}/{name}"
     if failure is None:
-        notice = Notice("HookSucceeded", f"hook {name} was run in pod {outcome.pod}", subject)
+        notice = Notice("HookSucceeded", f"hook {name} was run in pod {command_end.pod}", subject)
         phase, message = HookPhase.SUCCEEDED, None
     else:
         message = f"hook {name}: {describe(failure)}"
@@ -115,8 +115,8 @@ def end_hook(status: BackupRunStatus, due: DueHook, outcome: Outcome, now: datet
         updated(
             hook,
             phase=phase,
-            pod=outcome.pod,
-            exit_code=outcome.exit_code,
+            pod=command_end.pod,
+            exit_code=command_end.exit_code,
             completion_time=now,
             message=message,
         )
@@ -127,7 +127,7 @@ def end_hook(status: BackupRunStatus, due: DueHook, outcome: Outcome, now: datet
     status = updated(status, hooks=hooks)
     if first_failure(status, "Before") is not None:
         status = updated(status, targets=tuple(
-            target if target.phase.terminal
+            target if target.phase.has_ended
             else updated(target, phase=TargetPhase.SKIPPED, completion_time=now)
             for target in status.targets
         ))  # fmt: skip
@@ -155,8 +155,8 @@ def choose_pod(candidates: Iterable[Candidate], paused: Collection[str]) -> Cand
 
     One that was `paused` comes first, ready or not: an application that is paused may say that it is not.
     """
-    usable = [pod for pod in candidates if pod.running and not pod.deleting]
-    usable = [pod for pod in usable if pod.ready or pod.name in paused]
+    usable = [pod for pod in candidates if pod.is_running and not pod.is_being_deleted]
+    usable = [pod for pod in usable if pod.is_ready or pod.name in paused]
     return min(usable, key=lambda pod: (pod.name not in paused, pod.created, pod.name), default=None)
 
 

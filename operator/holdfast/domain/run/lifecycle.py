@@ -4,15 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from holdfast.api.conditions import Status, Verdict, set_condition
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import (
-    STORED,
     Artifact,
     BackupRun,
     BackupRunStatus,
     Failure,
-    HookStatus,
     RunPhase,
     TargetPhase,
     TargetStatus,
@@ -25,13 +22,12 @@ from holdfast.domain.plan.support import policy_not_supported_yet
 from holdfast.domain.rows import row_of
 from holdfast.domain.run import hooks
 from holdfast.domain.run.admission import MAX_QUEUED, Standing, is_scheduled, is_too_late
+from holdfast.domain.run.end import COPY_MISSING, end_of_stored, hook_failure, with_end
 from holdfast.domain.step import End, Notice, Step, describe, seconds_between, updated
-from holdfast.domain.stored import is_whole, kept_in, report_uri
+from holdfast.domain.stored import kept_in, report_uri
 from holdfast.domain.targets import JobFacts, advance_targets, cancel, fail, failures, obstacle
-from holdfast.domain.workload import Observation, cannot_start
+from holdfast.domain.workload import Observation, end_failure, notices_of, obstacle_of
 from holdfast.protocol import BackupResult, CommitResult
-
-COPY_MISSING = "CopyMissing"
 
 RunStep = Step[BackupRunStatus]
 
@@ -129,13 +125,15 @@ def _start(run: BackupRun, policy: BackupPolicy, now: datetime) -> RunStep:
 
 def advance(run: BackupRun, facts: JobFacts, now: datetime) -> RunStep:
     """A Running run goes on, by what is known of its Jobs."""
-    statuses, notices = advance_targets(run.status.targets, facts, partial(_succeed, run), now)
+    statuses, notices = advance_targets(
+        run.status.targets, facts, partial(_succeed, run), now, "its manifest"
+    )
     status = updated(run.status, targets=statuses, reason=None, message=None)
-    if all(target.phase.terminal for target in statuses):
+    if all(target.phase.has_ended for target in statuses):
         # What was paused goes on first; then the targets are where they are now, and this is decided again.
         if hooks.next_after(status) is not None:
             return Step(status, notices)
-        return _targets_ended(run, status, notices, now)
+        return _commit_or_fail(run, status, notices, now)
     reason, message = obstacle(statuses, facts.observations)
     return Step(updated(status, reason=reason, message=message), notices)
 
@@ -190,7 +188,16 @@ def artifacts_of(run: BackupRun, target: str, result: BackupResult) -> tuple[Art
     )
 
 
-def _targets_ended(
+def target_removed(run: BackupRun, policy: BackupPolicy | None, target: str) -> Failure:
+    """Why no Job can be made for a target that the policy does not have any more."""
+    name = run.spec.policy_ref.name
+    message = f"target {target} was removed from policy {name} after the run started"
+    if policy is None:
+        message = f"policy {name} was deleted after the run started"
+    return Failure(reason="TargetRemoved", message=message)
+
+
+def _commit_or_fail(
     run: BackupRun, status: BackupRunStatus, notices: tuple[Notice, ...], now: datetime
 ) -> RunStep:
     if any(target.phase is TargetPhase.SUCCEEDED for target in status.targets):
@@ -201,44 +208,22 @@ def _targets_ended(
     return Step(step.status, (*notices, *step.notices))
 
 
-def hook_failure(hook: HookStatus) -> tuple[str, str]:
-    """The reason and the message of a run with that hook."""
-    return hooks.HOOK_FAILED, f"{hook.when.lower()} the backup: {hook.message}"
-
-
 def advance_commit(
     run: BackupRun, job: Observation | None, start_deadline: timedelta, now: datetime
 ) -> RunStep:
     """A Committing run goes on, by what is known of its commit Job."""
     if job is None:
         return Step(run.status)
-    notices = tuple(
-        Notice(note.reason, f"commit: {note.message}", f"commit/{note.message}", note.warning)
-        for note in job.notes
-    )
-    if job.more:
-        has_report = isinstance(job.result, CommitResult) and job.result.report is not None
-        where = "the run's report" if has_report else "the log of the pod"
-        message = f"commit: {job.more} more notes are in {where}"
-        notices = (*notices, Notice("NotesOmitted", message, "commit/more"))
+    has_report = isinstance(job.result, CommitResult) and job.result.report is not None
+    notices = notices_of(job, "commit", "the run's report" if has_report else "the log of the pod")
     if isinstance(job.result, CommitResult):
-        step = _committed(run, job.result, now)
-    elif job.failed and job.failure is not None:
-        step = fail_commit(run, job.failure, now)
-    elif (failure := cannot_start(job, now, start_deadline)) is not None:
+        step = _record_commit(run, job.result, now)
+    elif (failure := end_failure(job, now, start_deadline)) is not None:
         step = fail_commit(run, failure, now)
     else:
-        step = Step(_committing(run.status, job))
+        reason, message = obstacle_of(job, "the commit Job") or (None, None)
+        step = Step(updated(run.status, reason=reason, message=message))
     return Step(step.status, (*notices, *step.notices))
-
-
-def _committing(status: BackupRunStatus, job: Observation) -> BackupRunStatus:
-    if job.complaint is not None:
-        message = f"the commit Job cannot start: {job.complaint.message}"
-        return updated(status, reason=job.complaint.reason, message=message)
-    if job.failure is not None:
-        return updated(status, reason="Retrying", message=f"the commit is retried: {describe(job.failure)}")
-    return updated(status, reason=None, message=None)
 
 
 def fail_commit(run: BackupRun, failure: Failure, now: datetime) -> RunStep:
@@ -246,7 +231,7 @@ def fail_commit(run: BackupRun, failure: Failure, now: datetime) -> RunStep:
     return end(run, run.status, End(RunPhase.FAILED, failure.reason, f"commit: {describe(failure)}"), now)
 
 
-def _committed(run: BackupRun, result: CommitResult, now: datetime) -> RunStep:
+def _record_commit(run: BackupRun, result: CommitResult, now: datetime) -> RunStep:
     destinations = run.status.destinations
     lost = [d.name for d in destinations if d.required and d.name not in result.destinations]
     if lost:
@@ -268,27 +253,15 @@ def _committed(run: BackupRun, result: CommitResult, now: datetime) -> RunStep:
         f"{human_bytes(result.verified_bytes)} read back from {', '.join(result.destinations)}; "
         f"the catalogue has the run",
     )
-    step = end(run, status, _end_of(status, result), now)
+    step = end(run, status, end_of_stored(status, _why_missing(status, result)), now)
     return Step(step.status, (notice, *step.notices))
 
 
-def _end_of(status: BackupRunStatus, result: CommitResult) -> End[RunPhase]:
-    if not is_whole(status):
-        return End(RunPhase.PARTIALLY_SUCCEEDED, *failures(status.targets))
-    missing = [d.name for d in status.destinations if d.name not in result.destinations]
-    if missing:
-        known = result.missing | (status.over_quota or {})
-        whys = "; ".join(f"{name}: {known.get(name, 'a target is missing there')}" for name in missing)
-        return End(RunPhase.PARTIALLY_SUCCEEDED, COPY_MISSING, f"not in every destination: {whys}")
-    hook = hooks.first_failure(status, "After")
-    if hook is not None:
-        return End(RunPhase.PARTIALLY_SUCCEEDED, *hook_failure(hook))
-    return End(RunPhase.SUCCEEDED, None, success_message(status))
-
-
-def success_message(status: BackupRunStatus) -> str:
-    """The message of a run that lacks nothing."""
-    return f"{len(status.targets)} targets, {status.size} in {status.copies} destinations"
+def _why_missing(status: BackupRunStatus, result: CommitResult) -> dict[str, str]:
+    """By destination where the commit did not find the run: why."""
+    known = result.missing | (status.over_quota or {})
+    lacking = [d.name for d in status.destinations if d.name not in result.destinations]
+    return {name: known.get(name, "a target is missing there") for name in lacking}
 
 
 @dataclass(frozen=True)
@@ -299,8 +272,15 @@ class Deadline:
     limit: timedelta
 
     def remaining(self, now: datetime) -> float:
-        """Seconds until it is over, 0 when it is."""
+        """Seconds until the deadline, 0 after it."""
         return max(0.0, (self.start + self.limit - now).total_seconds())
+
+    def budget(self, now: datetime) -> float:
+        """The seconds of a commit's budget.
+
+        Half of what remains, because the last deletion that starts has to end in time too.
+        """
+        return self.remaining(now) / 2
 
 
 def check_deadline(run: BackupRun, deadline: Deadline, now: datetime) -> RunStep | None:
@@ -314,7 +294,7 @@ def check_deadline(run: BackupRun, deadline: Deadline, now: datetime) -> RunStep
     message = f"not done within activeDeadline ({limit})"
     failure = Failure(reason="DeadlineExceeded", message=message)
     targets = tuple(
-        target if target.phase.terminal else fail(target, failure, now)[0] for target in run.status.targets
+        target if target.phase.has_ended else fail(target, failure, now)[0] for target in run.status.targets
     )
     status = updated(run.status, targets=targets)
     if hooks.next_after(status) is not None:
@@ -336,17 +316,10 @@ def end_cancelled(run: BackupRun, now: datetime) -> RunStep:
 
 def end(run: BackupRun, status: BackupRunStatus, how: End[RunPhase], now: datetime) -> RunStep:
     """The run ends; `status` is its status until now."""
-    complete: Status = "True" if how.phase in STORED else "False"
-    verdict = Verdict("Complete", complete, how.reason or how.phase, how.message)
-    generation = run.metadata.generation
     status = updated(
         status,
-        observed_generation=generation,
-        phase=how.phase,
         completion_time=now,
         duration_seconds=seconds_between(status.start_time, now) if status.start_time else None,
-        reason=how.reason,
-        message=how.message,
-        conditions=set_condition(status.conditions, verdict, now, generation),
     )
+    status = with_end(status, how, run.metadata.generation, now)
     return Step(status, (how.notice(warning=how.phase is not RunPhase.SUCCEEDED),))

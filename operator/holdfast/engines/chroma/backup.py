@@ -2,12 +2,12 @@
 
 Chroma has no snapshots, and its open-source server tells nothing of changes. What a backup promises:
 
-- Rows that nobody touches during the backup are in it, whatever else is added and deleted meanwhile. (Paging
+- Rows that nobody touches during the backup are in it, whatever else is added and deleted. (Paging
   by offset loses such rows when others are deleted.)
-- After its rows were read, a collection's ids are listed again: rows deleted meanwhile are taken out, rows
-  added are read, and so on until a listing has nothing new, at most `_PASSES` times. Then a warning says how
-  many rows are missing.
-- A row that is overwritten meanwhile is in it as it was before or after.
+- After its rows were read, a collection's ids are listed again: rows that are gone are taken out, new rows
+  are read, and so on until a listing has nothing new, at most `_MAX_PASSES` times. Then a warning says
+  how many rows are missing.
+- A row that is overwritten during the backup is in it as it was before or after.
 
 So every write that ended before `snapshot_time`, which is when the backup began to read, is in the backup or
 was itself replaced by a later one; some later writes are in it too.
@@ -23,7 +23,7 @@ import numpy as np
 
 from holdfast.api.run import Source
 from holdfast.api.text import some_of
-from holdfast.engines.chroma.client import Client, Collection, NotFoundError, Place, Rows
+from holdfast.engines.chroma.client import Client, Collection, CollectionRows, NotFoundError, Rows
 from holdfast.engines.chroma.format import (
     ARTIFACT,
     FORMAT,
@@ -36,6 +36,7 @@ from holdfast.engines.chroma.format import (
     upsert_line,
 )
 from holdfast.engines.chroma.inspect import (
+    MAX_NAMED,
     TEMPORARY,
     Entries,
     Fingerprint,
@@ -49,12 +50,10 @@ from holdfast.engines.chroma.inspect import (
     to_matrix,
 )
 from holdfast.engines.chroma.spec import ChromaTarget, Collections
-from holdfast.engines.transfer import BackupContext, BackupReport, Sink, TaskError
+from holdfast.engines.transfer import BackupContext, BackupSummary, Sink, TaskError
 from holdfast.protocol import Note
 
-_PASSES = 4
-_NAMED = 5
-"""How many collections or rows a note names: a Result has 4096 bytes."""
+_MAX_PASSES = 4
 
 
 @dataclass
@@ -79,7 +78,7 @@ class _Page:
     left_out: list[str]
 
 
-def backup(context: BackupContext) -> BackupReport:
+def backup(context: BackupContext) -> BackupSummary:
     """Store all collections that the target names.
 
     Raises TaskError (TenantNotFound, DatabaseNotFound, AuthenticationFailed, ServerTooOld) and SourceError.
@@ -96,13 +95,14 @@ def backup(context: BackupContext) -> BackupReport:
         with context.store(ARTIFACT) as sink:
             sink.write(header(version))
             for where, collection in chosen:
-                seen = changes[where] = _Changes()
-                if detail := _Reader(context, client, sink, where, collection, seen).store():
+                reader = _Reader(context, client, sink, where, collection)
+                changes[where] = reader.changes
+                if detail := reader.store():
                     details.append(detail)
                 else:
                     vanished.append(where)
     databases = [(tenant.name, name) for tenant in spec.tenants for name in tenant.databases]
-    return BackupReport(
+    return BackupSummary(
         snapshot_time=snapshot_time,
         source=Source(address=client.address, role="Primary", version=version),
         contents={
@@ -127,11 +127,11 @@ def _choose(client: Client, spec: ChromaTarget) -> list[tuple[Where, Collection]
                     "DatabaseNotFound",
                     f"Chroma at {client.address} has no database {database!r} in tenant {tenant.name!r}",
                 )
-    names = {(tenant.name, database) for tenant in spec.tenants for database in tenant.databases}
+    databases = {(tenant.name, database) for tenant in spec.tenants for database in tenant.databases}
     return [
-        (Where(*place, name), collection)
-        for place in sorted(names)
-        for name, collection in sorted(client.collections(*place).items())
+        (Where(*database, name), collection)
+        for database in sorted(databases)
+        for name, collection in sorted(client.collections(*database).items())
         if _is_chosen(name, spec.collections)
     ]
 
@@ -146,14 +146,15 @@ def _is_chosen(name: str, collections: Collections) -> bool:
 class _Reader:
     """Writes one collection's lines."""
 
-    def __init__(self, context: BackupContext, client: Client, sink: Sink, where: Where,
-                 collection: Collection, changes: _Changes) -> None:  # fmt: skip
+    def __init__(
+        self, context: BackupContext, client: Client, sink: Sink, where: Where, collection: Collection
+    ) -> None:
+        self.changes = _Changes()
         self._context = context
         self._sink = sink
         self._where = where
         self._collection = collection
-        self._place: Place = client.at(where.tenant, where.database, collection)
-        self._changes = changes
+        self._collection_rows: CollectionRows = client.at(where.tenant, where.database, collection)
         self._held = Fingerprint()
         self._left_out: list[Hashes] = []
 
@@ -161,7 +162,7 @@ class _Reader:
         """Write the collection; what the manifest keeps of it, or None when it was deleted before."""
         self._context.progress.step(f"reading {self._where}")
         try:
-            listing = IdList(self._place, self._context.scratch)
+            listing = IdList(self._collection_rows, self._context.scratch)
         except NotFoundError:
             return None
         self._sink.write(create_line(self._where, self._collection))
@@ -179,38 +180,38 @@ class _Reader:
         }
 
     def _follow(self, listing: IdList) -> None:
-        """Read the rows listed, then what was added and deleted meanwhile, until nothing is new."""
+        """Read the rows listed, then what was added and deleted since, until nothing is new."""
         names: Iterable[str] = listing
-        for _ in range(_PASSES):
+        for _ in range(_MAX_PASSES):
             self._read(names)
-            latest = IdList(self._place, self._context.scratch)
+            latest = IdList(self._collection_rows, self._context.scratch)
             gone = self._held.ids[~are_in(self._held.ids, latest.hashes)]
             if len(gone):
                 self._sink.write(delete_line(self._where, list(listing.among(gone))))
                 self._held.remove(gone)
-                self._changes.deleted += len(gone)
+                self.changes.deleted += len(gone)
             listing.close()
             listing = latest
             known = np.concatenate([self._held.ids, *self._left_out])
             new = latest.hashes[~are_in(latest.hashes, known)]
             if not len(new):
                 break
-            self._changes.added += len(new)
+            self.changes.added += len(new)
             names = latest.among(new)
         else:
-            self._changes.missing = len(new)
+            self.changes.missing = len(new)
         listing.close()
 
     def _read(self, names: Iterable[str]) -> None:
-        for rows in each_page(self._place, names):
+        for rows in each_page(self._collection_rows, names):
             page = self._page(rows)
             self._sink.write(page.line)
             self._held.add(page.entries)
             self._context.progress.rows(len(page.entries))
-            self._changes.overflowed += page.overflowed
+            self.changes.overflowed += page.overflowed
             if page.left_out:
-                self._changes.left_out += len(page.left_out)
-                self._changes.left_out_names = (self._changes.left_out_names + page.left_out)[:_NAMED]
+                self.changes.left_out += len(page.left_out)
+                self.changes.left_out_names = (self.changes.left_out_names + page.left_out)[:MAX_NAMED]
                 self._left_out.append(id_hashes(page.left_out))
 
     def _page(self, rows: Rows) -> _Page:
@@ -233,33 +234,35 @@ class _Reader:
 
 
 def _notes(changes: dict[Where, _Changes], vanished: list[Where]) -> Iterator[Note]:
-    moved = {where: seen for where, seen in changes.items() if seen.added or seen.deleted}
+    moved = {where: tally for where, tally in changes.items() if tally.added or tally.deleted}
     if moved:
-        missing = sum(seen.missing for seen in moved.values())
+        missing = sum(tally.missing for tally in moved.values())
         end = f"; {missing} rows added last are missing" if missing else "; all is followed"
-        told = [f"{where}: {seen.added} rows added, {seen.deleted} deleted" for where, seen in moved.items()]
+        counts = [
+            f"{where}: {tally.added} rows added, {tally.deleted} deleted" for where, tally in moved.items()
+        ]
         yield Note(
             reason="ChangedDuringBackup",
-            message=f"rows changed during the backup: {some_of(told, _NAMED)}{end}",
+            message=f"rows changed during the backup: {some_of(counts, MAX_NAMED)}{end}",
             warning=missing > 0,
         )
     if vanished:
-        names = some_of([str(each) for each in vanished], _NAMED)
+        names = some_of([str(where) for where in vanished], MAX_NAMED)
         yield Note(
             reason="DeletedDuringBackup", message=f"collections deleted before they were read: {names}"
         )
-    for where, seen in changes.items():
-        if seen.left_out:
+    for where, tally in changes.items():
+        if tally.left_out:
             yield Note(
                 reason="UnreadableEmbeddings",
-                message=f"{where}: {seen.left_out} rows are left out, because the server does not give their"
-                f" embeddings: {', '.join(seen.left_out_names)}; write them again or delete them",
+                message=f"{where}: {tally.left_out} rows are left out, because the server does not give their"
+                f" embeddings: {', '.join(tally.left_out_names)}; write them again or delete them",
                 warning=True,
             )
-        if seen.overflowed:
+        if tally.overflowed:
             yield Note(
                 reason="OverflowedEmbeddings",
-                message=f"{where}: the server reads {seen.overflowed} cosine embeddings back as nulls,"
+                message=f"{where}: the server reads {tally.overflowed} cosine embeddings back as nulls,"
                 " because their length overflows; they are backed up and restored as that",
                 warning=True,
             )

@@ -29,20 +29,20 @@ _COLLECTIONS_A_PAGE = 1000
 _MAX_REPLY_BYTES = 32 << 20
 
 
-class Received(BaseModel):
+class ServerReply(BaseModel):
     """Something that a server said; what this version does not know is ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
 
-class Limits(Received):
+class Limits(ServerReply):
     """What the server accepts in one request."""
 
     max_batch_size: int = Field(ge=1)
     supports_base64_encoding: bool = False
 
 
-class Collection(Received):
+class Collection(ServerReply):
     """A collection without its rows."""
 
     id: str
@@ -166,7 +166,7 @@ class Client:
     def collections(self, tenant: str, database: str) -> dict[str, Collection]:
         """All collections by name.
 
-        More than a page of them are listed until two listings agree, because a deletion meanwhile moves
+        More than a page of them are listed until two listings agree, because a deletion in between moves
         others out of an offset's reach. Raises SourceError (CollectionsKeepChanging).
         """
         listed = self._listed(tenant, database)
@@ -181,18 +181,18 @@ class Client:
         )
 
     def _listed(self, tenant: str, database: str) -> dict[str, Collection]:
-        found: dict[str, Collection] = {}
+        listed: dict[str, Collection] = {}
         for offset in range(0, 10**9, _COLLECTIONS_A_PAGE):
             query = f"?limit={_COLLECTIONS_A_PAGE}&offset={offset}"
             reply = self.ask("GET", f"{_database(tenant, database)}/collections{query}")
             page = _COLLECTIONS.validate_json(reply.content)
-            found |= {collection.name: collection for collection in page}
+            listed |= {collection.name: collection for collection in page}
             if len(page) < _COLLECTIONS_A_PAGE:
                 break
-        return found
+        return listed
 
     def collection(self, tenant: str, database: str, name: str) -> Collection | None:
-        """The collection of that name, if there is one."""
+        """The collection of that name, or None."""
         path = f"{_database(tenant, database)}/collections/{quote(name, safe='')}"
         reply = self.ask("GET", path, missing=True)
         return None if reply.is_error else Collection.model_validate_json(reply.content)
@@ -207,9 +207,9 @@ class Client:
         path = f"{_database(tenant, database)}/collections/{quote(name, safe='')}"
         self.ask("DELETE", path, missing=True)
 
-    def at(self, tenant: str, database: str, collection: Collection) -> "Place":
+    def at(self, tenant: str, database: str, collection: Collection) -> "CollectionRows":
         """The collection's rows."""
-        return Place(self, f"{_database(tenant, database)}/collections/{collection.id}")
+        return CollectionRows(self, f"{_database(tenant, database)}/collections/{collection.id}")
 
     def _exists(self, path: str) -> bool:
         return not self.ask("GET", path, missing=True).is_error
@@ -286,7 +286,7 @@ class Client:
         raise SourceError("ServerFailed" if reply.is_server_error else "RequestRefused", what)
 
 
-class Place:
+class CollectionRows:
     """One collection's rows, addressed by its id: so a renamed or recreated one is not mistaken for it."""
 
     def __init__(self, client: Client, path: str) -> None:
@@ -294,7 +294,7 @@ class Place:
         self._path = path
 
     def count(self) -> int:
-        """How many rows there are."""
+        """The number of its rows."""
         return int(orjson.loads(self._client.ask("GET", f"{self._path}/count").content))
 
     @contextmanager
@@ -347,12 +347,12 @@ def _said(reply: httpx.Response) -> str:
 
 
 def _authentication(folder: Path) -> tuple[dict[str, str], httpx.BasicAuth | None]:
-    found = {name: (folder / name).read_text().strip() for name in ("token", "username", "password")
+    files = {name: (folder / name).read_text().strip() for name in ("token", "username", "password")
              if (folder / name).exists()}  # fmt: skip
-    if token := found.get("token"):
+    if token := files.get("token"):
         return {"x-chroma-token": token, "authorization": f"Bearer {token}"}, None
-    if found.get("username") and "password" in found:
-        return {}, httpx.BasicAuth(found["username"], found["password"])
+    if files.get("username") and "password" in files:
+        return {}, httpx.BasicAuth(files["username"], files["password"])
     if folder.exists():
         raise TaskError(
             "InvalidCredentials",

@@ -15,7 +15,7 @@ _TOLERANCE = 1e-5
 """How much of its vector's largest component a cosine embedding's component may be off: the server stores
 float32 vectors of length 1 and their lengths, which costs a few units of the seventh digit."""
 _FLOAT_TOLERANCE = 1e-15
-"""How much a float of metadata may be off when it cannot be told exactly: four units in the last place."""
+"""How much a float of metadata may be off when the server cannot store it: four units in the last place."""
 
 
 def differing_paths(wanted: Any, shown: Any, path: str = "") -> list[str]:
@@ -23,9 +23,9 @@ def differing_paths(wanted: Any, shown: Any, path: str = "") -> list[str]:
     if isinstance(wanted, dict) and isinstance(shown, dict):
         keys = sorted({*wanted, *shown})
         return [
-            place
+            differing
             for key in keys
-            for place in differing_paths(wanted.get(key), shown.get(key), f"{path}/{key}")
+            for differing in differing_paths(wanted.get(key), shown.get(key), f"{path}/{key}")
         ]
     return [] if wanted == shown or not (wanted or shown) else [path]
 

@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from holdfast.engines.chroma.client import Client, Collection, NotFoundError, Place
+from holdfast.engines.chroma.client import Client, Collection, CollectionRows, NotFoundError
 from holdfast.engines.chroma.compare import differing_paths
 from holdfast.engines.chroma.format import Line, creations
+from holdfast.engines.chroma.inspect import MAX_NAMED
 from holdfast.engines.chroma.numbers import COLLECTION_READINGS, spell_floats
-from holdfast.engines.chroma.plan import MAX_NAMED, PlannedCollection
+from holdfast.engines.chroma.plan import PlannedCollection
 from holdfast.engines.transfer import SourceError
 from holdfast.protocol import Note
 
 
-def create(client: Client, planned: PlannedCollection, line: Line) -> Place:
+def create(client: Client, planned: PlannedCollection, line: Line) -> CollectionRows:
     """Create the temporary collection so that it shows the settings of the one backed up."""
     assert line.settings is not None
     tenant, database = planned.target.tenant, planned.target.database

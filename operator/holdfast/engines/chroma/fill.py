@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from holdfast.engines.chroma.client import PARTS, Client, Limits, Place, Rows, parse_rows
+from holdfast.engines.chroma.client import PARTS, Client, CollectionRows, Limits, Rows, parse_rows
 from holdfast.engines.chroma.compare import corrected, differences, other_metadata
 from holdfast.engines.chroma.create import create
 from holdfast.engines.chroma.format import ARTIFACT, Line, Matrix, decode_embeddings, read_lines
 from holdfast.engines.chroma.inspect import (
+    MAX_NAMED,
     Fingerprint,
     IdList,
     each_page,
@@ -15,7 +16,7 @@ from holdfast.engines.chroma.inspect import (
     id_hashes,
     to_matrix,
 )
-from holdfast.engines.chroma.plan import MAX_NAMED, PlannedCollection
+from holdfast.engines.chroma.plan import PlannedCollection
 from holdfast.engines.transfer import MismatchError, RestoreContext, SourceError
 from holdfast.protocol import Note
 
@@ -29,7 +30,7 @@ class Filler:
         self._plan = plan
 
     def fill(self) -> int:
-        """Apply the artifact's lines, whose checksum is right afterwards; how many rows there are now."""
+        """Apply the artifact's lines, whose checksum is right afterwards; returns the number of rows."""
         limits = self._client.limits()
         by_source = {planned.source: planned for planned in self._plan}
         counted = 0
@@ -42,7 +43,7 @@ class Filler:
                 if planned:
                     self._apply(planned, line, limits)
             counted += self._compare(planned) if planned else 0
-        absent = [str(planned.source) for planned in self._plan if planned.place is None]
+        absent = [str(planned.source) for planned in self._plan if planned.collection_rows is None]
         if absent:
             raise MismatchError("ArtifactIncomplete", f"{ARTIFACT} does not hold {', '.join(absent)}")
         return counted
@@ -50,35 +51,45 @@ class Filler:
     def _apply(self, planned: PlannedCollection, line: Line, limits: Limits) -> None:
         if line.op == "create":
             self._context.progress.step(f"restoring {planned.target}")
-            planned.place = create(self._client, planned, line)
+            planned.collection_rows = create(self._client, planned, line)
             return
-        if planned.place is None or line.where != planned.source or line.op not in ("upsert", "delete"):
+        if (
+            planned.collection_rows is None
+            or line.where != planned.source
+            or line.op not in ("upsert", "delete")
+        ):
             raise MismatchError(
                 "ArtifactUnreadable", f"line {line.op!r} of {line.where} is unknown or not after its create"
             )
         for body in _batches(line.body, limits.max_batch_size):
             if line.op == "delete":
-                planned.place.delete(body)
+                planned.collection_rows.delete(body)
                 planned.sent.remove(id_hashes(body["ids"]))
                 planned.received.remove(id_hashes(body["ids"]))
             else:
-                self._upsert(planned, planned.place, body, limits)
+                self._upsert(planned, planned.collection_rows, body, limits)
                 self._context.progress.rows(len(body["ids"]))
 
-    def _upsert(self, planned: PlannedCollection, place: Place, body: dict[str, Any], limits: Limits) -> None:
+    def _upsert(
+        self,
+        planned: PlannedCollection,
+        collection_rows: CollectionRows,
+        body: dict[str, Any],
+        limits: Limits,
+    ) -> None:
         """Write rows, read them back and compare; metadata that is not right is corrected once."""
         matrix = decode_embeddings(body["embeddings"])
         sent = Rows(body["ids"], [], body["documents"], body["metadatas"], body["uris"])
         if not limits.supports_base64_encoding:
             body["embeddings"] = list(matrix)
-        place.upsert(body)
-        shown, shown_matrix = _read_back(place, sent, matrix.shape[1])
+        collection_rows.upsert(body)
+        shown, shown_matrix = _read_back(collection_rows, sent, matrix.shape[1])
         misread = [number for number, _ in other_metadata(sent, shown)]
         if misread:
             again = {key: [values[number] for number in misread] for key, values in body.items()}
             again["metadatas"] = [corrected(sent.metadatas[n], shown.metadatas[n]) for n in misread]
-            place.upsert(again)
-            shown, shown_matrix = _read_back(place, sent, matrix.shape[1])
+            collection_rows.upsert(again)
+            shown, shown_matrix = _read_back(collection_rows, sent, matrix.shape[1])
         differing, nearly = differences(sent, matrix, shown, shown_matrix, rounded=planned.rounded)
         planned.nearly += nearly
         planned.differences += differing[: max(MAX_NAMED - len(planned.differences), 0)]
@@ -86,8 +97,8 @@ class Filler:
         planned.received.add(fingerprints(shown, None if planned.rounded else shown_matrix))
 
     def _compare(self, planned: PlannedCollection) -> int:
-        """Compare a filled collection with manifest and artifact; how many rows there are."""
-        assert planned.place is not None
+        """Compare a filled collection with manifest and artifact; returns the number of rows."""
+        assert planned.collection_rows is not None
         self._context.progress.step(f"comparing {planned.target}")
         if len(planned.sent) != planned.detail["count"] or planned.sent.digest() != planned.detail["digest"]:
             raise MismatchError(
@@ -95,10 +106,10 @@ class Filler:
                 f"{ARTIFACT} holds {len(planned.sent)} rows of {planned.source}, the manifest tells of"
                 f" {planned.detail['count']}, or they are not the same",
             )
-        shown = self._read_all(planned, planned.place)
+        shown = self._read_all(planned, planned.collection_rows)
         if len(shown) != len(planned.received):
             planned.differences.append(
-                f"the backup holds {len(planned.received)} rows, there are {len(shown)}"
+                f"the backup holds {len(planned.received)} rows, the target {len(shown)}"
             )
         elif shown.digest() != planned.received.digest():
             planned.differences.append("the rows are as many as in the backup but not the same")
@@ -107,18 +118,18 @@ class Filler:
         if planned.nearly:
             message = (
                 f"{planned.target}: {planned.nearly} rows have a float in their metadata that this server"
+                " cannot store exactly; it is off in the sixteenth digit"
             )
-            message += " cannot be told exactly; it is off in the sixteenth digit"
             planned.notes.append(Note(reason="RoundedNumbers", message=message, warning=True))
         planned.sent = planned.received = Fingerprint()
         return len(shown)
 
-    def _read_all(self, planned: PlannedCollection, place: Place) -> Fingerprint:
+    def _read_all(self, planned: PlannedCollection, collection_rows: CollectionRows) -> Fingerprint:
         shown = Fingerprint()
-        listing = IdList(place, self._context.scratch)
+        listing = IdList(collection_rows, self._context.scratch)
         parts = [part for part in PARTS if part != "embeddings" or not planned.rounded]
         dimension = planned.detail["dimension"] or 1
-        for rows in each_page(place, listing, parts):
+        for rows in each_page(collection_rows, listing, parts):
             shown.add(fingerprints(rows, None if planned.rounded else to_matrix(rows, dimension)))
         listing.close()
         return shown
@@ -129,9 +140,9 @@ def _batches(body: dict[str, Any], size: int) -> Iterator[dict[str, Any]]:
         yield {key: values[start : start + size] for key, values in body.items()}
 
 
-def _read_back(place: Place, sent: Rows, dimension: int) -> tuple[Rows, Matrix]:
+def _read_back(collection_rows: CollectionRows, sent: Rows, dimension: int) -> tuple[Rows, Matrix]:
     """The rows of these ids in their order. Raises SourceError (RowsVanished) when some are missing."""
-    rows = parse_rows(place.rows_json(sent.ids))
+    rows = parse_rows(collection_rows.rows_json(sent.ids))
     at = {name: number for number, name in enumerate(rows.ids)}
     if missing := [name for name in sent.ids if name not in at]:
         raise SourceError("RowsVanished", f"rows just written are not there: {missing[:MAX_NAMED]}")

@@ -146,13 +146,13 @@ def read_lines(stream: BinaryIO) -> Iterator[Line]:
         try:
             line = orjson.loads(text)
             where = Where(line["tenant"], line["database"], line["collection"])
-            found = Line(line["op"], where, line.get("settings"), line["body"])
+            parsed = Line(line["op"], where, line.get("settings"), line["body"])
         except (ValueError, KeyError, TypeError) as error:
             raise MismatchError("ArtifactUnreadable", f"line {number} of {ARTIFACT}: {error!r}") from error
         if number > 1:
-            yield found
-        elif found.op != "header" or found.body.get("format") != FORMAT:
+            yield parsed
+        elif parsed.op != "header" or parsed.body.get("format") != FORMAT:
             raise TaskError(
                 "FormatUnknown",
-                f"{ARTIFACT} says format {found.body.get('format')}; this version reads format {FORMAT}",
+                f"{ARTIFACT} says format {parsed.body.get('format')}; this version reads format {FORMAT}",
             )

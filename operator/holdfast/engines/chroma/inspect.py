@@ -14,13 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from holdfast.engines.chroma.client import PARTS, Client, Place, Rows, TooLargeError, parse_rows
+from holdfast.engines.chroma.client import PARTS, Client, CollectionRows, Rows, TooLargeError, parse_rows
 from holdfast.engines.chroma.format import FLOAT, Matrix
 from holdfast.engines.chroma.spec import ChromaRestore, ChromaTarget
 from holdfast.engines.transfer import BackupContext, RestoreContext, SourceError
+from holdfast.mounts import CA, CA_FILE, CREDENTIALS
 
 TEMPORARY = "holdfast-restore-"
 """How the names of collections begin that a restore has not finished; they are never backed up."""
+MAX_NAMED = 5
+"""How many collections, rows or settings a message names: a Result has 4096 bytes."""
 _THREADS = 4
 _MAX_PAGE_ROWS = 1000
 _PAGE_BYTES = 1 << 20
@@ -32,13 +35,13 @@ Hashes = npt.NDArray[np.uint64]
 Entries = npt.NDArray[np.void]
 
 
-def connect(context: BackupContext | RestoreContext, place: ChromaTarget | ChromaRestore,
+def connect(context: BackupContext | RestoreContext, addressed: ChromaTarget | ChromaRestore,
             tls: bool) -> Client:  # fmt: skip
-    """A client of the server at `place`, by the Secrets that the pod has mounted."""
-    ca = context.secret("ca") / "ca.crt"
+    """A client of the server at `addressed`, by the Secrets that the pod has mounted."""
+    ca = context.secret(CA) / CA_FILE
     return Client(
-        place.address(context.namespace),
-        context.secret("credentials"),
+        addressed.address(context.namespace),
+        context.secret(CREDENTIALS),
         ca if ca.exists() else None,
         tls=tls,
     )
@@ -47,9 +50,9 @@ def connect(context: BackupContext | RestoreContext, place: ChromaTarget | Chrom
 class IdList:
     """All ids of a collection at one instant, on disk, because a million of them are 100 MB as strings."""
 
-    def __init__(self, place: Place, scratch: Path) -> None:
+    def __init__(self, collection_rows: CollectionRows, scratch: Path) -> None:
         self._file = TemporaryFile(dir=scratch)  # noqa: SIM115 - closed by close()
-        with place.id_list() as chunks:
+        with collection_rows.id_list() as chunks:
             for token in _id_tokens(chunks):
                 self._file.write(token + b"\n")
         self.hashes: Hashes = id_hashes(self)
@@ -76,17 +79,17 @@ class IdList:
 def _id_tokens(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """The JSON strings of the member `ids`, from a reply in pieces; in a string every quote is escaped."""
     text = b""
-    begun = False
+    is_inside = False
     for chunk in chunks:
         text += chunk
-        if not begun:
-            before, begun_by, after = text.partition(b'"ids":[')
-            begun, text = bool(begun_by), after if begun_by else before
+        if not is_inside:
+            before, opening, after = text.partition(b'"ids":[')
+            is_inside, text = bool(opening), after if opening else before
         at = 0
-        while begun and text[at : at + 1] != b"]" and (match := _STRING.match(text, at)):
+        while is_inside and text[at : at + 1] != b"]" and (match := _STRING.match(text, at)):
             yield match[1]
             at = match.end()
-        if begun and text[at : at + 1] == b"]":
+        if is_inside and text[at : at + 1] == b"]":
             return
         text = text[at:]
     raise SourceError("ReplyUnreadable", "the server's list of ids has no end")
@@ -99,8 +102,8 @@ def are_in(hashes: Hashes, those: Hashes) -> npt.NDArray[np.bool_]:
     ordered = np.sort(those)
     at = np.searchsorted(ordered, hashes)
     at[at == len(ordered)] = 0
-    found: npt.NDArray[np.bool_] = ordered[at] == hashes
-    return found
+    are_equal: npt.NDArray[np.bool_] = ordered[at] == hashes
+    return are_equal
 
 
 class Fingerprint:
@@ -174,7 +177,9 @@ def to_matrix(rows: Rows, dimension: int) -> Matrix:
     return np.array([row or broken for row in rows.embeddings], FLOAT).reshape(len(rows.ids), width)
 
 
-def each_page(place: Place, ids: Iterable[str], parts: Sequence[str] = PARTS) -> Iterator[Rows]:
+def each_page(
+    collection_rows: CollectionRows, ids: Iterable[str], parts: Sequence[str] = PARTS
+) -> Iterator[Rows]:
     """Read rows by id, in pages, in order; a row that does not exist any more is left out.
 
     Several threads wait for the server, and this one parses, so that memory is bounded: what waits is text.
@@ -188,7 +193,7 @@ def each_page(place: Place, ids: Iterable[str], parts: Sequence[str] = PARTS) ->
             while True:
                 size = min(max(_PAGE_BYTES // row_bytes, 1), _MAX_PAGE_ROWS)
                 if names := list(islice(remaining, size)):
-                    waiting.append((names, threads.submit(place.rows_json, names, parts)))
+                    waiting.append((names, threads.submit(collection_rows.rows_json, names, parts)))
                 if not waiting:
                     return
                 if names and len(waiting) <= _THREADS:
@@ -197,7 +202,7 @@ def each_page(place: Place, ids: Iterable[str], parts: Sequence[str] = PARTS) ->
                 try:
                     text = reply.result()
                 except TooLargeError:
-                    yield from _halves(place, asked, parts)
+                    yield from _halves(collection_rows, asked, parts)
                 else:
                     row_bytes = max(len(text) // len(asked), 1)
                     yield parse_rows(text)
@@ -206,12 +211,12 @@ def each_page(place: Place, ids: Iterable[str], parts: Sequence[str] = PARTS) ->
                 reply.cancel()
 
 
-def _halves(place: Place, names: list[str], parts: Sequence[str]) -> Iterator[Rows]:
+def _halves(collection_rows: CollectionRows, names: list[str], parts: Sequence[str]) -> Iterator[Rows]:
     middle = len(names) // 2
     for half in (names[:middle], names[middle:]):
         try:
-            text = place.rows_json(half, parts)
+            text = collection_rows.rows_json(half, parts)
         except TooLargeError:
-            yield from _halves(place, half, parts)
+            yield from _halves(collection_rows, half, parts)
         else:
             yield parse_rows(text)

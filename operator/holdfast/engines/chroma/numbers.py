@@ -28,11 +28,11 @@ def spell_floats(metadata: Mapping[str, Any], readings: int) -> dict[str, Any]:
 def _spelt(value: Any, readings: int) -> Any:
     if isinstance(value, float):
         return orjson.Fragment(spell(value, readings))
-    return [_spelt(item, readings) for item in value] if isinstance(value, list) else value
+    return [_spelt(element, readings) for element in value] if isinstance(value, list) else value
 
 
 def spell(value: float, readings: int) -> str:
-    """A decimal of which that many readings make `value`; the shortest one when there is none."""
+    """A decimal of which that many readings make `value`; the shortest one when none does."""
     if value and isfinite(value):
         sign = "-" if value < 0 else ""
         for first in _readings_before(abs(value), readings - 1):

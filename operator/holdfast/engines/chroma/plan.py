@@ -5,15 +5,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from holdfast.engines.chroma.client import Place
+from holdfast.engines.chroma.client import CollectionRows
 from holdfast.engines.chroma.format import Where
 from holdfast.engines.chroma.inspect import TEMPORARY, Fingerprint
 from holdfast.engines.chroma.spec import ChromaRestore
 from holdfast.engines.transfer import RestoreContext, TaskError
 from holdfast.protocol import Note
-
-MAX_NAMED = 5
-"""How many rows or settings a message names: a Result has 4096 bytes."""
 
 
 @dataclass
@@ -24,13 +21,13 @@ class PlannedCollection:
     target: Where
     temporary: str
     detail: Mapping[str, Any]
-    place: Place | None = None
+    collection_rows: CollectionRows | None = None
     sent: Fingerprint = field(default_factory=Fingerprint)
     """The rows as the artifact has them."""
     received: Fingerprint = field(default_factory=Fingerprint)
     """The same rows as the server gave them back at once."""
     nearly: int = 0
-    """Rows with a float that the server cannot be collisions, only its neighbour."""
+    """Rows with a float that the server cannot store exactly, so that it gives back its neighbour."""
     differences: list[str] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 

@@ -15,7 +15,7 @@ from holdfast.engines.chroma.plan import PlannedCollection, databases, plan
 from holdfast.engines.chroma.spec import ChromaRestore, ChromaTarget
 from holdfast.engines.transfer import (
     RestoreContext,
-    RestoreReport,
+    RestoreSummary,
     SourceError,
     TargetNotEmptyError,
     TaskError,
@@ -25,7 +25,7 @@ from holdfast.engines.transfer import (
 _log = logging.getLogger(__name__)
 
 
-def restore(context: RestoreContext) -> RestoreReport:
+def restore(context: RestoreContext) -> RestoreSummary:
     """Bring the collections back under names that must be free.
 
     Raises TargetNotEmptyError (CollectionExists), TaskError (NamesCollide, NoSuchCollection,
@@ -54,13 +54,13 @@ class _Restore:
         self._client = client
         self._collections = collections
         self._databases = sorted(
-            {*databases, *((one.target.tenant, one.target.database) for one in collections)}
+            {*databases, *((planned.target.tenant, planned.target.database) for planned in collections)}
         )
         self._prefix = f"{TEMPORARY}{context.request_uid}"
 
-    def run(self) -> RestoreReport:
+    def run(self) -> RestoreSummary:
         """Fill, compare and rename; or finish the renaming of an attempt that was killed."""
-        there = {place: self._names(place) for place in self._databases}
+        there = {database: self._names(database) for database in self._databases}
         if not any(self._prefix in names for names in there.values()):
             self._refuse_existing(there)
             self._clear(there)
@@ -73,17 +73,17 @@ class _Restore:
                     for text in planned.differences
                 ]
                 if mismatches:
-                    return self._report(counted, mismatches)
+                    return self._summary(counted, mismatches)
             except BaseException as error:
                 self._clear_after(error)
                 raise
             if self._collections:
                 self._mark()
         self._rename()
-        return self._report(sum(planned.detail["count"] for planned in self._collections), [])
+        return self._summary(sum(planned.detail["count"] for planned in self._collections), [])
 
-    def _report(self, embeddings: int, mismatches: Sequence[str]) -> RestoreReport:
-        return RestoreReport(
+    def _summary(self, embeddings: int, mismatches: Sequence[str]) -> RestoreSummary:
+        return RestoreSummary(
             address=self._client.address,
             compared=len(self._collections),
             contents={
@@ -96,9 +96,9 @@ class _Restore:
             notes=tuple(note for planned in self._collections for note in planned.notes),
         )
 
-    def _names(self, place: tuple[str, str]) -> set[str]:
-        if self._client.has_tenant(place[0]) and self._client.has_database(*place):
-            return set(self._client.collections(*place))
+    def _names(self, database: tuple[str, str]) -> set[str]:
+        if self._client.has_tenant(database[0]) and self._client.has_database(*database):
+            return set(self._client.collections(*database))
         return set()
 
     def _refuse_existing(self, there: Mapping[tuple[str, str], set[str]]) -> None:
@@ -116,15 +116,15 @@ class _Restore:
 
     def _clear(self, there: Mapping[tuple[str, str], set[str]]) -> None:
         """Delete what an attempt of this request has filled."""
-        for place, names in there.items():
+        for database, names in there.items():
             for name in sorted(names):
                 if name.startswith(f"{self._prefix}-"):
-                    self._client.delete_collection(*place, name)
+                    self._client.delete_collection(*database, name)
 
     def _clear_after(self, error: BaseException) -> None:
         """Clear what a failed attempt has filled; where that fails too, the next attempt does it."""
         try:
-            self._clear({place: self._names(place) for place in self._databases})
+            self._clear({database: self._names(database) for database in self._databases})
         except TransferError as second:
             _log.warning("temporary collections %s-* remain: %s (after %s)", self._prefix, second, error)
 
@@ -142,17 +142,18 @@ class _Restore:
 
     def _rename(self) -> None:
         self._context.progress.step("giving collections their names")
-        there = {place: self._client.collections(*place) for place in self._databases}
+        there = {database: self._client.collections(*database) for database in self._databases}
         for planned in self._collections:
-            place = (planned.target.tenant, planned.target.database)
-            if filled := there[place].get(planned.temporary):
-                if planned.target.name in there[place]:
+            database = (planned.target.tenant, planned.target.database)
+            if filled := there[database].get(planned.temporary):
+                if planned.target.name in there[database]:
                     raise TaskError(
                         "CollectionExists",
-                        f"{planned.target} was created meanwhile; what belongs there is {planned.temporary}",
+                        f"{planned.target} was created during the restore; its contents are in "
+                        f"{planned.temporary}",
                     )
-                self._client.at(*place, filled).set({"new_name": planned.target.name})
-            elif planned.target.name not in there[place]:
+                self._client.at(*database, filled).set({"new_name": planned.target.name})
+            elif planned.target.name not in there[database]:
                 raise NotFoundError(f"neither {planned.temporary} nor {planned.target} is there any more")
         if self._collections:
             self._client.delete_collection(*self._databases[0], self._prefix)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from holdfast.api.base import Addressed, AddressOverride, Model, SecretRef, Tls
+from holdfast.api.base import AddressOverride, Model, SecretRef, ServerAddress, Tls
 
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 
@@ -39,7 +39,7 @@ class ChromaTls(Tls):
     )
 
 
-class ChromaTarget(Addressed):
+class ChromaTarget(ServerAddress):
     """A Chroma server, version 1.0 or later."""
 
     credentials_secret: SecretRef | None = Field(

@@ -1,8 +1,5 @@
 """Dumps the databases of a PostgreSQL target, each in one snapshot, in which its rows are counted."""
 
-import fcntl
-import os
-import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,25 +9,24 @@ from typing import TypeVar
 import psycopg
 
 from holdfast.api.run import Source
-from holdfast.engines.postgres import checks, failures, inspect, snapshot, source, tools
+from holdfast.engines.postgres import checks, dump, failures, inspect, snapshot, source, tools
 from holdfast.engines.postgres import globals as cluster_globals
 from holdfast.engines.postgres.connection import server
 from holdfast.engines.postgres.detail import DatabaseDetail, Detail, Inventory
 from holdfast.engines.postgres.spec import PostgresTarget
-from holdfast.engines.transfer import BackupContext, BackupReport, Sink, SourceError, TaskError
+from holdfast.engines.transfer import BackupContext, BackupSummary, Sink, SourceError, TaskError
 from holdfast.protocol import Note
 
-PIPE_BYTES = 1 << 20
 T = TypeVar("T")
 
 
-def backup(context: BackupContext) -> BackupReport:
+def backup(context: BackupContext) -> BackupSummary:
     """Back up the target; see `holdfast.engines.transfer` for what it raises."""
     return _Backup(context).run()
 
 
 @dataclass(frozen=True)
-class _Dumped:
+class _DatabaseDump:
     detail: DatabaseDetail
     time: datetime
     source: Source
@@ -54,7 +50,7 @@ class _Backup:
             self.standby = server(self.context, host, port, spec.tls, spec.major_version)
         self.client_major = tools.client_major(tools.program("pg_dump", spec.major_version))
 
-    def run(self) -> BackupReport:
+    def run(self) -> BackupSummary:
         self.context.progress.step("choosing the server")
         self.chosen = source.choose(self.primary, self.standby, self.spec.standby, self.spec.databases or ())
         self.notes += self.chosen.notes
@@ -62,23 +58,23 @@ class _Backup:
         self.notes += checks.server_is_older(self.chosen.identity, self.client_major)
         databases = self._reading(self._databases)
         self._reading(self._dump_globals)
-        dumped = [self._reading(lambda name=name: self._dump(name)) for name in databases]  # type: ignore[misc]
-        first = min(dumped, key=lambda one: one.time)
+        dumps = [self._reading(lambda name=name: self._dump(name)) for name in databases]  # type: ignore[misc]
+        first = min(dumps, key=lambda database: database.time)
         detail = Detail(
             server_major=self.chosen.identity.major,
             client_major=self.client_major,
             globals_artifact=cluster_globals.ARTIFACT,
-            databases=tuple(one.detail for one in dumped),
+            databases=tuple(database.detail for database in dumps),
         )
-        inventories = [one.detail.inventory for one in dumped]
-        return BackupReport(
+        inventories = [database.detail.inventory for database in dumps]
+        return BackupSummary(
             snapshot_time=first.time,
             source=first.source,
             contents={
-                "databases": len(dumped),
-                "tables": sum(len(one.tables) for one in inventories),
-                "rows": sum(one.rows for one in inventories),
-                "largeObjects": sum(one.large_objects for one in inventories),
+                "databases": len(dumps),
+                "tables": sum(len(inventory.tables) for inventory in inventories),
+                "rows": sum(inventory.rows for inventory in inventories),
+                "largeObjects": sum(inventory.large_objects for inventory in inventories),
             },
             detail=detail.model_dump(mode="json"),
             notes=tuple(self.notes),
@@ -112,13 +108,13 @@ class _Backup:
             rows = connection.execute(
                 "SELECT datname, datallowconn, datistemplate FROM pg_database ORDER BY 1"
             )
-            found = {name: (accepts, template) for name, accepts, template in rows}
+            databases = {name: (accepts, template) for name, accepts, template in rows}
         if self.spec.databases is None:
-            return [name for name, (accepts, template) in found.items() if accepts and not template]
+            return [name for name, (accepts, template) in databases.items() if accepts and not template]
         for name in self.spec.databases:
-            if name not in found:
-                raise TaskError("DatabaseNotFound", f"databases: there is no database {name}")
-            if not found[name][0]:
+            if name not in databases:
+                raise TaskError("DatabaseNotFound", f"databases: the server has no database {name}")
+            if not databases[name][0]:
                 raise TaskError("DatabaseNotFound", f"databases: {name} accepts no connections")
         return self.spec.databases
 
@@ -128,7 +124,7 @@ class _Backup:
         with self.context.store(cluster_globals.ARTIFACT) as sink:
             sink.write(text)
 
-    def _dump(self, database: str) -> _Dumped:
+    def _dump(self, database: str) -> _DatabaseDump:
         self.context.progress.step(f"dumping {database}")
         artifact = f"{database}.dump"
         identity = self.chosen.identity
@@ -136,7 +132,9 @@ class _Backup:
         with self.chosen.server.connect(self.chosen.database) as connection:
             properties = inspect.properties(connection, database)
         if properties is None:
-            raise SourceError("DatabaseNotFound", f"database {database} was dropped or renamed meanwhile")
+            raise SourceError(
+                "DatabaseNotFound", f"database {database} was dropped or renamed during the backup"
+            )
         with snapshot.hold(self.chosen, database) as view, self.context.store(artifact) as sink:
             inventory = self._dump_and_count(database, view, sink)
         self.notes += view.notes
@@ -157,7 +155,7 @@ class _Backup:
             lsn=view.lsn,
         )
         detail = DatabaseDetail(artifact=artifact, properties=properties, inventory=inventory)
-        return _Dumped(detail, view.time, described)
+        return _DatabaseDump(detail, view.time, described)
 
     def _dump_and_count(self, database: str, view: snapshot.Snapshot, sink: Sink) -> Inventory:
         """Write the dump to `sink` while the rows are counted beside it; whichever fails first ends both."""
@@ -177,34 +175,11 @@ class _Backup:
                     counting.result()
 
             try:
-                self._pump(f"pg_dump of {database}", command, sink, check)
+                dump.pump(f"pg_dump of {database}", command, sink, self.context.scratch, check)
             except BaseException:
                 view.connection.cancel_safe()
                 raise
             return counting.result()
-
-    def _pump(self, doing: str, command: list[str], sink: Sink, check: Callable[[], None]) -> None:
-        """Write what `command` prints to `sink`, calling `check` between the chunks; it must end with 0."""
-        errors = self.context.scratch / "pg_dump.log"
-        with (
-            errors.open("wb") as log,
-            subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL
-            ) as process,
-        ):
-            assert process.stdout is not None
-            pipe = process.stdout.fileno()
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-            try:
-                while chunk := os.read(pipe, PIPE_BYTES):
-                    check()
-                    sink.write(chunk)
-            except BaseException:
-                process.kill()
-                raise
-        if process.returncode != 0:
-            text = tools.tail(errors) or f"it ended with {process.returncode}"
-            raise failures.from_text(doing, text)
 
 
 def _classified(doing: str, work: Callable[[], T]) -> T:

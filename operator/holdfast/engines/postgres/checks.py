@@ -9,7 +9,7 @@ from holdfast.engines.postgres.source import Identity
 from holdfast.engines.transfer import TaskError
 from holdfast.protocol import Note
 
-NAMED = 10
+MAX_NAMED = 10
 """Tables that a message names before it only counts."""
 LONG_TRANSACTION = timedelta(hours=1)
 
@@ -62,10 +62,12 @@ def long_transactions(connection: Connection, age: timedelta = LONG_TRANSACTION)
         )
 
 
-def everything_is_readable(connection: Connection, user: str, database: str, found: list[Relation]) -> None:
+def everything_is_readable(
+    connection: Connection, user: str, database: str, relations: list[Relation]
+) -> None:
     """Raise TaskError (PermissionDenied) naming what the role cannot read, and the grant it needs."""
     role = qualified(user)
-    unreadable = [relation for relation in found if not relation.readable and relation.kind != "m"]
+    unreadable = [relation for relation in relations if not relation.readable and relation.kind != "m"]
     if unreadable:
         grant = (
             f"GRANT pg_read_all_data TO {role}"
@@ -73,7 +75,7 @@ def everything_is_readable(connection: Connection, user: str, database: str, fou
             else f"GRANT USAGE ON SCHEMA … and GRANT SELECT ON … TO {role}"
         )
         raise _denied(database, user, f"read {_listed(unreadable)}", grant)
-    hidden = [relation for relation in found if relation.row_security]
+    hidden = [relation for relation in relations if relation.row_security]
     if hidden:
         raise _denied(
             database, user, f"see every row of {_listed(hidden)}: row-level security applies",
@@ -110,5 +112,5 @@ def _denied(database: str, user: str, what: str, grant: str) -> TaskError:
 
 
 def _listed(relations: list[Relation]) -> str:
-    names = ", ".join(relation.name for relation in relations[:NAMED])
-    return names if len(relations) <= NAMED else f"{names} and {len(relations) - NAMED} more"
+    names = ", ".join(relation.name for relation in relations[:MAX_NAMED])
+    return names if len(relations) <= MAX_NAMED else f"{names} and {len(relations) - MAX_NAMED} more"

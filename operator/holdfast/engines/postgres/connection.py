@@ -13,11 +13,12 @@ from psycopg.conninfo import make_conninfo
 from holdfast.engines.postgres.failures import DatabaseRefusedError
 from holdfast.engines.postgres.spec import PostgresTls
 from holdfast.engines.transfer import BackupContext, RestoreContext, SourceError, TaskError, TransferError
+from holdfast.mounts import CA, CA_FILE, CREDENTIALS
 
 CONNECT_SECONDS = 10
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-# libpq reports a refused connection as text only: PQresultErrorField needs a result, and there is none.
+# libpq reports a refused connection as text only: PQresultErrorField needs a result, which a refusal lacks.
 _AUTHENTICATION = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|is not permitted to log in"
     r'|role ".*" does not exist|pg_hba\.conf rejects'
@@ -100,7 +101,7 @@ class Server:
                 f"server's pg_hba.conf; {said}",
             )
         if _DATABASE_MISSING.search(text):
-            return DatabaseRefusedError("DatabaseNotFound", f"there is no database {database}; {said}")
+            return DatabaseRefusedError("DatabaseNotFound", f"the server has no database {database}; {said}")
         if _DATABASE_DENIED.search(text):
             return DatabaseRefusedError(
                 "PermissionDenied",
@@ -118,7 +119,9 @@ def _prepare(connection: Connection) -> None:
         connection.execute(
             "SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = %s", [name]
         )
-    connection.execute("SET search_path = pg_catalog; SET row_security = off; SET DateStyle = ISO")
+    connection.execute(
+        "SET search_path = pg_catalog; SET row_security = off; SET DateStyle = ISO; SET TimeZone = 'UTC'"
+    )
 
 
 def server(
@@ -141,7 +144,7 @@ def server(
 
 
 def _credential(context: BackupContext | RestoreContext, key: str) -> str:
-    path = context.secret("credentials") / key
+    path = context.secret(CREDENTIALS) / key
     try:
         value = path.read_text().rstrip("\r\n")
     except FileNotFoundError:
@@ -155,7 +158,7 @@ def _authority(context: BackupContext | RestoreContext, tls: PostgresTls | None,
     """What to verify the server's certificate with: the Secret's, else the system's (libpq 16 and later)."""
     if tls is None or not tls.mode.startswith("verify-"):
         return None
-    authority = context.secret("ca") / "ca.crt"
+    authority = context.secret(CA) / CA_FILE
     if authority.exists():
         return authority
     if tls.ca_secret is not None:

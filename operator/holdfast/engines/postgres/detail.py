@@ -3,13 +3,13 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class _Kept(BaseModel):
+class _DetailModel(BaseModel):
     """Read back years later, perhaps by an older Holdfast: unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Setting(_Kept):
+class Setting(_DetailModel):
     """One `ALTER DATABASE … SET`, or with `role` one `ALTER ROLE … IN DATABASE … SET`."""
 
     role: str | None
@@ -17,7 +17,7 @@ class Setting(_Kept):
     value: str
 
 
-class Grant(_Kept):
+class Grant(_DetailModel):
     """One privilege on the database; `grantee` None is PUBLIC."""
 
     grantor: str
@@ -26,7 +26,7 @@ class Grant(_Kept):
     grantable: bool
 
 
-class Properties(_Kept):
+class Properties(_DetailModel):
     """What CREATE DATABASE and ALTER DATABASE are given. Fields that a version lacks are None."""
 
     name: str
@@ -47,7 +47,7 @@ class Properties(_Kept):
     """None: the defaults."""
 
 
-class Inventory(_Kept):
+class Inventory(_DetailModel):
     """What was counted in one database. Tables are named as in SQL: quoted where needed, with schema."""
 
     tables: dict[str, int]
@@ -72,7 +72,7 @@ class Inventory(_Kept):
         return sum(self.tables.values())
 
 
-class DatabaseDetail(_Kept):
+class DatabaseDetail(_DetailModel):
     """One dumped database."""
 
     artifact: str
@@ -80,7 +80,7 @@ class DatabaseDetail(_Kept):
     inventory: Inventory
 
 
-class Detail(_Kept):
+class Detail(_DetailModel):
     """The whole backup."""
 
     server_major: int

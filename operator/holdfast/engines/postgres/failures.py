@@ -18,7 +18,7 @@ class DatabaseRefusedError(TaskError):
 _CONFLICT = "StandbyConflict"
 
 # (pattern in the English text, class, reason). Only a superuser can choose the server's language; text that
-# matches nothing is a SourceError, which is tried again.
+# matches nothing is a SourceError, which is retried.
 _KINDS: tuple[tuple[str, type[TransferError], str], ...] = (
     (r"row-level security", TaskError, "PermissionDenied"),
     (r"permission denied", TaskError, "PermissionDenied"),
@@ -36,8 +36,11 @@ _KINDS: tuple[tuple[str, type[TransferError], str], ...] = (
 )
 
 
-def from_text(doing: str, text: str, otherwise: str = "ProducerFailed") -> TransferError:
-    """What the last words of pg_dump or pg_restore mean; they become the log's tail too."""
+def from_text(doing: str, text: str, otherwise: str) -> TransferError:
+    """What the last words of pg_dump or pg_restore mean; they become the log's tail too.
+
+    `otherwise` is the reason of words that are not known.
+    """
     for pattern, kind, reason in _KINDS:
         if re.search(pattern, text):
             return kind(reason, f"{doing}: {_last_error(text)}", text)

@@ -50,7 +50,8 @@ def dump(server: Server, database: str, major: int) -> bytes:
     ]  # fmt: skip
     run = subprocess.run(command, capture_output=True, check=False, env=tools.environment())
     if run.returncode != 0:
-        raise failures.from_text("pg_dumpall --globals-only", run.stderr.decode(errors="replace").strip())
+        text = run.stderr.decode(errors="replace").strip()
+        raise failures.from_text("pg_dumpall --globals-only", text, "ProducerFailed")
     with server.connect(database) as connection:
         return run.stdout + "".join(_settings_of_all(connection)).encode()
 
@@ -145,7 +146,7 @@ def restore(connection: Connection, text: str) -> list[Note]:
         notes.append(
             Note(
                 reason="PasswordsNotRestored",
-                message=f"set a password anew for {_names(roles.can_log_in)}: backups hold none",
+                message=f"set a new password for {_names(roles.can_log_in)}: backups hold none",
                 warning=True,
             )
         )

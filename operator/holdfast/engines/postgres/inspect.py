@@ -88,18 +88,18 @@ def relations(connection: Connection, kinds: str = "rpm") -> list[Relation]:
 
 
 def inventory(
-    connection: Connection, found: Iterable[Relation], counted: Callable[[int], None], recovering: bool
+    connection: Connection, relations: Iterable[Relation], counted: Callable[[int], None], recovering: bool
 ) -> Inventory:
-    """Count everything in `found` exactly; the connection is in a transaction, whose snapshot decides.
+    """Count everything in `relations` exactly; the connection is in a transaction, whose snapshot decides.
 
-    `counted` is told the rows of each table. With `recovering` the server is a standby, where unlogged tables
+    `counted` gets the rows of each table. With `recovering` the server is a standby, where unlogged tables
     cannot be read and pg_dump leaves their rows out.
     """
     tables: dict[str, int] = {}
     views: dict[str, int | None] = {}
     hashed: dict[str, str] = {}
     unlogged: list[str] = []
-    remaining = iter([relation for relation in found if relation.kind in "rm"])
+    remaining = iter([relation for relation in relations if relation.kind in "rm"])
     while batch := list(islice(remaining, BATCH)):
         connection.execute("SAVEPOINT counting")
         for relation in batch:
@@ -159,7 +159,7 @@ def _names(connection: Connection, query: str) -> Iterator[str]:
 
 
 def properties(connection: Connection, name: str) -> Properties | None:
-    """What makes database `name` besides its contents; None when there is no such database."""
+    """What makes database `name` besides its contents; None when the server has no such database."""
     row = connection.execute(
         "SELECT to_jsonb(d), d.oid::text, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), spcname,"
         "       shobj_description(d.oid, 'pg_database')"
@@ -229,12 +229,12 @@ def compare(database: str, backup: Inventory, restored: Inventory) -> Comparison
     is refreshed by a restore, so one that was stale may differ: a remark, not a mismatch.
     """
     hashed = backup.hashed | restored.hashed
-    expected, found = _folded(backup.tables, hashed), _folded(restored.tables, hashed)
+    expected, actual = _folded(backup.tables, hashed), _folded(restored.tables, hashed)
     mismatches = [
         f"{database}: table {name}: the backup held {_rows(expected.get(name))}, "
-        f"restored are {_rows(found.get(name))}"
-        for name in sorted(expected.keys() | found.keys())
-        if expected.get(name) != found.get(name)
+        f"restored are {_rows(actual.get(name))}"
+        for name in sorted(expected.keys() | actual.keys())
+        if expected.get(name) != actual.get(name)
     ]
     if backup.large_objects != restored.large_objects:
         mismatches.append(

@@ -17,17 +17,17 @@ from holdfast.engines.postgres.spec import PostgresRestore, PostgresTarget
 from holdfast.engines.postgres.staging import Staging, user_object
 from holdfast.engines.transfer import (
     RestoreContext,
-    RestoreReport,
+    RestoreSummary,
     TargetNotEmptyError,
     TaskError,
     TransferError,
 )
 from holdfast.protocol import Note
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
-def restore(context: RestoreContext) -> RestoreReport:
+def restore(context: RestoreContext) -> RestoreSummary:
     """Restore in mode New; see `holdfast.engines.transfer` for what it raises.
 
     Nothing appears under a database's own name before every database of the backup is restored, its stream's
@@ -67,14 +67,14 @@ class _Restore:
         self.major = tools.client_major(tools.program("pg_restore", spec.major_version))
         self.names = self._names()
 
-    def run(self) -> RestoreReport:
+    def run(self) -> RestoreSummary:
         self.context.progress.step("checking the server")
         # A database cannot be renamed or dropped from inside.
         candidates = tuple(name for name in MAINTENANCE_DATABASES if name not in self.names.values())
         with connect_any(self.server, candidates or ("template1",)) as (connection, _):
             staging = Staging(self.server, connection, self.context.request_uid)
             self._check_server(connection)
-            targets = [self._target(connection, staging, one) for one in self.detail.databases]
+            targets = [self._target(connection, staging, detail) for detail in self.detail.databases]
             staging.clear()
             self._restore_roles(connection)
             tablespaces = self._tablespaces(connection)
@@ -84,17 +84,17 @@ class _Restore:
                     for number, target in enumerate(targets)
                     if not target.done
                 }
-            mismatches = tuple(text for one in filled.values() for text in one.mismatches)
+            mismatches = tuple(text for comparison in filled.values() for text in comparison.mismatches)
             if mismatches:
                 staging.clear()
                 self.notes.append(Note(reason="Discarded", message="what was restored is dropped again"))
             else:
                 self._swap_in(staging, targets, list(filled))
-        return self._report(filled, mismatches)
+        return self._summary(filled, mismatches)
 
     def _names(self) -> dict[str, str]:
         """From a database's name in the backup to its name here."""
-        stored = [one.properties.name for one in self.detail.databases]
+        stored = [detail.properties.name for detail in self.detail.databases]
         for name in self.rename:
             if name not in stored:
                 raise TaskError(
@@ -130,7 +130,7 @@ class _Restore:
             raise TaskError(
                 "PermissionDenied", f"role {self.server.user} may not make databases: it needs CREATEDB"
             )
-        needed = {name for one in self.detail.databases for name in one.inventory.extensions}
+        needed = {name for detail in self.detail.databases for name in detail.inventory.extensions}
         available = {name for (name,) in connection.execute("SELECT name FROM pg_available_extensions")}
         if missing := sorted(needed - available):
             raise TaskError(
@@ -149,11 +149,11 @@ class _Restore:
         row = connection.execute("SELECT datallowconn FROM pg_database WHERE datname = %s", [name]).fetchone()
         if row is None:
             return
-        found = user_object(self.server, name) if row[0] else "no connections allowed to look into it"
-        if found:
+        what = user_object(self.server, name) if row[0] else "no connections allowed to look into it"
+        if what:
             raise TargetNotEmptyError(
                 "TargetNotEmpty",
-                f"database {name} on {self.server.address} is not empty ({found}): drop or rename it, or let "
+                f"database {name} on {self.server.address} is not empty ({what}): drop or rename it, or let "
                 f"targets[].postgres.rename give the restored one another name",
             )
 
@@ -165,7 +165,7 @@ class _Restore:
     def _tablespaces(self, connection: Connection) -> set[str] | None:
         """The tablespaces to restore to; None, with a note, when one that the backup names is missing."""
         there = {name for (name,) in connection.execute("SELECT spcname FROM pg_tablespace")}
-        needed = {name for one in self.detail.databases for name in one.inventory.tablespaces}
+        needed = {name for detail in self.detail.databases for name in detail.inventory.tablespaces}
         if missing := sorted(needed - there):
             self.notes.append(
                 Note(
@@ -198,10 +198,10 @@ class _Restore:
         with self.server.connect(staged) as inside:
             inside.execute("ANALYZE")
             inside.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            found = inspect.inventory(
+            restored = inspect.inventory(
                 inside, inspect.relations(inside), self.context.progress.rows, recovering=False
             )
-        comparison = inspect.compare(target.name, backup, found)
+        comparison = inspect.compare(target.name, backup, restored)
         self.notes += [Note(reason="RestoredDiffers", message=text) for text in comparison.remarks]
         if not comparison.mismatches:
             staging.configure(staged, properties)
@@ -224,16 +224,16 @@ class _Restore:
                     )
                 )
 
-    def _report(self, filled: dict[int, Comparison], mismatches: tuple[str, ...]) -> RestoreReport:
-        inventories = [one.inventory for one in self.detail.databases]
-        return RestoreReport(
+    def _summary(self, filled: dict[int, Comparison], mismatches: tuple[str, ...]) -> RestoreSummary:
+        inventories = [detail.inventory for detail in self.detail.databases]
+        return RestoreSummary(
             address=self.server.address,
-            compared=sum(one.compared for one in filled.values()),
+            compared=sum(comparison.compared for comparison in filled.values()),
             contents={
                 "databases": len(inventories),
-                "tables": sum(len(one.tables) for one in inventories),
-                "rows": sum(one.rows for one in inventories),
-                "largeObjects": sum(one.large_objects for one in inventories),
+                "tables": sum(len(inventory.tables) for inventory in inventories),
+                "rows": sum(inventory.rows for inventory in inventories),
+                "largeObjects": sum(inventory.large_objects for inventory in inventories),
             },
             mismatches=mismatches,
             notes=tuple(self.notes),
@@ -253,5 +253,5 @@ def _cleared_on_failure(staging: Staging) -> Iterator[None]:
         try:
             staging.clear()
         except (TransferError, psycopg.Error) as error:
-            _LOG.warning("what was restored so far is left for the next attempt to drop: %s", error)
+            _log.warning("what was restored so far is left for the next attempt to drop: %s", error)
         raise

@@ -50,7 +50,7 @@ def hold(source: ChosenSource, database: str) -> Iterator[Snapshot]:
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         _lock(connection, before)
         recovering = source.identity.role == "Standby"
-        seen = standby_time(source.server, source.primary, database) if recovering else None
+        standby_moment = standby_time(source.server, source.primary, database) if recovering else None
         position = "pg_last_wal_replay_lsn()" if recovering else "pg_current_wal_lsn()"
         # statement_timestamp() is when the statement came in: before its snapshot was taken.
         row = connection.execute(
@@ -60,7 +60,7 @@ def hold(source: ChosenSource, database: str) -> Iterator[Snapshot]:
         identifier, now, lsn = row
         relations = tuple(inspect.relations(connection))
         _lock(connection, relations)  # those that were made since `before`
-        yield Snapshot(connection, identifier, seen or now, lsn, relations, notes)
+        yield Snapshot(connection, identifier, standby_moment or now, lsn, relations, notes)
 
 
 def _lock(connection: Connection, relations: "list[Relation] | tuple[Relation, ...]") -> None:

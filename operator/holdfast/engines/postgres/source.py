@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -112,10 +112,12 @@ def identify(connection: Connection) -> Identity:
     assert row is not None
     recovering, version, major = row
     try:
-        found = connection.execute("SELECT system_identifier::text FROM pg_control_system()").fetchone()
+        identifier = connection.execute("SELECT system_identifier::text FROM pg_control_system()").fetchone()
     except psycopg.errors.InsufficientPrivilege:
-        found = None
-    return Identity("Standby" if recovering else "Primary", version, major, found[0] if found else None)
+        identifier = None
+    return Identity(
+        "Standby" if recovering else "Primary", version, major, identifier[0] if identifier else None
+    )
 
 
 def position(connection: Connection) -> Position:
@@ -143,10 +145,11 @@ def _choose_standby(
                 raise StandbyUnfitError(
                     "StandbyNotInRecovery", f"{standby.address} is no standby: it accepts writes"
                 )
+            candidate = ChosenSource(standby, identity, database)
             try:
-                return _with_primary(primary, standby, policy, connection, identity, database)
+                return _with_primary(candidate, connection, primary, policy)
             except SourceError as error:
-                return _without_primary(standby, connection, identity, database, error)
+                return _without_primary(candidate, connection, error)
     except SourceError as error:
         raise StandbyUnfitError(
             "StandbyUnreachable", f"standby {standby.address} cannot be reached: {error.message}"
@@ -158,15 +161,11 @@ def _choose_standby(
 
 
 def _with_primary(
-    primary: Server,
-    standby: Server,
-    policy: Standby,
-    connection: Connection,
-    identity: Identity,
-    database: str,
+    candidate: ChosenSource, connection: Connection, primary: Server, policy: Standby
 ) -> ChosenSource:
     """Judge the standby by the primary's own position. Raises SourceError when the primary is away."""
-    with primary.connect(database) as at_primary:
+    standby, identity = candidate.server, candidate.identity
+    with primary.connect(candidate.database) as at_primary:
         other = identify(at_primary)
         if None not in (identity.system_identifier, other.system_identifier) and (
             identity.system_identifier != other.system_identifier
@@ -193,13 +192,12 @@ def _with_primary(
     note = Note(
         reason="ReadFromStandby", message=f"reading from standby {standby.address}, {lag:.0f} s behind"
     )
-    return ChosenSource(standby, identity, database, primary, (note,))
+    return replace(candidate, primary=primary, notes=(note,))
 
 
-def _without_primary(
-    standby: Server, connection: Connection, identity: Identity, database: str, error: TransferError
-) -> ChosenSource:
-    """The primary is away: a standby that streams, or replayed all it received, is the best there is."""
+def _without_primary(candidate: ChosenSource, connection: Connection, error: TransferError) -> ChosenSource:
+    """The primary is away: a standby that streams, or replayed all it received, is the best source."""
+    standby = candidate.server
     row = connection.execute(
         "SELECT coalesce(pg_last_wal_receive_lsn() <= pg_last_wal_replay_lsn(), true)"
     ).fetchone()
@@ -213,7 +211,7 @@ def _without_primary(
         message=f"reading from standby {standby.address}, whose lag is unknown: {error.message}",
         warning=True,
     )
-    return ChosenSource(standby, identity, database, None, (note,))
+    return replace(candidate, notes=(note,))
 
 
 def _streams(connection: Connection) -> bool:

@@ -5,13 +5,13 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from holdfast.api.base import (
-    Addressed,
     AddressOverride,
     Duration,
     Model,
     ObjectName,
     SecretKey,
     SecretRef,
+    ServerAddress,
     at_most_one,
 )
 
@@ -45,7 +45,7 @@ class PostgresTls(Model):
     )
 
 
-class Standby(Addressed):
+class Standby(ServerAddress):
     """A streaming standby that is read instead of the primary."""
 
     max_lag: Duration = Duration("5m")
@@ -65,7 +65,7 @@ class WalArchiving(Model):
     """How long a change may wait before it is archived, such as `10s`."""
 
 
-class PostgresTarget(Addressed):
+class PostgresTarget(ServerAddress):
     """A PostgreSQL server: a Service of the namespace or a host outside of it."""
 
     standby: Standby | None = None

@@ -125,7 +125,7 @@ class Staging:
         self.connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def swap_in(self, staged: str, final: str) -> None:
-        """Give a proved database its final name, in place of an empty one if there is one."""
+        """Give a proved database its final name, in place of an empty one if the server has one."""
         which = sql.Identifier(final)
         row = self.connection.execute(
             "SELECT datistemplate FROM pg_database WHERE datname = %s", [final]

@@ -14,10 +14,10 @@ TAIL_CHARACTERS = 3000
 def program(name: str, major: int) -> str:
     """The path of `pg_dump` and the like. Debian's /usr/bin/pg_dump would choose a version by itself."""
     path = f"/usr/lib/postgresql/{major}/bin{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    found = shutil.which(name, path=path)
-    if found is None:
+    path_of_program = shutil.which(name, path=path)
+    if path_of_program is None:
         raise TaskError("ToolMissing", f"this image has no {name}; majorVersion: {major} chooses the image")
-    return found
+    return path_of_program
 
 
 def client_major(pg_program: str) -> int:

@@ -14,7 +14,7 @@ from holdfast.engines.redis.check import Check, Summary
 from holdfast.engines.redis.inspect import server_info, source_endpoint
 from holdfast.engines.redis.replication import Snapshot
 from holdfast.engines.redis.wire import Client, Endpoint
-from holdfast.engines.transfer import BackupContext, BackupReport, SourceError, TransferError
+from holdfast.engines.transfer import BackupContext, BackupSummary, SourceError, TransferError
 from holdfast.protocol import Note
 
 ARTIFACT = "dump.rdb"
@@ -22,8 +22,8 @@ CATCH_UP_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A snapshot that a server has begun to send."""
+class ReplicationStream:
+    """A snapshot that a server has started to send."""
 
     client: Client
     snapshot: Snapshot
@@ -35,7 +35,7 @@ class Begun:
     """How long ago a standby heard from its primary."""
 
 
-def backup(context: BackupContext) -> BackupReport:
+def backup(context: BackupContext) -> BackupSummary:
     """Store the server's snapshot as dump.rdb.
 
     Raises SourceError when the snapshot cannot be had whole, TaskError when the user or the server's version
@@ -44,24 +44,24 @@ def backup(context: BackupContext) -> BackupReport:
     primary = source_endpoint(context, context.spec, context.namespace)
     context.progress.step(f"waiting for a snapshot of {primary}")
     notes: list[Note] = []
-    begun = _begin(primary, context.spec.prefer_replica, notes)
-    with begun.client:
-        context.progress.step(f"reading the snapshot from {begun.client.endpoint}")
+    stream = _begin(primary, context.spec.prefer_replica, notes)
+    with stream.client:
+        context.progress.step(f"reading the snapshot from {stream.client.endpoint}")
         with context.store(ARTIFACT) as sink, Check(context.scratch) as check:
-            for chunk in begun.snapshot.chunks():
+            for chunk in stream.snapshot.chunks():
                 sink.write(chunk)
                 check.write(chunk)
             summary = check.finish()
     context.progress.rows(summary.keys)
-    return _report(begun, summary, tuple(notes))
+    return _summary(stream, summary, tuple(notes))
 
 
-def _report(begun: Begun, summary: Summary, notes: tuple[Note, ...]) -> BackupReport:
-    position = begun.snapshot.position
+def _summary(stream: ReplicationStream, summary: Summary, notes: tuple[Note, ...]) -> BackupSummary:
+    position = stream.snapshot.position
     source = Source(
-        address=str(begun.client.endpoint),
-        role="Standby" if begun.standby else "Primary",
-        version=begun.version,
+        address=str(stream.client.endpoint),
+        role="Standby" if stream.standby else "Primary",
+        version=stream.version,
         system_identifier=position.replication_id,
         lsn=str(position.offset),
     )
@@ -71,8 +71,8 @@ def _report(begun: Begun, summary: Summary, notes: tuple[Note, ...]) -> BackupRe
         "rdbVersion": summary.head.version,
         "aux": summary.head.aux,
     }
-    return BackupReport(
-        snapshot_time=_snapshot_time(begun, summary.head.aux),
+    return BackupSummary(
+        snapshot_time=_snapshot_time(stream, summary.head.aux),
         source=source,
         contents={"databases": len(summary.databases), "keys": summary.keys},
         detail=detail,
@@ -80,49 +80,49 @@ def _report(begun: Begun, summary: Summary, notes: tuple[Note, ...]) -> BackupRe
     )
 
 
-def _snapshot_time(begun: Begun, aux: dict[str, str]) -> datetime:
+def _snapshot_time(stream: ReplicationStream, aux: dict[str, str]) -> datetime:
     """When the server began the snapshot, by its own clock, to the second below; for a standby, until when
     it was known to have all of its primary's writes."""
-    began = datetime.fromtimestamp(int(aux["ctime"]), UTC) - begun.lag
-    return began if begun.complete_until is None else min(began, begun.complete_until)
+    began = datetime.fromtimestamp(int(aux["ctime"]), UTC) - stream.lag
+    return began if stream.complete_until is None else min(began, stream.complete_until)
 
 
-def _begin(primary: Endpoint, prefer_replica: bool, notes: list[Note]) -> Begun:
+def _begin(primary: Endpoint, prefer_replica: bool, notes: list[Note]) -> ReplicationStream:
     client = Client(primary)
     try:
         info = server_info(client)
         if info.get("role") == "slave":
             return _begin_on_standby(client, info)
-        if prefer_replica and (begun := _begin_on_replica(client, info, notes)) is not None:
+        if prefer_replica and (stream := _begin_on_replica(client, info, notes)) is not None:
             client.close()
-            return begun
-        return Begun(client, Snapshot(client), info["redis_version"], standby=False)
+            return stream
+        return ReplicationStream(client, Snapshot(client), info["redis_version"], standby=False)
     except BaseException:
         client.close()
         raise
 
 
-def _begin_on_standby(client: Client, info: dict[str, str]) -> Begun:
+def _begin_on_standby(client: Client, info: dict[str, str]) -> ReplicationStream:
     """The address given is itself a replica's."""
     if info.get("master_link_status") != "up":
         raise SourceError("SourceNotReady", f"{client.endpoint} is a replica that has lost its primary")
     lag = timedelta(seconds=max(0, int(info.get("master_last_io_seconds_ago", "0"))))
-    return Begun(client, Snapshot(client), info["redis_version"], standby=True, lag=lag)
+    return ReplicationStream(client, Snapshot(client), info["redis_version"], standby=True, lag=lag)
 
 
-def _begin_on_replica(client: Client, info: dict[str, str], notes: list[Note]) -> Begun | None:
+def _begin_on_replica(client: Client, info: dict[str, str], notes: list[Note]) -> ReplicationStream | None:
     """The first replica that has caught up and serves us; None, with a note that says why, when none does."""
     refused = []
     for replica in _replicas(client.endpoint, info):
         try:
-            begun = _try_replica(replica, client)
+            stream = _try_replica(replica, client)
         except TransferError as error:
             refused.append(f"{replica}: {error.message}")
             continue
         notes.append(
             Note(reason="ReadFromReplica", message=f"read from {replica}, a replica of {client.endpoint}")
         )
-        return begun
+        return stream
     if refused:
         message = f"read from the primary, because no replica could be used: {'; '.join(refused)}"
         notes.append(Note(reason="ReadFromPrimary", message=message, warning=True))
@@ -134,24 +134,24 @@ def _begin_on_replica(client: Client, info: dict[str, str], notes: list[Note]) -
 
 def _replicas(primary: Endpoint, info: dict[str, str]) -> list[Endpoint]:
     """Those that are online and listen, least lag first; a backup's own connection has no port."""
-    found = []
+    ranked_replicas = []
     for name, text in info.items():
         if re.fullmatch(r"slave\d+", name):
             fields = dict(part.split("=", 1) for part in text.split(","))
             if fields.get("state") == "online" and int(fields.get("port", "0")) > 0:
                 endpoint = replace(primary, host=fields["ip"], port=int(fields["port"]))
-                found.append((int(fields.get("lag", "0")), endpoint))
-    return [endpoint for _, endpoint in sorted(found, key=lambda item: item[0])]
+                ranked_replicas.append((int(fields.get("lag", "0")), endpoint))
+    return [endpoint for _, endpoint in sorted(ranked_replicas, key=lambda ranked: ranked[0])]
 
 
-def _try_replica(replica: Endpoint, primary: Client) -> Begun:
+def _try_replica(replica: Endpoint, primary: Client) -> ReplicationStream:
     client = Client(replica)
     try:
         moment = datetime.now(UTC)
         wanted = server_info(primary)
         info = _caught_up(client, int(wanted["master_repl_offset"]), wanted["master_replid"])
         snapshot = Snapshot(client)
-        return Begun(client, snapshot, info["redis_version"], standby=True, complete_until=moment)
+        return ReplicationStream(client, snapshot, info["redis_version"], standby=True, complete_until=moment)
     except BaseException:
         client.close()
         raise

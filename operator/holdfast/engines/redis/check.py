@@ -169,7 +169,7 @@ class _Places:
     """Every place of a stream that looks like SELECTDB followed by RESIZEDB, by the offset of RESIZEDB."""
 
     def __init__(self) -> None:
-        self._found: dict[int, tuple[int, Sizes]] = {}
+        self._sizes: dict[int, tuple[int, Sizes]] = {}
         self._tail = b""
         self._offset = 0
 
@@ -181,15 +181,15 @@ class _Places:
             # A true one has no empty database; this drops most of those that only look so.
             if 0 < keys >= expires:
                 place = self._offset + match.end(1)
-                self._found[place] = (number, Sizes(keys, expires))
+                self._sizes[place] = (number, Sizes(keys, expires))
         self._tail = data[-_LONGEST_MATCH + 1 :]
         self._offset += len(data) - len(self._tail)
 
     def sizes(self, offset: int, number: int) -> Sizes:
         """The sizes of database `number`, selected just before `offset`."""
-        found = self._found.get(offset)
-        if found is None or found[0] != number:
+        sizes_there = self._sizes.get(offset)
+        if sizes_there is None or sizes_there[0] != number:
             raise MismatchError(
                 "CountsDisagree", f"database {number} at {offset} has no size before its keys"
             )
-        return found[1]
+        return sizes_there[1]

@@ -27,7 +27,7 @@ SOON_SECONDS = 86_400
 
 
 @dataclass
-class Written:
+class WriteCounts:
     """What was written to one database."""
 
     read: int = 0
@@ -93,7 +93,7 @@ def clock_ms(client: Client) -> int:
 
 
 def compare(
-    client: Client, plan: Plan, written: dict[int, Written], sample: Sequence[Record], data: rdb.Data
+    client: Client, plan: Plan, written: dict[int, WriteCounts], sample: Sequence[Record], data: rdb.Data
 ) -> Comparison:
     """Compare the target with the manifest and with the RDB."""
     mismatches = [
@@ -120,7 +120,7 @@ def compare(
     return Comparison(tuple(mismatches), read_back, len(sample) - read_back)
 
 
-def _compare_sizes(client: Client, plan: Plan, written: dict[int, Written]) -> list[str]:
+def _compare_sizes(client: Client, plan: Plan, written: dict[int, WriteCounts]) -> list[str]:
     sizes = database_sizes(client)
     now = clock_ms(client)
     mismatches = []
@@ -153,7 +153,7 @@ def _batches(records: Sequence[Record]) -> Iterator[list[Record]]:
 
 
 def _read_back(client: Client, batch: Sequence[Record], data: rdb.Data) -> list[bool | None]:
-    """For each key of one database whether it is there as it was; None when that cannot be told."""
+    """For each key of one database whether it is there as it was; None when that cannot be seen."""
     client.execute("SELECT", batch[0].database)
     dumps = client.exchange([pack("DUMP", record.key) for record in batch])
     times: list[Any] = [None] * len(batch)

@@ -7,6 +7,7 @@ from holdfast.api.base import Tls
 from holdfast.engines.redis.spec import RedisRestore, RedisTarget
 from holdfast.engines.redis.wire import Client, Endpoint, parse_info
 from holdfast.engines.transfer import TaskError
+from holdfast.mounts import CA, CA_FILE, CREDENTIALS
 
 
 class Secrets(Protocol):
@@ -40,7 +41,7 @@ def target_endpoint(
 def _credentials(context: Secrets, wanted: bool) -> tuple[str | None, str | None]:
     if not wanted:
         return None, None
-    folder = context.secret("credentials")
+    folder = context.secret(CREDENTIALS)
     if not (folder / "password").is_file():
         raise TaskError("CredentialsMissing", "credentialsSecret has no key password")
     username = folder / "username"
@@ -53,7 +54,7 @@ def _credentials(context: Secrets, wanted: bool) -> tuple[str | None, str | None
 def _tls(context: Secrets, tls: Tls | None) -> tuple[bool, Path | None]:
     if tls is None or tls.ca_secret is None:
         return tls is not None, None
-    ca = context.secret("ca") / "ca.crt"
+    ca = context.secret(CA) / CA_FILE
     if not ca.is_file():
         raise TaskError("CertificateMissing", "caSecret has no key ca.crt")
     return True, ca
@@ -73,9 +74,9 @@ def server_info(client: Client) -> dict[str, str]:
 
 def database_sizes(client: Client) -> dict[int, tuple[int, int]]:
     """Keys, and keys with a time to live, of every database that has any."""
-    found = {}
+    sizes = {}
     for name, text in parse_info(client.execute("INFO", "keyspace")).items():
         if name.startswith("db") and name[2:].isdigit():
             fields = dict(part.split("=", 1) for part in text.split(","))
-            found[int(name[2:])] = (int(fields["keys"]), int(fields["expires"]))
-    return found
+            sizes[int(name[2:])] = (int(fields["keys"]), int(fields["expires"]))
+    return sizes

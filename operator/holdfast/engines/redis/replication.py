@@ -16,7 +16,7 @@ MARK_BYTES = 40
 
 @dataclass(frozen=True)
 class Position:
-    """Where in a primary's history the snapshot is. A primary that starts anew has a new history."""
+    """Where in a primary's history the snapshot is. A primary that starts again has a new history."""
 
     replication_id: str
     offset: int
@@ -26,7 +26,7 @@ class Snapshot:
     """An RDB that is on its way; `chunks` gives its bytes once."""
 
     def __init__(self, client: Client) -> None:
-        """Ask for it and wait until the server has begun.
+        """Ask for it and wait until the server has started.
 
         Raises TaskError when the user may not, SourceError when the server cannot.
         """
@@ -36,9 +36,9 @@ class Snapshot:
         for option, value in (("capa", "eof"), ("rdb-only", "1")):
             client.try_execute("REPLCONF", option, value)
         client.send(pack("PSYNC", "?", "-1"))
-        self.position = self._begun(self._line())
+        self.position = self._position_of(self._line())
 
-    def _begun(self, line: str) -> Position:
+    def _position_of(self, line: str) -> Position:
         match line.split():
             case ["+FULLRESYNC", replication_id, offset]:
                 return Position(replication_id, int(offset))

@@ -13,6 +13,7 @@ import mmap
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from holdfast.engines.redis.compare import (
     BATCH_KEYS,
     Comparison,
     Sample,
-    Written,
+    WriteCounts,
     clock_ms,
     compare,
 )
@@ -42,17 +43,26 @@ from holdfast.engines.redis.target import (
     release,
 )
 from holdfast.engines.redis.wire import Client, pack, pack_start
-from holdfast.engines.transfer import MismatchError, Progress, RestoreContext, RestoreReport, TaskError
+from holdfast.engines.transfer import MismatchError, Progress, RestoreContext, RestoreSummary, TaskError
 from holdfast.protocol import Note
 
 SPOOL_BYTES = 1 << 20
 
 
-def restore(context: RestoreContext) -> RestoreReport:
+@dataclass(frozen=True)
+class _Dump:
+    """The RDB of a backup: its bytes, and what its head says."""
+
+    data: rdb.Data
+    head: rdb.Head
+
+
+def restore(context: RestoreContext) -> RestoreSummary:
     """Restore dump.rdb into an empty server and compare.
 
     Raises TargetNotEmptyError when a database that would be written holds a key, TaskError when the target
-    is too small or too old or the user may not, MismatchError when the target evicted keys meanwhile.
+    is too small or too old or the user may not, MismatchError when the target evicted keys during the
+    restore.
     """
     target = target_endpoint(context, context.spec, context.override, context.namespace)
     plan = _plan(context)
@@ -65,27 +75,31 @@ def restore(context: RestoreContext) -> RestoreReport:
                 f"the backup is an RDB of version {head.version}; this image restores versions up to "
                 f"{rdb.NEWEST_VERSION}",
             )
+        dump = _Dump(data, head)
         resumed = is_ours(client, plan)
         if not resumed:
             check_fit(client, plan, head, context.manifest_contents["keys"])
             claim(client, plan)
         evicted = evicted_keys(client)
         context.progress.step(f"restoring to {target}")
-        _restore_functions(client, plan, data, head, replace=resumed)
-        writer = _Writer(client, plan, data, head, context.progress, replace=resumed)
+        _restore_functions(client, plan, dump, replace=resumed)
+        writer = _Writer(client, plan, dump, context.progress, replace=resumed)
         writer.run()
         context.progress.step("comparing")
         comparison = compare(client, plan, writer.written, writer.sample.records, data)
         if evicted := evicted_keys(client) - evicted:
             raise MismatchError(
-                "TargetEvicted", f"{target} evicted {evicted} keys meanwhile: its maxmemory is too low"
+                "TargetEvicted",
+                f"{target} evicted {evicted} keys during the restore: its maxmemory is too low",
             )
         release(client, plan)
-    return _report(str(target), plan, writer.written, comparison)
+    return _summary(str(target), plan, writer.written, comparison)
 
 
-def _report(address: str, plan: Plan, written: dict[int, Written], comparison: Comparison) -> RestoreReport:
-    keys = sum(item.keys for item in written.values())
+def _summary(
+    address: str, plan: Plan, written: dict[int, WriteCounts], comparison: Comparison
+) -> RestoreSummary:
+    keys = sum(counts.keys for counts in written.values())
     notes = [
         Note(
             reason="Compared",
@@ -93,13 +107,13 @@ def _report(address: str, plan: Plan, written: dict[int, Written], comparison: C
             "values and times to live were read back",
         )
     ]
-    if expired := sum(item.expired for item in written.values()):
+    if expired := sum(counts.expired for counts in written.values()):
         message = f"{expired} keys of the backup have expired since then and were not restored"
         notes.append(Note(reason="KeysExpired", message=message))
     if comparison.unread:
         message = f"{comparison.unread} values of the sample were too large or of no comparable kind"
         notes.append(Note(reason="ValuesNotReadBack", message=message))
-    return RestoreReport(
+    return RestoreSummary(
         address=address,
         compared=len(plan.databases),
         contents={"databases": len(plan.databases), "keys": keys},
@@ -146,25 +160,23 @@ def _spooled(context: RestoreContext) -> Iterator[mmap.mmap]:
         path.unlink(missing_ok=True)
 
 
-def _restore_functions(client: Client, plan: Plan, data: rdb.Data, head: rdb.Head, *, replace: bool) -> None:
+def _restore_functions(client: Client, plan: Plan, dump: _Dump, *, replace: bool) -> None:
     if plan.functions:
-        body = b"".join(data[start:end] for start, end in head.functions)
+        body = b"".join(dump.data[start:end] for start, end in dump.head.functions)
         policy = "REPLACE" if replace else "APPEND"
-        client.execute("FUNCTION", "RESTORE", rdb.payload(body, head.version), policy)
+        client.execute("FUNCTION", "RESTORE", rdb.payload(body, dump.head.version), policy)
 
 
 class _Writer:
     """One pass over the RDB. While a batch is under way the next is made; a large value goes in pieces."""
 
-    def __init__(
-        self, client: Client, plan: Plan, data: rdb.Data, head: rdb.Head, progress: Progress, *, replace: bool
-    ) -> None:
-        self.written: dict[int, Written] = {number: Written() for number in plan.databases}
+    def __init__(self, client: Client, plan: Plan, dump: _Dump, progress: Progress, *, replace: bool) -> None:
+        self.written: dict[int, WriteCounts] = {number: WriteCounts() for number in plan.databases}
         self.sample = Sample()
         self._client = client
         self._plan = plan
-        self._data = data
-        self._head = head
+        self._data = dump.data
+        self._head = dump.head
         self._progress = progress
         self._parts = 6 if replace else 5
         self._options = b"\r\n$6\r\nABSTTL\r\n" + (b"$7\r\nREPLACE\r\n" if replace else b"")

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from holdfast.api.base import Addressed, AddressOverride, SecretRef, Tls
+from holdfast.api.base import AddressOverride, SecretRef, ServerAddress, Tls
 
 
-class RedisTarget(Addressed):
+class RedisTarget(ServerAddress):
     """A Redis server, version 6.2 or later."""
 
     credentials_secret: SecretRef | None = Field(

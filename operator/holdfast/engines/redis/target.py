@@ -1,4 +1,4 @@
-"""The server that is restored to: whether it can take the backup, and that it is ours meanwhile."""
+"""The server that is restored to: whether it can take the backup, and that it is ours during the restore."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ class Plan:
 
     @property
     def marker_database(self) -> int | None:
-        """Where the marker is kept; None when there is nothing to restore."""
+        """Where the marker is kept; None when nothing is to be restored."""
         return min(self.databases, default=0 if self.functions else None)
 
 
@@ -87,22 +87,22 @@ def _check_memory(client: Client, plan: Plan, head: rdb.Head, info: dict[str, st
 def claim(client: Client, plan: Plan) -> None:
     """Mark the databases as ours. Raises TargetNotEmptyError when anything would be in the way."""
     sizes = database_sizes(client)
-    found = [
+    obstacles = [
         f"database {number} holds {sizes[number][0]} keys"
         for number in sorted(plan.databases)
         if sizes.get(number, (0, 0))[0]
     ]
     if plan.functions:
         taken = set(libraries(client)) & set(plan.functions)
-        found += [f"function library {name} is there" for name in sorted(taken)]
-    if found:
+        obstacles += [f"function library {name} is there" for name in sorted(taken)]
+    if obstacles:
         raise TargetNotEmptyError(
             "TargetNotEmpty",
-            f"{client.endpoint} is not empty: {'; '.join(found)}; mode New overwrites nothing",
+            f"{client.endpoint} is not empty: {'; '.join(obstacles)}; mode New overwrites nothing",
         )
     if plan.marker_database is not None:
         client.execute("SELECT", plan.marker_database)
-        client.execute("SET", plan.marker, "begun on empty databases", "NX")
+        client.execute("SET", plan.marker, "started on empty databases", "NX")
 
 
 def release(client: Client, plan: Plan) -> None:
@@ -114,8 +114,10 @@ def release(client: Client, plan: Plan) -> None:
 
 def libraries(client: Client) -> list[str]:
     """The names of the function libraries."""
-    found = client.execute("FUNCTION", "LIST")
-    return [dict(zip(item[::2], item[1::2], strict=True))[b"library_name"].decode() for item in found]
+    answer = client.execute("FUNCTION", "LIST")
+    return [
+        dict(zip(library[::2], library[1::2], strict=True))[b"library_name"].decode() for library in answer
+    ]
 
 
 def evicted_keys(client: Client) -> int:

@@ -20,7 +20,7 @@ FAMILIES = {
 
 
 def same_value(kind: int, body: bytes, other_kind: int, other_body: bytes) -> bool | None:
-    """Whether two serialised values mean the same; None when that cannot be told from the bytes."""
+    """Whether two serialised values mean the same; None when the bytes do not show that."""
     if kind == other_kind and body == other_body:
         return True
     family = FAMILIES.get(kind)
@@ -69,11 +69,11 @@ def _text_score(body: bytes, position: int) -> tuple[float, int]:
 def _plain(per_item: int) -> Callable[[bytes], list[bytes]]:
     def items(body: bytes) -> list[bytes]:
         count, position = read_length(body, 0)
-        found = []
+        strings = []
         for _ in range(count * per_item):
-            item, position = read_string(body, position)
-            found.append(item)
-        return found
+            string, position = read_string(body, position)
+            strings.append(string)
+        return strings
 
     return items
 
@@ -85,16 +85,16 @@ def _packed(unpack: Callable[[bytes], list[bytes]]) -> Callable[[bytes], list[by
 def _quicklist(body: bytes) -> list[bytes]:
     """Nodes of listpacks, or of one large element as it is."""
     count, position = read_length(body, 0)
-    found: list[bytes] = []
+    elements: list[bytes] = []
     for _ in range(count):
         container, position = read_length(body, position)
         node, position = read_string(body, position)
-        found += [node] if container == 1 else listpack(node)
-    return found
+        elements += [node] if container == 1 else listpack(node)
+    return elements
 
 
 def _old_quicklist(body: bytes) -> list[bytes]:
-    return [item for node in _plain(1)(body) for item in ziplist(node)]
+    return [element for node in _plain(1)(body) for element in ziplist(node)]
 
 
 def intset(data: bytes) -> list[bytes]:
@@ -106,15 +106,15 @@ def intset(data: bytes) -> list[bytes]:
 
 def listpack(data: bytes) -> list[bytes]:
     """The elements of a listpack (https://github.com/antirez/listpack/blob/master/listpack.md)."""
-    found = []
+    elements = []
     position = 6
     while data[position] != 0xFF:
-        item, size = _listpack_item(data, position)
-        found.append(item)
+        element, size = _listpack_item(data, position)
+        elements.append(element)
         position += size + (1 if size < 128 else 2 if size < 16384 else 3 if size < 2097152 else 4)
         if size >= 268435456:
             position += 1
-    return found
+    return elements
 
 
 def _listpack_item(data: bytes, position: int) -> tuple[bytes, int]:
@@ -142,13 +142,13 @@ def _listpack_item(data: bytes, position: int) -> tuple[bytes, int]:
 
 def ziplist(data: bytes) -> list[bytes]:
     """The elements of a ziplist, which Redis 6.2 and older write (src/ziplist.c)."""
-    found = []
+    elements = []
     position = 10
     while data[position] != 0xFF:
         position += 5 if data[position] == 0xFE else 1
-        item, position = _ziplist_item(data, position)
-        found.append(item)
-    return found
+        element, position = _ziplist_item(data, position)
+        elements.append(element)
+    return elements
 
 
 def _ziplist_item(data: bytes, position: int) -> tuple[bytes, int]:

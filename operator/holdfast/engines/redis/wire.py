@@ -1,6 +1,6 @@
-"""A connection to one Redis server: TCP or TLS, authenticated, with errors told apart by what to do next.
+"""A connection to one Redis server: TCP or TLS, authenticated, with errors that differ by what to do next.
 
-Replication hands over raw bytes behind a reply, which a general client keeps in its own buffers; so the
+Replication gives raw bytes behind a reply, which a general client keeps in its own buffers; so the
 socket is ours and the protocol is hiredis's.
 """
 
@@ -98,13 +98,13 @@ class Client:
     def replies(self, count: int) -> list[Any]:
         """The next `count` replies."""
         next_reply = self._reader.gets
-        found: list[Any] = []
-        while len(found) < count:
+        received: list[Any] = []
+        while len(received) < count:
             if (reply := next_reply()) is False:
                 self._reader.feed(self.receive())
             else:
-                found.append(reply)
-        return found
+                received.append(reply)
+        return received
 
     def reply(self) -> Any:
         """The next reply; an error reply is returned as hiredis.ReplyError."""

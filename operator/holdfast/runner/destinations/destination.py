@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol
 
 from holdfast.api.destination import Destination as Specification
 from holdfast.engines.transfer import DestinationError, MismatchError
-from holdfast.runner.destinations.parts import Part, Stored
+from holdfast.runner.destinations.parts import Part, StoredBytes
 
 READ_BYTES = 1 << 20
 _UNKNOWN = datetime.min.replace(tzinfo=UTC)
@@ -32,7 +32,7 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Archived:
+class ArchiveState:
     """An object of a storage class that has to be thawed before it can be read, and is not."""
 
     storage_class: str
@@ -121,11 +121,15 @@ class Destination(ABC):
 
     @abstractmethod
     def abort_uploads(self, prefix: str) -> int:
-        """Abort every unfinished upload whose key begins with `prefix`; how many there were."""
+        """Abort every unfinished upload whose key begins with `prefix`; returns their number."""
 
     def versions(self, prefix: str) -> Iterator[Version]:
         """Everything stored under keys that begin with `prefix`, hidden or not, in no order."""
         return (Version(key) for key in self.list(prefix))
+
+    def versions_of(self, key: str) -> tuple[Version, ...]:
+        """Everything stored under this very key."""
+        return tuple(version for version in self.versions(key) if version.key == key)
 
     def erase(self, version: Version) -> None:
         """Delete one version for good; no error when it is not there. Raises LockedError."""
@@ -142,7 +146,7 @@ class Destination(ABC):
         """
         return
 
-    def archived(self, key: str) -> Archived | None:
+    def archived(self, key: str) -> ArchiveState | None:
         """How the object stands in an archive; None when it can be read at once, or is not there."""
         return None
 
@@ -150,12 +154,14 @@ class Destination(ABC):
         """Have an archived object made readable; no error when that is under way."""
         raise NotImplementedError
 
-    def verify(self, key: str, stored: Stored) -> None:
+    def verify(self, key: str, stored: StoredBytes) -> None:
         """Find out that the object is what was stored. Raises MismatchError, which names it."""
         self.read_back(key, stored)
 
-    def read_back(self, key: str, stored: Stored, count: Callable[[int], None] = lambda size: None) -> None:
-        """The same by reading every byte; `count` is told how many as they come."""
+    def read_back(
+        self, key: str, stored: StoredBytes, count: Callable[[int], None] = lambda size: None
+    ) -> None:
+        """The same by reading every byte; `count` gets how many as they come."""
         self.verify_size(key, stored.size)
         digest = hashlib.sha256()
         with self.open(key) as stream:
@@ -167,11 +173,11 @@ class Destination(ABC):
 
     def verify_size(self, key: str, size: int) -> None:
         """Check that the object is there and has `size` bytes. Raises MismatchError."""
-        found = self.size(key)
-        if found is None:
+        size_there = self.size(key)
+        if size_there is None:
             raise self.mismatch(key, "it is not there")
-        if found != size:
-            raise self.mismatch(key, f"it has {found} bytes, not {size}")
+        if size_there != size:
+            raise self.mismatch(key, f"it has {size_there} bytes, not {size}")
 
     def mismatch(self, key: str, what: str) -> MismatchError:
         """The error that says what is wrong with an object."""

@@ -24,7 +24,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredBytes:
     """The stored bytes of one artifact."""
 
     size: int
@@ -81,14 +81,14 @@ class PartCutter:
         """The last part."""
         return self._cut(last=True)
 
-    def stored(self) -> Stored:
+    def stored(self) -> StoredBytes:
         """All that was added, once it is finished."""
         if len(self._digests) == 1:
             checksum = base64.b64encode(self._digests[0]).decode()
         else:
             composite = base64.b64encode(hashlib.sha256(b"".join(self._digests)).digest()).decode()
             checksum = f"{composite}-{len(self._digests)}"
-        return Stored(self._size, self._whole.hexdigest(), checksum)
+        return StoredBytes(self._size, self._whole.hexdigest(), checksum)
 
     def _cut(self, *, last: bool) -> Part:
         data, self._chunks = b"".join(self._chunks), []

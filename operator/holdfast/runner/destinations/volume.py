@@ -123,7 +123,7 @@ class VolumeDestination(Destination):
 
     @contextmanager
     def errors(self, key: str) -> Iterator[None]:
-        """Say an OSError as a DestinationError; that a file is not there is left to the caller."""
+        """Say an OSError as a DestinationError; a missing file is left to the caller."""
         try:
             yield
         except (FileNotFoundError, FileExistsError):

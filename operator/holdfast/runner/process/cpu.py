@@ -8,7 +8,7 @@ _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
 
 def cpu_limit(cpu_max: Path = _CPU_MAX) -> int:
-    """Whole CPUs, at least 1: the cgroup's limit rounded up, but no more than there are."""
+    """Whole CPUs, at least 1: the cgroup's limit rounded up, but no more than the node has."""
     available = len(os.sched_getaffinity(0))
     try:
         quota, period = cpu_max.read_text().split()

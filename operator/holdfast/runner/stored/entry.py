@@ -2,7 +2,7 @@
 
 import holdfast
 from holdfast.protocol import CommitTask
-from holdfast.runner.stored.manifest import CatalogueArtifact, CatalogueEntry, CatalogueTarget, Manifest
+from holdfast.runner.stored.manifest import CatalogueEntry, CatalogueTarget, Manifest
 
 
 def entry_of(task: CommitTask, manifests: list[Manifest]) -> CatalogueEntry:
@@ -40,8 +40,5 @@ def _entry_target(manifest: Manifest, manifest_sha256: str) -> CatalogueTarget:
         encrypted=manifest.encrypted,
         retain_until=manifest.retain_until,
         manifest_sha256=manifest_sha256,
-        artifacts=tuple(
-            CatalogueArtifact(name=item.key, size_bytes=item.size_bytes, sha256=item.sha256)
-            for item in manifest.artifacts
-        ),
+        artifacts=tuple(artifact.listed() for artifact in manifest.artifacts),
     )

@@ -9,17 +9,18 @@ from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, Field, ValidationError
 
-from holdfast.api.meta import Lenient
+from holdfast.api.meta import LenientModel
 from holdfast.api.run import Source
+from holdfast.api.text import first_problem
 from holdfast.engines.transfer import MismatchError
 from holdfast.protocol import Note
-from holdfast.runner.destinations.parts import Stored
+from holdfast.runner.destinations.parts import StoredBytes
 
 _BLANK = "0" * 64
 """What stands for a document's own SHA-256 while that is computed."""
 
 
-class Document(Lenient):
+class Document(LenientModel):
     """A JSON object in a destination; an older or newer version of Holdfast may have written it."""
 
     version: Literal[1] = 1
@@ -30,19 +31,16 @@ class Document(Lenient):
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise MismatchError(
-                "DocumentInvalid",
-                f"{uri} is not a {cls.__name__.lower()} of version 1: {place}: {first['msg']}",
-            ) from error
+            kind = cls.__name__.lower()
+            what = f"{uri} is not a {kind} of version 1: {first_problem(error)}"
+            raise MismatchError("DocumentInvalid", what) from error
 
     def encode(self) -> bytes:
         """The bytes that are stored."""
         return self.model_dump_json(by_alias=True, indent=1).encode()
 
 
-class Encrypted(Lenient):
+class EncryptionRecord(LenientModel):
     """How every artifact of a target is encrypted."""
 
     format: Literal["age"] = "age"
@@ -50,7 +48,16 @@ class Encrypted(Lenient):
     """Public keys; the identity of any one of them decrypts."""
 
 
-class ManifestArtifact(Lenient):
+class CatalogueArtifact(LenientModel):
+    """One stored object of a target."""
+
+    name: str
+    """Below the target's folder: `<attempt>/<artifact>.zst[.age]`."""
+    size_bytes: int
+    sha256: str
+
+
+class ManifestArtifact(LenientModel):
     """One artifact of a target."""
 
     name: str
@@ -66,9 +73,13 @@ class ManifestArtifact(Lenient):
     plain_sha256: str
 
     @property
-    def stored(self) -> Stored:
+    def stored(self) -> StoredBytes:
         """The stored bytes."""
-        return Stored(self.size_bytes, self.sha256, self.s3_checksum)
+        return StoredBytes(self.size_bytes, self.sha256, self.s3_checksum)
+
+    def listed(self) -> CatalogueArtifact:
+        """As the entry of the run lists it."""
+        return CatalogueArtifact(name=self.key, size_bytes=self.size_bytes, sha256=self.sha256)
 
 
 class Manifest(Document):
@@ -93,7 +104,7 @@ class Manifest(Document):
     detail: dict[str, Any]
     """What the engine needs to restore and compare."""
     notes: tuple[Note, ...] = ()
-    encrypted: Encrypted | None = None
+    encrypted: EncryptionRecord | None = None
     """None: the artifacts are not encrypted. The manifest itself never is."""
     retain_until: dict[str, AwareDatetime] = Field(default_factory=dict)
     """By destination that locks objects: until when, at least, these are locked there."""
@@ -105,16 +116,7 @@ class Manifest(Document):
         return sum(artifact.size_bytes for artifact in self.artifacts)
 
 
-class CatalogueArtifact(Lenient):
-    """One stored object of a target."""
-
-    name: str
-    """Below the target's folder: `<attempt>/<artifact>.zst[.age]`."""
-    size_bytes: int
-    sha256: str
-
-
-class CatalogueTarget(Lenient):
+class CatalogueTarget(LenientModel):
     """A target that a run holds."""
 
     name: str
@@ -124,7 +126,7 @@ class CatalogueTarget(Lenient):
     source: Source
     contents: dict[str, int]
     size_bytes: int
-    encrypted: Encrypted | None = None
+    encrypted: EncryptionRecord | None = None
     retain_until: dict[str, AwareDatetime] = Field(default_factory=dict)
     """By destination that locks objects: until when, at least, these are locked there."""
     manifest_sha256: str
@@ -187,8 +189,8 @@ def _seal(head: bytes, tail: bytes) -> str:
 
 
 def _broken_seal(data: bytes, sha256: str) -> str | None:
-    found = _seal(*_around(data, sha256))
-    return None if found == sha256 else f"its SHA-256 is {found}, and it says {sha256}"
+    actual = _seal(*_around(data, sha256))
+    return None if actual == sha256 else f"its SHA-256 is {actual}, and it says {sha256}"
 
 
 def _unsealed(data: bytes) -> str | None:

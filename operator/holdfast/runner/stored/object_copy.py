@@ -15,27 +15,22 @@ class TimeOverError(DestinationError):
 
 
 def copy_object(
-    artifact: ManifestArtifact,
-    holder: Destination,
-    key: str,
-    out: FanOut,
-    meter: Meter,
-    until: float = math.inf,
+    artifact: ManifestArtifact, holder: Destination, out: FanOut, meter: Meter, until: float = math.inf
 ) -> None:
-    """Copy the object that `holder` has at `key`, and stop once `time.monotonic()` is `until`.
+    """Copy the object that `holder` has at the key of `out`, and stop once `time.monotonic()` is `until`.
 
     Raises MismatchError when what is read is not what was stored, TimeOverError, and what `out` raises.
     """
     try:
-        with holder.open(key) as stream:
+        with holder.open(out.key) as stream:
             while block := stream.read(READ_BYTES):
                 meter.add(stored=len(block))
                 out.write(block)
                 if time.monotonic() >= until:
-                    raise TimeOverError("TimeOver", f"{holder.uri(key)}: no time is left to copy it")
+                    raise TimeOverError("TimeOver", f"{holder.uri(out.key)}: no time is left to copy it")
         if out.written != (artifact.size_bytes, artifact.sha256):
             size, sha256 = out.written
-            raise holder.mismatch(key, f"it has {size} bytes with SHA-256 {sha256}")
+            raise holder.mismatch(out.key, f"it has {size} bytes with SHA-256 {sha256}")
         out.finish()
     except BaseException:
         out.abort()

@@ -31,9 +31,9 @@ def write_and_read(destination: Destination, folder: str) -> str:
         raise DestinationError(
             "ProbeFailed", f"destination {destination.name}: {destination.uri(key)} exists"
         )
-    found = destination.read(key)
-    if found != data:
-        what = "is not there" if found is None else f"holds {len(found)} other bytes"
+    data_there = destination.read(key)
+    if data_there != data:
+        what = "is not there" if data_there is None else f"holds {len(data_there)} other bytes"
         raise DestinationError(
             "ProbeFailed",
             f"destination {destination.name}: {destination.uri(key)} was written, and then {what}",
@@ -47,11 +47,11 @@ def delete(destination: Destination, key: str) -> None:
     Raises DestinationError.
     """
     try:
-        versions = [version for version in destination.versions(key) if version.key == key]
+        versions = destination.versions_of(key)
     except DestinationError as error:
         # Whoever may not list versions can still delete, and most buckets keep none.
-        _log.info("the versions of a probe are not told: %s", error.message)
-        versions = []
+        _log.info("the versions of a probe cannot be listed: %s", error.message)
+        versions = ()
     if not versions:
         destination.delete(key)
     for version in versions:
@@ -67,8 +67,8 @@ def sweep(destination: Destination, folder: str) -> None:
     until = datetime.now(UTC) - _LEFT_BEHIND
     start = f"{folder}{_NAME}"
     try:
-        left = [each for each in destination.versions(start) if _made(each.key, start) < until]
-        for version in sorted(left, key=lambda each: (each.key, each.marker)):
+        left = [version for version in destination.versions(start) if _made(version.key, start) < until]
+        for version in sorted(left, key=lambda version: (version.key, version.marker)):
             destination.erase(version)
     except LockedError as error:
         _log.info("it and those after it are swept away later: %s", error.message)

@@ -8,26 +8,26 @@ from collections.abc import Sequence
 
 from pydantic import AwareDatetime, Field
 
-from holdfast.api.meta import Lenient
+from holdfast.api.meta import LenientModel
 from holdfast.engines.transfer import TransferError
 from holdfast.layout import ENCRYPTED_REPORT, REPORT, RunPath
 from holdfast.protocol import Note, WrittenReport
 from holdfast.runner.destinations.destination import Destination
-from holdfast.runner.stored.manifest import Document, Encrypted, Manifest, ManifestArtifact
+from holdfast.runner.stored.manifest import Document, EncryptionRecord, Manifest, ManifestArtifact
 from holdfast.runner.stream.crypto import parse_recipients
 from holdfast.runner.stream.pipeline import stages
 
 _log = logging.getLogger(__name__)
 
 
-class ReportedTarget(Lenient):
+class ReportedTarget(LenientModel):
     """A target that the run holds."""
 
     name: str
     engine: str
     destinations: tuple[str, ...]
     contents: dict[str, int]
-    encrypted: Encrypted | None = None
+    encrypted: EncryptionRecord | None = None
     notes: tuple[Note, ...] = ()
     artifacts: tuple[ManifestArtifact, ...]
 
@@ -40,7 +40,7 @@ class ReportedTarget(Lenient):
         return cls.model_validate({"name": manifest.target, "destinations": tuple(destinations), **shared})
 
 
-class Outcome(Lenient):
+class ReportedOutcome(LenientModel):
     """What became of one thing that a commit was to do for an earlier run."""
 
     work: str
@@ -65,7 +65,7 @@ class Report(Document):
     targets: tuple[ReportedTarget, ...] = ()
     missing: dict[str, str] = Field(default_factory=dict)
     """By destination that lacks the run: why."""
-    outcomes: tuple[Outcome, ...] = ()
+    outcomes: tuple[ReportedOutcome, ...] = ()
     notes: tuple[Note, ...] = ()
 
 

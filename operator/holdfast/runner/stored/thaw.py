@@ -18,20 +18,20 @@ _MAX_PAUSE = 300.0
 def thaw(source: Destination, keys: Iterable[str], meter: Meter) -> tuple[Note, ...]:
     """Have every archived object of `keys` thawed and wait until all are, as long as the Job may run.
 
-    Returns what is to be told of it: nothing when all can be read at once.
+    Returns what is to be reported: nothing when all can be read at once.
     """
     began, pause, every = time.monotonic(), _FIRST_PAUSE, 0
     classes: set[str] = set()
     waiting = list(keys)
     while True:
-        frozen = [(key, found) for key in waiting if (found := source.archived(key)) is not None]
+        frozen = [(key, state) for key in waiting if (state := source.archived(key)) is not None]
         if not frozen:
             break
         every = every or len(frozen)
-        classes |= {found.storage_class for _, found in frozen}
-        for key, found in frozen:
-            if not found.thawing:
-                _log.info("thawing %s from %s", source.uri(key), found.storage_class)
+        classes |= {state.storage_class for _, state in frozen}
+        for key, state in frozen:
+            if not state.thawing:
+                _log.info("thawing %s from %s", source.uri(key), state.storage_class)
                 source.thaw(key)
         names = ", ".join(sorted(classes))
         meter.step(f"thawing {len(frozen)} of {every} objects from {names}, which takes 3 to 48 hours")

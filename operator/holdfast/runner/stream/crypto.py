@@ -57,16 +57,16 @@ def open_identities(file: Path, recipients: Sequence[str], secret: str | None) -
     try:
         lines = file.read_bytes().splitlines()
     except FileNotFoundError:
-        message = f"{needed}, but there is no Secret {secret} with a key identity"
+        message = f"{needed}, but no Secret {secret} exists with a key identity"
         raise IdentityError("IdentityMissing", message) from None
-    found = [_identity(place, line, secret) for place, line in enumerate(lines, 1) if _is_key(line)]
-    if not found:
+    identities = [_identity(place, line, secret) for place, line in enumerate(lines, 1) if _is_key(line)]
+    if not identities:
         message = f"{needed}, but key identity of Secret {secret} holds no identity"
         raise IdentityError("IdentityMissing", message)
-    if not {str(identity.to_public()) for identity in found} & set(recipients):
+    if not {str(identity.to_public()) for identity in identities} & set(recipients):
         message = f"{needed}, and key identity of Secret {secret} holds the identity of none of them"
         raise IdentityError("IdentityWrong", message)
-    return found
+    return identities
 
 
 def _is_key(line: bytes) -> bool:
@@ -88,7 +88,7 @@ def _identity(place: int, line: bytes, secret: str) -> x25519.Identity:
 class Encryption:
     """A stage that encrypts to every recipient; any one of their identities decrypts.
 
-    What comes out is taken by the next `feed`, so there is never more of it than went in meanwhile.
+    What comes out is taken by the next `feed`, so the output is never more than what went in since.
     """
 
     def __init__(self, recipients: Sequence[x25519.Recipient]) -> None:
@@ -120,7 +120,7 @@ class Encryption:
         return b"".join(out)
 
     def _work(self, recipients: Sequence[x25519.Recipient]) -> None:
-        source = _Queued(self._input)
+        source = _QueueFile(self._input)
         try:
             pyrage.encrypt_io(io.BufferedReader(source, READ_BYTES), self, recipients)
         except BaseException as error:  # noqa: BLE001 - a panic in Rust is no Exception; raised by `_take`
@@ -134,10 +134,10 @@ class Encryption:
         return len(data)
 
     def flush(self) -> None:
-        """There is nothing to do; pyrage calls it at the end."""
+        """Do nothing; pyrage calls it at the end."""
 
 
-class _Queued(io.RawIOBase):
+class _QueueFile(io.RawIOBase):
     """The blocks of a queue up to None, as a file."""
 
     def __init__(self, queue: "Queue[bytes | None]") -> None:
@@ -212,7 +212,7 @@ class Decryption:
             raise RuntimeError("decryption broke off") from error
 
     def _work(self, stored: Readable, write_end: int, identities: Sequence[x25519.Identity]) -> None:
-        source = _Stored(stored)
+        source = _StoredFile(stored)
         with os.fdopen(write_end, "wb", buffering=0) as plain:
             try:
                 pyrage.decrypt_io(io.BufferedReader(source, READ_BYTES), plain, identities)
@@ -220,7 +220,7 @@ class Decryption:
                 self._error = source.error or error
 
 
-class _Stored(io.RawIOBase):
+class _StoredFile(io.RawIOBase):
     """Stored bytes as a file that keeps its error: pyrage makes one of its own of that of the first read."""
 
     def __init__(self, stored: Readable) -> None:

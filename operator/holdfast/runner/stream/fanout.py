@@ -8,12 +8,10 @@ from contextlib import suppress
 from queue import Full, Queue
 from typing import Any
 
-from holdfast.api.destination import Destination as Specification
 from holdfast.engines.transfer import DestinationError, TransferError
-from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import Destination, Upload
-from holdfast.runner.destinations.parts import Part, PartCutter, Stored
-from holdfast.runner.process.mounts import Mounts
+from holdfast.runner.destinations.live import LiveDestinations
+from holdfast.runner.destinations.parts import Part, PartCutter, StoredBytes
 
 _log = logging.getLogger(__name__)
 ABORT_SECONDS = 15
@@ -28,62 +26,24 @@ def stop_worker(thread: threading.Thread, queue: "Queue[Any]", deadline: float) 
         thread.join(0.05)
 
 
-class Copies:
-    """The destinations that a backup still goes to, and the optional ones that failed."""
-
-    def __init__(self, destinations: Sequence[Destination]) -> None:
-        self.live = list(destinations)
-        self.missing: dict[str, str] = {}
-
-    @classmethod
-    def connect(cls, specifications: Sequence[Specification], mounts: Mounts) -> "Copies":
-        """The destinations, without optional ones that cannot even be set up."""
-        connected: list[Destination] = []
-        failed: list[tuple[Specification, TransferError]] = []
-        for specification in specifications:
-            try:
-                connected.append(connect(specification, mounts))
-            except TransferError as failure:
-                failed.append((specification, failure))
-        copies = cls(connected)
-        for specification, error in failed:
-            copies.drop(specification.name, error, required=specification.required)
-        return copies
-
-    def drop(self, name: str, error: TransferError, *, required: bool) -> None:
-        """Go on without a destination. Raises `error` when it is required or was the last one."""
-        self.live = [destination for destination in self.live if destination.name != name]
-        if required or not self.live:
-            raise error
-        _log.warning("going on without optional destination: %s", error.message)
-        self.missing.setdefault(name, error.message)
-
-    def each(
-        self, action: Callable[[Destination], None], destinations: Sequence[Destination] | None = None
-    ) -> None:
-        """Do `action` in `destinations`, in every live one unless given, dropping those that fail."""
-        for destination in list(self.live if destinations is None else destinations):
-            try:
-                action(destination)
-            except TransferError as error:
-                self.drop(destination.name, error, required=destination.required)
-
-
 class FanOut:
     """One object, uploaded to every live destination in one pass.
 
-    A part waits for the queue of each destination, which holds one. All share the part's bytes, so in memory
-    there are those that the slowest destination's workers send, one queued and one waiting, and at most those
-    that a faster one sends meanwhile.
+    A part waits for the queue of each destination, which holds one. All share the part's bytes, so memory
+    holds those that the slowest destination's workers send, one queued and one waiting, and at most those
+    that a faster one sends in the same time.
     """
 
-    def __init__(self, copies: Copies, key: str, destinations: Sequence[Destination] | None = None) -> None:
-        """`destinations` are those of `copies.live` that it goes to, all unless given."""
-        self._copies = copies
+    def __init__(
+        self, destinations: LiveDestinations, key: str, chosen: Sequence[Destination] | None = None
+    ) -> None:
+        """`chosen` are the live destinations that it goes to, all unless given."""
+        self.key = key
+        self._destinations = destinations
         self._cutter = PartCutter()
         self._branches: list[_Branch] = []
         try:
-            copies.each(lambda item: self._branches.append(_Branch(item, key)), destinations)
+            destinations.for_all(lambda destination: self._branches.append(_Branch(destination, key)), chosen)
         except BaseException:
             self.abort()
             raise
@@ -98,7 +58,7 @@ class FanOut:
         """Bytes taken so far, and their SHA-256."""
         return self._cutter.added
 
-    def finish(self) -> Stored:
+    def finish(self) -> StoredBytes:
         """Complete the object everywhere. Raises DestinationError when a required destination failed."""
         self._put(self._cutter.finish())
         for branch in list(self._branches):
@@ -126,7 +86,7 @@ class FanOut:
         except TransferError as error:
             self._branches.remove(branch)
             branch.abort()
-            self._copies.drop(branch.name, error, required=branch.required)
+            self._destinations.drop(branch.name, error, required=branch.required)
 
 
 class _Branch:
@@ -146,7 +106,7 @@ class _Branch:
             thread.start()
 
     def put(self, part: Part | None) -> None:
-        """Hand over a part, None for the end. Raises what an earlier part met with."""
+        """Give it a part, None for the end. Raises what an earlier part met with."""
         if self._error is not None:
             raise self._error
         self._queue.put(part)

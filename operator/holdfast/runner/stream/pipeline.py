@@ -17,11 +17,12 @@ import zstandard
 from pyrage.x25519 import Recipient
 
 from holdfast.engines.transfer import SourceError
-from holdfast.runner.destinations.parts import Stored
+from holdfast.runner.destinations.live import LiveDestinations
+from holdfast.runner.destinations.parts import StoredBytes
 from holdfast.runner.process.cpu import cpu_limit
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stream import crypto
-from holdfast.runner.stream.fanout import ABORT_SECONDS, Copies, FanOut, stop_worker
+from holdfast.runner.stream.fanout import ABORT_SECONDS, FanOut, stop_worker
 
 _SUFFIX = ".zst"
 _LEVEL = 3
@@ -75,24 +76,26 @@ def suffix(recipients: Sequence[Recipient]) -> str:
 
 
 @dataclass(frozen=True)
-class Transferred:
+class Transfer:
     """What went through a pipeline."""
 
     plain_bytes: int
     plain_sha256: str
-    stored: Stored
+    stored: StoredBytes
 
 
 class Pipeline:
     """The Sink of one artifact, at `key` in every live destination. End it by `finish` or `abort`."""
 
-    def __init__(self, copies: Copies, key: str, meter: Meter, recipients: Sequence[Recipient]) -> None:
+    def __init__(
+        self, destinations: LiveDestinations, key: str, meter: Meter, recipients: Sequence[Recipient]
+    ) -> None:
         self._key = key
         self._meter = meter
         self._plain = hashlib.sha256()
         self._plain_bytes = 0
         self._pending = bytearray()
-        self._out = FanOut(copies, key)
+        self._out = FanOut(destinations, key)
         self._stages = stages(recipients)
         self._queue: Queue[bytes | None] = Queue(maxsize=_QUEUED_BLOCKS)
         self._error: Exception | None = None
@@ -110,7 +113,7 @@ class Pipeline:
                 self._hand_over_pending()
         return len(data)
 
-    def finish(self) -> Transferred:
+    def finish(self) -> Transfer:
         """Complete the object everywhere.
 
         Raises SourceError (`EmptyOutput`) when nothing was written, DestinationError as `write` does.
@@ -122,7 +125,7 @@ class Pipeline:
         self._thread.join()
         self._raise()
         stored = self._out.finish()
-        return Transferred(self._plain_bytes, self._plain.hexdigest(), stored)
+        return Transfer(self._plain_bytes, self._plain.hexdigest(), stored)
 
     def abort(self) -> None:
         """Leave nothing of it behind."""

@@ -4,30 +4,27 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pyrage.x25519 import Recipient
-
 import holdfast
-from holdfast.engines.transfer import BackupContext, BackupReport, DestinationError, Sink, TaskError
+from holdfast.engines.transfer import BackupContext, BackupSummary, DestinationError, Sink, TaskError
 from holdfast.layout import RunPath, policy_folder
 from holdfast.protocol import POD_VARIABLE, BackupResult, BackupTask, StoredArtifact
 from holdfast.runner.destinations.destination import Destination
+from holdfast.runner.destinations.live import LiveDestinations
 from holdfast.runner.process import engines
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored import probe
 from holdfast.runner.stored.adopt import StoredTarget, copy_to_lacking, find_earlier_attempt
-from holdfast.runner.stored.manifest import Encrypted, Manifest, ManifestArtifact
+from holdfast.runner.stored.manifest import EncryptionRecord, Manifest, ManifestArtifact
 from holdfast.runner.stream.crypto import parse_recipients
-from holdfast.runner.stream.fanout import Copies
 from holdfast.runner.stream.pipeline import Pipeline, suffix
-from holdfast.runner.stream.producer import run_producer
 
 _log = logging.getLogger(__name__)
 _MAX_NAME_BYTES = 200
@@ -36,18 +33,20 @@ _MAX_NAME_BYTES = 200
 class StoringContext(BackupContext):
     """Stores what the engine writes in every live destination."""
 
-    def __init__(self, spec: Any, namespace: str, mounts: Mounts, folder: str, copies: Copies,
-                 recipients: Sequence[Recipient], meter: Meter) -> None:  # fmt: skip
+    def __init__(
+        self, task: BackupTask, spec: Any, mounts: Mounts, destinations: LiveDestinations, meter: Meter
+    ) -> None:
+        """Raises TaskError (`RecipientInvalid`)."""
         self.spec = spec
-        self.namespace = namespace
+        self.namespace = task.namespace
         self.progress = meter
         self.scratch = mounts.scratch
         self.attempt = _attempt()
         self.artifacts: dict[str, ManifestArtifact] = {}
+        self.destinations = destinations
         self._mounts = mounts
-        self._folder = folder
-        self._copies = copies
-        self._recipients = recipients
+        self._folder = _path(task).target(task.target)
+        self._recipients = parse_recipients(task.recipients)
         self._meter = meter
 
     def secret(self, folder: str) -> Path:
@@ -58,7 +57,7 @@ class StoringContext(BackupContext):
         if name in self.artifacts:
             raise ValueError(f"artifact {name} is stored already")
         key = f"{self.attempt}/{_file_name(name)}{suffix(self._recipients)}"
-        pipeline = Pipeline(self._copies, self._folder + key, self._meter, self._recipients)
+        pipeline = Pipeline(self.destinations, self._folder + key, self._meter, self._recipients)
         try:
             yield pipeline
             done = pipeline.finish()
@@ -71,40 +70,40 @@ class StoringContext(BackupContext):
             plain_sha256=done.plain_sha256,
         )  # fmt: skip
 
-    def store_output(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
-    ) -> None:
-        with self.store(name) as sink:
-            run_producer(command, environment, sink)
-
 
 def run(task: BackupTask, mounts: Mounts, meter: Meter) -> BackupResult:
     """Back a target up by its engine."""
     spec = engines.engine_of(task.engine).target_spec.model_validate(task.spec)
     engine = engines.module_of(task.engine, "backup").backup
-    return back_up(task, spec, mounts, Copies.connect(task.destinations, mounts), engine, meter)
+    destinations = LiveDestinations.connect(task.destinations, mounts)
+    context = StoringContext(task, spec, mounts, destinations, meter)
+    return back_up(task, context, engine, meter)
 
 
-def back_up(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies,
-            engine: Callable[[BackupContext], BackupReport], meter: Meter) -> BackupResult:  # fmt: skip
+def back_up(
+    task: BackupTask, context: StoringContext, engine: Callable[[BackupContext], BackupSummary], meter: Meter
+) -> BackupResult:
     """Back a target up, or finish what an earlier attempt of the same run had stored.
 
     Raises what the engine and the destinations raise.
     """
-    path = RunPath(task.namespace, task.policy, task.run)
-    recipients = parse_recipients(task.recipients)
-    copies.each(lambda destination: destination.check())
-    copies.each(lambda destination: _probe(destination, policy_folder(task.namespace, task.policy)))
-    target = find_earlier_attempt(path.manifest(task.target), task.run_uid, copies)
+    path, destinations = _path(task), context.destinations
+    destinations.for_all(lambda destination: destination.check())
+    destinations.for_all(lambda destination: _probe(destination, policy_folder(task.namespace, task.policy)))
+    target = find_earlier_attempt(path.manifest(task.target), task.run_uid, destinations)
     if target is None:
-        target = _store(task, spec, mounts, copies, recipients, engine, meter)
+        target = _store(task, context, engine)
     else:
         _check_encryption(target.manifest, task)
         _log.info("adopting what attempt %s of this run stored", target.manifest.attempt)
         meter.step("copying what an earlier attempt stored")
-        copy_to_lacking(target, path.target(task.target), copies, meter)
-    _publish(target, path.manifest(task.target), copies)
-    return _result(target, copies)
+        copy_to_lacking(target, path.target(task.target), destinations, meter)
+    _publish(target, path.manifest(task.target), destinations)
+    return _result(target, destinations)
+
+
+def _path(task: BackupTask) -> RunPath:
+    return RunPath(task.namespace, task.policy, task.run)
 
 
 def _probe(destination: Destination, folder: str) -> None:
@@ -117,27 +116,27 @@ def _probe(destination: Destination, folder: str) -> None:
         _log.warning("the probe's object stays: %s", error.message)
 
 
-def _store(task: BackupTask, spec: Any, mounts: Mounts, copies: Copies, recipients: Sequence[Recipient],
-           engine: Callable[[BackupContext], BackupReport], meter: Meter) -> StoredTarget:  # fmt: skip
-    folder = RunPath(task.namespace, task.policy, task.run).target(task.target)
+def _store(
+    task: BackupTask, context: StoringContext, engine: Callable[[BackupContext], BackupSummary]
+) -> StoredTarget:
     started = datetime.now(UTC)
-    context = StoringContext(spec, task.namespace, mounts, folder, copies, recipients, meter)
-    report = engine(context)
+    summary = engine(context)
     if not context.artifacts:
         raise RuntimeError(f"engine {task.engine} stored no artifact")
     manifest = Manifest(
         tool_version=holdfast.__version__, namespace=task.namespace, policy=task.policy, run=task.run,
         run_uid=task.run_uid, target=task.target, engine=task.engine, attempt=context.attempt,
-        spec=task.spec, source=report.source, snapshot_time=report.snapshot_time, started_time=started,
-        completed_time=datetime.now(UTC), contents=report.contents, detail=report.detail,
-        notes=report.notes, encrypted=_encrypted(task), artifacts=tuple(context.artifacts.values()),
-        retain_until={each.name: each.retain_until for each in copies.live if each.retain_until},
+        spec=task.spec, source=summary.source, snapshot_time=summary.snapshot_time, started_time=started,
+        completed_time=datetime.now(UTC), contents=summary.contents, detail=summary.detail,
+        notes=summary.notes, encrypted=_encrypted(task), artifacts=tuple(context.artifacts.values()),
+        retain_until={destination.name: destination.retain_until
+                      for destination in context.destinations.live if destination.retain_until},
     )  # fmt: skip
     return StoredTarget(manifest, manifest.encode(), frozenset())
 
 
-def _encrypted(task: BackupTask) -> Encrypted | None:
-    return Encrypted(recipients=task.recipients) if task.recipients else None
+def _encrypted(task: BackupTask) -> EncryptionRecord | None:
+    return EncryptionRecord(recipients=task.recipients) if task.recipients else None
 
 
 def _check_encryption(manifest: Manifest, task: BackupTask) -> None:
@@ -151,7 +150,7 @@ def _check_encryption(manifest: Manifest, task: BackupTask) -> None:
         )
 
 
-def _publish(target: StoredTarget, key: str, copies: Copies) -> None:
+def _publish(target: StoredTarget, key: str, destinations: LiveDestinations) -> None:
     """Write the manifest where it is not yet."""
 
     def write(destination: Destination) -> None:
@@ -163,24 +162,25 @@ def _publish(target: StoredTarget, key: str, copies: Copies) -> None:
             )
         destination.verify_lock(key, target.manifest.retain_until.get(destination.name))
 
-    copies.each(write)
+    destinations.for_all(write)
 
 
-def _result(target: StoredTarget, copies: Copies) -> BackupResult:
+def _result(target: StoredTarget, destinations: LiveDestinations) -> BackupResult:
     manifest = target.manifest
-    artifacts = tuple(
-        StoredArtifact(name=item.key, size_bytes=item.size_bytes, sha256=item.sha256)
-        for item in manifest.artifacts
-    )
+    artifacts = tuple(StoredArtifact.of(artifact.listed()) for artifact in manifest.artifacts)
     return BackupResult(
         snapshot_time=manifest.snapshot_time, source=manifest.source, contents=manifest.contents,
-        plain_bytes=sum(item.plain_bytes for item in manifest.artifacts), size_bytes=manifest.size_bytes,
+        plain_bytes=sum(artifact.plain_bytes for artifact in manifest.artifacts),
+        size_bytes=manifest.size_bytes,
         artifacts=artifacts, encrypted=manifest.encrypted is not None,
         manifest_sha256=hashlib.sha256(target.data).hexdigest(),
-        destinations=tuple(destination.name for destination in copies.live), missing=copies.missing,
+        destinations=tuple(destination.name for destination in destinations.live),
+        missing=destinations.missing,
         # Of what an earlier attempt stored in some of them, the moment that it asked for.
-        retain_until={each.name: manifest.retain_until.get(each.name, each.retain_until)
-                      for each in copies.live if each.retain_until},
+        retain_until={
+            destination.name: manifest.retain_until.get(destination.name, destination.retain_until)
+            for destination in destinations.live if destination.retain_until
+        },
         notes=manifest.notes,
     )  # fmt: skip
 

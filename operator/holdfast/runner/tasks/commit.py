@@ -8,13 +8,13 @@ from holdfast.engines.transfer import DestinationError, TaskError
 from holdfast.layout import RunPath
 from holdfast.protocol import CommitResult, CommitTask, CommittedTarget, Note
 from holdfast.runner.destinations.destination import Destination
+from holdfast.runner.destinations.live import LiveDestinations
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.documents import read_entry, read_manifest
 from holdfast.runner.stored.entry import entry_of
 from holdfast.runner.stored.manifest import CatalogueEntry, Manifest
-from holdfast.runner.stored.report import Outcome, Report, ReportedTarget, write_report
-from holdfast.runner.stream.fanout import Copies
+from holdfast.runner.stored.report import Report, ReportedOutcome, ReportedTarget, write_report
 from holdfast.runner.upkeep.budget import Budget
 from holdfast.runner.upkeep.expired_runs import ExpiredRuns
 from holdfast.runner.upkeep.leftovers import FailedRunLeftovers
@@ -24,10 +24,10 @@ from holdfast.runner.upkeep.unreferenced import UnreferencedObjects
 
 def run(task: CommitTask, mounts: Mounts, meter: Meter) -> CommitResult:
     """Commit a run in every destination that can be set up."""
-    return commit(task, Copies.connect(task.destinations, mounts), meter)
+    return commit(task, LiveDestinations.connect(task.destinations, mounts), meter)
 
 
-def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
+def commit(task: CommitTask, destinations: LiveDestinations, meter: Meter) -> CommitResult:
     """Verify every target in every destination, write the entry, clear what failed attempts left.
 
     Then do for earlier runs what the Task says: delete runs that retention no longer keeps, clear what failed
@@ -36,34 +36,34 @@ def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
     """
     if not task.targets:
         raise TaskError("NothingToCommit", f"run {task.run}: no target succeeded")
-    connected, budget = tuple(copies.live), Budget.from_now(task.retention_seconds)
+    connected, budget = tuple(destinations.live), Budget.from_now(task.retention_seconds)
     path = RunPath(task.namespace, task.policy, task.run)
     read_back = _ReadBack(task, path, meter)
-    copies.each(read_back.verify)
+    destinations.for_all(read_back.verify)
     entry = entry_of(task, [read_back.manifests[target.name] for target in task.targets])
-    copies.each(lambda destination: _write(entry, path, destination))
+    destinations.for_all(lambda destination: _write(entry, path, destination))
     unreferenced = UnreferencedObjects(path, entry)
-    for destination in copies.live:
+    for destination in destinations.live:
         unreferenced.try_to_clear(destination)
     expired = ExpiredRuns(task, entry, meter)
-    expired.delete(copies.live, _without_run(task, connected), budget)
+    expired.delete(destinations.live, _without_run(task, connected), budget)
     # Also where this run is not: a destination that missed a target need not be down now.
     leftovers, missing = FailedRunLeftovers(task, meter), MissingCopies(task, meter)
     leftovers.clear(connected, budget)
     missing.heal(connected, budget)
-    notes = (
-        *unreferenced.notes, *expired.notes, *leftovers.notes, *missing.outcomes.notes(), *missing.notes,
+    notes = (*unreferenced.notes, *expired.notes, *leftovers.notes, *missing.notes)
+    outcomes = (
+        *expired.outcomes.for_report(), *leftovers.outcomes.for_report(), *missing.outcomes.for_report(),
     )  # fmt: skip
-    outcomes = (*expired.report, *leftovers.outcomes.for_report(), *missing.outcomes.for_report())
-    report = _report(task, copies, read_back, outcomes, notes)
-    written, not_written = write_report(report, _recipients(task, read_back), copies.live)
+    report = _report(task, destinations, read_back, outcomes, notes)
+    written, not_written = write_report(report, _recipients(task, read_back), destinations.live)
     return CommitResult(
-        verified_bytes=sum(read_back.verified[destination.name] for destination in copies.live),
+        verified_bytes=sum(read_back.verified[destination.name] for destination in destinations.live),
         recovery_point=entry.recovery_point,
         skew_seconds=entry.skew_seconds,
         size_bytes=entry.size_bytes,
-        destinations=tuple(destination.name for destination in copies.live),
-        missing=copies.missing,
+        destinations=tuple(destination.name for destination in destinations.live),
+        missing=destinations.missing,
         aborted_uploads=unreferenced.aborted_uploads,
         retention=expired.letters,
         leftovers=leftovers.outcomes.letters,
@@ -76,12 +76,12 @@ def commit(task: CommitTask, copies: Copies, meter: Meter) -> CommitResult:
 
 def _report(
     task: CommitTask,
-    copies: Copies,
+    destinations: LiveDestinations,
     read_back: "_ReadBack",
-    outcomes: tuple[Outcome, ...],
+    outcomes: tuple[ReportedOutcome, ...],
     notes: tuple[Note, ...],
 ) -> Report:
-    live = [destination.name for destination in copies.live]
+    live = [destination.name for destination in destinations.live]
     return Report(
         tool_version=holdfast.__version__,
         namespace=task.namespace,
@@ -90,7 +90,7 @@ def _report(
         run_uid=task.run_uid,
         written_time=datetime.now(UTC),
         targets=tuple(ReportedTarget.of(read_back.manifests[target.name], live) for target in task.targets),
-        missing=copies.missing,
+        missing=destinations.missing,
         outcomes=outcomes,
         notes=notes,
     )

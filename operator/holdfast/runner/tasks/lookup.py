@@ -2,7 +2,7 @@
 
 from holdfast.engines.transfer import TaskError
 from holdfast.layout import ENTRY_SUFFIX, PathError, RunPath
-from holdfast.protocol import FoundTarget, LookupResult, LookupTask, StoredRun
+from holdfast.protocol import ListedTarget, LookupResult, LookupTask, StoredRun
 from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.process.mounts import Mounts
@@ -19,7 +19,7 @@ def run(task: LookupTask, mounts: Mounts, meter: Meter) -> LookupResult:
     if entry is None:
         raise not_found(path, destination)
     targets = tuple(
-        FoundTarget(
+        ListedTarget(
             name=target.name,
             engine=target.engine,
             spec=target.spec,

@@ -9,8 +9,8 @@ import logging
 from holdfast.api.base import to_utc_second
 from holdfast.api.destination import Destination as Specification
 from holdfast.api.run import Failure
-from holdfast.engines.transfer import MismatchError, TaskError, TransferError
-from holdfast.layout import RESERVED, RunPath
+from holdfast.engines.transfer import MismatchError, TransferError
+from holdfast.layout import RunPath
 from holdfast.protocol import ExitCode, FailedResult, Note, PurgeResult, PurgeTask
 from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import Destination, LockedError
@@ -26,10 +26,8 @@ _log = logging.getLogger(__name__)
 def run(task: PurgeTask, mounts: Mounts, meter: Meter) -> PurgeResult | FailedResult:
     """Delete the run wherever that can be done; it has failed as long as a destination does not let it.
 
-    Doing it again is no error. Raises TaskError.
+    Doing it again is no error.
     """
-    if task.run in RESERVED:
-        raise TaskError("RunInvalid", f"{task.run} is not a run that may be deleted")
     purge_of_run = _Purge(task)
     for specification in task.destinations:
         meter.step(f"deleting run {task.run} in {specification.name}")
@@ -64,7 +62,7 @@ class _Purge:
                 return
             self._erase(destination)
         except MismatchError as error:
-            # Whose it is cannot be told, and no other attempt will tell it.
+            # Whose it is cannot be read, and no other attempt will read it.
             self._stays("DataKept", error.message)
             return
         except TransferError as error:
@@ -94,7 +92,7 @@ class _Purge:
         if entry is not None:
             return None if self._is_ours(entry) else f"{destination.uri(self._path.entry)} is of another run"
         if self._task.recovery_point is not None:
-            return None  # it was committed, and a deletion has begun
+            return None  # it was committed, and a deletion has started
         for key in destination.list(self._path.folder):
             if self._path.is_manifest(key):
                 data = destination.read(key)
@@ -105,7 +103,7 @@ class _Purge:
         return None
 
     def _is_ours(self, entry: CatalogueEntry) -> bool:
-        """By its UID, or its moment: a BackupRun that was brought back from the catalogue has another UID."""
+        """By its UID, or its moment: an imported BackupRun has another UID."""
         if entry.run_uid == self._task.run_uid:
             return True
         point = self._task.recovery_point

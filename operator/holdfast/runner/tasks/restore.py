@@ -5,6 +5,7 @@ import io
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -14,13 +15,13 @@ from pyrage.x25519 import Identity
 from holdfast.engines.transfer import (
     MismatchError,
     RestoreContext,
-    RestoreReport,
+    RestoreSummary,
     SourceError,
     TaskError,
     TransferError,
 )
 from holdfast.layout import RunPath
-from holdfast.protocol import RestoreResult, RestoreTask
+from holdfast.protocol import Note, RestoreResult, RestoreTask
 from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import READ_BYTES, Destination, Readable
 from holdfast.runner.process import engines
@@ -35,14 +36,41 @@ from holdfast.runner.tasks.lookup import not_found, run_path
 _MAX_DETAILS = 20
 
 
+@dataclass(frozen=True)
+class Sections:
+    """What the policy and the restore request say of a target, as its engine reads it."""
+
+    spec: Any
+    override: Any | None
+
+    @classmethod
+    def of(cls, task: RestoreTask) -> "Sections":
+        """The sections of a Task."""
+        engine = engines.engine_of(task.engine)
+        spec = engine.target_spec.model_validate(task.spec)
+        return cls(spec, None if task.override is None else engine.restore_spec.model_validate(task.override))
+
+
+@dataclass(frozen=True)
+class TargetCopy:
+    """What one destination holds of a target, and what decrypts it."""
+
+    destination: Destination
+    folder: str
+    manifest: Manifest
+    identities: Sequence[Identity]
+    """None of a target that is not encrypted."""
+
+
 class ReadingContext(RestoreContext):
     """Gives an engine the artifacts of one target."""
 
-    def __init__(self, task: RestoreTask, spec: Any, override: Any | None, manifest: Manifest, folder: str,
-                 source: Destination, identities: Sequence[Identity], mounts: Mounts,
-                 meter: Meter) -> None:  # fmt: skip
-        self.spec = spec
-        self.override = override
+    def __init__(
+        self, task: RestoreTask, sections: Sections, copy: TargetCopy, mounts: Mounts, meter: Meter
+    ) -> None:
+        manifest = copy.manifest
+        self.spec = sections.spec
+        self.override = sections.override
         self.namespace = task.namespace
         self.request_uid = task.request_uid
         self.snapshot_time = manifest.snapshot_time
@@ -51,10 +79,7 @@ class ReadingContext(RestoreContext):
         self.artifacts = tuple(artifact.name for artifact in manifest.artifacts)
         self.progress = meter
         self.scratch = mounts.scratch
-        self._manifest = manifest
-        self._folder = folder
-        self._source = source
-        self._identities = identities
+        self._copy = copy
         self._mounts = mounts
         self._meter = meter
 
@@ -63,24 +88,25 @@ class ReadingContext(RestoreContext):
 
     @contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
-        artifact = next((item for item in self._manifest.artifacts if item.name == name), None)
+        named = (artifact for artifact in self._copy.manifest.artifacts if artifact.name == name)
+        artifact = next(named, None)
         if artifact is None:
             raise ValueError(f"the manifest names no artifact {name}")
-        key = self._folder + artifact.key
-        with self._source.open(key) as stored, closing(PlainReader(
-            stored, artifact, self._identities, self._meter, lambda what: self._source.mismatch(key, what)
+        key, source = self._copy.folder + artifact.key, self._copy.destination
+        with source.open(key) as stored, closing(PlainReader(
+            stored, artifact, self._copy.identities, self._meter, lambda what: source.mismatch(key, what)
         )) as plain:  # fmt: skip
             try:
                 yield cast(BinaryIO, io.BufferedReader(plain, READ_BYTES))
             except Exception as error:
                 if not isinstance(error, TransferError) or isinstance(error, SourceError):
-                    # It may have broken on bytes that are not those that were stored: then that is told.
+                    # It may have broken on bytes that are not those that were stored: then that is reported.
                     plain.finish()
                 raise
             plain.finish()
 
 
-class _Counted:
+class _CountingReader:
     """Stored bytes, counted and hashed as they are read."""
 
     def __init__(self, stored: Readable, meter: Meter) -> None:
@@ -105,7 +131,7 @@ class PlainReader(io.RawIOBase):
 
     def __init__(self, stored: Readable, artifact: ManifestArtifact, identities: Sequence[Identity],
                  meter: Meter, mismatch: Callable[[str], MismatchError]) -> None:  # fmt: skip
-        self._stored = _Counted(stored, meter)
+        self._stored = _CountingReader(stored, meter)
         self._decryption = Decryption(self._stored, identities, mismatch) if identities else None
         self._compressed: Readable = self._decryption or self._stored
         self._artifact = artifact
@@ -150,33 +176,46 @@ class PlainReader(io.RawIOBase):
             while rest.read(READ_BYTES):
                 pass  # what follows the frame: its bytes count too
         artifact = self._artifact
-        for what, found, expected in (
+        for what, actual, expected in (
             ("stored bytes", self._stored.size, artifact.size_bytes),
             ("SHA-256 of the stored bytes", self._stored.sha256.hexdigest(), artifact.sha256),
             ("plain bytes", self._size, artifact.plain_bytes),
             ("SHA-256 of the plain bytes", self._sha256.hexdigest(), artifact.plain_sha256),
         ):
-            if found != expected:
-                raise self._mismatch(f"{what}: {found}, not {expected}")
+            if actual != expected:
+                raise self._mismatch(f"{what}: {actual}, not {expected}")
         self._checked = True
 
 
 def run(task: RestoreTask, mounts: Mounts, meter: Meter) -> RestoreResult:
-    """Restore a target by its engine."""
-    engine = engines.engine_of(task.engine)
-    spec = engine.target_spec.model_validate(task.spec)
-    override = None if task.override is None else engine.restore_spec.model_validate(task.override)
-    restores = engines.module_of(task.engine, "restore").restore
-    return restore(task, spec, override, connect(task.source.destination, mounts), mounts, restores, meter)
-
-
-def restore(task: RestoreTask, spec: Any, override: Any | None, source: Destination, mounts: Mounts,
-            engine: Callable[[RestoreContext], RestoreReport], meter: Meter) -> RestoreResult:  # fmt: skip
-    """Restore a target and compare it with its manifest.
+    """Restore a target by its engine, and compare it with its manifest.
 
     Raises IdentityError before anything is touched; MismatchError when an object is not what was stored, or
     the comparison finds a difference.
     """
+    sections = Sections.of(task)
+    engine: Callable[[RestoreContext], RestoreSummary] = engines.module_of(task.engine, "restore").restore
+    copy, thawed = _readable_copy(task, connect(task.source.destination, mounts), mounts, meter)
+    context = ReadingContext(task, sections, copy, mounts, meter)
+    began = time.monotonic()
+    summary = engine(context)
+    seconds = time.monotonic() - began
+    if summary.mismatches:
+        raise _differences(task.target, summary)
+    return RestoreResult(
+        snapshot_time=copy.manifest.snapshot_time,
+        restore_seconds=round(seconds, 3),
+        address=summary.address,
+        compared=summary.compared,
+        contents=summary.contents,
+        notes=(*thawed, *summary.notes),
+    )
+
+
+def _readable_copy(
+    task: RestoreTask, source: Destination, mounts: Mounts, meter: Meter
+) -> tuple[TargetCopy, tuple[Note, ...]]:
+    """The target as the destination holds it, once nothing of it is archived; notes of what was thawed."""
     path = run_path(task.source)
     thawed = thaw(source, (path.entry, path.manifest(task.target)), meter)
     manifest = read_committed_manifest(task, path, source)
@@ -185,20 +224,7 @@ def restore(task: RestoreTask, spec: Any, override: Any | None, source: Destinat
     for artifact in manifest.artifacts:
         source.verify_size(folder + artifact.key, artifact.size_bytes)
     thawed += thaw(source, [folder + artifact.key for artifact in manifest.artifacts], meter)
-    context = ReadingContext(task, spec, override, manifest, folder, source, identities, mounts, meter)
-    began = time.monotonic()
-    report = engine(context)
-    seconds = time.monotonic() - began
-    if report.mismatches:
-        raise _differences(task.target, report)
-    return RestoreResult(
-        snapshot_time=manifest.snapshot_time,
-        restore_seconds=round(seconds, 3),
-        address=report.address,
-        compared=report.compared,
-        contents=report.contents,
-        notes=(*thawed, *report.notes),
-    )
+    return TargetCopy(source, folder, manifest, identities), thawed
 
 
 def _identities(task: RestoreTask, manifest: Manifest, mounts: Mounts) -> Sequence[Identity]:
@@ -234,13 +260,13 @@ def read_committed_manifest(task: RestoreTask, path: RunPath, source: Destinatio
     return manifest
 
 
-def _differences(target: str, report: RestoreReport) -> MismatchError:
-    count = len(report.mismatches)
-    listed = "; ".join(report.mismatches[:_MAX_DETAILS])
+def _differences(target: str, summary: RestoreSummary) -> MismatchError:
+    count = len(summary.mismatches)
+    listed = "; ".join(summary.mismatches[:_MAX_DETAILS])
     more = f"; and {count - _MAX_DETAILS} more" if count > _MAX_DETAILS else ""
     return MismatchError(
         "RestoreMismatch",
-        f"target {target} at {report.address}: {count} of {report.compared} differ from the backup: "
+        f"target {target} at {summary.address}: {count} of {summary.compared} differ from the backup: "
         f"{listed}{more}",
-        "\n".join(report.mismatches),
+        "\n".join(summary.mismatches),
     )

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from holdfast.api.destination import Destination as Specification
 from holdfast.api.run import Failure
+from holdfast.api.text import first_problem
 from holdfast.engines.transfer import DestinationError, MismatchError, TransferError, UnreachableError
 from holdfast.layout import ENTRY_SUFFIX, catalogue_folder, policy_folder
 from holdfast.protocol import (
@@ -52,40 +53,48 @@ def survey(
     out: TextIO | None = None,
     max_bytes: int = MAX_PAGE_BYTES,
 ) -> SurveyResult:
-    """Read one page. That a destination fails is told in the Result, and fails nothing else."""
+    """Read one page. That a destination fails is in the Result, and fails nothing else."""
     meter.step("listing the catalogue")
     with ThreadPoolExecutor(len(task.destinations)) as pool:
-        places = list(pool.map(lambda each: _Place(task, each, mounts), task.destinations))
-    runs = sorted({run for place in places for run in place.keys if run > task.after})
+        destinations = list(
+            pool.map(
+                lambda specification: _SurveyedDestination(task, specification, mounts), task.destinations
+            )
+        )
+    runs = sorted({run for destination in destinations for run in destination.keys if run > task.after})
     lines = _Lines()
     last = 0
-    for run in _read(runs[: task.most], places, meter):
-        lines.add(_tell(run, places))
+    for run in _read(runs[: task.most], destinations, meter):
+        lines.add(_tell(run, destinations))
         last += 1
         if lines.size >= max_bytes:
             break
     # At the end, when nothing else is written: a long line that another came into could not be read.
     lines.write(out or sys.stdout)
     return SurveyResult(
-        listed=tuple(place.name for place in places if place.listed),
-        failures={place.name: place.failure for place in places if place.failure is not None},
+        listed=tuple(destination.name for destination in destinations if destination.listed),
+        failures={
+            destination.name: destination.failure
+            for destination in destinations
+            if destination.failure is not None
+        },
         last=runs[last - 1] if last < len(runs) else "",
         lines=lines.count,
         sha256=lines.sha256,
     )
 
 
-def _read(runs: Sequence[str], places: Sequence["_Place"], meter: Meter) -> Iterator[str]:
+def _read(runs: Sequence[str], destinations: Sequence["_SurveyedDestination"], meter: Meter) -> Iterator[str]:
     """Each run, once its entries are read."""
     for start in range(0, len(runs), _CHUNK):
         meter.step(f"reading entries {start + 1} to {start + _CHUNK} of {len(runs)}")
         chunk = runs[start : start + _CHUNK]
-        for place in places:
-            place.read(chunk)
+        for destination in destinations:
+            destination.read(chunk)
         yield from chunk
 
 
-class _Place:
+class _SurveyedDestination:
     """One destination, and what it has of the policy."""
 
     def __init__(self, task: SurveyTask, specification: Specification, mounts: Mounts) -> None:
@@ -94,7 +103,7 @@ class _Place:
         self.failure: Failure | None = None
         self.keys: dict[str, str] = {}
         """By run: the key of what is in the catalogue."""
-        self.found: dict[str, CatalogueEntry | SurveyedDamage] = {}
+        self.entries: dict[str, CatalogueEntry | SurveyedDamage] = {}
         """By run, of those that were read."""
         self._task = task
         try:
@@ -108,14 +117,14 @@ class _Place:
 
     def read(self, runs: Sequence[str]) -> None:
         """Read the entries of these runs, as far as they are there."""
-        self.found = {}
+        self.entries = {}
         if not self.listed:
             return
         here = [run for run in runs if run in self.keys]
         with ThreadPoolExecutor(self._destination.workers + 2) as pool:
-            for run, found in zip(here, pool.map(self._read, here), strict=True):
-                if found is not None:
-                    self.found[run] = found
+            for run, entry in zip(here, pool.map(self._read, here), strict=True):
+                if entry is not None:
+                    self.entries[run] = entry
 
     def uri(self, run: str) -> str:
         """What people call the entry of a run."""
@@ -143,11 +152,11 @@ class _Place:
     def _read(self, run: str) -> CatalogueEntry | SurveyedDamage | None:
         key = self.keys[run]
         if not self.listed:
-            return None  # it has broken down meanwhile: another thread met that
+            return None  # it has broken down since: another thread met that
         try:
             data = self._destination.read(key)
             if data is None:
-                return None  # retention has deleted it meanwhile
+                return None  # retention has deleted it since
             return self._checked(run, parse_entry(self._destination, key, data))
         except UnreachableError as error:
             self.listed = False
@@ -176,27 +185,25 @@ class _Place:
         self.failure = self.failure or Failure(reason=error.reason, message=error.message[:_MAX_MESSAGE])
 
 
-def _tell(run: str, places: Sequence[_Place]) -> Iterator[SurveyedRun | SurveyedDamage]:
+def _tell(run: str, destinations: Sequence[_SurveyedDestination]) -> Iterator[SurveyedRun | SurveyedDamage]:
     """The run by its first sound entry, and whatever is wrong with the others."""
     first: CatalogueEntry | None = None
-    holders: list[_Place] = []
-    for place in places:
-        found = place.found.get(run)
-        if isinstance(found, SurveyedDamage):
-            yield found
-        elif found is not None and first is not None and not first.same_backup(found):
-            yield place.damage(run, f"it says otherwise than {holders[0].uri(run)}")
-        elif found is not None:
-            first = first or found
-            holders.append(place)
+    holders: list[_SurveyedDestination] = []
+    for destination in destinations:
+        entry = destination.entries.get(run)
+        if isinstance(entry, SurveyedDamage):
+            yield entry
+        elif entry is not None and first is not None and not first.same_backup(entry):
+            yield destination.damage(run, f"it says otherwise than {holders[0].uri(run)}")
+        elif entry is not None:
+            first = first or entry
+            holders.append(destination)
     if first is None:
         return
     try:
-        yield _surveyed(first, [place.name for place in holders])
+        yield _surveyed(first, [destination.name for destination in holders])
     except ValidationError as error:
-        wrong = error.errors()[0]
-        message = f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
-        yield from (place.damage(run, message) for place in holders)
+        yield from (destination.damage(run, first_problem(error)) for destination in holders)
 
 
 _SAME = (
@@ -216,10 +223,6 @@ def _surveyed(entry: CatalogueEntry, destinations: Sequence[str]) -> SurveyedRun
 
 
 def _surveyed_target(target: CatalogueTarget) -> SurveyedTarget:
-    artifacts = tuple(
-        StoredArtifact(name=each.name, size_bytes=each.size_bytes, sha256=each.sha256)
-        for each in target.artifacts
-    )
     return SurveyedTarget(
         name=target.name,
         engine=target.engine,
@@ -229,7 +232,7 @@ def _surveyed_target(target: CatalogueTarget) -> SurveyedTarget:
         encrypted=target.encrypted is not None,
         retain_until=target.retain_until,
         manifest_sha256=target.manifest_sha256,
-        artifacts=artifacts,
+        artifacts=tuple(map(StoredArtifact.of, target.artifacts)),
     )
 
 
@@ -246,10 +249,10 @@ class _Lines:
         """Of all lines."""
         return self._digest.hexdigest()
 
-    def add(self, found: Iterable[SurveyedRun | SurveyedDamage]) -> None:
-        """Take what is told of one run."""
-        for each in found:
-            line = each.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
+    def add(self, reported: Iterable[SurveyedRun | SurveyedDamage]) -> None:
+        """Take what is reported of one run."""
+        for document in reported:
+            line = document.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
             self._encoded.append(line)
             self._digest.update(line)
             self.count += 1

@@ -23,28 +23,28 @@ _MAX_NAMED = 3
 def run(task: VerifyTask, mounts: Mounts, meter: Meter) -> VerifyResult:
     """Read all copies, also when one is bad.
 
-    Raises MismatchError (`ChecksumMismatch`), which names every bad copy and its objects; where there is none
-    but a copy that could not be read to its end, what its destination raised.
+    Raises MismatchError (`ChecksumMismatch`), which names every bad copy and its objects; without a bad copy,
+    but with one that could not be read to its end, what its destination raised.
     """
-    readings = [_Reading(task, each.name, meter) for each in task.destinations]
-    for reading, specification in zip(readings, task.destinations, strict=True):
-        reading.read(lambda specification=specification: connect(specification, mounts))  # type: ignore[misc]
-    said = "; ".join(each.said for each in readings)
-    if any(reading.wrong for reading in readings):
+    readers = [_CopyReader(task, destination.name, meter) for destination in task.destinations]
+    for reader, specification in zip(readers, task.destinations, strict=True):
+        reader.read(lambda specification=specification: connect(specification, mounts))  # type: ignore[misc]
+    said = "; ".join(reader.said for reader in readers)
+    if any(reader.wrong for reader in readers):
         raise MismatchError("ChecksumMismatch", said)
-    error = _most_hopeful(each.error for each in readings if each.error is not None)
+    error = _most_hopeful(reader.error for reader in readers if reader.error is not None)
     if error is not None:
         raise type(error)(error.reason, said, error.log_tail) from error
-    return VerifyResult(copies=tuple(reading.copy for reading in readings))
+    return VerifyResult(copies=tuple(reader.copy for reader in readers))
 
 
 def _most_hopeful(errors: Iterable[TransferError]) -> TransferError | None:
-    """One after which another attempt may help, if there is such a one."""
-    found = sorted(errors, key=lambda error: not error.exit_code.retryable)
-    return found[0] if found else None
+    """One after which another attempt may help, or None."""
+    ranked = sorted(errors, key=lambda error: not error.exit_code.is_retryable)
+    return ranked[0] if ranked else None
 
 
-class _Reading:
+class _CopyReader:
     """One copy, and what came of reading it."""
 
     def __init__(self, task: VerifyTask, name: str, meter: Meter) -> None:

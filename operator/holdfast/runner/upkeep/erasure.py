@@ -11,7 +11,7 @@ It goes in this order, so that it can be killed between any two deletions:
 4. the delete markers.
 
 As long as the catalogue has a run's entry, its data is whole. Of a run without one, all that is left is
-deleted by whoever is told to delete it again.
+deleted by whoever deletes it again.
 
 WAL that no base backup needs any more belongs at the end of `erase`: only when a run's last object is gone
 does the catalogue say which base backups are left.
@@ -58,7 +58,7 @@ def is_shown(destination: Destination, path: RunPath) -> bool:
 
 def _versions(destination: Destination, path: RunPath) -> tuple[list[Version], list[Version]]:
     """Those of the entry and the report, and those of the targets."""
-    entry = [version for version in destination.versions(path.entry) if version.key == path.entry]
+    entry = list(destination.versions_of(path.entry))
     of_targets: list[Version] = []
     for version in destination.versions(path.folder):
         is_of_target = "/" in version.key.removeprefix(path.folder)

@@ -9,26 +9,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from holdfast.api.base import to_utc_second
+from holdfast.api.base import format_time, to_utc_second
 from holdfast.engines.transfer import MismatchError, TransferError
-from holdfast.layout import RESERVED, RunPath
-from holdfast.protocol import CommitTask, Expiry, Fate, HeldRun, Note
+from holdfast.layout import RunPath
+from holdfast.protocol import CommitTask, DeletionOutcome, Expiry, ExpiryCandidate, Note
 from holdfast.runner.destinations.destination import Destination, LockedError
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.documents import read_entry
 from holdfast.runner.stored.manifest import CatalogueEntry
-from holdfast.runner.stored.report import Outcome
 from holdfast.runner.upkeep.budget import Budget
 from holdfast.runner.upkeep.erasure import erase, is_shown
-from holdfast.runner.upkeep.outcomes import Outcomes, Reason
+from holdfast.runner.upkeep.outcomes import NoteKind, Outcomes
 
 _log = logging.getLogger(__name__)
-_REASONS = {
-    Fate.DELETED: Reason("RetentionDeleted"),
-    Fate.LOCKED: Reason("RetentionWaits", is_warning=True),
-    Fate.REFUSED: Reason("RetentionRefused", is_warning=True),
-    Fate.FAILED: Reason("RetentionFailed", is_warning=True),
-    Fate.UNTOUCHED: Reason("RetentionUnfinished"),
+_NOTE_KINDS = {
+    DeletionOutcome.DELETED: NoteKind("RetentionDeleted"),
+    DeletionOutcome.LOCKED: NoteKind("RetentionWaits", is_warning=True),
+    DeletionOutcome.REFUSED: NoteKind("RetentionRefused", is_warning=True),
+    DeletionOutcome.FAILED: NoteKind("RetentionFailed", is_warning=True),
+    DeletionOutcome.UNTOUCHED: NoteKind("RetentionUnfinished"),
 }
 Entry = CatalogueEntry | MismatchError | None
 """A run's entry in the catalogue: sound, damaged or absent."""
@@ -48,10 +47,9 @@ class ExpiredRuns:
     """The runs that one commit deletes. They never fail the commit."""
 
     def __init__(self, task: CommitTask, committed: CatalogueEntry, meter: Meter) -> None:
+        self.outcomes = Outcomes[DeletionOutcome]("Retention", _NOTE_KINDS)
         self.letters: dict[str, str] = {}
         """By destination: the outcomes, in the order of the Task."""
-        self.notes: list[Note] = []
-        self.report: list[Outcome] = []
         self._task = task
         self._committed = committed
         self._meter = meter
@@ -65,20 +63,30 @@ class ExpiredRuns:
             destination = by_name.get(expiry.destination)
             if destination is None:
                 continue
-            place = _ExpiryInDestination(self._task, expiry, destination, committed.get(destination.name))
-            place.delete(self._meter, budget)
-            self.letters[destination.name] = place.outcomes.letters
-            self.notes += place.outcomes.notes()
-            self.report += place.outcomes.for_report()
+            in_destination = _ExpiryInDestination(
+                self._task, expiry, destination, committed.get(destination.name), self.outcomes
+            )
+            in_destination.delete(self._meter, budget)
+            self.letters[destination.name] = self.outcomes.letters_in(destination.name)
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What is reported."""
+        return tuple(self.outcomes.notes())
 
 
 class _ExpiryInDestination:
     """What one destination deletes; `committed` is the run of the commit, None where that is not stored."""
 
     def __init__(
-        self, task: CommitTask, expiry: Expiry, destination: Destination, committed: CatalogueEntry | None
+        self,
+        task: CommitTask,
+        expiry: Expiry,
+        destination: Destination,
+        committed: CatalogueEntry | None,
+        outcomes: Outcomes[DeletionOutcome],
     ) -> None:
-        self.outcomes = Outcomes[Fate]("Retention", _REASONS)
+        self._outcomes = outcomes
         self._task = task
         self._expiry = expiry
         self._destination = destination
@@ -90,19 +98,19 @@ class _ExpiryInDestination:
             entries = {run.run: self._entry(run.run) for run in (*self._expiry.keep, *self._expiry.delete)}
         except TransferError as error:
             for run in self._expiry.delete:
-                self._add(run, Fate.FAILED, error.message)
+                self._add(run, DeletionOutcome.FAILED, error.message)
             return
         guarded = self._guarded(entries)
         is_broken = False
         for run in self._expiry.delete:
             entry = entries[run.run]
             if is_broken or not budget.has_room:
-                self._add(run, Fate.FAILED if entry is None else Fate.UNTOUCHED)
+                self._add(run, DeletionOutcome.FAILED if entry is None else DeletionOutcome.UNTOUCHED)
             elif (why := self._refusal(run, entry, guarded)) is not None:
-                self._add(run, Fate.REFUSED, why)
+                self._add(run, DeletionOutcome.REFUSED, why)
             else:
                 meter.step(f"deleting run {run.run} in {self._destination.name}")
-                is_broken = self._delete(run) is Fate.FAILED
+                is_broken = self._delete(run) is DeletionOutcome.FAILED
 
     def _entry(self, run: str) -> Entry:
         try:
@@ -111,7 +119,7 @@ class _ExpiryInDestination:
             return error
 
     def _guarded(self, entries: Mapping[str, Entry]) -> dict[str, str]:
-        """The runs that stay whatever the Task says, and why: told by what the catalogue has of them."""
+        """The runs that stay whatever the Task says, and why, by what the catalogue has of them."""
         known = []
         if self._committed is not None:
             is_whole = not self._committed.failed_targets
@@ -133,8 +141,8 @@ class _ExpiryInDestination:
                 guarded.setdefault(max(group, key=lambda run: run.recovery_point).name, why)
         return guarded
 
-    def _refusal(self, run: HeldRun, entry: Entry, guarded: Mapping[str, str]) -> str | None:
-        if run.run in RESERVED or run.run == self._task.run:
+    def _refusal(self, run: ExpiryCandidate, entry: Entry, guarded: Mapping[str, str]) -> str | None:
+        if not self._task.may_change(run.run):
             return f"{run.run} is not a run that may be deleted"
         if run.run in guarded:
             return f"{run.run} is {guarded[run.run]} in the catalogue"
@@ -142,27 +150,29 @@ class _ExpiryInDestination:
             return entry.message
         if entry is not None and to_utc_second(entry.recovery_point) != to_utc_second(run.recovery_point):
             return (
-                f"the catalogue's {run.run} is of {entry.recovery_point:%Y-%m-%dT%H:%M:%SZ}, "
-                f"not of {run.recovery_point:%Y-%m-%dT%H:%M:%SZ}"
+                f"the catalogue's {run.run} is of {format_time(entry.recovery_point)}, "
+                f"not of {format_time(run.recovery_point)}"
             )
         return None
 
-    def _delete(self, run: HeldRun) -> Fate:
+    def _delete(self, run: ExpiryCandidate) -> DeletionOutcome:
         path = self._path(run.run)
         try:
             erase(self._destination, path)
         except LockedError as error:
             is_whole = is_shown(self._destination, path)
-            return self._add(run, Fate.LOCKED if is_whole else Fate.FAILED, error.message)
+            return self._add(
+                run, DeletionOutcome.LOCKED if is_whole else DeletionOutcome.FAILED, error.message
+            )
         except TransferError as error:
-            return self._add(run, Fate.FAILED, error.message)
+            return self._add(run, DeletionOutcome.FAILED, error.message)
         _log.info("deleted run %s in %s", run.run, self._destination.name)
-        return self._add(run, Fate.DELETED)
+        return self._add(run, DeletionOutcome.DELETED)
 
-    def _add(self, run: HeldRun, outcome: Fate, message: str = "") -> Fate:
+    def _add(self, run: ExpiryCandidate, outcome: DeletionOutcome, message: str = "") -> DeletionOutcome:
         if message:
             _log.warning("retention: %s", message)
-        self.outcomes.add(run.run, self._destination.name, outcome, message)
+        self._outcomes.add(run.run, self._destination.name, outcome, message)
         return outcome
 
     def _path(self, run: str) -> RunPath:

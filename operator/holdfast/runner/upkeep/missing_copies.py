@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from holdfast.engines.transfer import DestinationError, MismatchError, TransferError
 from holdfast.layout import RunPath
-from holdfast.protocol import CommitTask, CommittedTarget, Cure, Gap, Note
+from holdfast.protocol import CommitTask, CommittedTarget, Gap, HealingOutcome, Note
 from holdfast.runner.destinations.destination import Destination
+from holdfast.runner.destinations.live import LiveDestinations
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.documents import (
     parse_entry,
@@ -27,19 +28,19 @@ from holdfast.runner.stored.entry import entry_of
 from holdfast.runner.stored.manifest import CatalogueEntry, Manifest, ManifestArtifact
 from holdfast.runner.stored.object_copy import TimeOverError, copy_object
 from holdfast.runner.stored.report import copy_report
-from holdfast.runner.stream.fanout import Copies, FanOut
+from holdfast.runner.stream.fanout import FanOut
 from holdfast.runner.upkeep.budget import Budget
-from holdfast.runner.upkeep.outcomes import Outcomes, Reason
+from holdfast.runner.upkeep.outcomes import NoteKind, Outcomes
 from holdfast.runner.upkeep.unreferenced import UnreferencedObjects
 
 _log = logging.getLogger(__name__)
 _MAX_FAILURES = 3
 """After so many failures of a destination nothing more is tried there."""
-_REASONS = {
-    Cure.DAMAGED: Reason("CopyDamaged", is_warning=True),
-    Cure.REFUSED: Reason("HealingRefused", is_warning=True),
-    Cure.FAILED: Reason("HealingFailed", is_warning=True),
-    Cure.UNTOUCHED: Reason("HealingUnfinished"),
+_NOTE_KINDS = {
+    HealingOutcome.DAMAGED: NoteKind("CopyDamaged", is_warning=True),
+    HealingOutcome.REFUSED: NoteKind("HealingRefused", is_warning=True),
+    HealingOutcome.FAILED: NoteKind("HealingFailed", is_warning=True),
+    HealingOutcome.UNTOUCHED: NoteKind("HealingUnfinished"),
 }
 
 
@@ -62,12 +63,17 @@ class MissingCopies:
     """The copies that one commit makes. They never fail the commit."""
 
     def __init__(self, task: CommitTask, meter: Meter) -> None:
-        self.outcomes = Outcomes[Cure]("Healing", _REASONS)
-        self.notes: list[Note] = []
-        """What else is reported."""
+        self.outcomes = Outcomes[HealingOutcome]("Healing", _NOTE_KINDS)
+        self._report_notes: list[Note] = []
+        """Of reports that were not copied with their run."""
         self._task = task
         self._meter = meter
         self._failures: Counter[str] = Counter()
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What is reported."""
+        return (*self.outcomes.notes(), *self._report_notes)
 
     def heal(self, destinations: Sequence[Destination], budget: Budget) -> None:
         """Make the copies that the Task names, as far as the budget goes, and stop in mid-copy at its end."""
@@ -76,36 +82,38 @@ class MissingCopies:
         for gap in self._task.gaps:
             sources = [by_name[name] for name in gap.sources if name in by_name]
             for name in gap.lacking:
-                outcome, why = Cure.UNTOUCHED, ""
+                outcome, why = HealingOutcome.UNTOUCHED, ""
                 if name in by_name and self._failures[name] < _MAX_FAILURES and budget.has_room:
                     outcome, why = self._attempt(gap, sources, by_name[name], budget)
-                self._failures[name] += outcome is Cure.FAILED
+                self._failures[name] += outcome is HealingOutcome.FAILED
                 self.outcomes.add(gap.run, name, outcome, why)
 
     def _attempt(
         self, gap: Gap, sources: Sequence[Destination], lacking: Destination, budget: Budget
-    ) -> tuple[Cure, str]:
+    ) -> tuple[HealingOutcome, str]:
+        if not self._task.may_change(gap.run):
+            return HealingOutcome.REFUSED, f"{gap.run} is not a run that may be healed"
         path = RunPath(self._task.namespace, self._task.policy, gap.run)
         try:
             lacking.read(path.entry)
         except TransferError as error:
             self._failures[lacking.name] = _MAX_FAILURES  # it does not even answer
-            return Cure.FAILED, error.message
-        outcome, why = Cure.UNTOUCHED, ""
+            return HealingOutcome.FAILED, error.message
+        outcome, why = HealingOutcome.UNTOUCHED, ""
         for source in sources:
             try:
                 self._copy(self._good_copy(gap, path, source), lacking, budget)
             except MismatchError as error:
-                outcome, why = Cure.DAMAGED, error.message
+                outcome, why = HealingOutcome.DAMAGED, error.message
             except OccupiedError as error:
-                return Cure.REFUSED, error.message
+                return HealingOutcome.REFUSED, error.message
             except TimeOverError as error:
-                return Cure.UNTOUCHED, error.message
+                return HealingOutcome.UNTOUCHED, error.message
             except TransferError as error:
-                outcome, why = Cure.FAILED, error.message
+                outcome, why = HealingOutcome.FAILED, error.message
             else:
                 _log.info("healed run %s in %s from %s", gap.run, lacking.name, source.name)
-                return Cure.HEALED, ""
+                return HealingOutcome.HEALED, ""
             _log.warning("run %s is not healed in %s: %s", gap.run, lacking.name, why)
         return outcome, why
 
@@ -161,7 +169,7 @@ class MissingCopies:
             copy_report(path, source, lacking)
         except TransferError as error:
             _log.warning("the report of run %s is not copied: %s", path.run, error.message)
-            self.notes.append(Note(reason="ReportNotWritten", message=error.message, warning=True))
+            self._report_notes.append(Note(reason="ReportNotWritten", message=error.message, warning=True))
 
     def _copy_artifact(
         self, artifact: ManifestArtifact, key: str, source: Destination, lacking: Destination, budget: Budget
@@ -169,7 +177,7 @@ class MissingCopies:
         """Copy an artifact and read it back, unless it is whole there: another attempt copied it."""
         if lacking.size(key) == artifact.size_bytes and _is_whole(artifact, key, lacking):
             return
-        copy_object(artifact, source, key, FanOut(Copies([lacking]), key), self._meter, budget.end)
+        copy_object(artifact, source, FanOut(LiveDestinations([lacking]), key), self._meter, budget.end)
         try:
             lacking.verify(key, artifact.stored)
             lacking.verify_lock(key, None)

@@ -81,7 +81,7 @@ class UnreferencedObjects:
 def _delete(key: str, destination: Destination) -> str | None:
     """Delete every version of an object; returns why it stays as it is when it is locked."""
     _log.info("deleting %s, which no manifest names", destination.uri(key))
-    versions = [version for version in destination.versions(key) if version.key == key]
+    versions = destination.versions_of(key)
     try:
         for version in sorted(versions, key=lambda version: version.marker):
             destination.erase(version)

@@ -18,8 +18,8 @@ from holdfast.controller.config import Config
 from holdfast.controller.jobs.job import JobRequest, build_job
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.domain.backup.catalogue import places_of
-from holdfast.domain.naming import same_places
-from holdfast.domain.restoration import location_run
+from holdfast.domain.places import destinations_unmoved, places_by_destination
+from holdfast.domain.restoration import LocationOrigin
 from holdfast.domain.run.lifecycle import artifacts_of
 from holdfast.protocol import (
     BackupResult,
@@ -94,14 +94,17 @@ def mounts(job: dict[str, Any]) -> dict[str, tuple[str, bool]]:
 def test_the_pods_of_jobs_mount_what_it_asks_for() -> None:
     backup = BackupTask(namespace="rag", policy="chatbot", run="chatbot-1", run_uid="uid", target="kb",
                         engine="redis", spec=SPEC, destinations=(DESTINATION,))  # fmt: skip
-    assert mounts(build_job(JobRequest(run(), backup, JobSettings()), Config())) == {
+    assert mounts(build_job(JobRequest(run(), backup, JobSettings(), "kb"), Config())) == {
         "/holdfast/destinations/box/box": ("toys", False),
         "/holdfast/destinations/box/key": ("toy-key", True),
     }
     request = location_request()
+    location = request.spec.source.location
+    assert location is not None
+    source = LocationOrigin(location).stored(request)
     restore = RestoreTask(namespace="rag", request="back", request_uid="uid", mode="New",
-                          source=location_run(request), target="kb", engine="redis", spec=SPEC)  # fmt: skip
-    assert mounts(build_job(JobRequest(request, restore, JobSettings()), Config())) == {
+                          source=source, target="kb", engine="redis", spec=SPEC)  # fmt: skip
+    assert mounts(build_job(JobRequest(request, restore, JobSettings(), "kb"), Config())) == {
         "/holdfast/destinations/location/box": ("toys", True),
         "/holdfast/destinations/location/key": ("toy-key", True),
     }
@@ -120,10 +123,11 @@ def test_the_status_of_a_run_has_its_uris() -> None:
 
 def test_a_run_knows_its_place_again_and_another() -> None:
     recorded = run().status.destinations
+    places = places_by_destination(recorded)
     newer = policy({"name": "box", "toy": TOY | {"keySecret": {"name": "new"}}}).spec.destinations
     moved = policy({"name": "box", "toy": TOY | {"shelf": "c"}}).spec.destinations
-    assert same_places(recorded, newer) == {"box"}
-    assert same_places(recorded, moved) == set()
+    assert destinations_unmoved(places, newer) == {"box"}
+    assert destinations_unmoved(places, moved) == set()
     assert len({places_of(recorded), places_of(newer), places_of(moved)}) == 3
 
 

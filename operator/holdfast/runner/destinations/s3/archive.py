@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from holdfast.destinations.s3 import ARCHIVES
-from holdfast.runner.destinations.destination import Archived
+from holdfast.runner.destinations.destination import ArchiveState
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import RestoreRequestTypeDef
@@ -13,7 +13,7 @@ THAWED_DAYS = 7
 """How long a thawed copy lasts: for the restore, and for another attempt."""
 
 
-def archived(head: Mapping[str, Any]) -> Archived | None:
+def archived(head: Mapping[str, Any]) -> ArchiveState | None:
     """How an object stands in an archive; None when it can be read at once.
 
     `Restore` says `ongoing-request="true"` while it is thawed, and `"false"` as long as the copy lasts
@@ -27,7 +27,7 @@ def archived(head: Mapping[str, Any]) -> Archived | None:
     restore = head.get("Restore", "")
     if 'ongoing-request="false"' in restore:
         return None
-    return Archived(str(storage_class), thawing='ongoing-request="true"' in restore)
+    return ArchiveState(str(storage_class), thawing='ongoing-request="true"' in restore)
 
 
 def thaw_request(head: Mapping[str, Any]) -> "RestoreRequestTypeDef":

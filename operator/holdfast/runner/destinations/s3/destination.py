@@ -9,9 +9,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from holdfast.api.base import format_time
 from holdfast.engines.transfer import DestinationWrongError, TransferError
-from holdfast.runner.destinations.destination import Archived, Readable, Upload, Version
-from holdfast.runner.destinations.parts import Stored
+from holdfast.runner.destinations.destination import ArchiveState, Readable, Upload, Version
+from holdfast.runner.destinations.parts import StoredBytes
 from holdfast.runner.destinations.s3.archive import archived, thaw_request
 from holdfast.runner.destinations.s3.errors import MISSING, code_of, status_of
 from holdfast.runner.destinations.s3.objectlock import NO_LOCK
@@ -91,8 +92,8 @@ class S3Destination(Bucket):
                 Bucket=self.bucket, Prefix=self.name_of(prefix)
             )
             for page in pages:
-                for item in page.get("Contents", []):
-                    yield item["Key"].removeprefix(self._prefix)
+                for stored in page.get("Contents", []):
+                    yield stored["Key"].removeprefix(self._prefix)
 
     def delete(self, key: str) -> None:
         with self.errors(key):
@@ -113,9 +114,9 @@ class S3Destination(Bucket):
 
     def _versions_of(self, page: Any) -> Iterator[Version]:
         for kind in ("Versions", "DeleteMarkers"):
-            for item in page.get(kind, []):
-                key = item["Key"].removeprefix(self._prefix)
-                yield Version(key, item["VersionId"], kind == "DeleteMarkers", item["LastModified"])
+            for version in page.get(kind, []):
+                key = version["Key"].removeprefix(self._prefix)
+                yield Version(key, version["VersionId"], kind == "DeleteMarkers", version["LastModified"])
 
     def erase(self, version: Version) -> None:
         self.erase_by(self.client, version)
@@ -131,7 +132,7 @@ class S3Destination(Bucket):
             return "it is under a legal hold"
         until = head.get("ObjectLockRetainUntilDate")
         if until is not None and until > datetime.now(UTC):
-            return f"it is locked until {until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+            return f"it is locked until {format_time(until)}"
         return None
 
     def abort_uploads(self, prefix: str) -> int:
@@ -141,14 +142,14 @@ class S3Destination(Bucket):
                 Bucket=self.bucket, Prefix=self.name_of(prefix)
             )
             for page in pages:
-                for item in page.get("Uploads", []):
+                for upload in page.get("Uploads", []):
                     self.client.abort_multipart_upload(
-                        Bucket=self.bucket, Key=item["Key"], UploadId=item["UploadId"]
+                        Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                     )
                     count += 1
         return count
 
-    def verify(self, key: str, stored: Stored) -> None:
+    def verify(self, key: str, stored: StoredBytes) -> None:
         """By the checksum that the store keeps, where it is the one the writer computed; else by reading."""
         head = self.head(key)
         if head is None or head["ContentLength"] != stored.size:
@@ -158,9 +159,9 @@ class S3Destination(Bucket):
                 raise self._unreadable(key, head.get("ChecksumSHA256"), stored)
             super().verify(key, stored)
 
-    def _unreadable(self, key: str, found: str | None, stored: Stored) -> TransferError:
-        if found is not None:
-            return self.mismatch(key, f"its checksum is {found}, not {stored.s3_checksum}")
+    def _unreadable(self, key: str, checksum: str | None, stored: StoredBytes) -> TransferError:
+        if checksum is not None:
+            return self.mismatch(key, f"its checksum is {checksum}, not {stored.s3_checksum}")
         what = "the store keeps no SHA-256 of it, and its storage class does not let it be read back"
         return DestinationWrongError(
             "ChecksumMissing", f"destination {self.name}: {self.uri(key)}: {what}: use another storageClass"
@@ -178,7 +179,7 @@ class S3Destination(Bucket):
                 "ObjectLockNotApplied", f"destination {self.name}: {self.uri(key)}: {lack}"
             )
 
-    def archived(self, key: str) -> Archived | None:
+    def archived(self, key: str) -> ArchiveState | None:
         head = self.head(key)
         return None if head is None else archived(head)
 

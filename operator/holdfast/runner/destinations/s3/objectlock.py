@@ -1,7 +1,7 @@
 """Object lock: what is asked of a bucket, and whether what it answers of an object is that."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from holdfast.api.base import format_time, to_utc_second
@@ -25,10 +25,14 @@ class Lock:
 
     def lack(self, head: Mapping[str, Any], until: datetime) -> str | None:
         """What the lock that a HEAD of the object tells of lacks; None: nothing. `until` is the least."""
-        mode, found = head.get("ObjectLockMode"), head.get("ObjectLockRetainUntilDate")
-        if mode == self._mode and found is not None and to_utc_second(found) >= to_utc_second(until):
+        mode, retained_until = head.get("ObjectLockMode"), head.get("ObjectLockRetainUntilDate")
+        if (
+            mode == self._mode
+            and retained_until is not None
+            and to_utc_second(retained_until) >= to_utc_second(until)
+        ):
             return None
         there = "it has no lock that these credentials may see (s3:GetObjectRetention)"
-        if mode is not None and found is not None:
-            there = f"the bucket says {mode} until {format_time(found.astimezone(UTC))}"
+        if mode is not None and retained_until is not None:
+            there = f"the bucket says {mode} until {format_time(retained_until)}"
         return f"{there}, and {self._mode} until {format_time(until)} was asked for"

@@ -11,7 +11,7 @@ from holdfast.runner.destinations.s3.store import Bucket
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectRequestTypeDef
 
-_RESUMES = 6
+_MAX_RESUMES = 6
 
 
 class Reader:
@@ -46,7 +46,7 @@ class Reader:
     def _resume(self, error: Exception) -> None:
         self.close()
         self._failures += 1
-        if self._failures > _RESUMES:
+        if self._failures > _MAX_RESUMES:
             with self._destination.errors(self._key):
                 raise error
         time.sleep(min(0.1 * 2**self._failures, 5))

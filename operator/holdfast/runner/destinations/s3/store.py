@@ -13,8 +13,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from holdfast.api.destination import Destination as Specification
-from holdfast.destinations.s3 import ARCHIVES, CA, CA_FILE, CREDENTIALS, S3
+from holdfast.destinations.s3 import ARCHIVES, S3
 from holdfast.engines.transfer import DestinationError, DestinationWrongError, TaskError, UnreachableError
+from holdfast.mounts import CA, CA_FILE, CREDENTIALS
 from holdfast.runner.destinations.destination import Destination, LockedError, Version
 from holdfast.runner.destinations.s3.errors import FINAL, MISSING, UNREACHABLE, code_of, explain
 from holdfast.runner.destinations.s3.objectlock import Lock

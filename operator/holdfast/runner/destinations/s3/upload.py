@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class S3Upload(Upload):
-    """A multipart upload, or a single put when there is one part only."""
+    """A multipart upload, or a single put when it has one part only."""
 
     def __init__(self, destination: Bucket, key: str) -> None:
         self._destination = destination

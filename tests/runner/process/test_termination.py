@@ -20,13 +20,13 @@ from holdfast.protocol import (
     BackupResult,
     CommitResult,
     FailedResult,
-    FoundTarget,
+    ListedTarget,
     LookupResult,
     Note,
     StoredArtifact,
     SurveyResult,
 )
-from holdfast.runner.process.outcome import encode, fit
+from holdfast.runner.process.termination import encode, fit
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -127,7 +127,7 @@ def lookup(*names: str, recipients: tuple[str, ...] = ()) -> LookupResult:
     """A run of as many targets, as large as they get in practice."""
     spec = {"credentialsSecret": {"name": "postgres-backup-credentials"}, "databases": ["one", "two"] * 10}
     targets = tuple(
-        FoundTarget(
+        ListedTarget(
             name=f"t{number}",
             engine="postgres",
             spec={"service": {"name": name}, **spec},

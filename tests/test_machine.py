@@ -4,7 +4,7 @@ import threading
 import time
 from pathlib import Path
 
-from tests.harness import bytes_below
+from tests.machine import bytes_below
 
 
 def test_a_folder_is_measured_while_files_and_folders_in_it_go(tmp_path: Path) -> None:

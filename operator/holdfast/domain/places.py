@@ -1,0 +1,24 @@
+"""Which destinations still are the place that a run knew. Pure."""
+
+from collections.abc import Iterable, Mapping
+
+from holdfast.api.destination import Destination, Place
+from holdfast.api.policy import BackupPolicy
+
+
+def places_by_destination(destinations: Iterable[Destination]) -> dict[str, Place]:
+    """By destination: its place."""
+    return {destination.name: destination.place for destination in destinations}
+
+
+def destinations_unmoved(recorded: Mapping[str, Place], now: Iterable[Destination]) -> set[str]:
+    """The destinations that are the place that was recorded of them."""
+    places = places_by_destination(now)
+    return {name for name, place in recorded.items() if places.get(name) == place}
+
+
+def current_destination(recorded: Destination, policy: BackupPolicy | None) -> Destination:
+    """The policy's destination of that name if it is the same place, because its credentials may be newer."""
+    destinations = policy.spec.destinations if policy is not None else ()
+    unmoved = destinations_unmoved(places_by_destination([recorded]), destinations)
+    return next((destination for destination in destinations if destination.name in unmoved), recorded)

@@ -1,0 +1,51 @@
+"""How a run ends that is stored, and the one way in which an end is written into a status. Pure.
+
+A stored run is decided again whenever its copies change: by its commit, by a healing and by a survey.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from holdfast.api.conditions import Status, Verdict, set_condition
+from holdfast.api.run import STORED, BackupRunStatus, HookStatus, RunPhase
+from holdfast.domain.run import hooks
+from holdfast.domain.step import End, updated
+from holdfast.domain.stored import is_whole
+from holdfast.domain.targets import failures
+
+COPY_MISSING = "CopyMissing"
+
+
+def end_of_stored(status: BackupRunStatus, missing: Mapping[str, str]) -> End[RunPhase]:
+    """The end of a run that holds a backup; `missing` says, by destination that lacks the run, why."""
+    if not is_whole(status):
+        return End(RunPhase.PARTIALLY_SUCCEEDED, *failures(status.targets))
+    if missing:
+        whys = "; ".join(f"{name}: {why}" for name, why in missing.items())
+        return End(RunPhase.PARTIALLY_SUCCEEDED, COPY_MISSING, f"not in every destination: {whys}")
+    hook = hooks.first_failure(status, "After")
+    if hook is not None:
+        return End(RunPhase.PARTIALLY_SUCCEEDED, *hook_failure(hook))
+    message = f"{len(status.targets)} targets, {status.size} in {status.copies} destinations"
+    return End(RunPhase.SUCCEEDED, None, message)
+
+
+def hook_failure(hook: HookStatus) -> tuple[str, str]:
+    """The reason and the message of a run with that hook."""
+    return hooks.HOOK_FAILED, f"{hook.when.lower()} the backup: {hook.message}"
+
+
+def with_end(
+    status: BackupRunStatus, how: End[RunPhase], generation: int | None, now: datetime
+) -> BackupRunStatus:
+    """The status of a run that has ended so, with the condition Complete that says the same."""
+    complete: Status = "True" if how.phase in STORED else "False"
+    verdict = Verdict("Complete", complete, how.reason or how.phase, how.message)
+    return updated(
+        status,
+        observed_generation=generation,
+        phase=how.phase,
+        reason=how.reason,
+        message=how.message,
+        conditions=set_condition(status.conditions, verdict, now, generation),
+    )

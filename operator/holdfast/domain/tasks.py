@@ -1,0 +1,156 @@
+"""What each kind of Job is given: the Tasks of runs, policies and restores. Pure."""
+
+from dataclasses import dataclass
+
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.restore import RestoreRequest
+from holdfast.api.run import BackupRun, TargetPhase
+from holdfast.domain.places import current_destination
+from holdfast.domain.restoration import Plan, overrides
+from holdfast.domain.stored import committed_target, destinations_holding
+from holdfast.protocol import (
+    BackupTask,
+    CommitTask,
+    Expiry,
+    Gap,
+    Leftovers,
+    ListedTarget,
+    LookupTask,
+    PurgeTask,
+    RestoreTask,
+    StoredRun,
+    SurveyTask,
+    VerifyTask,
+)
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """What a commit does for earlier runs."""
+
+    expiries: tuple[Expiry, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    leftovers: tuple[Leftovers, ...] = ()
+
+
+def backup_task(run: BackupRun, policy: BackupPolicy | None, target: str) -> BackupTask | None:
+    """The Task that backs up a target of a run; None when the policy does not have the target any more."""
+    targets = policy.spec.targets if policy is not None else ()
+    wanted = next((t for t in targets if t.name == target), None)
+    if wanted is None:
+        return None
+    return BackupTask(
+        namespace=run.metadata.namespace,
+        policy=run.spec.policy_ref.name,
+        run=run.metadata.name,
+        run_uid=run.metadata.uid,
+        target=target,
+        engine=wanted.engine,
+        spec=wanted.engine_spec.to_json(),
+        recipients=_recipients(policy),
+        destinations=tuple(
+            destination
+            for destination in run.status.destinations
+            if destination.name not in (run.status.over_quota or {})
+        ),
+    )
+
+
+def commit_task(
+    run: BackupRun, policy: BackupPolicy | None, upkeep: Upkeep, budget: float | None
+) -> CommitTask:
+    """The Task that commits a run; `budget` is in seconds, None without a limit."""
+    targets = run.status.targets
+    succeeded_targets = [target for target in targets if target.phase is TargetPhase.SUCCEEDED]
+    return CommitTask(
+        namespace=run.metadata.namespace,
+        policy=run.spec.policy_ref.name,
+        run=run.metadata.name,
+        run_uid=run.metadata.uid,
+        scheduled_time=run.spec.scheduled_time,
+        trigger=run.spec.trigger,
+        started_time=run.status.start_time,
+        targets=tuple(
+            committed_target(target, dict.fromkeys(a.destination for a in target.artifacts))
+            for target in succeeded_targets
+        ),
+        failed_targets=tuple(t.name for t in targets if t.phase is not TargetPhase.SUCCEEDED),
+        destinations=run.status.destinations,
+        retention=upkeep.expiries,
+        retention_seconds=budget,
+        gaps=upkeep.gaps,
+        leftovers=upkeep.leftovers,
+        recipients=_recipients(policy),
+    )
+
+
+def _recipients(policy: BackupPolicy | None) -> tuple[str, ...]:
+    return policy.spec.recipients if policy is not None else ()
+
+
+def purge_task(run: BackupRun) -> PurgeTask:
+    """The Task that deletes all data of a run."""
+    return PurgeTask(
+        namespace=run.metadata.namespace,
+        policy=run.spec.policy_ref.name,
+        run=run.metadata.name,
+        run_uid=run.metadata.uid,
+        recovery_point=run.status.recovery_point,
+        destinations=run.status.destinations,
+    )
+
+
+def verify_task(run: BackupRun, policy: BackupPolicy | None) -> VerifyTask | None:
+    """The Task that verifies a run; None when no copy is left.
+
+    Credentials are the policy's as they are now.
+    """
+    names = destinations_holding(run)
+    if not names:
+        return None
+    return VerifyTask(
+        namespace=run.metadata.namespace,
+        policy=run.spec.policy_ref.name,
+        run=run.metadata.name,
+        targets=tuple(
+            committed_target(target, sorted(names))
+            for target in run.status.targets
+            if target.phase is TargetPhase.SUCCEEDED
+        ),
+        destinations=tuple(
+            current_destination(destination, policy)
+            for destination in run.status.destinations
+            if destination.name in names
+        ),
+    )
+
+
+def survey_task(policy: BackupPolicy, after: str) -> SurveyTask:
+    """The Task that surveys a policy's destinations, and the page of their catalogues after this run."""
+    return SurveyTask(
+        namespace=policy.metadata.namespace,
+        policy=policy.metadata.name,
+        destinations=policy.spec.destinations,
+        after=after,
+    )
+
+
+def lookup_task(stored: StoredRun) -> LookupTask:
+    """The Task that reads the entry of a run."""
+    return LookupTask(source=stored)
+
+
+def restore_task(request: RestoreRequest, plan: Plan, target: ListedTarget) -> RestoreTask:
+    """The Task that restores a target of a request."""
+    return RestoreTask(
+        namespace=request.metadata.namespace,
+        request=request.metadata.name,
+        request_uid=request.metadata.uid,
+        mode="New",
+        source=plan.stored,
+        target=target.name,
+        engine=target.engine,
+        spec=target.spec,
+        override=overrides(request).get(target.name),
+        identity_secret=plan.identity_secret if target.recipients else None,
+    )

@@ -11,7 +11,7 @@ from holdfast.api.crd import definition
 from holdfast.api.meta import API_VERSION, Resource
 
 _INLINE_FIELDS = 3
-"""An object with as many plain fields at most is shown where it is used."""
+"""An object with as many fields at most, those of its objects included, is shown where it is used."""
 _MAX_PATTERN = 60
 
 
@@ -77,25 +77,27 @@ class _Writer:
         if inner is None:
             return bullet(text)
         if _is_small(inner):
-            needed = inner.get("required", ())
-            children = inner["properties"].items()
-            return bullet(text) + [
-                line for child, schema in children
-                for line in bullet(_said(child, schema, child in needed), depth=1)
-            ]  # fmt: skip
+            return bullet(text) + _inline(inner, depth=1)
         known = self._written.setdefault(_shape(inner), where)
         if known == where:
             below.append((where, inner))
         return bullet(f"{text} Fields: [`{known}`]({anchor(known)}).")
 
 
+def _inline(schema: Schema, depth: int) -> list[str]:
+    """The fields of a small object, below the field that it is."""
+    lines: list[str] = []
+    for name, field in schema["properties"].items():
+        lines += bullet(_said(name, field, name in schema.get("required", ())), depth)
+        inner = _object("", field)[1]
+        lines += [] if inner is None else _inline(inner, depth + 1)
+    return lines
+
+
 def _said(name: str, field: Schema, required: bool) -> str:
     """One field in words."""
     parts = [f"`{name}`: {_type(field)}{', required' if required else ''}."]
     parts.append(sentence(field.get("description", "")))
-    default = field.get("default", {})
-    if not isinstance(default, dict):
-        parts.append(f"Default: `{default if isinstance(default, str) else json.dumps(default)}`.")
     return " ".join(filter(None, parts))
 
 
@@ -109,8 +111,12 @@ def _object(path: str, field: Schema) -> tuple[str, Schema | None]:
 
 
 def _is_small(schema: Schema) -> bool:
-    fields = schema["properties"].values()
-    return len(fields) <= _INLINE_FIELDS and all(_object("", field)[1] is None for field in fields)
+    return _size(schema) <= _INLINE_FIELDS
+
+
+def _size(schema: Schema) -> int:
+    inner = [_object("", field)[1] for field in schema["properties"].values()]
+    return len(inner) + sum(_size(one) for one in inner if one is not None)
 
 
 def _shape(schema: Schema) -> str:

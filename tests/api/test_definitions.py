@@ -95,7 +95,7 @@ STATUSES: dict[str, dict[str, Any]] = {
             },
             **SURVEYED,
         },
-        "conditions": [CONDITION],
+        "conditions": [CONDITION, CONDITION | {"type": "DestinationsReachable", "status": "False"}],
     },
     "BackupRun": {
         "observedGeneration": 1,
@@ -244,6 +244,7 @@ COLUMNS: dict[str, list[tuple[str, int, Any]]] = {
         ("LAST-VERIFIED", 0, None),
         ("NEXT", 0, "2036-03-01T01:15:00Z"),
         ("READY", 0, "True"),
+        ("REACHABLE", 0, "False"),
         ("AGE", 0, None),
     ],
     "BackupRun": [
@@ -323,6 +324,16 @@ def test_every_field_is_described(kind: str) -> None:
         if not child.get("description", "").strip()
     ]
     assert undescribed == []
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_description_names_the_default_and_breaks_no_line(kind: str) -> None:
+    for path, part in [("", schema(kind)), *all_parts(kind)]:
+        description, default = part.get("description", ""), part.get("default", {})
+        assert "\n" not in description, path
+        if not isinstance(default, dict):
+            text = default if isinstance(default, str) else json.dumps(default)
+            assert description.endswith(f"Default: `{text}`."), path
 
 
 @pytest.mark.parametrize("kind", NAMES)

@@ -30,6 +30,12 @@ def example(name: str) -> dict[str, Any]:
     return body
 
 
+def test_the_examples_store_where_the_sample_application_does() -> None:
+    sample = yaml.safe_load((REPOSITORY / "examples/knowledge-base/policy.yaml").read_text())
+    for name in NEXT:
+        assert example(name)["spec"]["destinations"] == sample["spec"]["destinations"], name
+
+
 def test_every_example_is_tried() -> None:
     assert {path.stem for path in FOLDER.glob("*")} == NEXT.keys()
 

@@ -9,7 +9,7 @@ from holdfast.api.base import Duration, Quantity, ServerAddress, Time, format_ti
 from holdfast.api.conditions import Verdict, find_condition, set_condition
 from holdfast.api.run import BackupRun, BackupRunStatus, Failure, RunPhase, TargetPhase, TargetStatus
 from holdfast.api.target import Target
-from holdfast.api.text import MAX_WARNINGS, human_bytes, human_seconds
+from holdfast.api.text import MAX_WARNINGS, counted, human_bytes, human_seconds, sized
 
 NOW = datetime(2026, 2, 28, 1, 15, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)
@@ -143,6 +143,26 @@ def test_text_is_cut_rather_than_refused() -> None:
 )
 def test_bytes_for_people(count: int, text: str) -> None:
     assert human_bytes(count) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "plural", "text"),
+    [
+        (1, "targets", "1 target"),
+        (0, "targets", "0 targets"),
+        (2, "databases", "2 databases"),
+        (1, "databases", "1 database"),
+        (3, "largeObjects", "3 large objects"),
+        (1, "largeObjects", "1 large object"),
+        (1, "entries", "1 entry"),
+    ],
+)
+def test_counts_for_people(count: int, plural: str, text: str) -> None:
+    assert counted(count, plural) == text
+
+
+def test_sizes_in_a_sentence_have_a_unit() -> None:
+    assert (sized(171), sized(1536)) == ("171B", "1.5KiB")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0s"), (59, "59s"), (65, "1m5s"), (7260, "2h1m")])

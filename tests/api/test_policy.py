@@ -11,7 +11,7 @@ from cronsim import CronSim, CronSimError
 from tests.api.objects import ABSENT, EXAMPLES, Case, changed, judge, try_create
 from tests.apiserver import ApiServer
 
-CRON = "must have five cron fields"
+CRON = "must have five cron fields, such as 0 2 * * MON-FRI: minute 0-59, hour 0-23, day of month 1-31"
 DURATION = "should match"
 PATTERN = "should match"
 ZONE = "timeZone must be the IANA name of a time zone"

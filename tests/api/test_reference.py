@@ -52,6 +52,14 @@ def _fields(schema: dict) -> set[str]:  # type: ignore[type-arg]
     return found
 
 
+def test_a_small_section_is_described_where_it_is_used() -> None:
+    page = pages()["backuppolicy.md"]
+    redis = page.partition("### `spec.targets[].redis`")[2].partition("###")[0]
+    assert "chroma" not in redis
+    assert "\n  - `caSecret`: object. " in redis
+    assert "\n    - `name`: " in redis
+
+
 def test_every_link_within_a_page_leads_to_one_heading() -> None:
     for name, page in pages().items():
         anchors = [anchor(line.lstrip("# ")) for line in page.splitlines() if line.startswith("#")]

@@ -1,10 +1,12 @@
 """The values: what is accepted, and that every one of them reaches the operator."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 from tests.chart.conftest import CHART, helm, render
+from tests.machine import REPOSITORY
 
 from holdfast import __version__
 from holdfast.controller.config import Config
@@ -36,6 +38,13 @@ def operator_environment(*values: str) -> Recorder:
 
 def test_the_chart_passes_helms_own_checks() -> None:
     helm("lint", "--strict", CHART)
+
+
+def test_the_readmes_command_renders_the_chart() -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    (command,) = re.findall(r"^    helm template (.*?) \|", readme, re.MULTILINE | re.DOTALL)
+    arguments = command.replace("\\\n", " ").replace("charts/holdfast", str(CHART)).split()
+    assert "registry.example.com/holdfast/operator:" in helm("template", *arguments).stdout
 
 
 def test_the_default_values_are_the_operators_defaults() -> None:

@@ -30,6 +30,16 @@ def test_schedule_that_never_comes_is_not_ready(namespace: Namespace) -> None:
     assert "ScheduleNeverDue" in namespace.events("BackupPolicy", "chatbot")
 
 
+def test_a_run_by_hand_fails_without_a_job_when_two_destinations_are_one_place(namespace: Namespace) -> None:
+    place = {"s3": {"bucket": "backups", "endpoint": "http://s3:7070"}}
+    namespace.policy(destinations=[{"name": "primary"} | place, {"name": "second"} | place])
+    namespace.run("now")
+    status = namespace.wait_phase("BackupRun", "now", "Failed", "Succeeded")
+    assert (status["phase"], status["reason"]) == ("Failed", "SamePlace")
+    assert "destinations[second] is the same place as destinations[primary]" in status["message"]
+    assert namespace.items("Job") == []
+
+
 def test_next_slot_is_shown(namespace: Namespace) -> None:
     namespace.policy(schedule="0 2 1 1 *", timeZone="Asia/Ho_Chi_Minh")
     shown = wait_for("it", lambda: namespace.status("BackupPolicy", "chatbot").get("nextScheduleTime"))

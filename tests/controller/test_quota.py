@@ -49,7 +49,7 @@ def test_a_quota_warns_then_refuses_and_says_what_to_do(namespace: Namespace, ku
     back_up(namespace, "two")
     shown = wait_reason(namespace, "QuotaWarning")
     assert shown["status"] == "False"
-    assert shown["message"] == "destination primary holds 4.0Ki of its quota of 4.9Ki (81 %)"
+    assert shown["message"] == "destination primary holds 4.0KiB of its quota of 4.9KiB (81 %)"
     assert back_up(namespace, "three")["phase"] == "Succeeded"
     wait_reason(namespace, "QuotaExceeded")
     status = back_up(namespace, "four")
@@ -79,7 +79,7 @@ def test_a_run_goes_on_without_an_optional_destination_that_is_full(
         "CopyMissing",
         "1/2",
     )
-    assert "nearby: destination nearby holds 2.0Ki of its quota of 1000" in status["message"]
+    assert "nearby: destination nearby holds 2.0KiB of its quota of 1000B" in status["message"]
     tasks = [each for each in kubelet.tasks.values() if isinstance(each, BackupTask | CommitTask)]
     mine = [each for each in tasks if (each.namespace, each.run) == (namespace.name, "two")]
     assert {(each.kind, tuple(place.name for place in each.destinations)) for each in mine} == {

@@ -47,6 +47,20 @@ def test_restore_of_a_run_succeeds(backed_up: Namespace, kubelet: Kubelet) -> No
     assert told == ["Started", "TargetSucceeded", "Succeeded"]
 
 
+def test_a_policy_that_nothing_knows_is_refused_with_those_that_have_runs(backed_up: Namespace) -> None:
+    backed_up.create("RestoreRequest", "back", {"source": {"policyRef": {"name": "nosuch"}}})
+    status = backed_up.wait_phase("RestoreRequest", "back", "Refused", "Succeeded", "Failed")
+    assert (status["phase"], status["reason"]) == ("Refused", "NoRun")
+    assert status["message"].endswith("no BackupRun of nosuch; it has runs of: chatbot")
+
+
+def test_a_policy_without_runs_is_not_called_unknown(namespace: Namespace) -> None:
+    namespace.policy()
+    namespace.create("RestoreRequest", "back", {"source": {"policyRef": {"name": "chatbot"}}})
+    status = namespace.wait_phase("RestoreRequest", "back", "Refused", "Succeeded", "Failed")
+    assert (status["reason"], status["message"]) == ("NoRun", "policy chatbot has no run that succeeded")
+
+
 def test_edited_policy_makes_the_catalogue_be_read(backed_up: Namespace, kubelet: Kubelet) -> None:
     changed = [{"name": "sessions", "redis": {"service": {"name": "elsewhere", "port": 6379}}}]
     backed_up.patch("BackupPolicy", "chatbot", {"spec": {"targets": changed}})

@@ -220,4 +220,4 @@ def test_a_schedule_that_never_comes_is_not_ready(namespace: Namespace) -> None:
     wait_for("Ready to be False", lambda: condition(policy(namespace), "Ready")[0] == "False")
     _, reason, message = condition(policy(namespace), "Ready")
     assert reason == "ScheduleNeverDue"
-    assert message.startswith("verification.schedule '0 0 30 2 *' never comes")
+    assert message.startswith("verification.schedule '0 0 30 2 *' is never due")

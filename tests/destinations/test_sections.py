@@ -42,6 +42,7 @@ def test_a_uri_names_the_place_and_the_key(section: dict[str, Any], uri: str) ->
     ("one", "other", "same"),
     [
         ({"s3": S3}, {"s3": S3 | {"credentialsSecret": {"name": "new"}, "storageClass": "STANDARD"}}, True),
+        ({"s3": S3}, {"s3": S3 | {"endpoint": "https://S3.example.com/"}}, True),
         ({"s3": S3}, {"s3": S3 | {"prefix": "prod"}}, False),
         ({"s3": S3}, {"s3": S3 | {"bucket": "other"}}, False),
         ({"s3": S3}, {"s3": S3 | {"endpoint": "https://other.example.com"}}, False),

@@ -4,11 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from hack.reference.text import anchor
 from tests.machine import REPOSITORY
 
 PACKAGE = REPOSITORY / "operator/holdfast"
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("hack/*.md")])
+README = (REPOSITORY / "README.md").read_text()
+POLICY = REPOSITORY / "examples/knowledge-base/policy.yaml"
 # Made by running something.
 MADE = {".cluster/kubeconfig"}
 
@@ -45,6 +48,19 @@ def test_a_link_to_a_heading_finds_it(page: Path) -> None:
     for link, target in re.findall(r"\]\((?!https?:)([^)#\s]*)(#[^)]+)\)", page.read_text()):
         lines = (page.parent / link if link else page).read_text().splitlines()
         assert target in {anchor(line.lstrip("# ")) for line in lines if line.startswith("#")}, target
+
+
+def test_the_readmes_commands_name_files_that_exist() -> None:
+    commands = re.findall(r"^    .*kubectl .*$", README, re.MULTILINE)
+    flag = r"(?:-f|-k|--filename|--kustomize)[ =](\S+)"
+    named = {path for command in commands for path in re.findall(flag, command)} - {"-"}
+    assert "examples/knowledge-base/run.yaml" in named
+    assert [path for path in named if not (REPOSITORY / path).exists()] == []
+
+
+def test_the_readmes_policy_is_the_example() -> None:
+    (policy,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    assert yaml.safe_load(policy) == yaml.safe_load(POLICY.read_text())
 
 
 def test_every_decision_is_listed() -> None:

@@ -10,7 +10,14 @@ from tests.factories import ONE, rows, stored_target
 from holdfast.api.restore import LocationSource, RestoreRequest
 from holdfast.api.run import BackupRun, Failure
 from holdfast.domain import restoration
-from holdfast.domain.restoration import LocationOrigin, RefusedError, RestoreOrigin, RunOrigin, choose_run
+from holdfast.domain.restoration import (
+    LocationOrigin,
+    RefusedError,
+    RestoreOrigin,
+    RunOrigin,
+    choose_run,
+    unknown_policy,
+)
 from holdfast.domain.targets import JobFacts
 from holdfast.domain.workload import Job, Observation
 from holdfast.protocol import ListedTarget, LookupResult
@@ -60,6 +67,63 @@ def test_a_policy_without_a_verified_run_says_how_to_have_one() -> None:
     with pytest.raises(RefusedError, match=r"annotate backuprun NAME holdfast\.dev/verify=1") as refused:
         choose_run(request(select="LatestVerified"), rows(RUNS[2:]))
     assert refused.value.reason == "NoRunVerified"
+
+
+def partial(day: int, *succeeded: str) -> BackupRun:
+    """A run of the targets kb and sessions of which these succeeded."""
+    time = f"2026-11-{day:02}T02:00:00Z"
+    targets = [
+        {"name": name, "engine": "redis", "phase": "Succeeded" if name in succeeded else "Failed"}
+        for name in ("kb", "sessions", "swapped")
+    ]
+    status = {"phase": "PartiallySucceeded", "recoveryPoint": time, "targets": targets}
+    return factories.run(f"chatbot-{day}", policy="chatbot", status=status)
+
+
+@pytest.mark.parametrize(
+    ("asked", "runs", "reason", "message"),
+    [
+        (
+            ("session",),
+            [partial(1, "sessions"), partial(2, "kb")],
+            "TargetNotFound",
+            "no run of policy chatbot holds target session; the targets that its runs hold: kb, sessions",
+        ),
+        (
+            (),
+            [partial(1, "kb", "sessions"), partial(2, "swapped")],
+            "NoRun",
+            "no run of policy chatbot holds every target; the newest, chatbot-2, holds only swapped: "
+            "name it in spec.targets",
+        ),
+        (
+            ("kb", "sessions"),
+            [partial(1, "sessions"), partial(2, "kb")],
+            "NoRun",
+            "no run of policy chatbot holds all of kb, sessions; the newest, chatbot-2, holds only kb: "
+            "create one RestoreRequest for each target",
+        ),
+    ],
+    ids=["misspelt", "no names", "in two runs"],
+)
+def test_targets_that_no_run_holds_are_named_with_those_that_runs_hold(
+    asked: tuple[str, ...], runs: list[BackupRun], reason: str, message: str
+) -> None:
+    wanted = request()
+    targets = [{"name": name, "redis": {}} for name in asked]
+    wanted = RestoreRequest.model_validate(
+        {"metadata": wanted.metadata, "spec": {"source": wanted.spec.source, "targets": targets}}
+    )
+    with pytest.raises(RefusedError) as refused:
+        choose_run(wanted, rows(runs))
+    assert (refused.value.reason, refused.value.message) == (reason, message)
+
+
+def test_a_policy_that_nothing_knows_is_refused_with_those_that_have_runs() -> None:
+    start = "spec.source.policyRef: this namespace has no BackupPolicy and no BackupRun of nosuch; "
+    runs = [factories.run("a", policy="cop"), factories.run("b", policy="chatbot"), run(1)]
+    assert unknown_policy("nosuch", rows(runs)).message == f"{start}it has runs of: chatbot, cop"
+    assert unknown_policy("nosuch", ()).message == f"{start}it has no runs at all"
 
 
 def origin(generation: int = 1, created: str = "2026-11-01T00:00:00Z", **age: Any) -> RunOrigin:
@@ -138,3 +202,24 @@ def test_what_differs_is_told_by_the_exit_code_whatever_its_reason_is_called(
     assert status.verification is not None
     assert status.verification.mismatched == differs
     assert status.verification.details == (("target sessions: it evicted 3 keys",) if differs else ())
+
+
+@pytest.mark.parametrize(
+    ("compared", "message"),
+    [
+        (0, "1 target restored; no count was compared"),
+        (1, "1 target restored; 1 count compared, all equal"),
+        (3, "1 target restored; 3 counts compared, all equal"),
+    ],
+)
+def test_the_end_of_a_restore_says_what_was_compared(compared: int, message: str) -> None:
+    target = {"name": "a", "engine": "redis", "phase": "Succeeded", "job": "job"}
+    verified = {"verification": {"compared": compared, "mismatched": 0}}
+    subject = RestoreRequest.model_validate(
+        {
+            "metadata": {"name": "back", "namespace": "rag", "uid": "uid"},
+            "spec": {"source": {"runRef": {"name": "r"}}},
+            "status": {"phase": "Running", "targets": [target | verified]},
+        }
+    )
+    assert restoration.advance(subject, JobFacts({}, timedelta(minutes=2)), NOW).status.message == message

@@ -27,6 +27,7 @@ def test_a_row_says_where_a_run_is_stored() -> None:
     assert row.stored_bytes == {"one": 7, "two": 1}
     assert row.leftovers == {"one"}
     assert row.targets_held == {"a"}
+    assert row.targets_count == 2
     assert row.targets_under_way == 0
     assert (row.is_stored, row.is_whole, row.has_ended, row.has_checksums) == (True, False, True, False)
 

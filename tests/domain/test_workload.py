@@ -163,6 +163,19 @@ def test_what_holds_a_job_up_is_its_pod_or_else_its_last_attempt() -> None:
     assert obstacle_of(seen(job(active=1), pod(running_since=NOW)), "target a") is None
 
 
+@pytest.mark.parametrize("reason", ["PodFailurePolicy", "BackoffLimitExceeded"])
+def test_a_job_that_is_about_to_fail_says_why_and_not_that_it_cannot_start(reason: str) -> None:
+    """Kubernetes warns of the end before the Job has the condition Failed."""
+    rule = Complaint(reason, "Container runner for pod ns/a failed with exit code 2 matching FailJob rule")
+    failing = seen(job(failed=1), ended("a", 2, BAD), complaints={"job-uid": rule})
+    assert obstacle_of(failing, "target a") == ("Unreachable", "target a has failed: Unreachable: no route")
+    assert end_failure(failing, NOW + timedelta(hours=1), timedelta(minutes=2)) is None
+    # A pod that the Job cannot make for another attempt is still a Job that cannot start.
+    quota = Complaint("FailedCreate", "exceeded quota")
+    stuck = seen(job(failed=1), ended("a", 3, BAD), complaints={"job-uid": quota})
+    assert obstacle_of(stuck, "target a") == ("FailedCreate", "target a cannot start: exceeded quota")
+
+
 def test_the_notes_of_a_job_are_notices_and_none_is_forgotten() -> None:
     note = Note(reason="ReadFromPrimary", message="no replica", warning=True)
     noted = replace(seen(job()), notes=(note,))

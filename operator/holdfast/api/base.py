@@ -187,7 +187,10 @@ class Tls(Model):
 
     ca_secret: SecretRef | None = Field(
         default=None,
-        description=("A Secret with the key ca.crt: the CA that signed the server's certificate."),
+        description=(
+            "A Secret with the key ca.crt: the CA that signed the server's certificate. Default: the "
+            "public CAs."
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +68,13 @@ def _root(kind: type[Resource]) -> dict[str, Any]:
     assert issubclass(status, Model)
     return {
         "type": "object",
-        "description": kind.__doc__,
+        "description": _in_one_line(kind.__doc__ or ""),
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": structural(spec.model_json_schema()),
+            "spec": _with_defaults_said(structural(spec.model_json_schema())),
             # The operator writes the computed fields too; a default would be written into an empty status.
             "status": _without_defaults(structural(status.model_json_schema(mode="serialization"))),
         },
@@ -90,8 +91,7 @@ def _structural(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str
     schema = _resolve(schema, definitions)
     written = {key: value for key, value in schema.items() if key not in _NOT_STRUCTURAL}
     if isinstance(written.get("description"), str):
-        # A docstring breaks its lines for the source's sake; `kubectl explain` breaks them itself.
-        written["description"] = " ".join(written["description"].split())
+        written["description"] = _in_one_line(written["description"])
     if "const" in schema:
         written["enum"] = [schema["const"]]
     if written.get("additionalProperties") is False:
@@ -114,6 +114,11 @@ def _structural(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str
         if not written["required"]:
             del written["required"]
     return written
+
+
+def _in_one_line(text: str) -> str:
+    """A docstring breaks its lines for the source's sake; `kubectl explain` breaks them itself."""
+    return " ".join(text.split())
 
 
 def _resolve(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
@@ -149,15 +154,31 @@ def _key_rule(names: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def _with_defaults_said(schema: dict[str, Any]) -> dict[str, Any]:
+    """The descriptions name the defaults: `kubectl explain` shows nothing of a schema but these."""
+    written = _with_parts(schema, _with_defaults_said)
+    default = written.get("default", {})
+    if not isinstance(default, dict):  # one of an object is that of its fields
+        text = default if isinstance(default, str) else json.dumps(default)
+        written["description"] = f"{written.get('description', '')} Default: `{text}`.".lstrip()
+    return written
+
+
 def _without_defaults(schema: dict[str, Any]) -> dict[str, Any]:
-    written = {key: value for key, value in schema.items() if key != "default"}
+    written = _with_parts(schema, _without_defaults)
+    return {key: value for key, value in written.items() if key != "default"}
+
+
+def _with_parts(
+    schema: dict[str, Any], changed: Callable[[dict[str, Any]], dict[str, Any]]
+) -> dict[str, Any]:
+    """A copy of `schema` in which the schemas of fields and items are changed."""
+    written = dict(schema)
     for key in ("items", "additionalProperties"):
         if key in written:
-            written[key] = _without_defaults(written[key])
+            written[key] = changed(written[key])
     if "properties" in written:
-        written["properties"] = {
-            name: _without_defaults(part) for name, part in written["properties"].items()
-        }
+        written["properties"] = {name: changed(part) for name, part in written["properties"].items()}
     return written
 
 

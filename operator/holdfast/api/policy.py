@@ -53,8 +53,8 @@ class VerificationPolicy(Model):
     schedule: Cron
     """A cron expression, in the policy's time zone."""
     mode: Literal["Restore", "Checksum"] = "Restore"
-    """Restore: a drill restores the run into a sandbox and compares the counts. Checksum: a Job reads every
-    stored byte back."""
+    """Checksum: a Job reads every stored byte back. Restore: a drill restores the run into a sandbox and
+    compares the counts; it is not built yet, so set Checksum."""
 
 
 class Objectives(Model):
@@ -101,12 +101,12 @@ class BackupPolicySpec(Model):
     """What happens to a slot that is due while another run of the policy is active or waits. Forbid: the slot
     is skipped. Queue: the slot's run waits; if 3 runs wait already, the slot is skipped."""
     catch_up: Literal["None", "Latest"] = "Latest"
-    """What happens to the newest slot that passed while the operator was down, if this slot is later than
-    startingDeadline. Latest: its run starts. None: the slot is missed. All older slots are missed. The newest
-    10 missed slots become Missed runs."""
+    """What happens if slots passed while the operator was down, and even for the newest of them the
+    startingDeadline has passed. Latest: the run of the newest slot starts all the same. None: this slot is
+    missed too. All older slots are missed. The newest 10 missed slots become Missed runs."""
     starting_deadline: Duration = Duration("1h")
-    """How late a run may still start, such as `1h`. catchUp decides what happens to a slot that is later than
-    that."""
+    """How long after its slot a run may still start, such as `1h`. catchUp decides what happens if this time
+    has passed."""
     active_deadline: Duration = Duration("6h")
     """How long a run may take, such as `6h`. A run that takes longer fails."""
     retries: Annotated[int, Field(ge=0, le=10)] = 2
@@ -122,11 +122,12 @@ class BackupPolicySpec(Model):
     verification: VerificationPolicy | None = None
     """When and how the newest run is verified."""
     objectives: Objectives | None = None
-    """The recovery objectives that the policy promises."""
+    """Not built yet: a policy with this section is not ready. The recovery objectives that the policy
+    promises."""
     hooks: Hooks | None = None
     """Commands that run in the application's pods before and after a run."""
     notifications: Annotated[tuple[Notification, ...], Field(max_length=20)] = ()
-    """Where events of the policy are sent."""
+    """Not built yet: a policy with notifications is not ready. Where events of the policy are sent."""
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
     """What happens to stored data when the policy or a run is deleted. Retain: the data stays. Delete: it
     is deleted too."""
@@ -343,6 +344,7 @@ class BackupPolicy(Resource):
         Column("LAST-VERIFIED", ".status.lastVerifiedTime", "date"),
         Column("NEXT", ".status.nextScheduleTime"),  # a column of type date shows no moment that is to come
         condition_column("READY", "Ready"),
+        condition_column("REACHABLE", "DestinationsReachable"),
         AGE,
     )
     rules: ClassVar[tuple[tuple[str, str], ...]] = (

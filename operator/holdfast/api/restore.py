@@ -104,14 +104,17 @@ class RestoreRequestSpec(Model):
     source: RestoreSource
     """Which run is restored."""
     point_in_time: Moment | None = None
-    """The moment to restore to. The policy must archive the targets' write-ahead log (field walArchiving)."""
+    """Not built yet: a request with this field is refused. The moment to restore to. The policy must archive
+    the targets' write-ahead log (field walArchiving)."""
     mode: Literal["New", "InPlace", "Sandbox"] = "New"
-    """New: the restore refuses to touch existing data. InPlace: the restore replaces existing data. Sandbox:
-    the restore is a drill and touches no existing data."""
+    """New: the restore refuses to touch existing data. InPlace and Sandbox are not built yet: a request with
+    them is refused. InPlace: the restore replaces existing data. Sandbox: the restore is a drill and touches
+    no existing data."""
     confirm: ObjectName | None = None
-    """With mode InPlace: the policy's name again, to prevent accidents."""
+    """With mode InPlace, which is not built yet: the policy's name again, to prevent accidents."""
     safety_backup: bool = True
-    """With mode InPlace: a run backs the data up first. If that run fails, nothing is replaced."""
+    """With mode InPlace, which is not built yet: a run backs the data up first. If that run fails, nothing is
+    replaced."""
     targets: Annotated[tuple[RestoreTarget, ...], Field(max_length=20)] = ()
     """Which targets are restored, and to where. Default: all targets, each to the server that it came
     from."""
@@ -195,8 +198,8 @@ class RestoreRequestStatus(LenientModel):
 
 
 class RestoreRequest(Resource):
-    """A RestoreRequest restores targets of a run: as new data, over existing data, or into a sandbox as a
-    drill."""
+    """A RestoreRequest restores targets of a run as new data. Restores over existing data, and drills in a
+    sandbox, are not built yet."""
 
     plural: ClassVar[str] = "restorerequests"
     singular: ClassVar[str] = "restorerequest"

@@ -343,7 +343,8 @@ class BackupRunStatus(LenientModel):
     size_bytes: Int64 | None = None
     """Stored bytes of all targets, in one destination."""
     copies: Annotated[str, Field(pattern=r"^[0-9]+/[0-9]+$", max_length=16)] | None = None
-    """How many destinations hold a whole copy, and how many destinations the run has."""
+    """How many destinations hold a whole copy, and how many destinations the run has. A copy in which
+    a verification found wrong bytes still counts; the condition Verified reports these bytes."""
     reason: ShortText | None = None
     """Why the run is in this phase, as one CamelCase word for programs."""
     message: Message | None = None

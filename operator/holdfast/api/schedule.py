@@ -30,7 +30,8 @@ CRON_PATTERN = "^(?i:{}|{})$".format(
 )
 
 _CRON_MESSAGE = (
-    "must have five cron fields, such as 0 2 * * MON-FRI, or be one of @hourly, @daily, @midnight, @weekly, "
+    "must have five cron fields, such as 0 2 * * MON-FRI: minute 0-59, hour 0-23, day of month 1-31, "
+    "month 1-12 or JAN-DEC, day of week 0-7 or SUN-SAT; or be one of @hourly, @daily, @midnight, @weekly, "
     "@monthly, @yearly, @annually; seconds and L W # ? are not supported"
 )
 

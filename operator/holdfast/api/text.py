@@ -1,5 +1,6 @@
 """Text for people. That of a status is cut to its limit rather than refused, so that it can be written."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
@@ -60,7 +61,8 @@ def some_of(names: Sequence[str], most: int) -> str:
 def first_problem(error: ValidationError) -> str:
     """The first thing that is wrong with a document, and where."""
     problem = error.errors()[0]
-    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+    where = ".".join(map(str, problem["loc"]))
+    return f"{where}: {problem['msg']}" if where else str(problem["msg"])
 
 
 def human_bytes(count: int) -> str:
@@ -70,6 +72,19 @@ def human_bytes(count: int) -> str:
         value, unit = value / 1024, unit + 1
     text = f"{value:.1f}" if unit and value < 9.95 else f"{value:.0f}"
     return text + _BINARY_UNITS[unit]
+
+
+def counted(count: int, plural: str) -> str:
+    """`count` and what is counted, such as `1 target` or `2 large objects`; `plural` is a key of contents."""
+    words = re.sub("(?<=[a-z])([A-Z])", lambda capital: f" {capital[0].lower()}", plural)
+    if count == 1:
+        words = f"{words[:-3]}y" if words.endswith("ies") else words.removesuffix("s")
+    return f"{count} {words}"
+
+
+def sized(count: int) -> str:
+    """`count` bytes in a sentence, such as `1.2GiB` or `512B`."""
+    return f"{human_bytes(count)}B"
 
 
 def human_seconds(seconds: int) -> str:

@@ -1,7 +1,7 @@
 """What both planes ask of a kind of destination; light, it loads nothing that talks to a store."""
 
 from abc import abstractmethod
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -25,6 +25,9 @@ def no_dots(field: str) -> tuple[str, str]:
 class DestinationSpec(Model):
     """One kind's section of a destination. Its data plane is found by name, inside a Job only."""
 
+    place_fields: ClassVar[tuple[str, ...]]
+    """The fields that `identity` consists of, as the user writes them."""
+
     @abstractmethod
     def uri(self, key: str) -> str:
         """How people name the object of a key, which is relative to the prefix."""
@@ -32,6 +35,10 @@ class DestinationSpec(Model):
     @abstractmethod
     def identity(self) -> tuple[str | None, ...]:
         """What tells one place of this kind from another: no names of Secrets, nothing of how it is used."""
+
+    def place_text(self) -> str:
+        """How people name the place."""
+        return self.uri("").rstrip("/")
 
     def mounts(self) -> tuple[SecretMount | ClaimMount, ...]:
         """What the pod of a Job mounts to reach it, below the destination's own folder."""

@@ -32,6 +32,7 @@ class S3(DestinationSpec):
     """A bucket in an S3-compatible object store."""
 
     rules: ClassVar[tuple[tuple[str, str], ...]] = (no_dots("prefix"),)
+    place_fields: ClassVar[tuple[str, ...]] = ("bucket", "prefix", "endpoint")
 
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", min_length=3, max_length=63)]
     """The bucket's name. The bucket must exist."""
@@ -55,7 +56,12 @@ class S3(DestinationSpec):
         return "/".join(part for part in (f"s3://{self.bucket}", self.prefix) if part) + f"/{key}"
 
     def identity(self) -> tuple[str | None, ...]:
-        return self.endpoint, self.bucket, self.prefix
+        # A host has no case, and the slash is no path: both are often typed differently for one store.
+        endpoint = None if self.endpoint is None else self.endpoint.rstrip("/").lower()
+        return endpoint, self.bucket, self.prefix
+
+    def place_text(self) -> str:
+        return f"{super().place_text()} at {self.endpoint or 'Amazon S3'}"
 
     def mounts(self) -> tuple[SecretMount, ...]:
         mounts = []

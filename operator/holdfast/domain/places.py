@@ -1,4 +1,4 @@
-"""Which destinations still are the place that a run knew. Pure."""
+"""Which destinations still are the place that a run knew, and which are one place. Pure."""
 
 from collections.abc import Iterable, Mapping
 
@@ -15,6 +15,17 @@ def destinations_unmoved(recorded: Mapping[str, Place], now: Iterable[Destinatio
     """The destinations that are the place that was recorded of them."""
     places = places_by_destination(now)
     return {name for name, place in recorded.items() if places.get(name) == place}
+
+
+def shared_places(destinations: Iterable[Destination]) -> list[tuple[Destination, Destination]]:
+    """Each destination that is the place of an earlier one, after that earlier one."""
+    first_by_place: dict[Place, Destination] = {}
+    pairs = []
+    for destination in destinations:
+        first = first_by_place.setdefault(destination.place, destination)
+        if first is not destination:
+            pairs.append((first, destination))
+    return pairs
 
 
 def current_destination(recorded: Destination, policy: BackupPolicy | None) -> Destination:

@@ -18,6 +18,7 @@ from holdfast.api.restore import (
     RestoreTargetStatus,
 )
 from holdfast.api.run import STORED, BackupRun, Failure, RunPhase, TargetPhase
+from holdfast.api.text import counted, some_of
 from holdfast.domain.naming import job_name, run_path
 from holdfast.domain.places import current_destination
 from holdfast.domain.rows import RunRow
@@ -34,6 +35,8 @@ from holdfast.layout import PathError, RunPath
 from holdfast.protocol import ExitCode, ListedTarget, LookupResult, RestoreResult, StoredRun
 
 RestoreStep = Step[RestoreRequestStatus]
+
+_MAX_NAMED = 10
 
 
 class RefusedError(Exception):
@@ -79,10 +82,42 @@ def choose_run(request: RestoreRequest, rows: Iterable[RunRow]) -> RunRow:
     if not in_time:
         first = format_time(min(map(_point, good)))
         raise RefusedError("NoRun", f"the oldest recovery point of policy {wanted.name} is {first}")
-    targets = ", ".join(sorted(names)) or "every target"
-    raise RefusedError(
-        "NoRun", f"no run of policy {wanted.name} holds {targets}; name the targets to restore"
-    )
+    raise _no_run_of_all(names, wanted.name, in_time)
+
+
+def _no_run_of_all(names: set[str], policy: str, runs: Sequence[RunRow]) -> RefusedError:
+    """No run holds all of these targets, or every target of its policy without names."""
+    held = frozenset().union(*(run.targets_held for run in runs))
+    unknown = sorted(names - held)
+    if unknown:
+        message = (
+            f"no run of policy {policy} holds target {', '.join(unknown)}; "
+            f"the targets that its runs hold: {_listed(held)}"
+        )
+        return RefusedError("TargetNotFound", message)
+    newest = max(runs, key=_point)
+    holds = f"the newest, {newest.name}, holds only {_listed(newest.targets_held)}"
+    if names:
+        message = (
+            f"no run of policy {policy} holds all of {_listed(names)}; {holds}: "
+            "create one RestoreRequest for each target"
+        )
+    else:
+        them = "it" if len(newest.targets_held) == 1 else "them"
+        message = f"no run of policy {policy} holds every target; {holds}: name {them} in spec.targets"
+    return RefusedError("NoRun", message)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def unknown_policy(policy: str, rows: Iterable[RunRow]) -> RefusedError:
+    """Nothing in the namespace has the name that policyRef says; `rows` are those of all its runs."""
+    others = sorted({row.policy for row in rows})
+    has = f"it has runs of: {some_of(others, _MAX_NAMED)}" if others else "it has no runs at all"
+    message = f"spec.source.policyRef: this namespace has no BackupPolicy and no BackupRun of {policy}; {has}"
+    return RefusedError("NoRun", message)
 
 
 def _point(row: RunRow) -> datetime:
@@ -221,8 +256,9 @@ def _restricted(request: RestoreRequest, plan: Plan) -> Plan:
 def _refuse_unknown(wanted: set[str], stored: set[str], run: str) -> None:
     unknown = sorted(wanted - stored)
     if unknown:
-        names = ", ".join(sorted(stored)) or "none"
-        message = f"run {run} holds no target {', '.join(unknown)}; the targets that it holds: {names}"
+        message = (
+            f"run {run} holds no target {', '.join(unknown)}; the targets that it holds: {_listed(stored)}"
+        )
         raise RefusedError("TargetNotFound", message)
 
 
@@ -289,9 +325,9 @@ def _succeed(
         verification=Comparison(compared=result.compared, mismatched=result.mismatched),
         failure=None,
     )
-    counted = ", ".join(f"{count} {kind}" for kind, count in result.contents.items())
+    contents = ", ".join(counted(count, kind) for kind, count in result.contents.items())
     message = (
-        f"target {target.name}: {counted or 'nothing'} restored to {result.address} "
+        f"target {target.name}: {contents or 'nothing'} restored to {result.address} "
         f"in {result.restore_seconds:.1f} s; {result.compared} compared, {result.mismatched} differ"
     )
     return status, Notice("TargetSucceeded", message, target.name)
@@ -324,7 +360,8 @@ def _end_by_targets(
     if mismatched:
         message = f"{mismatched} of {compared} counts differ from the backup"
         return end(request, status, End(RestorePhase.FAILED, "Mismatch", message), now)
-    message = f"{len(done)} targets restored; {compared} counts compared, all equal"
+    equal = f"{counted(compared, 'counts')} compared, all equal" if compared else "no count was compared"
+    message = f"{counted(len(done), 'targets')} restored; {equal}"
     return end(request, status, End(RestorePhase.SUCCEEDED, None, message), now)
 
 

@@ -57,6 +57,8 @@ class RunRow:
     """The destinations that hold the run and leftovers of its failed attempts."""
     targets_held: frozenset[str]
     """The targets that succeeded."""
+    targets_count: int
+    """How many targets the run has."""
     targets_under_way: int
     """How many targets have not ended."""
     verification: Verification | None
@@ -135,6 +137,7 @@ def row_of(run: BackupRun) -> RunRow:
         expiring=status.expiring,
         leftovers=frozenset(status.leftovers),
         targets_held=frozenset(targets_held(run)),
+        targets_count=len(status.targets),
         targets_under_way=sum(not target.phase.has_ended for target in status.targets),
         verification=status.verification,
         has_targets=bool(status.targets),

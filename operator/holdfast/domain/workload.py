@@ -10,6 +10,8 @@ from holdfast.api.run import Failure
 from holdfast.domain.step import Notice, describe
 from holdfast.protocol import RESULT, FailedResult, Kind, Note, Result
 
+_JOB_ENDS = frozenset({"PodFailurePolicy", "BackoffLimitExceeded", "DeadlineExceeded"})
+"""Reasons of a Job's warnings that say how it ends: its pods have started."""
 _NORMAL_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
 
 
@@ -153,12 +155,20 @@ def end_failure(job: Observation, now: datetime, start_deadline: timedelta) -> F
 
 def obstacle_of(job: Observation, subject: str) -> tuple[str, str] | None:
     """Reason and message of what keeps a Job from going on at the moment; `subject` names it to the user."""
+    if _is_ending(job):
+        failure = job.attempt_failure
+        return (failure.reason, f"{subject} has failed: {describe(failure)}") if failure else None
     if job.complaint is not None:
         return job.complaint.reason, f"{subject} cannot start: {job.complaint.message}"
     if job.attempt_failure is None:
         return None
     reason, message = "Retrying", f"{subject} is retried: {describe(job.attempt_failure)}"
     return reason, message
+
+
+def _is_ending(job: Observation) -> bool:
+    """Whether its Job fails, and Kubernetes has not given it the condition Failed yet."""
+    return job.complaint is not None and job.complaint.reason in _JOB_ENDS
 
 
 def notices_of(job: Observation, subject: str, place_of_rest: str | None = None) -> tuple[Notice, ...]:
@@ -195,7 +205,7 @@ def _cannot_start(job: Observation, now: datetime, deadline: timedelta) -> Failu
     Only with a known reason: pulling a large image, for instance, is no failure.
     """
     complaint, since = job.complaint, job.waiting_since
-    if complaint is None or since is None or now - since < deadline:
+    if complaint is None or since is None or _is_ending(job) or now - since < deadline:
         return None
     return Failure(reason=complaint.reason, message=complaint.message)
 

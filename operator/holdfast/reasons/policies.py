@@ -57,7 +57,13 @@ GROUPS = (
                 "Remove the field from the spec.",
             ),
             Reason(
-                "RecipientInvalid", (*_READY, Where.BACKUP),
+                "SamePlace", (*_READY, Where.RUN),
+                "Two destinations of the policy are the same place: one copy would count as two, and the "
+                "retention of one destination would delete the copy of the other. No run starts.",
+                "Change one of the fields that the message names, or remove one of the two destinations.",
+            ),
+            Reason(
+                "RecipientInvalid", (*_READY, Where.RUN, Where.BACKUP),
                 "An entry of `encryption.age.recipients` is no age X25519 recipient.",
                 "Copy the recipient again; `age-keygen -y FILE` prints the recipient of an identity.",
             ),
@@ -157,6 +163,13 @@ GROUPS = (
             Reason(
                 "RunsImported", (Where.POLICY_EVENT,),
                 "The survey imported runs that only the catalogue knew: they are BackupRuns now.", "",
+            ),
+            Reason(
+                "CatalogueEmpty", (Where.POLICY_EVENT,),
+                "The survey found no run in the folders that the message names, and the policy has none. "
+                "This is right for a new policy.",
+                "If the runs of a lost cluster were to be imported: give the namespace and the policy the "
+                "names that they had there, or restore by `source.location`.",
             ),
             Reason(
                 "RunNotBroughtBack", (Where.POLICY_EVENT,),

@@ -294,8 +294,9 @@ GROUPS = (
             ),
             Reason(
                 "NothingStored", (Where.VERIFY,),
-                "No destination holds all of the run any more, so the run cannot be verified.",
-                "Verify a newer run.",
+                "No destination holds all of the run, so the run cannot be verified: it failed, or its "
+                "copies were deleted.",
+                "Verify another run.",
             ),
         ),
     ),
@@ -317,7 +318,10 @@ GROUPS = (
                 "DataLocked", (Where.RUN_EVENT,),
                 "Object lock or a legal hold protects an object of the run. The data stays in that "
                 "destination.",
-                "Once the lock has ended, delete the data by hand. Holdfast does not retry the deletion.",
+                "Holdfast does not retry the deletion. Wait until the lock has ended. If a survey has "
+                "imported the run again by then, delete this BackupRun. If not, delete the data by hand. A "
+                "survey imports only a committed run of which nothing is gone, and only while the policy "
+                "exists.",
             ),
             Reason(
                 "DeletionFailed", (Where.RUN_EVENT,),

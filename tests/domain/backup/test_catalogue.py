@@ -474,6 +474,42 @@ def test_a_damaged_entry_and_a_run_without_its_name_have_their_own_events() -> N
     ]
 
 
+def test_a_survey_that_finds_no_run_says_where_it_looked_and_what_names_it_needs() -> None:
+    by = policy()
+    by = with_status(by, survey.start(by, NOW))
+    step = after_page(by, page())
+    (notice,) = step.notices
+    assert (notice.reason, notice.warning) == ("CatalogueEmpty", False)
+    assert notice.message == (
+        "s3://bucket-one/ns/p/catalogue, s3://bucket-two/ns/p/catalogue hold no run: to import runs of a "
+        "lost cluster, give the namespace and the policy the names that they had there, or restore by "
+        "source.location"
+    )
+    by = with_status(by, step)
+    assert survey.empty_catalogue(by) == notice.message
+    by = with_status(by, survey.start(by, NOW))
+    assert after_page(by, page()).notices == (), "once for these places"
+    elsewhere = by.model_copy(update={"spec": policy("one").spec})
+    assert survey.empty_catalogue(elsewhere) is None, "nobody has looked there"
+
+
+def test_a_survey_of_a_policy_with_runs_or_of_a_catalogue_with_runs_says_nothing_of_the_kind() -> None:
+    by = policy()
+    by = with_status(by, survey.start(by, NOW))
+    assert after_page(by, page(simple()[1])).notices == ()
+    ran = by.model_copy(update={"status": by.status.model_copy(update={"last_run": "r"})})
+    assert after_page(ran, page()).notices == ()
+    full = with_status(by, after_page(by, page(simple()[1])))
+    assert survey.empty_catalogue(full) is None
+
+
+def test_one_run_that_is_imported_is_one() -> None:
+    by = policy()
+    by = with_status(by, survey.start(by, NOW))
+    (notice,) = after_page(by, page(simple()[1]), imported=1).notices
+    assert notice.message == "1 run was imported from the catalogue"
+
+
 def test_a_destination_that_fails_is_named_until_it_is_back() -> None:
     by = policy()
     by = with_status(by, survey.start(by, NOW))
@@ -494,7 +530,7 @@ def test_a_destination_that_fails_is_named_until_it_is_back() -> None:
     assert pauses[-1] == 6 * 3600
     by = with_status(by, survey.start(by, NOW))
     step = after_page(by, page())
-    assert [notice.reason for notice in step.notices] == ["DestinationReachable"]
+    assert [notice.reason for notice in step.notices] == ["DestinationReachable", "CatalogueEmpty"]
     assert reachable(with_status(by, step))[0] == "True"
 
 

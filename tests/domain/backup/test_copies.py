@@ -210,7 +210,7 @@ def test_a_run_with_all_copies_is_succeeded() -> None:
     step = record_healing(subject, {"b": HealingOutcome.HEALED, "c": HealingOutcome.HEALED}, NOW)
     status = step.status
     assert (status.phase, status.reason, status.copies) == ("Succeeded", None, "3/3")
-    assert status.message == "1 targets, 10 in 3/3 destinations"
+    assert status.message == "1 target, 10B in 3/3 destinations"
     assert complete(status) == ("True", "Succeeded", status.message)
     assert [artifact.to_json() for artifact in status.targets[0].artifacts] == [
         {**artifact, "retainUntil": artifact["retainUntil"]}

@@ -29,6 +29,7 @@ from holdfast.domain.backup.retention import (
     with_expiry_marked,
 )
 from holdfast.domain.rows import row_of
+from holdfast.domain.run.deletion import with_deletion_started
 from holdfast.domain.stored import bytes_by_destination, destinations_holding
 from holdfast.protocol import DeletionOutcome, Expiry
 
@@ -316,6 +317,15 @@ def test_a_plan_that_did_not_change_is_told_once_and_keeps_its_moments() -> None
     assert all(notice.message.endswith(": r02") for notice in notices)
 
 
+@pytest.mark.parametrize("fields", [{}, LAST], ids=["without retention", "with retention"])
+def test_a_run_that_is_purged_is_not_announced(fields: dict[str, Any]) -> None:
+    purged = run(1)
+    purged = purged.model_copy(update={"status": with_deletion_started(purged.status)})
+    plan, notices = next_plan(policy(**fields), rows([purged, run(2), run(3)]), NOW)
+    assert going(plan) == {"a": ["r01"], "b": ["r01"]}
+    assert notices == ()
+
+
 def many_runs() -> list[BackupRun]:
     """250, a day apart: r000 is the newest."""
     runs = []
@@ -421,6 +431,16 @@ def test_only_what_was_shown_before_the_run_started_goes() -> None:
     assert handed(shown, runs, NOW, "r01", **LAST) == {"a": ["r02"], "b": ["r02"]}
     moved: list[dict[str, Any]] = [A, B | {"volume": {"claimName": "other"}}]
     assert handed(shown, [run(d, moved) for d in (1, 2, 3, 4)], NOW, **LAST) == {"a": ["r01", "r02"]}
+
+
+def test_a_commit_deletes_nothing_in_a_place_that_two_destinations_share() -> None:
+    """A run that an operator without that rule had started may still be committed."""
+    one_place: list[dict[str, Any]] = [A, A | {"name": "b"}]
+    runs = [run(d, one_place) for d in (1, 2, 3)]
+    shown, _ = next_plan(policy(destinations=one_place, **LAST), rows(runs), NOW)
+    assert shown is not None
+    committing = run(9, one_place, phase="Committing", retentionPlanTime=shown.time)
+    assert expiries(policy(shown, destinations=one_place, **LAST), committing, rows(runs), ()) == ()
 
 
 def test_a_plan_that_grows_while_a_run_is_under_way_waits_for_the_next() -> None:

@@ -131,7 +131,7 @@ def test_the_newest_run_is_verified_at_the_slot_and_once() -> None:
     status, reason, message = at.verified
     assert (status, reason) == ("True", "ChecksumsMatch")
     assert message.startswith("run new: every stored byte was read back")
-    assert message.endswith("3 objects of 3.0Mi in one (2 s); it was not restored")
+    assert message.endswith("3 objects of 3.0MiB in one (2 s); it was not restored")
     at.look(SUNDAY + WEEK)
     assert at.begun[1:] == [("new", SUNDAY + WEEK)]
     assert at.verified[0] == "True"
@@ -225,13 +225,13 @@ def test_jitter_puts_it_off() -> None:
         (
             {"verification": {"schedule": "0 0 30 2 *", "mode": "Checksum"}},
             "ScheduleNeverDue",
-            "verification.schedule '0 0 30 2 *' never comes",
+            "verification.schedule '0 0 30 2 *' is never due",
         ),
         ({"timeZone": "Mars/Olympus"}, "TimeZoneUnknown", "timeZone Mars/Olympus"),
         (
             {"verification": {"schedule": "@weekly"}},
             "NotSupportedYet",
-            "not supported yet: verification.mode: Restore",
+            "not supported yet: verification.mode: Restore (the default; set verification.mode: Checksum)",
         ),
     ],
 )
@@ -413,3 +413,10 @@ def test_weeks_of_slots_each_once_and_none_at_the_same_time(
             assert following is None or at.next == following
     assert set(Counter(slot for _, slot in at.begun).values()) <= {1}
     assert {slot for _, slot in at.begun} <= set(slots)
+
+
+def test_a_run_without_a_copy_says_whether_it_ever_had_one() -> None:
+    never = verification.nothing_stored(factories.run("run-bad-pw", status={"phase": "Failed"}))
+    assert (never.reason, never.message) == ("NothingStored", "run run-bad-pw is Failed and holds no backup")
+    gone = verification.nothing_stored(stored("r", NOW))
+    assert gone.message == "no destination holds all of run r"

@@ -27,7 +27,7 @@ def status(*, freed: int = 0, dry_run: bool = False, **stored: int) -> BackupPol
 def policy(state: BackupPolicyStatus | None = None, **quotas: Any) -> BackupPolicy:
     """With an optional destination for every quota whose name begins with `optional`."""
     destinations = [
-        {"name": name, "s3": {"bucket": "backups"}, "required": not name.startswith("optional")}
+        {"name": name, "s3": {"bucket": f"backups-{name}"}, "required": not name.startswith("optional")}
         | ({"quota": quota} if quota else {})
         for name, quota in quotas.items()
     ]
@@ -81,7 +81,7 @@ def test_the_share_that_warns_is_the_policys() -> None:
     subject = policy(one=TEN | {"warnAtPercent": 50})
     (condition,), notices = conditions_of(subject, status(one=6 * GIB), NOW)
     assert condition.reason == "QuotaWarning"
-    assert condition.message == "destination one holds 6.0Gi of its quota of 10Gi (60 %)"
+    assert condition.message == "destination one holds 6.0GiB of its quota of 10GiB (60 %)"
     assert [notice.reason for notice in notices] == ["QuotaWarning"]
 
 
@@ -130,10 +130,10 @@ def test_what_retention_is_about_to_delete_makes_room() -> None:
     assert refused(freed=3 * GIB) == {}
     assert refused(freed=3 * GIB, dry_run=True) != {}
     assert refused()["one"] == (
-        "destination one holds 12Gi of its quota of 10Gi (120 %), and retention has nothing to delete there: "
-        "raise destinations[one].quota.size, or keep fewer runs"
+        "destination one holds 12GiB of its quota of 10GiB (120 %), and retention has nothing to delete "
+        "there: raise destinations[one].quota.size, or keep fewer runs"
     )
-    assert "what retention deletes next (2.0Gi) does not make room" in refused(freed=2 * GIB)["one"]
+    assert "what retention deletes next (2.0GiB) does not make room" in refused(freed=2 * GIB)["one"]
 
 
 def test_which_destinations_must_have_room() -> None:

@@ -1,11 +1,14 @@
 """What is not built yet is named; what is built is not."""
 
+import re
 from typing import Any
 
 import pytest
 
-from holdfast.api.policy import BackupPolicySpec
-from holdfast.api.restore import RestoreRequestSpec
+from holdfast.api.crd import definition
+from holdfast.api.meta import Resource
+from holdfast.api.policy import BackupPolicy, BackupPolicySpec
+from holdfast.api.restore import RestoreRequest, RestoreRequestSpec
 from holdfast.domain.plan.support import policy_not_supported_yet, restore_not_supported_yet
 
 SERVICE = {"service": {"name": "server", "port": 1}}
@@ -14,6 +17,7 @@ S3 = {"bucket": "backups"}
 LOCK = {"mode": "Compliance", "retain": "1d"}
 SELECTOR = {"matchLabels": {"app": "chatbot"}}
 RECIPIENT = "age1" + "q" * 58
+UNBUILT_MODE = "verification.mode: Restore (the default; set verification.mode: Checksum)"
 
 
 def policy(**fields: Any) -> BackupPolicySpec:
@@ -68,31 +72,31 @@ def test_everything_that_is_built_is_supported() -> None:
     assert policy_not_supported_yet(spec) == []
 
 
-@pytest.mark.parametrize(
-    ("fields", "paths"),
-    [
-        ({"verification": {"schedule": "@weekly"}}, ["verification.mode: Restore"]),
-        ({"objectives": {"rpo": "1h"}}, ["objectives"]),
-        ({"notifications": [{"name": "a", "slack": {"webhookSecret": {"name": "a"}}}]}, ["notifications"]),
-        (
-            {"targets": [{"name": "db", "postgres": POSTGRES | {"method": "SchemaOnly"}}]},
-            ["targets[db].postgres.method: SchemaOnly"],
-        ),
-        (
-            {"targets": [{"name": "db", "postgres": POSTGRES | {"method": "Physical", "walArchiving": {}}}]},
-            ["targets[db].postgres.method: Physical", "targets[db].postgres.walArchiving"],
-        ),
-        ({"targets": [{"name": "up", "files": {"claimName": "a"}}]}, ["targets[up].files"]),
-        ({"targets": [{"name": "conf", "objects": {}}]}, ["targets[conf].objects"]),
-    ],
-)
+POLICY_CASES: list[tuple[dict[str, Any], list[str]]] = [
+    ({"verification": {"schedule": "@weekly"}}, [UNBUILT_MODE]),
+    ({"objectives": {"rpo": "1h"}}, ["objectives"]),
+    ({"notifications": [{"name": "a", "slack": {"webhookSecret": {"name": "a"}}}]}, ["notifications"]),
+    (
+        {"targets": [{"name": "db", "postgres": POSTGRES | {"method": "SchemaOnly"}}]},
+        ["targets[db].postgres.method: SchemaOnly"],
+    ),
+    (
+        {"targets": [{"name": "db", "postgres": POSTGRES | {"method": "Physical", "walArchiving": {}}}]},
+        ["targets[db].postgres.method: Physical", "targets[db].postgres.walArchiving"],
+    ),
+    ({"targets": [{"name": "up", "files": {"claimName": "a"}}]}, ["targets[up].files"]),
+    ({"targets": [{"name": "conf", "objects": {}}]}, ["targets[conf].objects"]),
+]
+
+
+@pytest.mark.parametrize(("fields", "paths"), POLICY_CASES)
 def test_policy_fields_that_are_not_built_are_named(fields: dict[str, Any], paths: list[str]) -> None:
     assert policy_not_supported_yet(policy(**fields)) == paths
 
 
 def test_all_paths_are_named_at_once() -> None:
     spec = policy(objectives={"rpo": "1h"}, verification={"schedule": "@weekly"})
-    assert policy_not_supported_yet(spec) == ["verification.mode: Restore", "objectives"]
+    assert policy_not_supported_yet(spec) == [UNBUILT_MODE, "objectives"]
 
 
 @pytest.mark.parametrize(
@@ -117,23 +121,41 @@ def test_restore_fields_that_are_built(fields: dict[str, Any]) -> None:
     assert restore_not_supported_yet(restore(**fields)) == []
 
 
-@pytest.mark.parametrize(
-    ("fields", "paths"),
-    [
-        (
-            {
-                "source": {"policyRef": {"name": "a"}},
-                "pointInTime": "2026-01-01T00:00:00Z",
-            },
-            ["pointInTime"],
-        ),
-        ({"mode": "InPlace", "confirm": "chatbot"}, ["mode: InPlace"]),
-        ({"mode": "Sandbox"}, ["mode: Sandbox"]),
-        (
-            {"targets": [{"name": "db", "postgres": {"volumeClaim": {"claimName": "pgdata"}}}]},
-            ["targets[db].postgres.volumeClaim"],
-        ),
-    ],
-)
+RESTORE_CASES: list[tuple[dict[str, Any], list[str]]] = [
+    (
+        {
+            "source": {"policyRef": {"name": "a"}},
+            "pointInTime": "2026-01-01T00:00:00Z",
+        },
+        ["pointInTime"],
+    ),
+    ({"mode": "InPlace", "confirm": "chatbot"}, ["mode: InPlace"]),
+    ({"mode": "Sandbox"}, ["mode: Sandbox"]),
+    (
+        {"targets": [{"name": "db", "postgres": {"volumeClaim": {"claimName": "pgdata"}}}]},
+        ["targets[db].postgres.volumeClaim"],
+    ),
+    (
+        {"targets": [{"name": "db", "postgres": {"include": ["public.messages"]}}]},
+        ["targets[db].postgres.include"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "paths"), RESTORE_CASES)
 def test_restore_fields_that_are_not_built_are_named(fields: dict[str, Any], paths: list[str]) -> None:
     assert restore_not_supported_yet(restore(**fields)) == paths
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [(BackupPolicy, path) for _, paths in POLICY_CASES for path in paths]
+    + [(RestoreRequest, path) for _, paths in RESTORE_CASES for path in paths],
+)
+def test_the_description_of_what_is_not_built_says_so(kind: type[Resource], path: str) -> None:
+    field, _, value = re.sub(r"\[\w+\]", "", path).partition(": ")
+    part = definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    for name in field.split("."):
+        part = part.get("items", part)["properties"][name]
+    said = [text for text in part["description"].split(". ") if "not built yet" in text.lower()]
+    assert any(value in text for text in said), part["description"]

@@ -10,11 +10,13 @@ from tests import factories
 from tests.factories import next_status
 
 from holdfast.api.conditions import find_condition
-from holdfast.api.policy import BackupPolicy, BackupPolicySpec
+from holdfast.api.policy import BackupPolicy, BackupPolicySpec, BackupPolicyStatus, Catalogue
+from holdfast.api.run import BackupRun
+from holdfast.domain.backup.catalogue import places_of
 from holdfast.domain.plan import schedule
 from holdfast.domain.plan.readiness import readiness
 from holdfast.domain.plan.schedule import MAX_MISSED_RUNS, delay_of
-from holdfast.domain.policy.status import PolicySituation, slots_due
+from holdfast.domain.policy.status import PolicySituation, record_slots, report_newest_runs, slots_due
 
 
 def at(text: str) -> datetime:
@@ -202,3 +204,46 @@ def test_missing_time_zone_data_is_a_condition_and_loses_no_slot(monkeypatch: py
 @pytest.mark.parametrize("name", ["Mars/Olympus", "America", "Asia/No_Such"])
 def test_unknown_time_zone_is_a_condition(name: str) -> None:
     assert kept(timeZone=name).ready[:2] == ("False", "TimeZoneUnknown")
+
+
+def fresh(*runs: BackupRun) -> tuple[str, str]:
+    """The status and the message of BackupFresh with these runs."""
+    subject = factories.policy()
+    situation = PolicySituation(subject, readiness(subject), factories.rows(runs), at("2026-01-02T03:00"))
+    condition = find_condition(report_newest_runs(situation, subject.status).status.conditions, "BackupFresh")
+    assert condition is not None
+    return condition.status, condition.message
+
+
+def test_a_backup_says_how_many_targets_it_has_when_some_are_missing() -> None:
+    failed = [{"name": name, "engine": "redis", "phase": "Failed"} for name in ("b", "c")]
+    targets = [factories.stored_target("one"), *failed]
+    partial = factories.run(status={"phase": "PartiallySucceeded", "targets": targets})
+    assert fresh(partial) == ("True", "run r holds 1 of 3 targets")
+    whole = factories.run(status={"phase": "Succeeded", "targets": targets[:1]})
+    assert fresh(whole) == ("True", "run r holds a backup")
+
+
+def test_a_policy_without_runs_says_where_the_survey_found_none() -> None:
+    subject = factories.policy()
+    places = places_of(subject.spec.destinations)
+    catalogue = Catalogue(time=at("2026-01-01T00:00"), runs=0, places=places)
+    surveyed = factories.policy(status=BackupPolicyStatus(catalogue=catalogue))
+    for which, text in ((subject, ""), (surveyed, "; s3://backups/ns/p/catalogue holds no run: ")):
+        situation = PolicySituation(which, readiness(which), (), at("2026-01-02T03:00"))
+        conditions = report_newest_runs(situation, which.status).status.conditions
+        condition = find_condition(conditions, "BackupFresh")
+        assert condition is not None
+        assert condition.message.startswith(f"no run has ended yet{text}")
+        assert (condition.message == "no run has ended yet") == (which is subject)
+
+
+def test_one_missed_slot_is_one() -> None:
+    policy = kept(catchUp="None")
+    now = at("2026-01-03T01:00")
+    state = readiness(policy.policy)
+    slots = slots_due(policy.policy, state, now)
+    notices = record_slots(
+        PolicySituation(policy.policy, state, (), now), policy.policy.status, slots
+    ).notices
+    assert [notice.message for notice in notices] == ["1 slot up to 2026-01-02T02:00Z was missed"]

@@ -14,7 +14,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LOST = {"name": "b", "engine": "redis", "phase": "Failed", "failure": {"reason": "Broken"}}
 AWAY = {"two": "it is away", "three": "it is full"}
 NOT_EVERYWHERE = "not in every destination: two: it is away; three: it is full"
-WHOLE = "1 targets, 5 in 1/1 destinations"
+WHOLE = "1 target, 5B in 1/1 destinations"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from holdfast.protocol import BackupResult, CommitResult, StoredArtifact, Writte
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 START = timedelta(minutes=2)
+CAUSE = "s3://more/ns/p/r: PutObject: NoSuchBucket: the bucket does not exist"
 JOB = Job("j", "ns", "ju", "ru", "t", "Backup", "", "", NOW)
 
 
@@ -227,6 +228,33 @@ def test_what_the_commit_did_not_find_is_named_no_more() -> None:
     status = lifecycle.advance_commit(committing(good(), good("one")), seen, START, NOW).status
     assert [[each.destination for each in t.artifacts] for t in status.targets] == [["one"], ["one"]]
     assert status.leftovers == ("one",)
+
+
+def without_two(why: str) -> Observation:
+    """A backup that the optional destination `two` lacks."""
+    made = good("one")
+    assert isinstance(made.result, BackupResult)
+    result = made.result.model_copy(update={"missing": {"two": why}})
+    return dataclasses.replace(made, result=result)
+
+
+@pytest.mark.parametrize("why", [CAUSE, f"destination two: {CAUSE}"], ids=["bare", "with its destination"])
+def test_a_missing_copy_says_why_its_target_was_not_stored(why: str) -> None:
+    """The commit only knows that the target is not there."""
+    subject = committing(good(), without_two(why))
+    assert subject.status.targets[1].warnings == (f"destination two: {CAUSE}",)
+    status = lifecycle.advance_commit(
+        subject, committed("one", two="destination two lacks target b"), START, NOW
+    ).status
+    assert status.reason == "CopyMissing"
+    assert status.message == f"not in every destination: two: target b was not stored there: {CAUSE}"
+
+
+def test_a_copy_that_only_the_commit_misses_says_what_the_commit_did() -> None:
+    status = lifecycle.advance_commit(
+        committing(good(), good()), committed("one", two="its SHA-256 is another"), START, NOW
+    ).status
+    assert status.message == "not in every destination: two: its SHA-256 is another"
 
 
 @pytest.mark.parametrize(

@@ -232,11 +232,13 @@ def test_credentials(two: Database, memory: Memory) -> None:
     basic = f"Basic {b64encode('user:paßword:'.encode()).decode()}"
     with proxy(two.server, {"Bearer right", basic}) as port:
         spec = two.spec(host={"name": "127.0.0.1", "port": port})
-        with pytest.raises(TaskError, match="credentialsSecret must hold a valid") as caught:
+        with pytest.raises(TaskError, match="; credentialsSecret must hold a valid") as caught:
             run_backup(memory, spec)
         assert caught.value.reason == "AuthenticationFailed"
+        spec |= {"credentialsSecret": {"name": "reader"}}
         secret(memory, "credentials", token="wrong")
-        with pytest.raises(TaskError, match="credentialsSecret must hold a valid") as caught:
+        named = r"Secret reader \(credentialsSecret\) must hold a valid"
+        with pytest.raises(TaskError, match=named) as caught:
             run_backup(memory, spec)
         assert caught.value.reason == "AuthenticationFailed"
         assert "wrong" not in caught.value.message

@@ -76,13 +76,26 @@ def test_the_counting_connection_is_lost(database: str, source_server: TestServe
 def test_refusals(source_server: TestServer, runner: Runner) -> None:
     spec = source_server.target(databases=["postgres"])
     outcome = runner.run_backup("postgres", spec, secrets(password="wrong one"))
-    assert "wrong one" not in failed(outcome, 2, "AuthenticationFailed").model_dump_json()
+    failure = failed(outcome, 2, "AuthenticationFailed")
+    assert "wrong one" not in failure.model_dump_json()
+    message = failure.failure.message
+    assert "check keys username and password of Secret pg (credentialsSecret)" in message
+    assert "pgpass" not in message
+    assert "\n" not in message
+    empty = runner.run_backup("postgres", spec, secrets(password=""))
+    message = failed(empty, 2, "CredentialsMissing").failure.message
+    assert message == "key password of Secret pg (credentialsSecret) must be one line of text"
     failed(runner.run_backup("postgres", spec, secrets("nobody")), 2, "AuthenticationFailed")
     missing = source_server.target(databases=["postgres", "not there"])
     failure = failed(runner.run_backup("postgres", missing, secrets()), 2, "DatabaseNotFound")
     assert "not there" in failure.failure.message
     closed = spec | {"host": {"name": "127.0.0.1", "port": free_port()}}
     failed(runner.run_backup("postgres", closed, secrets()), 3, "SourceUnreachable")
+    absent = source_server.target(databases=["postgres"]) | {"service": {"name": "pg-x", "port": 5432}}
+    absent.pop("host")
+    message = failed(runner.run_backup("postgres", absent, secrets()), 3, "SourceUnreachable").failure.message
+    assert "pg-x.default.svc" in message
+    assert "Errno" not in message
     plain = spec | {"tls": {"mode": "require"}}
     failed(runner.run_backup("postgres", plain, secrets()), 2, "TlsFailed")
 

@@ -15,6 +15,7 @@ from tests.harness import Runner, failed
 from holdfast.engines.postgres.connection import Server
 from holdfast.engines.postgres.detail import Inventory
 from holdfast.engines.postgres.inspect import compare
+from holdfast.engines.postgres.spec import CredentialsSecret
 from holdfast.engines.postgres.staging import user_object
 from holdfast.protocol import RestoreResult
 
@@ -70,7 +71,8 @@ def test_anything_in_a_database_is_found(occupant: str, target_server: TestServe
     passfile = tmp_path / "pgpass"
     passfile.touch(0o600)
     passfile.write_text("*:*:*:*:" + PASSWORD.replace("\\", "\\\\").replace(":", "\\:"))
-    server = Server("127.0.0.1", target_server.port, "postgres", passfile, None, None)
+    secret = CredentialsSecret(name="pg")
+    server = Server("127.0.0.1", target_server.port, "postgres", passfile, secret, None, None)
     target_server.execute("CREATE DATABASE occupied")
     try:
         assert user_object(server, "occupied") is None
@@ -84,11 +86,17 @@ def test_a_database_with_something_in_it_is_refused(
     stored: dict[str, object], target_server: TestServer, runner: Runner
 ) -> None:
     target_server.execute("CREATE DATABASE second")
-    target_server.execute("CREATE TABLE kept AS SELECT 1 AS id", database="second")
+    target_server.execute(
+        "CREATE TABLE kept AS SELECT 1 AS id, 'large'::text AS text",
+        "CREATE INDEX a_first_one ON kept (id)",
+        "CREATE VIEW a_view AS SELECT id FROM kept",
+        database="second",
+    )
     outcome = runner.run_restore("postgres", stored, target_server.address(), secrets())
     failure = failed(outcome, 2, "TargetNotEmpty")
     assert failure.refused
     assert "database second on" in failure.failure.message
+    assert "is not empty (table public.kept)" in failure.failure.message
     assert target_server.databases() == ["postgres", "second"]
     assert target_server.value("SELECT id FROM kept", "second") == 1
 
@@ -170,7 +178,9 @@ def test_a_role_that_may_not(stored: dict[str, object], target_server: TestServe
     target_server.execute("DROP ROLE IF EXISTS modest", f"CREATE ROLE modest LOGIN PASSWORD '{quoted}'")
     modest = secrets("modest")
     outcome = runner.run_restore("postgres", stored, target_server.address(), modest)
-    assert "CREATEDB" in failed(outcome, 2, "PermissionDenied").failure.message
+    message = failed(outcome, 2, "PermissionDenied").failure.message
+    assert "it needs CREATEDB; name the Secret of such a role" in message
+    assert "targets[].postgres.credentialsSecret" in message
     target_server.execute("ALTER ROLE modest CREATEDB")
     outcome = runner.run_restore("postgres", stored, target_server.address(), modest)
     failure = failed(outcome, 2, "PermissionDenied").failure

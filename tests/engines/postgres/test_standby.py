@@ -119,6 +119,33 @@ def test_a_server_that_is_no_standby_of_the_primary(
     failed(outcome, 2, "StandbyOfAnotherCluster")
 
 
+@pytest.mark.parametrize("fallback", [True, False])
+def test_a_standby_and_a_primary_that_are_swapped_are_refused(
+    fallback: bool, database: str, source_server: TestServer, standby_server: TestServer, runner: Runner
+) -> None:
+    swapped = target(standby_server, source_server, fallbackToPrimary=fallback)
+    failure = failed(runner.run_backup("postgres", swapped, secrets()), 2, "PrimaryInRecovery").failure
+    assert f"names a standby, 127.0.0.1:{standby_server.port}" in failure.message
+    assert f"standby names the primary, 127.0.0.1:{source_server.port}: swap them" in failure.message
+    assert jobs.stored_files(runner) == []
+
+
+def test_a_standby_at_the_address_of_the_primary_is_not_read_instead_of_the_standby(
+    database: str, source_server: TestServer, standby_server: TestServer, runner: Runner
+) -> None:
+    nobody = TestServer(source_server.folder, free_port())
+    for standby in (standby_server, nobody):
+        outcome = runner.run_backup("postgres", target(standby_server, standby), secrets())
+        assert f"127.0.0.1:{standby_server.port}" in failed(outcome, 3, "PrimaryInRecovery").failure.message
+    assert jobs.stored_files(runner) == []
+
+
+def test_a_standby_alone_is_read(database: str, standby_server: TestServer, runner: Runner) -> None:
+    result = jobs.backed_up(runner, standby_server.target(databases=["read_here"]))
+    assert result.source.role == "Standby"
+    assert result.contents["rows"] == ROWS
+
+
 def test_the_primary_is_down(
     database: str, source_server: TestServer, standby_server: TestServer, runner: Runner
 ) -> None:

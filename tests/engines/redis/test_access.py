@@ -28,7 +28,8 @@ def test_a_wrong_or_missing_password_is_a_clear_failure(
     source = new_server(password="right")
     if given is not None:
         memory.write_secret("credentials", password=given)
-    with pytest.raises(TaskError, match="credentialsSecret must hold password") as caught:
+    named = r"Secret redis-backup \(credentialsSecret\)" if given else "; credentialsSecret"
+    with pytest.raises(TaskError, match=f"{named} must hold password") as caught:
         memory.backup(**source.spec, **(SECRET if given else {}))
     assert caught.value.reason == "AuthenticationFailed"
     assert "wrong" not in caught.value.message
@@ -36,7 +37,7 @@ def test_a_wrong_or_missing_password_is_a_clear_failure(
 
 def test_a_secret_without_password_is_a_clear_failure(new_server: NewServer, memory: Memory) -> None:
     memory.write_secret("credentials", username="backup")
-    with pytest.raises(TaskError, match="no key password"):
+    with pytest.raises(TaskError, match=r"Secret redis-backup \(credentialsSecret\) has no key password"):
         memory.backup(**new_server().spec, **SECRET)
 
 
@@ -147,6 +148,6 @@ def test_tls_is_verified(new_server: NewServer, memory: Memory, certificates: Pa
     with pytest.raises(TaskError, match=r"IP address mismatch.*must name the host"):
         memory.backup(**plain.spec, **tls)
     memory.write_secret("ca", ca_crt=(certificates / "other.crt").read_text())
-    with pytest.raises(TaskError, match="caSecret must hold the authority") as caught:
+    with pytest.raises(TaskError, match=r"Secret redis-ca \(tls.caSecret\) must hold") as caught:
         memory.backup(**named, **tls)
     assert caught.value.reason == "CertificateNotTrusted"

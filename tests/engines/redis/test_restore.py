@@ -31,8 +31,9 @@ def test_databases_with_keys_are_refused_and_untouched(new_server: NewServer, me
 
     with pytest.raises(
         TargetNotEmptyError, match="database 3 holds 1 keys; function library second is there"
-    ):
+    ) as refusal:
         memory.restore(**target.spec)
+    assert "or name another server in the request's targets[].redis.service" in refusal.value.message
 
     assert (digest(target), functions(target)) == before
 

@@ -175,7 +175,7 @@ def test_a_secret_without_the_key_or_none_at_all_is_refused(jobs: Jobs, make_key
     outcome = jobs.finish(task, module="tests.runner.job")
     failure = failed(outcome, ExitCode.TASK_WRONG, "IdentityMissing")
     assert failure.refused
-    assert "no Secret backup-identity with a key identity" in failure.failure.message
+    assert "no Secret backup-identity exists with a key identity" in failure.failure.message
     assert key.recipient in failure.failure.message
     assert never_began(jobs)
 

@@ -204,11 +204,14 @@ def test_wrong_settings_of_a_store_have_a_reason(jobs: Jobs, bucket: S3Place, s3
         assert message.startswith("destination s3: s3://")
         return message
 
-    attempt(dataclasses.replace(bucket, bucket="not-there"), "BucketNotFound")
+    message = attempt(dataclasses.replace(bucket, bucket="not-there"), "BucketNotFound")
+    assert f"bucket not-there does not exist at {s3.endpoint}" in message
     wrong = dataclasses.replace(s3, secret_key="wrong-secret-key")
-    attempt(dataclasses.replace(bucket, server=wrong), "SignatureDoesNotMatch")
+    message = attempt(dataclasses.replace(bucket, server=wrong), "SignatureDoesNotMatch")
+    assert "correct AWS_SECRET_ACCESS_KEY in Secret s3 (s3.credentialsSecret)" in message
     unknown = dataclasses.replace(s3, access_key="nobody")
-    attempt(dataclasses.replace(bucket, server=unknown), "InvalidAccessKeyId")
+    message = attempt(dataclasses.replace(bucket, server=unknown), "InvalidAccessKeyId")
+    assert "correct AWS_ACCESS_KEY_ID in Secret s3 (s3.credentialsSecret)" in message
     nowhere = dataclasses.replace(bucket, endpoint="http://127.0.0.1:9")
     assert "http://127.0.0.1:9" in attempt(nowhere, "DestinationUnreachable")
 
@@ -251,12 +254,13 @@ def test_an_optional_destination_that_fails_is_missing(
     assert isinstance(stored, BackupResult)
     assert stored.destinations == ("s3",)
     assert "No space left" in stored.missing["small"]
+    assert "destination small" not in stored.missing["small"]
     assert not list(small_volume.folder.rglob("manifest.json"))
     code, committed = jobs.commit(stored)
     assert code == 0
     assert isinstance(committed, CommitResult)
     assert committed.destinations == ("s3",)
-    assert "lacks target target" in committed.missing["small"]
+    assert committed.missing["small"] == "lacks target target"
     assert jobs.restore("s3")[0] == 0
 
 

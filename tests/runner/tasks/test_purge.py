@@ -11,7 +11,14 @@ from tests.places import S3Place, S3Server, VolumePlace
 from tests.runner.history import LOCK, History, claims, deletes, kill_at, traces
 from tests.runner.jobs import Jobs
 
+from holdfast.destinations.s3 import ObjectLock
+from holdfast.engines.transfer import DestinationError
 from holdfast.protocol import ExitCode, FailedResult, PurgeResult, PurgeTask
+from holdfast.runner.destinations import connect
+from holdfast.runner.destinations.destination import LockedError, Version
+from holdfast.runner.process.mounts import Mounts
+
+LOCKING = {"object_lock": ObjectLock(mode="Governance", retain="30d")}
 
 
 def purge_task(history: History, number: int, *, committed: bool = True, **fields: Any) -> PurgeTask:
@@ -145,6 +152,45 @@ def test_a_bucket_that_locks_whatever_is_in_it(history: History, versioned: S3Se
     assert told(result) == [("DataLocked", True)]
     assert "some of it is gone" not in result.notes[0].message
     assert history.is_whole(1, "s3")
+
+
+def test_a_locked_run_stays_whole_in_a_bucket_without_versions(history: History, s3: S3Server) -> None:
+    bucket = dataclasses.replace(s3.new_bucket(lock=True), settings=LOCKING)
+    history.jobs.places = {"s3": bucket}
+    history.commit(1)
+    before = bucket.keys()
+    result = history.do(purge_task(history, 1))
+    assert told(result) == [("DataLocked", True)]
+    assert "it is locked until " in result.notes[0].message
+    assert "some of it is gone" not in result.notes[0].message
+    assert bucket.keys() == before
+    assert history.is_whole(1, "s3")
+
+
+def test_a_run_without_locks_goes_from_a_locking_bucket_without_versions(
+    history: History, s3: S3Server
+) -> None:
+    bucket = s3.new_bucket(lock=True)
+    history.jobs.places = {"s3": bucket}
+    history.commit(1)
+    assert history.do(purge_task(history, 1)).destinations == ("s3",)
+    assert traces_of_keys(bucket) == []
+
+
+def test_a_lock_that_the_refusal_does_not_name_is_a_lock(history: History, s3: S3Server) -> None:
+    with fault_proxy(s3.port) as proxy:
+        bucket = dataclasses.replace(s3.new_bucket(lock=True), endpoint=proxy.endpoint, settings=LOCKING)
+        history.jobs.places = {"s3": bucket}
+        (specification,) = history.jobs.destinations()
+        destination = connect(specification, Mounts(history.jobs.root))
+        assert destination.create("locked", b"1")
+        assert destination.create("free", b"1", transient=True)
+        proxy.add(deletes, status=403, code="AccessDenied")
+        with pytest.raises(LockedError, match="it is locked until"):
+            destination.erase(Version("locked"))
+        with pytest.raises(DestinationError) as refusal:
+            destination.erase(Version("free"))
+    assert refusal.value.reason == "AccessDenied"
 
 
 def test_one_destination_that_fails_keeps_no_other_from_being_cleared(

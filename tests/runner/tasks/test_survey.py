@@ -152,19 +152,20 @@ def test_what_is_damaged_is_named_and_hides_nothing_else(jobs: Jobs, bucket: S3P
     told = {each.uri: each.message for each in page.damaged}
     at = f"s3://{bucket.bucket}/{CATALOGUE}"
     expected = {
-        f"{at}torn.json": "not a catalogueentry of version 1",
-        f"{at}empty.json": "not a catalogueentry of version 1",
+        f"{at}torn.json": "it is not a catalogue entry of version 1: Invalid JSON",
+        f"{at}empty.json": "it is not a catalogue entry of version 1: Invalid JSON",
         f"{at}later.json": "version",
         f"{at}moved.json": "it is the entry of run other/policy/moved",
         f"{at}renamed.json": "it is the entry of run default/policy/before",
         f"{at}slotless.json": "trigger",
         f"{at}Upper.json": "run",
-        f"{at}notes.txt": "not a catalogueentry",
+        f"{at}notes.txt": "not a catalogue entry",
         f"pvc://backups/{CATALOGUE}good.json": f"it says otherwise than {at}good.json",
     }
     assert told.keys() == expected.keys()
     for uri, part in expected.items():
         assert part in told[uri], uri
+        assert uri not in told[uri]
 
 
 def test_a_page_ends_before_its_log_grows_too_long(jobs: Jobs) -> None:
@@ -219,6 +220,21 @@ def test_a_probe_that_the_bucket_locks_is_hidden_and_swept_away_later(
     (destination,) = jobs.destinations()
     probe.sweep(connect(destination, Mounts(jobs.root)), f"default/{POLICY}/")
     assert bucket.versions() == {}
+
+
+@pytest.mark.parametrize("locks", [False, True], ids=["free", "locked"])
+def test_a_bucket_with_object_lock_and_without_versions_is_reachable(
+    jobs: Jobs, s3: S3Server, locks: bool
+) -> None:
+    bucket = s3.new_bucket(lock=True)
+    if locks:
+        client = s3.client()
+        client.put_object_lock_configuration(Bucket=bucket.bucket, ObjectLockConfiguration=LOCK)
+        client.close()
+    jobs.places = {"s3": bucket}
+    result, _, _ = look(jobs)
+    assert result.failures == {}
+    assert len(bucket.keys()) == locks, "only what is locked stays"
 
 
 def probes(request: Request, method: str) -> bool:

@@ -69,7 +69,7 @@ def test_a_damaged_entry_is_refused_and_named(history: History, jobs: Jobs) -> N
     entry.write_bytes(entry.read_bytes()[:100])
     result = history.commit(2, 1)
     assert result.retention == {"nearby": "r"}
-    assert "r1.json is not a catalogueentry" in result.notes[0].message
+    assert "r1.json is not a catalogue entry" in result.notes[0].message
     assert (jobs.volume() / f"default/{POLICY}/r1").is_dir()
 
 

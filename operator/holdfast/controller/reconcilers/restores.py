@@ -3,6 +3,7 @@
 import logging
 from datetime import timedelta
 
+from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestorePhase, RestoreRequest
 from holdfast.api.run import BackupRun, Failure, TargetPhase
 from holdfast.controller.errors import NotFoundError
@@ -74,10 +75,20 @@ class Restores:
         else:
             assert source.policy_ref is not None
             policy = source.policy_ref.name
-            rows = await self._context.runs.of_policy(request.metadata.namespace, policy)
-            name = restoration.choose_run(request, rows).name
+            rows = await self._context.runs.in_namespace(request.metadata.namespace)
+            of_policy = [row for row in rows if row.policy == policy]
+            if not of_policy and not await self._has_policy(request, policy):
+                raise restoration.unknown_policy(policy, rows)
+            name = restoration.choose_run(request, of_policy).name
         await self._write(request, restoration.resolve(request, name, self._context.now()))
         return 0
+
+    async def _has_policy(self, request: RestoreRequest, policy: str) -> bool:
+        try:
+            await self._context.cluster.get(BackupPolicy, request.metadata.namespace, policy)
+        except NotFoundError:
+            return False
+        return True
 
     async def _prepare(self, request: RestoreRequest) -> float:
         """Find out what the run holds: by the policy if it is still what was run, else by the catalogue."""

@@ -8,7 +8,7 @@ from holdfast.api.run import BackupRun, RunPhase
 from holdfast.controller.jobs.kinds import limit_of
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
-from holdfast.domain.plan.support import policy_not_supported_yet
+from holdfast.domain.plan.readiness import refusal
 from holdfast.domain.rows import RunRow, row_of
 from holdfast.domain.run import admission, lifecycle
 from holdfast.domain.run.admission import AdmissionSituation, Line, Standing
@@ -75,7 +75,7 @@ class Admissions:
 
     async def _look(self, run: BackupRun, row: RunRow) -> tuple[BackupPolicy | None, Standing]:
         policy = await self._context.policy_of(run)
-        if policy is None or policy_not_supported_yet(policy.spec):
+        if policy is None or refusal(policy) is not None:
             return policy, Standing()
         is_old = self._context.monotonic() - self._read_at > MAX_AGE
         if self._known is None or is_old or not _shows(self._known[0], row, policy):

@@ -16,6 +16,10 @@ class RunList:
         """The runs of a policy, those of an earlier one of its name too."""
         return tuple(map(row_of, await self.whole_of_policy(namespace, policy)))
 
+    async def in_namespace(self, namespace: str) -> tuple[RunRow, ...]:
+        """The runs of all policies in a namespace."""
+        return tuple(map(row_of, await self._cluster.get_all(BackupRun, namespace)))
+
     async def everywhere(self) -> tuple[RunRow, ...]:
         """The runs of all namespaces that are watched."""
         return tuple(map(row_of, await self._cluster.get_all(BackupRun)))

@@ -86,7 +86,7 @@ class Verifications:
         policy = await self._context.policy_of(run)
         task = verify_task(run, policy)
         if task is None:
-            return Failure(reason="NothingStored", message="no destination holds all of the run")
+            return decisions.nothing_stored(run)
         wanted = JobRequest(run, task, JobSettings.of(policy), decisions.job_part(run))
         return await self._workloads.ensure(run, build_job(wanted, self._context.config))
 

@@ -44,8 +44,8 @@ from holdfast.api.policy import (
 )
 from holdfast.api.retention import Retention
 from holdfast.api.run import STORED, BackupRun, BackupRunStatus, ExpiringCopy, RunPhase
-from holdfast.api.text import some_of
-from holdfast.domain.places import destinations_unmoved
+from holdfast.api.text import counted, some_of
+from holdfast.domain.places import destinations_unmoved, shared_places
 from holdfast.domain.plan.schedule import ScheduleError, zone_named
 from holdfast.domain.rows import RunRow
 from holdfast.domain.run.end import with_end
@@ -205,7 +205,7 @@ def next_plan(
         return None, ()
     if before is not None and before.destinations == destinations:
         return before, ()
-    return RetentionPlan(time=moment, destinations=destinations), _announced(before, destinations)
+    return RetentionPlan(time=moment, destinations=destinations), planner.announced(destinations)
 
 
 @dataclass(frozen=True)
@@ -250,29 +250,30 @@ class _Planner:
     def _copy(self, run: str, destination: str) -> ExpiringCopy | None:
         return next((copy for copy in self.rows[run].expiring if copy.destination == destination), None)
 
+    def announced(self, destinations: Iterable[DestinationPlan]) -> tuple[Notice, ...]:
+        """What of a plan is new. A run whose deletion has started is no news: a purge may delete it."""
+        notices = []
+        for plan in destinations:
+            known, name = _shown(self.before, plan.destination), plan.destination
+            runs = [due.run for due in plan.delete if due.run not in known and self._is_whole(due.run, name)]
+            if runs:
+                go = "goes" if len(runs) == 1 else "go"
+                when = "would go, but for dryRun" if plan.dry_run else f"{go} when the next run is committed"
+                message = (
+                    f"destination {name}: {counted(len(runs), 'runs')} {when}: {some_of(runs, _MAX_NAMED)}"
+                )
+                notices.append(Notice("RetentionDue", message, f"{name}/{','.join(runs)}"))
+        return tuple(notices)
+
+    def _is_whole(self, run: str, destination: str) -> bool:
+        return destination not in self.rows[run].destinations_being_deleted
+
 
 def _shown(plan: RetentionPlan | None, destination: str) -> dict[str, DueRun]:
     if plan is None:
         return {}
     plans = (shown for shown in plan.destinations if shown.destination == destination)
     return {due.run: due for shown in plans for due in shown.delete}
-
-
-def _announced(before: RetentionPlan | None, destinations: Iterable[DestinationPlan]) -> tuple[Notice, ...]:
-    notices = []
-    for plan in destinations:
-        known = _shown(before, plan.destination)
-        runs = [due.run for due in plan.delete if due.run not in known]
-        if runs:
-            go = "goes" if len(runs) == 1 else "go"
-            when = "would go, but for dryRun" if plan.dry_run else f"{go} when the next run is committed"
-            message = f"destination {plan.destination}: {_count(runs)} {when}: {some_of(runs, _MAX_NAMED)}"
-            notices.append(Notice("RetentionDue", message, f"{plan.destination}/{','.join(runs)}"))
-    return tuple(notices)
-
-
-def _count(runs: Collection[str]) -> str:
-    return "1 run" if len(runs) == 1 else f"{len(runs)} runs"
 
 
 def expiries(
@@ -290,8 +291,10 @@ def expiries(
     others = [row for row in rows if row.name != run.metadata.name]
     # As this run knows the destinations: its Job is given no other.
     rulings = decide((backup_of(row, run.status.destinations) for row in others), rules, zone)
+    # What is deleted in one of two names of a place is gone in both. No run starts so, but one may have.
+    shared = {destination.name for pair in shared_places(run.status.destinations) for destination in pair}
     wanted = []
-    for destination in (recorded.name for recorded in run.status.destinations):
+    for destination in (d.name for d in run.status.destinations if d.name not in shared):
         shown = {name for name, due in _shown(plan, destination).items() if due.since <= start_plan_time}
         due = [
             ruling.backup

@@ -1,7 +1,7 @@
 """When a policy's destinations are surveyed, and what its status says of that. Pure."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -16,9 +16,10 @@ from holdfast.api.policy import (
     UnreachableDestination,
 )
 from holdfast.api.run import Failure
-from holdfast.api.text import MAX_URI, some_of
+from holdfast.api.text import MAX_URI, counted, some_of
 from holdfast.domain.backup.catalogue import DATA_GONE, Page, places_of
 from holdfast.domain.step import Notice, Step, describe, updated
+from holdfast.layout import catalogue_folder
 
 CONDITION = "DestinationsReachable"
 _FIRST_PAUSE = timedelta(minutes=1)
@@ -125,7 +126,7 @@ def record_page(
         catalogue = updated(before, survey=survey, job=before.job + 1)
     else:
         catalogue = _after_survey(policy, survey, bool(page.listed), interval, now)
-        notices += _end_notices(policy, before, survey)
+        notices += _end_notices(policy, before, survey, page.listed)
     verdict = _reachability(policy, survey.unreachable)
     return Step(_with_verdict(policy, _with_catalogue(policy, catalogue), verdict, now), tuple(notices))
 
@@ -205,7 +206,9 @@ def _problem_notice(reason: str, problem: CatalogueProblem) -> Notice:
     return Notice(reason, f"{problem.uri}: {problem.message}", problem.uri, warning=True)
 
 
-def _end_notices(policy: BackupPolicy, before: Catalogue, survey: Survey) -> Iterable[Notice]:
+def _end_notices(
+    policy: BackupPolicy, before: Catalogue, survey: Survey, listed: Collection[str]
+) -> Iterable[Notice]:
     was_lost = {destination.destination for destination in before.unreachable}
     is_lost = {destination.destination for destination in survey.unreachable}
     for name in (destination.name for destination in policy.spec.destinations):
@@ -213,8 +216,35 @@ def _end_notices(policy: BackupPolicy, before: Catalogue, survey: Survey) -> Ite
             message = f"{name} can be written to, read from and deleted from again"
             yield Notice("DestinationReachable", message, f"{name}/{before.job}")
     if survey.imported:
-        message = f"{survey.imported} runs were imported from the catalogue"
+        were = "was" if survey.imported == 1 else "were"
+        message = f"{counted(survey.imported, 'runs')} {were} imported from the catalogue"
         yield Notice("RunsImported", message, format_time(survey.start_time))
+    is_first = before.time is None or before.places != survey.places or bool(was_lost)
+    if is_first and not (is_lost or survey.runs or survey.damaged or policy.status.last_run):
+        yield Notice("CatalogueEmpty", _nothing_in(policy, listed), f"{survey.places}/{before.job}")
+
+
+def empty_catalogue(policy: BackupPolicy) -> str | None:
+    """Where the last survey found no run, and what to do; None if it found one, or could not look."""
+    catalogue = catalogue_of(policy)
+    is_of_now = catalogue.time is not None and catalogue.places == places_of(policy.spec.destinations)
+    if not is_of_now or catalogue.unreachable or catalogue.runs or catalogue.damaged:
+        return None
+    return _nothing_in(policy, [destination.name for destination in policy.spec.destinations])
+
+
+def _nothing_in(policy: BackupPolicy, listed: Collection[str]) -> str:
+    folder = catalogue_folder(policy.metadata.namespace, policy.metadata.name)
+    folders = [
+        destination.spec.uri(folder.rstrip("/"))
+        for destination in policy.spec.destinations
+        if destination.name in listed
+    ]
+    hold = "holds" if len(folders) == 1 else "hold"
+    return (
+        f"{', '.join(folders)} {hold} no run: to import runs of a lost cluster, give the namespace and the "
+        "policy the names that they had there, or restore by source.location"
+    )
 
 
 def _with_catalogue(policy: BackupPolicy, catalogue: Catalogue) -> BackupPolicyStatus:

@@ -13,13 +13,14 @@ from datetime import datetime, timedelta
 from holdfast.api.conditions import Condition, Status, Verdict, find_condition, set_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
 from holdfast.api.run import (
+    STORED,
     BackupRun,
     BackupRunStatus,
     Failure,
     Verification,
     VerificationPhase,
 )
-from holdfast.api.text import human_bytes
+from holdfast.api.text import counted, sized
 from holdfast.domain import labels
 from holdfast.domain.naming import part_of
 from holdfast.domain.plan.readiness import Readiness
@@ -172,6 +173,15 @@ def job_part(run: BackupRun) -> str:
     return part_of(VERIFY.component, digest)
 
 
+def nothing_stored(run: BackupRun) -> Failure:
+    """Why a run cannot be verified that no destination holds."""
+    name, phase = run.metadata.name, run.status.phase
+    message = f"no destination holds all of run {name}"
+    if phase not in STORED:
+        message = f"run {name} is {phase} and holds no backup"
+    return Failure(reason="NothingStored", message=message)
+
+
 def wait(run: BackupRun, limit: int) -> Step[BackupRunStatus]:
     """The verification is due, but the limit of verifications is reached."""
     message = f"waits for a permit: at most {limit} runs are verified at once"
@@ -197,7 +207,7 @@ def advance(
 
 def _succeed(run: BackupRun, result: VerifyResult, ended: datetime, now: datetime) -> Step[BackupRunStatus]:
     read = ", ".join(
-        f"{copy.objects} objects of {human_bytes(copy.bytes_read)} in {copy.destination} "
+        f"{counted(copy.objects, 'objects')} of {sized(copy.bytes_read)} in {copy.destination} "
         f"({copy.seconds:.0f} s)"
         for copy in result.copies
     )

@@ -16,7 +16,7 @@ from decimal import Decimal
 from holdfast.api.conditions import Condition, Verdict, set_condition
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
-from holdfast.api.text import human_bytes
+from holdfast.api.text import sized
 from holdfast.domain.step import Notice
 
 CONDITION = "WithinQuota"
@@ -59,14 +59,14 @@ class Fill:
 
     def __str__(self) -> str:
         return (
-            f"destination {self.destination} holds {human_bytes(self.stored)} of its quota of "
-            f"{human_bytes(self.size)} ({self.percent} %)"
+            f"destination {self.destination} holds {sized(self.stored)} of its quota of "
+            f"{sized(self.size)} ({self.percent} %)"
         )
 
     @property
     def advice(self) -> str:
         """Why a run is not written there, and what helps."""
-        room = f"what retention deletes next ({human_bytes(self.due)}) does not make room"
+        room = f"what retention deletes next ({sized(self.due)}) does not make room"
         if not self.due:
             room = "retention has nothing to delete there"
         return f"{self}, and {room}: raise destinations[{self.destination}].quota.size, or keep fewer runs"

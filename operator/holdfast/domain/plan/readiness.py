@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
+from holdfast.domain.places import shared_places
 from holdfast.domain.plan.recipients import wrong_recipients
 from holdfast.domain.plan.schedule import Schedule, ScheduleError, schedule_of, verification_schedule_of
 from holdfast.domain.plan.support import policy_not_supported_yet
@@ -18,15 +20,43 @@ class Readiness:
     schedule: Schedule | None = None
 
 
-def readiness(policy: BackupPolicy) -> Readiness:
-    """Check what the API server's schema cannot."""
+@dataclass(frozen=True)
+class Refusal:
+    """Why a policy's runs cannot start, not even those that are made by hand."""
+
+    reason: str
+    message: str
+
+
+def refusal(policy: BackupPolicy) -> Refusal | None:
+    """Why none of the policy's runs can start; None when they can. Only the schedule needs a right one."""
     fields = policy_not_supported_yet(policy.spec)
     if fields:
-        return Readiness(False, "NotSupportedYet", f"not supported yet: {', '.join(fields)}")
+        return Refusal("NotSupportedYet", f"not supported yet: {', '.join(fields)}")
+    shared = shared_places(policy.spec.destinations)
+    if shared:
+        return Refusal("SamePlace", "; ".join(_same_place(*pair) for pair in shared))
     wrong = wrong_recipients(policy.spec.recipients)
     if wrong:
         message = f"{', '.join(wrong)}: wrong checksum; `age-keygen -y` prints the recipient of an identity"
-        return Readiness(False, "RecipientInvalid", message)
+        return Refusal("RecipientInvalid", message)
+    return None
+
+
+def _same_place(first: Destination, second: Destination) -> str:
+    # Two names of one place would count as two copies, and the retention of one would delete the other.
+    *fields, last = second.spec.place_fields
+    return (
+        f"destinations[{second.name}] is the same place as destinations[{first.name}] "
+        f"({second.spec.place_text()}): change {', '.join(fields)} or {last}"
+    )
+
+
+def readiness(policy: BackupPolicy) -> Readiness:
+    """Check what the API server's schema cannot."""
+    refused = refusal(policy)
+    if refused is not None:
+        return Readiness(False, refused.reason, refused.message)
     try:
         schedule = schedule_of(policy.spec)
         verification_schedule_of(policy.spec)

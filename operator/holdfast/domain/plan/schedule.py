@@ -255,5 +255,5 @@ def _explain(expression: str, error: CronSimError) -> ScheduleError:
 
 
 def _never(expression: str) -> ScheduleError:
-    message = f"schedule {expression!r} never comes: no such day is in the months named"
+    message = f"schedule {expression!r} is never due: no such day is in the months named"
     return ScheduleError("ScheduleNeverDue", message)

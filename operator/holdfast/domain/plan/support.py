@@ -13,7 +13,9 @@ from holdfast.engines.registry import ENGINES
 def policy_not_supported_yet(spec: BackupPolicySpec) -> list[str]:
     """The paths below a policy's spec of what is not supported yet, with the value where others are."""
     whole = {
-        "verification.mode: Restore": spec.verification is not None and spec.verification.mode == "Restore",
+        "verification.mode: Restore (the default; set verification.mode: Checksum)": spec.verification
+        is not None
+        and spec.verification.mode == "Restore",
         "objectives": spec.objectives,
         "notifications": spec.notifications,
     }

@@ -8,7 +8,9 @@ from datetime import datetime
 from holdfast.api.conditions import Verdict, find_condition, set_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, RecoveryWindow
 from holdfast.api.run import STORED, RunPhase
+from holdfast.api.text import counted
 from holdfast.domain.backup.retention import next_plan
+from holdfast.domain.backup.survey import empty_catalogue
 from holdfast.domain.plan import quota
 from holdfast.domain.plan.readiness import Readiness
 from holdfast.domain.plan.schedule import (
@@ -111,7 +113,8 @@ def _readiness_notices(situation: PolicySituation) -> Iterable[Notice]:
 def _missed_notices(slots: DueSlots) -> Iterable[Notice]:
     if slots.missed_count:
         newest = f"{slots.newest:%Y-%m-%dT%H:%MZ}"
-        message = f"{slots.missed_count} slots up to {newest} were missed"
+        were = "was" if slots.missed_count == 1 else "were"
+        message = f"{counted(slots.missed_count, 'slots')} up to {newest} {were} missed"
         yield Notice("Missed", message, newest, warning=True)
 
 
@@ -131,23 +134,30 @@ def report_newest_runs(situation: PolicySituation, status: BackupPolicyStatus) -
             # Slots that were missed just now count from this success on.
             missed_runs=status.missed_runs - (before.missed_runs if is_new_success else 0),
             conditions=set_condition(
-                status.conditions, _freshness(situation.rows), situation.now, generation
+                status.conditions, _freshness(situation.rows, situation.policy), situation.now, generation
             ),
         )
     )
 
 
-def _freshness(rows: Iterable[RunRow]) -> Verdict:
+def _freshness(rows: Iterable[RunRow], policy: BackupPolicy) -> Verdict:
     """Whether the newest try at a backup succeeded. Skipped and cancelled runs were none."""
     tries = [r for r in rows if r.has_ended and r.phase not in (RunPhase.SKIPPED, RunPhase.CANCELLED)]
     if not tries:
-        return Verdict("BackupFresh", "Unknown", "NoRunYet", "no run has ended yet")
+        messages = ("no run has ended yet", empty_catalogue(policy))
+        return Verdict("BackupFresh", "Unknown", "NoRunYet", "; ".join(filter(None, messages)))
     last = max(tries, key=lambda row: row.age)
     assert last.phase is not None
     if last.phase in STORED:
-        return Verdict("BackupFresh", "True", last.phase.value, f"run {last.name} holds a backup")
+        return Verdict("BackupFresh", "True", last.phase.value, _held(last))
     message = f"run {last.name}: {last.message or last.phase.value}"
     return Verdict("BackupFresh", "False", last.phase.value, message)
+
+
+def _held(row: RunRow) -> str:
+    if row.is_whole:
+        return f"run {row.name} holds a backup"
+    return f"run {row.name} holds {len(row.targets_held)} of {counted(row.targets_count, 'targets')}"
 
 
 def report_recovery_windows(situation: PolicySituation, status: BackupPolicyStatus) -> PolicyStep:

@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import RunPhase
+from holdfast.domain.plan.readiness import refusal
 from holdfast.domain.plan.schedule import delay_of
-from holdfast.domain.plan.support import policy_not_supported_yet
 from holdfast.domain.rows import PolicyName, RunRow
 from holdfast.domain.stored import EARLIEST
 
@@ -33,7 +33,7 @@ class AdmissionSituation:
     limit: int
     """How many Jobs may run at once."""
     policies: Mapping[PolicyName, BackupPolicy]
-    """The policies whose fields are all supported."""
+    """The policies whose runs can start."""
     active_runs: Mapping[PolicyName, tuple[RunRow, ...]]
     """By policy: the runs under way."""
     pending_runs: Mapping[PolicyName, tuple[RunRow, ...]]
@@ -116,7 +116,7 @@ def situation_of(rows: Iterable[RunRow], policies: Iterable[BackupPolicy], limit
         {
             (policy.metadata.namespace, policy.metadata.name): policy
             for policy in policies
-            if not policy_not_supported_yet(policy.spec)
+            if refusal(policy) is None
         },
         {name: tuple(runs) for name, runs in active.items()},
         {name: tuple(sorted(runs, key=_order)) for name, runs in pending.items()},

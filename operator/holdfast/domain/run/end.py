@@ -8,6 +8,7 @@ from datetime import datetime
 
 from holdfast.api.conditions import Status, Verdict, set_condition
 from holdfast.api.run import STORED, BackupRunStatus, HookStatus, RunPhase
+from holdfast.api.text import counted, sized
 from holdfast.domain.run import hooks
 from holdfast.domain.step import End, updated
 from holdfast.domain.stored import is_whole
@@ -26,7 +27,8 @@ def end_of_stored(status: BackupRunStatus, missing: Mapping[str, str]) -> End[Ru
     hook = hooks.first_failure(status, "After")
     if hook is not None:
         return End(RunPhase.PARTIALLY_SUCCEEDED, *hook_failure(hook))
-    message = f"{len(status.targets)} targets, {status.size} in {status.copies} destinations"
+    size = sized(status.size_bytes or 0)
+    message = f"{counted(len(status.targets), 'targets')}, {size} in {status.copies} destinations"
     return End(RunPhase.SUCCEEDED, None, message)
 
 

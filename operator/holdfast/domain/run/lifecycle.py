@@ -14,11 +14,11 @@ from holdfast.api.run import (
     TargetPhase,
     TargetStatus,
 )
-from holdfast.api.text import human_bytes, human_seconds
+from holdfast.api.text import counted, human_seconds, sized
 from holdfast.domain.labels import MISSED
 from holdfast.domain.naming import job_name, run_path
 from holdfast.domain.plan import quota
-from holdfast.domain.plan.support import policy_not_supported_yet
+from holdfast.domain.plan.readiness import refusal
 from holdfast.domain.rows import row_of
 from holdfast.domain.run import hooks
 from holdfast.domain.run.admission import MAX_QUEUED, Standing, is_scheduled, is_too_late
@@ -47,10 +47,10 @@ def admit(run: BackupRun, policy: BackupPolicy | None, standing: Standing, now: 
         return end(
             run, run.status, End(RunPhase.FAILED, "PolicyNotFound", f"policy {name} is being deleted"), now
         )
-    fields = policy_not_supported_yet(policy.spec)
-    if fields:
-        message = f"policy {name} has fields that are not supported yet: {', '.join(fields)}"
-        return end(run, run.status, End(RunPhase.FAILED, "NotSupportedYet", message), now)
+    refused = refusal(policy)
+    if refused is not None:
+        message = f"policy {name} is not ready: {refused.message}"
+        return end(run, run.status, End(RunPhase.FAILED, refused.reason, message), now)
     dropped = _drop(run, policy, standing, now) if is_scheduled(row_of(run)) else None
     return dropped or _wait(run, standing) or _start(run, policy, now)
 
@@ -97,9 +97,9 @@ def _wait(run: BackupRun, standing: Standing) -> RunStep | None:
 def _start(run: BackupRun, policy: BackupPolicy, now: datetime) -> RunStep:
     uid = run.metadata.uid
     full = quota.full_destinations(policy)
-    refusal = quota.refusal(policy.spec.destinations, full)
-    if refusal is not None:
-        return end(run, run.status, End(RunPhase.FAILED, "QuotaExceeded", refusal), now)
+    why_not = quota.refusal(policy.spec.destinations, full)
+    if why_not is not None:
+        return end(run, run.status, End(RunPhase.FAILED, "QuotaExceeded", why_not), now)
     status = updated(
         run.status,
         phase=RunPhase.RUNNING,
@@ -143,7 +143,7 @@ def _succeed(
 ) -> tuple[TargetStatus, Notice]:
     result = job.result
     assert isinstance(result, BackupResult)
-    missing = (f"destination {name}: {why}" for name, why in result.missing.items())
+    missing = (_missing_text(name, why) for name, why in result.missing.items())
     status = updated(
         target,
         phase=TargetPhase.SUCCEEDED,
@@ -159,13 +159,19 @@ def _succeed(
         failure=None,
         warnings=(*target.warnings, *missing),
     )
-    counted = ", ".join(f"{count} {kind}" for kind, count in result.contents.items())
+    contents = ", ".join(counted(count, kind) for kind, count in result.contents.items())
     message = (
-        f"target {target.name}: {counted or 'nothing'} read from {result.source.address}, "
-        f"{human_bytes(result.plain_bytes)} stored as {human_bytes(result.size_bytes)} "
+        f"target {target.name}: {contents or 'nothing'} read from {result.source.address}, "
+        f"{sized(result.plain_bytes)} stored as {sized(result.size_bytes)} "
         f"in {', '.join(result.destinations)}"
     )
     return status, Notice("TargetSucceeded", message, target.name)
+
+
+def _missing_text(destination: str, why: str) -> str:
+    """The warning of a target that a destination lacks. Many causes name the destination themselves."""
+    prefix = f"destination {destination}: "
+    return prefix + why.removeprefix(prefix)
 
 
 def artifacts_of(run: BackupRun, target: str, result: BackupResult) -> tuple[Artifact, ...]:
@@ -250,7 +256,7 @@ def _record_commit(run: BackupRun, result: CommitResult, now: datetime) -> RunSt
     )
     notice = Notice(
         "Committed",
-        f"{human_bytes(result.verified_bytes)} read back from {', '.join(result.destinations)}; "
+        f"{sized(result.verified_bytes)} read back from {', '.join(result.destinations)}; "
         f"the catalogue has the run",
     )
     step = end(run, status, end_of_stored(status, _why_missing(status, result)), now)
@@ -258,10 +264,27 @@ def _record_commit(run: BackupRun, result: CommitResult, now: datetime) -> RunSt
 
 
 def _why_missing(status: BackupRunStatus, result: CommitResult) -> dict[str, str]:
-    """By destination where the commit did not find the run: why."""
+    """By destination where the commit did not find the run: why.
+
+    A commit only finds that a target is not there; the target's backup knows the cause.
+    """
     known = result.missing | (status.over_quota or {})
     lacking = [d.name for d in status.destinations if d.name not in result.destinations]
-    return {name: known.get(name, "a target is missing there") for name in lacking}
+    return {
+        name: _why_not_stored(status, name) or known.get(name, "a target is missing there")
+        for name in lacking
+    }
+
+
+def _why_not_stored(status: BackupRunStatus, destination: str) -> str | None:
+    """What the first backup that was not written to a destination said of it."""
+    start = _missing_text(destination, "")
+    for target in status.targets:
+        if not any(artifact.destination == destination for artifact in target.artifacts):
+            for warning in target.warnings:
+                if warning.startswith(start):
+                    return f"target {target.name} was not stored there: {warning.removeprefix(start)}"
+    return None
 
 
 @dataclass(frozen=True)

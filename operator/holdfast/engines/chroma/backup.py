@@ -84,7 +84,7 @@ def backup(context: BackupContext) -> BackupSummary:
     Raises TaskError (TenantNotFound, DatabaseNotFound, AuthenticationFailed, ServerTooOld) and SourceError.
     """
     spec: ChromaTarget = context.spec
-    with connect(context, spec, spec.tls is not None) as client:
+    with connect(context, spec, spec.credentials_secret, spec.tls) as client:
         context.progress.step(f"connecting to {client.address}")
         version = client.version()
         snapshot_time = datetime.now(UTC)

@@ -18,6 +18,7 @@ import httpx
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from holdfast.engines.access import why_broken
 from holdfast.engines.transfer import SourceError, TaskError
 
 API = "/api/v2"
@@ -99,26 +100,36 @@ class TooLargeError(Exception):
     """The server's reply to one request would not fit in bounded memory; ask for fewer rows."""
 
 
+@dataclass(frozen=True)
+class MountedSecrets:
+    """What a client logs in with and verifies a server by, and what messages call the two Secrets."""
+
+    credentials: Path
+    """A folder with `token`, or `username` and `password`; it may be absent."""
+    ca: Path | None
+    credentials_named: str
+    ca_named: str
+
+
 class Client:
     """One server. Safe for use by several threads."""
 
-    def __init__(
-        self, address: tuple[str, int], credentials: Path, ca: Path | None = None, *, tls: bool = False
-    ) -> None:
-        """`credentials` is a folder with `token`, or `username` and `password`; it may be absent.
+    def __init__(self, address: tuple[str, int], secrets: MountedSecrets, *, tls: bool = False) -> None:
+        """Nothing is sent yet.
 
-        With `tls` the server's certificate is verified by the authorities in the file `ca`, or the system's.
+        With `tls` the server's certificate is verified by the authorities in `secrets.ca`, or the system's.
         Raises TaskError (InvalidCredentials, InvalidCertificateAuthority).
         """
         host, port = address
         self.address = f"{host}:{port}"
         base = f"[{host}]:{port}" if ":" in host else self.address
-        headers, basic = _authentication(credentials)
+        self._host, self._secrets = host, secrets
+        headers, basic = _authentication(secrets)
         self._http = httpx.Client(
             base_url=f"{'https' if tls else 'http'}://{base}",
             headers=headers,
             auth=basic,
-            verify=_tls_context(ca) if tls else False,
+            verify=_tls_context(secrets) if tls else False,
             timeout=_TIMEOUT,
             trust_env=False,
         )
@@ -242,8 +253,9 @@ class Client:
                 self._check(method, path, reply)
                 yield reply
         except httpx.TransportError as error:
+            why = why_broken(error, self._host)
             raise SourceError(
-                "SourceUnreachable", f"Chroma at {self.address} broke off its reply: {error!r}"
+                "SourceUnreachable", f"Chroma at {self.address} broke off its reply: {why}"
             ) from error
         finally:
             reply.close()
@@ -257,8 +269,9 @@ class Client:
                 reply = self._http.send(request, stream=True)
             except httpx.TransportError as error:
                 if pause is None:
+                    why = why_broken(error, self._host)
                     raise SourceError(
-                        "SourceUnreachable", f"Chroma at {self.address} cannot be reached: {error!r}"
+                        "SourceUnreachable", f"Chroma at {self.address} cannot be reached: {why}"
                     ) from error
             else:
                 if (
@@ -279,7 +292,8 @@ class Client:
         if reply.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             raise TaskError(
                 "AuthenticationFailed",
-                f"{what}; credentialsSecret must hold a valid key token, or username and password",
+                f"{what}; {self._secrets.credentials_named} must hold a valid key token, or username and "
+                "password",
             )
         if reply.status_code == httpx.codes.NOT_FOUND:
             raise NotFoundError(what)
@@ -346,7 +360,8 @@ def _said(reply: httpx.Response) -> str:
     return reply.text[:500]
 
 
-def _authentication(folder: Path) -> tuple[dict[str, str], httpx.BasicAuth | None]:
+def _authentication(secrets: MountedSecrets) -> tuple[dict[str, str], httpx.BasicAuth | None]:
+    folder = secrets.credentials
     files = {name: (folder / name).read_text().strip() for name in ("token", "username", "password")
              if (folder / name).exists()}  # fmt: skip
     if token := files.get("token"):
@@ -356,16 +371,16 @@ def _authentication(folder: Path) -> tuple[dict[str, str], httpx.BasicAuth | Non
     if folder.exists():
         raise TaskError(
             "InvalidCredentials",
-            "credentialsSecret must hold the key token, or the keys username and password",
+            f"{secrets.credentials_named} must hold the key token, or the keys username and password",
         )
     return {}, None
 
 
-def _tls_context(ca: Path | None) -> Any:
+def _tls_context(secrets: MountedSecrets) -> Any:
     try:
-        return create_default_context(cafile=None if ca is None else str(ca))
+        return create_default_context(cafile=None if secrets.ca is None else str(secrets.ca))
     except OSError as error:  # ssl.SSLError is one
         raise TaskError(
             "InvalidCertificateAuthority",
-            f"tls.caSecret must hold a PEM certificate in its key ca.crt: {error}",
+            f"{secrets.ca_named} must hold a PEM certificate in its key ca.crt: {error}",
         ) from error

@@ -14,9 +14,19 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from holdfast.engines.chroma.client import PARTS, Client, CollectionRows, Rows, TooLargeError, parse_rows
+from holdfast.api.base import SecretRef, ServerAddress
+from holdfast.engines.access import named
+from holdfast.engines.chroma.client import (
+    PARTS,
+    Client,
+    CollectionRows,
+    MountedSecrets,
+    Rows,
+    TooLargeError,
+    parse_rows,
+)
 from holdfast.engines.chroma.format import FLOAT, Matrix
-from holdfast.engines.chroma.spec import ChromaRestore, ChromaTarget
+from holdfast.engines.chroma.spec import ChromaTls
 from holdfast.engines.transfer import BackupContext, RestoreContext, SourceError
 from holdfast.mounts import CA, CA_FILE, CREDENTIALS
 
@@ -35,16 +45,17 @@ Hashes = npt.NDArray[np.uint64]
 Entries = npt.NDArray[np.void]
 
 
-def connect(context: BackupContext | RestoreContext, addressed: ChromaTarget | ChromaRestore,
-            tls: bool) -> Client:  # fmt: skip
+def connect(context: BackupContext | RestoreContext, addressed: ServerAddress,
+            credentials: SecretRef | None, tls: ChromaTls | None) -> Client:  # fmt: skip
     """A client of the server at `addressed`, by the Secrets that the pod has mounted."""
     ca = context.secret(CA) / CA_FILE
-    return Client(
-        addressed.address(context.namespace),
+    secrets = MountedSecrets(
         context.secret(CREDENTIALS),
         ca if ca.exists() else None,
-        tls=tls,
+        named("credentialsSecret", credentials),
+        named("tls.caSecret", tls.ca_secret if tls else None),
     )
+    return Client(addressed.address(context.namespace), secrets, tls=tls is not None)
 
 
 class IdList:

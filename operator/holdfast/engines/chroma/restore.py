@@ -41,9 +41,12 @@ def restore(context: RestoreContext) -> RestoreSummary:
 def _connect(context: RestoreContext, override: ChromaRestore | None) -> Client:
     spec: ChromaTarget = context.spec
     if override is None:
-        return connect(context, spec, spec.tls is not None)
+        return connect(context, spec, spec.credentials_secret, spec.tls)
     return connect(
-        context, override if override.has_address else spec, (override.tls or spec.tls) is not None
+        context,
+        override if override.has_address else spec,
+        override.credentials_secret or spec.credentials_secret,
+        override.tls or spec.tls,
     )
 
 

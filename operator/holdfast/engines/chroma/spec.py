@@ -30,14 +30,6 @@ class Collections(Model):
 class ChromaTls(Tls):
     """Encrypts the connection. Default: plain HTTP."""
 
-    ca_secret: SecretRef | None = Field(
-        default=None,
-        description=(
-            "A Secret with the key ca.crt: the CA that signed the server's certificate. Default: the "
-            "public CAs."
-        ),
-    )
-
 
 class ChromaTarget(ServerAddress):
     """A Chroma server, version 1.0 or later."""

@@ -19,7 +19,7 @@ class Paths(Model):
 
 
 class FilesTarget(Model):
-    """The files of a PersistentVolumeClaim."""
+    """Not built yet: a policy with such a target is not ready. The files of a PersistentVolumeClaim."""
 
     claim_name: ObjectName
     """The claim's name."""

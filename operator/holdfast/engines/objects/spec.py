@@ -9,7 +9,8 @@ from holdfast.api.selector import LabelSelector
 
 
 class ObjectsTarget(Model):
-    """ConfigMaps and Secrets of the namespace. Secrets need the policy's encryption."""
+    """Not built yet: a policy with such a target is not ready. ConfigMaps and Secrets of the namespace.
+    Secrets need the policy's encryption."""
 
     kinds: Annotated[tuple[Literal["ConfigMap", "Secret"], ...], Field(min_length=1, max_length=2)] = (
         "ConfigMap",

@@ -8,10 +8,11 @@ from typing import TypeVar
 
 import psycopg
 
+from holdfast.api.base import ServerAddress
 from holdfast.api.run import Source
 from holdfast.engines.postgres import checks, dump, failures, inspect, snapshot, source, tools
 from holdfast.engines.postgres import globals as cluster_globals
-from holdfast.engines.postgres.connection import server
+from holdfast.engines.postgres.connection import Server, server
 from holdfast.engines.postgres.detail import DatabaseDetail, Detail, Inventory
 from holdfast.engines.postgres.spec import PostgresTarget
 from holdfast.engines.transfer import BackupContext, BackupSummary, Sink, SourceError, TaskError
@@ -42,13 +43,13 @@ class _Backup:
     def __post_init__(self) -> None:
         spec: PostgresTarget = self.context.spec
         self.spec = spec
-        host, port = spec.address(self.context.namespace)
-        self.primary = server(self.context, host, port, spec.tls, spec.major_version)
-        self.standby = None
-        if spec.standby is not None:
-            host, port = spec.standby.address(self.context.namespace)
-            self.standby = server(self.context, host, port, spec.tls, spec.major_version)
+        self.primary = self._server(spec)
+        self.standby = None if spec.standby is None else self._server(spec.standby)
         self.client_major = tools.client_major(tools.program("pg_dump", spec.major_version))
+
+    def _server(self, addressed: ServerAddress) -> Server:
+        address, spec = addressed.address(self.context.namespace), self.spec
+        return server(self.context, address, spec.credentials_secret, spec.tls, spec.major_version)
 
     def run(self) -> BackupSummary:
         self.context.progress.step("choosing the server")
@@ -96,7 +97,7 @@ class _Backup:
                 warning=True,
             )
         candidates = self.spec.databases or source.MAINTENANCE_DATABASES
-        self.chosen = source.choose_primary(self.primary, candidates, note)
+        self.chosen = source.choose_instead_of_standby(self.primary, candidates, note)
         self.notes += self.chosen.notes
         checks.server_not_newer(self.chosen.identity, self.client_major)
         return _classified(f"reading {self.primary.address}", work)

@@ -10,8 +10,9 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from holdfast.engines.access import named, unknown_host, without_inner_words
 from holdfast.engines.postgres.failures import DatabaseRefusedError
-from holdfast.engines.postgres.spec import PostgresTls
+from holdfast.engines.postgres.spec import CredentialsSecret, PostgresTls
 from holdfast.engines.transfer import BackupContext, RestoreContext, SourceError, TaskError, TransferError
 from holdfast.mounts import CA, CA_FILE, CREDENTIALS
 
@@ -25,6 +26,7 @@ _AUTHENTICATION = re.compile(
 )
 _DATABASE_MISSING = re.compile(r'database ".*" does not exist')
 _DATABASE_DENIED = re.compile(r"permission denied for database")
+_NO_SUCH_HOST = re.compile(r"Name or service not known|No address associated with hostname")
 _TLS = re.compile(
     r"certificate verify failed|server certificate for|server does not support SSL|root certificate file"
 )
@@ -42,6 +44,8 @@ class Server:
     port: int
     user: str
     passfile: Path
+    credentials: CredentialsSecret
+    """The Secret with `user` and the password, for messages."""
     tls: PostgresTls | None
     ca: Path | None
 
@@ -92,12 +96,14 @@ class Server:
             yield connection
 
     def _refusal(self, database: str, error: psycopg.OperationalError) -> TransferError:
-        text = str(error).strip()
-        said = f"{self.address} said: {text}"
+        text = str(error)
+        explained = self._explained(text)
+        said = f"{self.address} said: {explained}"
         if _AUTHENTICATION.search(text):
             return TaskError(
                 "AuthenticationFailed",
-                f"role {self.user} cannot log in: check username and password in credentialsSecret and the "
+                f"role {self.user} cannot log in: check keys {self.credentials.username_key} and "
+                f"{self.credentials.password_key} of {named('credentialsSecret', self.credentials)}, and the "
                 f"server's pg_hba.conf; {said}",
             )
         if _DATABASE_MISSING.search(text):
@@ -109,8 +115,18 @@ class Server:
                 f"GRANT CONNECT ON DATABASE {database} TO {self.user}; {said}",
             )
         if _TLS.search(text):
-            return TaskError("TlsFailed", f"check tls.mode and tls.caSecret; {said}")
-        return SourceError("SourceUnreachable", said)
+            authority = named("tls.caSecret", self.tls.ca_secret if self.tls else None)
+            return TaskError("TlsFailed", f"check tls.mode and {authority}; {said}")
+        if _NO_SUCH_HOST.search(text):
+            explained = unknown_host(self.host)
+        return SourceError("SourceUnreachable", f"{self.address} cannot be reached: {explained}")
+
+    def _explained(self, text: str) -> str:
+        """What libpq says, in one line and without the pod's files: those are the user's Secrets."""
+        if self.tls and self.tls.ca_secret and self.ca:
+            text = text.replace(f'"{self.ca}"', f"{CA_FILE} of Secret {self.tls.ca_secret.name}")
+        lines = [line.strip() for line in text.splitlines() if not line.startswith("password retrieved from")]
+        return without_inner_words("; ".join(filter(None, lines)))
 
 
 def _prepare(connection: Connection) -> None:
@@ -125,32 +141,38 @@ def _prepare(connection: Connection) -> None:
 
 
 def server(
-    context: BackupContext | RestoreContext, host: str, port: int, tls: PostgresTls | None, major: int
+    context: BackupContext | RestoreContext,
+    address: tuple[str, int],
+    credentials: CredentialsSecret,
+    tls: PostgresTls | None,
+    major: int,
 ) -> Server:
-    """The server at `host` with the mounted credentials; writes the password file into the scratch folder.
+    """The server at `address` with the mounted credentials; writes the password file into the scratch folder.
 
     A line break at the end of a credential is dropped: `echo` and editors add one. Raises TaskError when a
     credential is missing or cannot be used.
     """
     passfile = context.scratch / "pgpass"
-    password = _credential(context, "password")
+    user = _credential(context, credentials, "username")
+    password = _credential(context, credentials, "password")
     escaped = password.replace("\\", "\\\\").replace(":", "\\:")
     passfile.touch(mode=0o600)
     passfile.chmod(0o600)
     passfile.write_text(f"*:*:*:*:{escaped}\n")
-    return Server(
-        host, port, _credential(context, "username"), passfile, tls, _authority(context, tls, major)
-    )
+    return Server(*address, user, passfile, credentials, tls, _authority(context, tls, major))
 
 
-def _credential(context: BackupContext | RestoreContext, key: str) -> str:
-    path = context.secret(CREDENTIALS) / key
+def _credential(context: BackupContext | RestoreContext, secret: CredentialsSecret, file: str) -> str:
+    path = context.secret(CREDENTIALS) / file
+    key = next(key for key, mounted in secret.files.items() if mounted == file)
     try:
         value = path.read_text().rstrip("\r\n")
     except FileNotFoundError:
-        raise TaskError("CredentialsMissing", f"credentialsSecret has no {key}") from None
+        where = named("credentialsSecret", secret)
+        raise TaskError("CredentialsMissing", f"{where} has no key {key}") from None
     if not value or "\n" in value or "\0" in value:
-        raise TaskError("CredentialsMissing", f"credentialsSecret's {key} must be one line of text")
+        where = named("credentialsSecret", secret)
+        raise TaskError("CredentialsMissing", f"key {key} of {where} must be one line of text")
     return value
 
 
@@ -162,7 +184,7 @@ def _authority(context: BackupContext | RestoreContext, tls: PostgresTls | None,
     if authority.exists():
         return authority
     if tls.ca_secret is not None:
-        raise TaskError("TlsFailed", f"tls.caSecret {tls.ca_secret.name} has no key ca.crt")
+        raise TaskError("TlsFailed", f"{named('tls.caSecret', tls.ca_secret)} has no key ca.crt")
     if tls.mode == "verify-full" and major >= 16:
         return Path("system")
     raise TaskError("TlsFailed", f"tls.mode {tls.mode} needs tls.caSecret with majorVersion {major}")

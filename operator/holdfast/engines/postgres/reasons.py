@@ -23,8 +23,8 @@ GROUPS = (
             ),
             Reason(
                 "PrimaryInRecovery", _BACKUP,
-                "The server at the target's own address is a standby itself.",
-                "Let `service` or `host` name the primary.",
+                "The policy names a standby, and the server at the target's own address is a standby itself.",
+                "Let `service` or `host` name the primary, and `standby` the standby.",
             ),
             Reason(
                 "StandbyLagging", _UNFIT,

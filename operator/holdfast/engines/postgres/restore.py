@@ -61,9 +61,10 @@ class _Restore:
         self.detail = Detail.model_validate(self.context.manifest_detail)
         self.rename = (override and override.rename) or {}
         addressed = override if override and override.has_address else spec
-        host, port = addressed.address(self.context.namespace)
+        credentials = (override and override.credentials_secret) or spec.credentials_secret
         tls = (override and override.tls) or spec.tls
-        self.server = server(self.context, host, port, tls, spec.major_version)
+        address = addressed.address(self.context.namespace)
+        self.server = server(self.context, address, credentials, tls, spec.major_version)
         self.major = tools.client_major(tools.program("pg_restore", spec.major_version))
         self.names = self._names()
 
@@ -128,7 +129,9 @@ class _Restore:
             raise TaskError("TargetIsStandby", f"{self.server.address} is a standby; restore to the primary")
         if not row[0]:
             raise TaskError(
-                "PermissionDenied", f"role {self.server.user} may not make databases: it needs CREATEDB"
+                "PermissionDenied",
+                f"role {self.server.user} may not make databases: it needs CREATEDB; name the Secret of "
+                "such a role in the request's targets[].postgres.credentialsSecret",
             )
         needed = {name for detail in self.detail.databases for name in detail.inventory.extensions}
         available = {name for (name,) in connection.execute("SELECT name FROM pg_available_extensions")}

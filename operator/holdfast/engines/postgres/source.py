@@ -13,7 +13,7 @@ from holdfast.engines.postgres.connection import Connection, Server
 from holdfast.engines.postgres.failures import DatabaseRefusedError
 from holdfast.engines.postgres.spec import Standby
 from holdfast.engines.transfer import SourceError, TaskError, TransferError
-from holdfast.protocol import Note
+from holdfast.protocol import ExitCode, Note
 
 MAINTENANCE_DATABASES = ("postgres", "template1")
 FENCE_SECONDS = 10.0
@@ -58,13 +58,30 @@ class StandbyUnfitError(Exception):
         self.reason = reason
 
 
+class PrimaryInRecoveryError(TransferError):
+    """The target's own address names a standby, which during a failover may pass.
+
+    No SourceError: a source that is unreachable has another that may be read instead.
+    """
+
+    exit_code = ExitCode.SOURCE_FAILED
+
+    def __init__(self, primary: Server) -> None:
+        super().__init__(
+            "PrimaryInRecovery",
+            f"service or host names {primary.address}, which is a standby itself: name the primary there, or "
+            "remove standby to read this server",
+        )
+
+
 def choose(primary: Server, standby: Server | None, policy: Standby | None, databases: tuple[str, ...]) -> (
     ChosenSource
 ):  # fmt: skip
     """The standby when it is in recovery, streams and lags at most `maxLag`; else the primary, with a note.
 
     Raises SourceError (StandbyLagging, StandbyUnreachable, …) when the standby is unfit and
-    `fallbackToPrimary` is false, and whatever connecting to the primary raises.
+    `fallbackToPrimary` is false, TransferError (PrimaryInRecovery) when the primary is a standby itself, and
+    whatever connecting to the primary raises.
     """
     candidates = databases or MAINTENANCE_DATABASES
     if standby is None or policy is None:
@@ -77,13 +94,21 @@ def choose(primary: Server, standby: Server | None, policy: Standby | None, data
                 unfit.reason, f"{unfit}; standby.fallbackToPrimary: true would read from the primary"
             ) from unfit
         note = Note(reason=unfit.reason, message=f"{unfit}; reading from the primary", warning=True)
-        return choose_primary(primary, candidates, note)
+        return choose_instead_of_standby(primary, candidates, note)
 
 
 def choose_primary(primary: Server, candidates: tuple[str, ...], *notes: Note) -> ChosenSource:
-    """The server that the target's own address names."""
+    """The server that the target's own address names. It may be a standby, if `standby` names none."""
     with connect_any(primary, candidates) as (connection, database):
         return ChosenSource(primary, identify(connection), database, notes=notes)
+
+
+def choose_instead_of_standby(primary: Server, candidates: tuple[str, ...], note: Note) -> ChosenSource:
+    """The primary, with `note`. Raises PrimaryInRecoveryError when it is a standby, of an unknown lag."""
+    chosen = choose_primary(primary, candidates, note)
+    if chosen.identity.role != "Primary":
+        raise PrimaryInRecoveryError(primary)
+    return chosen
 
 
 @contextmanager
@@ -142,6 +167,7 @@ def _choose_standby(
         with connect_any(standby, candidates) as (connection, database):
             identity = identify(connection)
             if identity.role != "Standby":
+                _refuse_swapped(primary, standby, candidates)
                 raise StandbyUnfitError(
                     "StandbyNotInRecovery", f"{standby.address} is no standby: it accepts writes"
                 )
@@ -151,13 +177,25 @@ def _choose_standby(
             except SourceError as error:
                 return _without_primary(candidate, connection, error)
     except SourceError as error:
-        raise StandbyUnfitError(
-            "StandbyUnreachable", f"standby {standby.address} cannot be reached: {error.message}"
-        ) from error
+        raise StandbyUnfitError("StandbyUnreachable", f"standby {error.message}") from error
     except psycopg.OperationalError as error:
         raise StandbyUnfitError(
             "StandbyUnreachable", f"standby {standby.address} broke off: {error}"
         ) from error
+
+
+def _refuse_swapped(primary: Server, standby: Server, candidates: tuple[str, ...]) -> None:
+    """Raise TaskError when the target's own address names a standby of a server that accepts writes."""
+    try:
+        is_swapped = choose_primary(primary, candidates).identity.role == "Standby"
+    except TransferError:
+        return  # whoever reads the primary instead meets that too
+    if is_swapped:
+        raise TaskError(
+            "PrimaryInRecovery",
+            f"service or host names a standby, {primary.address}, and standby names the primary, "
+            f"{standby.address}: swap them",
+        )
 
 
 def _with_primary(
@@ -176,7 +214,7 @@ def _with_primary(
                 f"{identity.system_identifier} and {other.system_identifier}",
             )
         if other.role != "Primary":
-            raise SourceError("PrimaryInRecovery", f"{primary.address} is a standby itself")
+            raise PrimaryInRecoveryError(primary)
         now = position(at_primary)
         if not _streams(connection):
             raise StandbyUnfitError(

@@ -57,7 +57,7 @@ class Standby(ServerAddress):
 
 
 class WalArchiving(Model):
-    """Continuous archiving of the write-ahead log."""
+    """Not built yet: a policy with this section is not ready. Continuous archiving of the write-ahead log."""
 
     enabled: bool = True
     """Whether the log is archived."""
@@ -87,7 +87,8 @@ class PostgresTarget(ServerAddress):
     )
     method: Literal["Logical", "Physical", "SchemaOnly"] = "Logical"
     """Logical: the Job dumps each database. Physical: the Job copies the files of the whole PostgreSQL
-    server. SchemaOnly: the Job dumps each database without its rows."""
+    server. SchemaOnly: the Job dumps each database without its rows. Physical and SchemaOnly are not built
+    yet: a policy with them is not ready."""
     wal_archiving: WalArchiving | None = None
 
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
@@ -97,7 +98,8 @@ class PostgresTarget(ServerAddress):
 
 
 class VolumeClaim(Model):
-    """A PersistentVolumeClaim that a physical backup is restored to."""
+    """Not built yet: a request with this section is refused. A PersistentVolumeClaim that a physical backup
+    is restored to."""
 
     claim_name: ObjectName
     """The claim's name."""
@@ -109,8 +111,16 @@ class PostgresRestore(AddressOverride):
     rules: ClassVar[tuple[tuple[str, str], ...]] = at_most_one("service", "host", "volumeClaim")
 
     volume_claim: VolumeClaim | None = None
-    credentials_secret: CredentialsSecret | None = None
-    tls: PostgresTls | None = None
+    credentials_secret: CredentialsSecret | None = Field(
+        default=None,
+        description=(
+            "A Secret with a role's name and password. The role must be allowed to create databases and "
+            "roles. Default: the policy's."
+        ),
+    )
+    tls: PostgresTls | None = Field(
+        default=None, description="How the connection is encrypted. Default: the policy's."
+    )
     rename: Annotated[dict[Identifier, Identifier], Field(max_length=100)] | None = Field(
         default=None,
         description="New names of databases: from the name in the backup to the name in the restore.",
@@ -118,4 +128,9 @@ class PostgresRestore(AddressOverride):
     include: (
         Annotated[tuple[Annotated[str, Field(min_length=1, max_length=127)], ...], Field(max_length=100)]
         | None
-    ) = Field(default=None, description="Only these tables, as schema.table.")
+    ) = Field(
+        default=None,
+        description=(
+            "Not built yet: a request with this field is refused. Only these tables, as schema.table."
+        ),
+    )

@@ -19,11 +19,13 @@ from holdfast.engines.transfer import TaskError
 FIRST_USER_OID = 16384
 """Objects below are the cluster's own: FirstNormalObjectId in PostgreSQL's access/transam.h."""
 
-# What a user may have made in a database; schema public and extension plpgsql are in template0.
+# What a user may have made in a database; schema public and extension plpgsql are in template0. What is in a
+# schema pg_toast belongs to a table, which users know. Tables come first and indexes last.
 _USER_OBJECTS = """
 SELECT what FROM (
-    SELECT 'relation ' || c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-       WHERE c.oid >= %(first)s AND nspname !~ '^pg_(toast_)?temp'
+    SELECT CASE WHEN relkind IN ('r', 'p') THEN 'table ' WHEN relkind IN ('i', 'I') THEN 'index '
+       ELSE 'relation ' END || c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+       WHERE c.oid >= %(first)s AND nspname !~ '^pg_(toast|temp)'
     UNION ALL SELECT 'function ' || oid::regprocedure FROM pg_proc WHERE oid >= %(first)s
     UNION ALL SELECT 'type ' || oid::regtype FROM pg_type t WHERE oid >= %(first)s AND typrelid = 0
        AND NOT EXISTS (SELECT FROM pg_type e JOIN pg_class c ON c.oid = e.typrelid WHERE e.oid = t.typelem)
@@ -42,12 +44,12 @@ SELECT what FROM (
     UNION ALL SELECT 'foreign data wrapper ' || fdwname FROM pg_foreign_data_wrapper
     UNION ALL SELECT 'subscription ' || subname FROM pg_subscription
        WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-) AS found (what) LIMIT 1
+) AS found (what) ORDER BY starts_with(what, 'index '), NOT starts_with(what, 'table '), what LIMIT 1
 """
 
 
 def user_object(server: Server, database: str) -> str | None:
-    """Something that a user made in `database`, such as `relation documents`; None when it is empty."""
+    """Something that a user made in `database`, such as `table public.documents`; None when it is empty."""
     with server.connect(database) as connection:
         row = connection.execute(_USER_OBJECTS, {"first": FIRST_USER_OID}).fetchone()
         return None if row is None else str(row[0])

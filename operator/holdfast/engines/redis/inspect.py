@@ -1,9 +1,10 @@
 """What backup and restore share: finding a server, logging in, and what INFO says of it."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
-from holdfast.api.base import Tls
+from holdfast.api.base import SecretRef, Tls
+from holdfast.engines.access import named
 from holdfast.engines.redis.spec import RedisRestore, RedisTarget
 from holdfast.engines.redis.wire import Client, Endpoint, parse_info
 from holdfast.engines.transfer import TaskError
@@ -19,9 +20,7 @@ class Secrets(Protocol):
 
 def source_endpoint(context: Secrets, spec: RedisTarget, namespace: str) -> Endpoint:
     """The server that is backed up. Raises TaskError when its Secret lacks a key."""
-    host, port = spec.address(namespace)
-    username, password = _credentials(context, spec.credentials_secret is not None)
-    return Endpoint(host, port, "Source", username, password, *_tls(context, spec.tls))
+    return _endpoint(context, spec.address(namespace), "Source", spec.credentials_secret, spec.tls)
 
 
 def target_endpoint(
@@ -34,16 +33,35 @@ def target_endpoint(
         tls = override.tls or tls
         if override.has_address:
             addressed = override.address(namespace)
-    username, password = _credentials(context, secret is not None)
-    return Endpoint(*addressed, "Target", username, password, *_tls(context, tls))
+    return _endpoint(context, addressed, "Target", secret, tls)
 
 
-def _credentials(context: Secrets, wanted: bool) -> tuple[str | None, str | None]:
-    if not wanted:
+def _endpoint(
+    context: Secrets,
+    address: tuple[str, int],
+    side: Literal["Source", "Target"],
+    secret: SecretRef | None,
+    tls: Tls | None,
+) -> Endpoint:
+    username, password = _credentials(context, secret)
+    return Endpoint(
+        *address,
+        side,
+        username,
+        password,
+        tls is not None,
+        _authority(context, tls),
+        named("credentialsSecret", secret),
+        named("tls.caSecret", tls.ca_secret if tls else None),
+    )
+
+
+def _credentials(context: Secrets, secret: SecretRef | None) -> tuple[str | None, str | None]:
+    if secret is None:
         return None, None
     folder = context.secret(CREDENTIALS)
     if not (folder / "password").is_file():
-        raise TaskError("CredentialsMissing", "credentialsSecret has no key password")
+        raise TaskError("CredentialsMissing", f"{named('credentialsSecret', secret)} has no key password")
     username = folder / "username"
     return (
         username.read_text().strip() if username.is_file() else None,
@@ -51,13 +69,13 @@ def _credentials(context: Secrets, wanted: bool) -> tuple[str | None, str | None
     )
 
 
-def _tls(context: Secrets, tls: Tls | None) -> tuple[bool, Path | None]:
+def _authority(context: Secrets, tls: Tls | None) -> Path | None:
     if tls is None or tls.ca_secret is None:
-        return tls is not None, None
+        return None
     ca = context.secret(CA) / CA_FILE
     if not ca.is_file():
-        raise TaskError("CertificateMissing", "caSecret has no key ca.crt")
-    return True, ca
+        raise TaskError("CertificateMissing", f"{named('tls.caSecret', tls.ca_secret)} has no key ca.crt")
+    return ca
 
 
 def server_info(client: Client) -> dict[str, str]:

@@ -98,7 +98,8 @@ def claim(client: Client, plan: Plan) -> None:
     if obstacles:
         raise TargetNotEmptyError(
             "TargetNotEmpty",
-            f"{client.endpoint} is not empty: {'; '.join(obstacles)}; mode New overwrites nothing",
+            f"{client.endpoint} is not empty: {'; '.join(obstacles)}; mode New overwrites nothing: empty "
+            "it, or name another server in the request's targets[].redis.service or host",
         )
     if plan.marker_database is not None:
         client.execute("SELECT", plan.marker_database)

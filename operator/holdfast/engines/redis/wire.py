@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 
 import hiredis
 
+from holdfast.engines.access import why_broken
 from holdfast.engines.transfer import SourceError, TaskError, TransferError
 
 CONNECT_SECONDS = 10
@@ -37,6 +38,10 @@ class Endpoint:
     password: str | None = field(default=None, repr=False)
     tls: bool = False
     ca: Path | None = None
+    credentials_named: str = "credentialsSecret"
+    """What messages call the Secret to log in with."""
+    ca_named: str = "tls.caSecret"
+    """What messages call the Secret of `ca`."""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -126,6 +131,8 @@ class Client:
         side = self.endpoint.side
         if isinstance(why, TimeoutError):
             why = f"silent for {IDLE_SECONDS} s"
+        elif isinstance(why, OSError):
+            why = why_broken(why, self.endpoint.host)
         return SourceError(f"{side}ConnectionLost", f"the connection to {self.endpoint} broke: {why}")
 
 
@@ -146,7 +153,8 @@ def _connect(endpoint: Endpoint) -> socket.socket:
     try:
         plain = socket.create_connection((endpoint.host, endpoint.port), timeout=CONNECT_SECONDS)
     except OSError as error:
-        raise SourceError(f"{endpoint.side}Unreachable", f"{endpoint} cannot be reached: {error}") from error
+        why = why_broken(error, endpoint.host)
+        raise SourceError(f"{endpoint.side}Unreachable", f"{endpoint} cannot be reached: {why}") from error
     try:
         connection = _encrypt(plain, endpoint) if endpoint.tls else plain
         connection.settimeout(IDLE_SECONDS)
@@ -165,12 +173,13 @@ def _encrypt(plain: socket.socket, endpoint: Endpoint) -> ssl.SSLSocket:
     except ssl.SSLCertVerificationError as error:
         raise TaskError(
             "CertificateNotTrusted",
-            f"the certificate of {endpoint} was refused: {error.verify_message}; caSecret must hold the "
-            "authority that signed it, and the certificate must name the host",
+            f"the certificate of {endpoint} was refused: {error.verify_message}; {endpoint.ca_named} must "
+            "hold the authority that signed it, and the certificate must name the host",
         ) from error
     except OSError as error:
         raise SourceError(
-            f"{endpoint.side}Unreachable", f"{endpoint} did not complete the TLS handshake: {error}"
+            f"{endpoint.side}Unreachable",
+            f"{endpoint} did not complete the TLS handshake: {why_broken(error, endpoint.host)}",
         ) from error
 
 
@@ -188,8 +197,8 @@ def refusal(endpoint: Endpoint, command: str, reply: str) -> TransferError:
     if code in ("NOAUTH", "WRONGPASS") or (command == "AUTH" and code == "ERR"):
         return TaskError(
             "AuthenticationFailed",
-            f"{endpoint} refused the login: {reply}; credentialsSecret must hold password, and username "
-            "for an ACL user other than default",
+            f"{endpoint} refused the login: {reply}; {endpoint.credentials_named} must hold password, and "
+            "username for an ACL user other than default",
         )
     if code == "NOPERM":
         match = re.search(r"run the '([^']+)' command", reply)

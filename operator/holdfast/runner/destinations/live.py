@@ -18,7 +18,7 @@ class LiveDestinations:
     def __init__(self, destinations: Sequence[Destination]) -> None:
         self.live = list(destinations)
         self.missing: dict[str, str] = {}
-        """By optional destination that failed: why."""
+        """By optional destination that failed: why, without its name."""
 
     @classmethod
     def connect(cls, specifications: Sequence[Specification], mounts: Mounts) -> "LiveDestinations":
@@ -41,7 +41,8 @@ class LiveDestinations:
         if required or not self.live:
             raise error
         _log.warning("going on without optional destination: %s", error.message)
-        self.missing.setdefault(destination_name, error.message)
+        why = error.message.removeprefix(f"destination {destination_name}").removeprefix(":").strip()
+        self.missing.setdefault(destination_name, why)
 
     def for_all(
         self, action: Callable[[Destination], None], chosen: Sequence[Destination] | None = None

@@ -5,7 +5,7 @@
 
 import hashlib
 import json
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import AwareDatetime, Field, ValidationError
 
@@ -23,6 +23,8 @@ _BLANK = "0" * 64
 class Document(LenientModel):
     """A JSON object in a destination; an older or newer version of Holdfast may have written it."""
 
+    called: ClassVar[str] = "a document"
+    """What messages call it."""
     version: Literal[1] = 1
 
     @classmethod
@@ -31,8 +33,7 @@ class Document(LenientModel):
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            kind = cls.__name__.lower()
-            what = f"{uri} is not a {kind} of version 1: {first_problem(error)}"
+            what = f"{uri} is not {cls.called} of version 1: {first_problem(error)}"
             raise MismatchError("DocumentInvalid", what) from error
 
     def encode(self) -> bytes:
@@ -85,6 +86,7 @@ class ManifestArtifact(LenientModel):
 class Manifest(Document):
     """What one target's backup holds. Written last, the same bytes in every destination."""
 
+    called: ClassVar[str] = "a manifest"
     tool_version: str
     namespace: str
     policy: str
@@ -139,6 +141,7 @@ class CatalogueEntry(Document):
     Nothing else in a destination has its checksum, so it has its own.
     """
 
+    called: ClassVar[str] = "a catalogue entry"
     tool_version: str
     namespace: str
     policy: str

@@ -42,7 +42,7 @@ def write_and_read(destination: Destination, folder: str) -> str:
 
 
 def delete(destination: Destination, key: str) -> None:
-    """Delete a probe's object with all its versions; what the store holds locked is hidden at least.
+    """Delete a probe's object with all its versions; what the store holds locked is hidden if it can be.
 
     Raises DestinationError.
     """
@@ -59,7 +59,15 @@ def delete(destination: Destination, key: str) -> None:
             destination.erase(version)
         except LockedError as error:
             _log.info("swept away by a later survey: %s", error.message)
-            destination.delete(key)
+            _hide(destination, key)
+
+
+def _hide(destination: Destination, key: str) -> None:
+    """Hide a locked object where the bucket keeps versions; elsewhere it stays in sight."""
+    try:
+        destination.delete(key)
+    except LockedError as error:
+        _log.info("it cannot be hidden: %s", error.message)
 
 
 def sweep(destination: Destination, folder: str) -> None:

@@ -163,9 +163,14 @@ class _SurveyedDestination:
             self._fail(error)
             return None
         except DestinationError as error:
-            return self.damage(run, f"it cannot be read: {error.message}")
+            return self.damage(run, f"it cannot be read: {self._without_uri(run, error)}")
         except MismatchError as error:
-            return self.damage(run, error.message)
+            return self.damage(run, f"it {self._without_uri(run, error)}")
+
+    def _without_uri(self, run: str, error: TransferError) -> str:
+        """What an error says about the entry, whose URI is reported beside the message."""
+        named = f"destination {self.name}: {self.uri(run)}"
+        return error.message.removeprefix(named).removeprefix(":").strip()
 
     def _checked(self, run: str, entry: CatalogueEntry) -> CatalogueEntry | SurveyedDamage:
         there, said = f"{run}{ENTRY_SUFFIX}", f"{entry.run}{ENTRY_SUFFIX}"

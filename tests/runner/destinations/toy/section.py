@@ -1,5 +1,7 @@
 """The toy's section of a destination. A test copies it into the light package of destinations."""
 
+from typing import ClassVar
+
 from holdfast.api.base import ObjectName, SecretRef
 from holdfast.destinations.destination import DestinationSpec, Path
 from holdfast.mounts import ClaimMount, SecretMount
@@ -10,6 +12,8 @@ KEY = "key"
 
 class Toy(DestinationSpec):
     """A box on a claim, which a key opens."""
+
+    place_fields: ClassVar[tuple[str, ...]] = ("claim", "shelf")
 
     claim: ObjectName
     """The claim's name."""

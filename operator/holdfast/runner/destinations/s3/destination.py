@@ -96,8 +96,7 @@ class S3Destination(Bucket):
                     yield stored["Key"].removeprefix(self._prefix)
 
     def delete(self, key: str) -> None:
-        with self.errors(key):
-            self.client.delete_object(Bucket=self.bucket, Key=self.name_of(key))
+        self.erase_by(self.client, Version(key))
 
     def versions(self, prefix: str) -> Iterator[Version]:
         with self.errors(prefix):
@@ -122,12 +121,15 @@ class S3Destination(Bucket):
         self.erase_by(self.client, version)
 
     def lock(self, version: Version) -> str | None:
-        if version.marker or version.id in (None, "null"):
-            return None  # only versions can be locked
+        if version.marker:
+            return None
         with self.errors(version.key):
-            head = self.client.head_object(
-                Bucket=self.bucket, Key=self.name_of(version.key), VersionId=version.id or ""
-            )
+            try:
+                head = self.head_version(version)
+            except ClientError as error:
+                if code_of(error) in MISSING:
+                    return None
+                raise
         if head.get("ObjectLockLegalHoldStatus") == "ON":
             return "it is under a legal hold"
         until = head.get("ObjectLockRetainUntilDate")

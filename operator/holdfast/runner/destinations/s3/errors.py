@@ -1,5 +1,7 @@
 """What an error of botocore means: the reason that the status says, and an explanation."""
 
+from dataclasses import dataclass
+
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -39,13 +41,37 @@ _REASONS = {
     "Throttling": "DestinationThrottled",
     "ServiceUnavailable": "DestinationThrottled",
 }
+_ADVICE = {
+    "BucketNotFound": "bucket {bucket} does not exist at {endpoint}: make it, or correct s3.bucket",
+    "InvalidAccessKeyId": "{said}; correct AWS_ACCESS_KEY_ID in {credentials}",
+    "SignatureDoesNotMatch": "{said}; correct AWS_SECRET_ACCESS_KEY in {credentials}",
+    "CredentialsExpired": "{said}; put new credentials into {credentials}",
+    "RegionWrong": "{said}; correct s3.region",
+    "CertificateNotTrusted": "{said}; {ca} must hold the CA that signed its certificate, in key ca.crt",
+}
+"""What is said of some reasons, with what the store said and with the names of a `Place`."""
 UNREACHABLE = "DestinationUnreachable"
 FINAL = {"StorageClassInvalid", "ObjectArchived"}
 """Reasons that another attempt would meet again."""
 
 
-def explain(error: BotoCoreError | ClientError, endpoint: str) -> tuple[str, str]:
-    """The reason, and what is said of it; `endpoint` is how people name the store's address."""
+@dataclass(frozen=True)
+class Place:
+    """How people name a bucket, the store's address and the Secrets of both."""
+
+    bucket: str
+    endpoint: str
+    credentials: str
+    ca: str
+
+
+def explain(error: BotoCoreError | ClientError, place: Place) -> tuple[str, str]:
+    """The reason, and what is said of it: it names the field or the Secret to correct."""
+    reason, said = _explain(error, place.endpoint)
+    return reason, _ADVICE.get(reason, "{said}").format(said=said, **vars(place))
+
+
+def _explain(error: BotoCoreError | ClientError, endpoint: str) -> tuple[str, str]:
     if isinstance(error, ClientError):
         code = code_of(error)
         reason = _REASONS.get(code, "DestinationFull" if status_of(error) == 507 else "DestinationFailed")

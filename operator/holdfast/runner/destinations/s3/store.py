@@ -2,10 +2,11 @@
 
 import re
 from abc import ABC
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import botocore.session
@@ -14,10 +15,25 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from holdfast.api.destination import Destination as Specification
 from holdfast.destinations.s3 import ARCHIVES, S3
-from holdfast.engines.transfer import DestinationError, DestinationWrongError, TaskError, UnreachableError
+from holdfast.engines.access import named
+from holdfast.engines.transfer import (
+    DestinationError,
+    DestinationWrongError,
+    TaskError,
+    TransferError,
+    UnreachableError,
+)
 from holdfast.mounts import CA, CA_FILE, CREDENTIALS
 from holdfast.runner.destinations.destination import Destination, LockedError, Version
-from holdfast.runner.destinations.s3.errors import FINAL, MISSING, UNREACHABLE, code_of, explain
+from holdfast.runner.destinations.s3.errors import (
+    FINAL,
+    MISSING,
+    UNREACHABLE,
+    Place,
+    code_of,
+    explain,
+    status_of,
+)
 from holdfast.runner.destinations.s3.objectlock import Lock
 from holdfast.runner.process.mounts import Mounts
 
@@ -30,6 +46,8 @@ _COMPLETE_SECONDS = 900
 """Completing an upload of many parts "could take several minutes"
 (https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html)."""
 _ATTEMPTS = 5
+NO_VERSION = "null"
+"""The id of what was stored while the bucket kept no versions."""
 _LOCKED = re.compile("object lock|WORM", re.IGNORECASE)
 """What Amazon, versitygw and MinIO say; their code is AccessDenied or InvalidRequest, as of much else."""
 
@@ -52,7 +70,12 @@ class Bucket(Destination, ABC):
         # Manifests and entries are read by every commit and restore: an archive is no place for them.
         self.document_fields: Any = lock if s3.storage_class in ARCHIVES else storage | lock
         self._s3 = s3
-        self._endpoint = s3.endpoint or f"Amazon's endpoint of {s3.region}"
+        self._place = Place(
+            s3.bucket,
+            s3.endpoint or f"Amazon's endpoint of {s3.region}",
+            named("s3.credentialsSecret", s3.credentials_secret),
+            named("s3.caSecret", s3.ca_secret),
+        )
         self._session = botocore.session.get_session()
         self._keys: Any = self._read_keys(mounts) if s3.credentials_secret else {}
         self._verify = str(mounts.destination(self.name, CA) / CA_FILE) if s3.ca_secret else None
@@ -90,18 +113,44 @@ class Bucket(Destination, ABC):
 
     def erase_by(self, client: "S3Client", version: Version) -> None:
         """`erase`, by another client than the usual one."""
-        which: Any = {"VersionId": version.id} if version.id else {}
         with self.errors(version.key):
             try:
-                client.delete_object(Bucket=self.bucket, Key=self.name_of(version.key), **which)
+                self._by_version(client.delete_object, version)
             except ClientError as error:
                 if code_of(error) in MISSING:
                     return  # Amazon says so of no version, versitygw does
-                message = str(error.response["Error"].get("Message", ""))
-                if _LOCKED.search(message):
-                    what = f"destination {self.name}: {self.uri(version.key)}: {message}"
+                if (why := self._lock_that_refused(version, error)) is not None:
+                    what = f"destination {self.name}: {self.uri(version.key)}: {why}"
                     raise LockedError("ObjectLocked", what) from error
                 raise
+
+    def head_version(self, version: Version) -> Any:
+        """What the store says of a version. Raises ClientError."""
+        return self._by_version(self.client.head_object, version)
+
+    def _by_version(self, request: Callable[..., Any], version: Version) -> Any:
+        """Ask for a version. A bucket without versions may list `null` as the version, and refuse that id."""
+        named = {"Bucket": self.bucket, "Key": self.name_of(version.key)}
+        if version.id is None:
+            return request(**named)
+        try:
+            return request(**named, VersionId=version.id)
+        except ClientError as error:
+            if version.id != NO_VERSION or status_of(error) != HTTPStatus.BAD_REQUEST:
+                raise
+            return request(**named)
+
+    def _lock_that_refused(self, version: Version, error: ClientError) -> str | None:
+        """The lock that made the store refuse a deletion; None when it was something else."""
+        message = str(error.response["Error"].get("Message", ""))
+        is_named = _LOCKED.search(message) is not None
+        if not is_named and status_of(error) != HTTPStatus.FORBIDDEN:
+            return None
+        try:
+            why = self.lock(version)
+        except TransferError:
+            why = None  # whoever may not delete may not look either
+        return why or (message if is_named else None)
 
     @contextmanager
     def errors(self, key: str) -> Iterator[None]:
@@ -109,7 +158,7 @@ class Bucket(Destination, ABC):
         try:
             yield
         except (BotoCoreError, ClientError) as error:
-            reason, what = explain(error, self._endpoint)
+            reason, what = explain(error, self._place)
             raise self.error(reason, key, what) from error
 
     def error(self, reason: str, key: str, what: str) -> DestinationError:

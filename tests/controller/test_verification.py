@@ -211,7 +211,7 @@ def test_asking_for_what_holds_nothing_is_answered(namespace: Namespace, kubelet
     namespace.wait_phase("BackupRun", "one", "Failed")
     by_hand(namespace)
     run = wait_verified(namespace, "Failed")
-    assert "no destination holds all of the run" in run["verification"]["message"]
+    assert "run one is Failed and holds no backup" in run["verification"]["message"]
     assert jobs(namespace) == []
 
 

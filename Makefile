@@ -22,12 +22,15 @@ PYTEST = .venv/bin/pytest --cluster-name=$(CLUSTER) --keep-cluster --kubeconfig=
 	--kind-bin="$$(hack/choose-kind)" --kind-kubectl-bin="$$(hack/tool kubectl)" \
 	--numprocesses=$(TEST_PROCESSES) $(PYTEST_FLAGS)
 
-.PHONY: help demo test test-long venv lock images deploy manifests verify lint
+.PHONY: help ahead demo test test-long venv lock images deploy manifests verify lint
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: deploy venv ## The whole story on the local cluster: backup, disaster, restore, comparison
+ahead:
+	@hack/ahead
+
+demo: ahead deploy venv ## The whole story on the local cluster: backup, disaster, restore, comparison
 	@.venv/bin/python -m hack.demo
 
 test: PG_MAJORS = 15 17

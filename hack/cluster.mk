@@ -6,8 +6,7 @@ CLUSTER_KUBECONFIG := $(CURDIR)/.cluster/kubeconfig
 
 tools: ## Build the programs that hack/tools pins (cached outside the checkout)
 	@hack/prerequisites
-	@hack/tool etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl \
-		coredns local-path-provisioner helm versitygw >/dev/null
+	@hack/tool etcd kube-apiserver coredns provisioner kubectl helm versitygw >/dev/null
 
 cluster: ## Make the local Kubernetes cluster, and write .cluster/kubeconfig
 	@hack/prerequisites

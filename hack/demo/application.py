@@ -16,7 +16,7 @@ import psycopg
 import redis
 from hack.demo.embeddings import embed
 from hack.demo.kubectl import Kubectl
-from hack.demo.passages import Passage, passages
+from hack.demo.passages import COUNT, Passage, passages
 
 DATABASE = "knowledge_base"
 _COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
@@ -65,7 +65,7 @@ class Application:
     """The sample application in one namespace, with as much data as asked for."""
 
     kubectl: Kubectl
-    passages: int = 10_000
+    passages: int = COUNT
     conversations: int = 20_000
 
     def load(self) -> None:

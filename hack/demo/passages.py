@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+# How many the sample application has.
+COUNT = 10_000
 _MIN, _MAX = 40, 600
 
 

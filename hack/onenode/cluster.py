@@ -21,7 +21,7 @@ PROCESSES = (
     "kubelet",
     "kube-proxy",
     "coredns",
-    "local-path-provisioner",
+    "provisioner",
 )
 
 
@@ -73,8 +73,7 @@ def create(name: str, user_kubeconfig: Path) -> Cluster:
     Raises UserError when a cluster of that name works, or when one cannot be made: then nothing of it
     runs, and its logs stay until the next `create` or `delete`.
     """
-    for tool in tools.OF_THE_CLUSTER:
-        tools.path_of(tool)
+    tools.paths_of(*tools.OF_THE_CLUSTER)
     with exclusive():
         earlier = layout.stored(name)
         if earlier and healthy(earlier):
@@ -124,10 +123,10 @@ def _start(cluster: Cluster) -> None:
         _wait(cluster, "containerd", cluster.containerd_socket.exists, 30)
         images.load_busybox(cluster)
         _launch(cluster, components.kubelet(cluster, processes.pid(cluster, "containerd")))
-        manifests = (MANIFESTS / name for name in ("dns.yaml", "local-path-storage.yaml"))
+        manifests = (MANIFESTS / name for name in ("dns.yaml", "storage.yaml"))
         run(*_kubectl(cluster), "create", *(f"--filename={path}" for path in manifests))
         _launch(cluster, components.coredns(cluster))
-        _launch(cluster, components.local_path_provisioner(cluster))
+        _launch(cluster, components.provisioner(cluster))
         _wait(cluster, "kubelet", lambda: _node_ready(cluster), 60)
     with step("DNS and service accounts"):
         _wait(cluster, "coredns", lambda: _dns_ready(cluster), 30)

@@ -20,7 +20,7 @@ CLIENTS = {
     "kube-scheduler": ("system:kube-scheduler", ""),
     "kube-proxy": ("system:kube-proxy", ""),
     "coredns": ("onenode:coredns", ""),
-    "local-path-provisioner": ("onenode:local-path-provisioner", ""),
+    "provisioner": ("onenode:provisioner", ""),
 }
 # containerd, runc and the kubelet keep things at these fixed paths. containerd and the kubelet share a mount
 # namespace where the paths lead into the state folder: every mount they make ends with them, and none of it
@@ -54,8 +54,6 @@ def write_configuration(cluster: Cluster) -> None:
         "kubelet.json": json.dumps(_kubelet(cluster), indent=2),
         "kube-proxy.json": json.dumps(_kube_proxy(cluster), indent=2),
         "Corefile": _corefile(cluster),
-        "local-path.json": json.dumps(_local_path(cluster), indent=2),
-        "local-path-helper-pod.json": json.dumps(_local_path_helper_pod(), indent=2),
     }
     for name, content in files.items():
         path = cluster.config / name
@@ -173,16 +171,13 @@ def coredns(cluster: Cluster) -> Component:
     return Component("coredns", [_binary("coredns"), "-conf", f"{cluster.config}/Corefile"])
 
 
-def local_path_provisioner(cluster: Cluster) -> Component:
+def provisioner(cluster: Cluster) -> Component:
     return Component(
-        "local-path-provisioner",
+        "provisioner",
         [
-            _binary("local-path-provisioner"),
-            "start",
-            f"--kubeconfig={_kubeconfig(cluster, 'local-path-provisioner')}",
-            f"--config={cluster.config}/local-path.json",
-            "--namespace=local-path-storage",
-            f"--helper-pod-file={cluster.config}/local-path-helper-pod.json",
+            _binary("provisioner"),
+            f"--kubeconfig={_kubeconfig(cluster, 'provisioner')}",
+            f"--folder={cluster.volumes}",
         ],
     )
 
@@ -311,19 +306,3 @@ def _corefile(cluster: Cluster) -> str:
     }}
 }}
 """
-
-
-def _local_path(cluster: Cluster) -> dict[str, object]:
-    default_node = "DEFAULT_PATH_FOR_NON_LISTED_NODES"
-    return {"nodePathMap": [{"node": default_node, "paths": [str(cluster.volumes)]}]}
-
-
-def _local_path_helper_pod() -> dict[str, object]:
-    """The pod that makes or removes a volume's folder: the provisioner adds its command and volume."""
-    container = {"name": "helper-pod", "image": BUSYBOX, "imagePullPolicy": "IfNotPresent"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "helper-pod"},
-        "spec": {"priorityClassName": "system-node-critical", "containers": [container]},
-    }

@@ -12,6 +12,9 @@ from pathlib import Path
 # A command ends with this program, even when that is killed: none goes on in a folder that is being removed.
 UNTIL_OUR_END = ("setpriv", "--pdeathsig=KILL")
 
+# Removes what a terminal shows behind the end of a line.
+CLEAR = "\x1b[K"
+
 # Nothing of a cluster is reached through a proxy.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 
@@ -60,25 +63,39 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def step(what: str) -> Iterator[None]:
-    """Show what is being done, the seconds while it lasts, and how long it took."""
+def step(what: str) -> Iterator[Callable[[str], None]]:
+    """Show what is being done, the seconds while it lasts, and how long it took.
+
+    What the caller gives to the function that it gets is shown behind `what`, while it lasts.
+    """
     start = time.monotonic()
     done = threading.Event()
     terminal = sys.stderr.isatty()
+    progress = ""
+
+    def show(text: str) -> None:
+        nonlocal progress
+        progress = text
 
     def show_elapsed() -> None:
         # Rewriting one line suits a terminal; a log gets a line now and then.
         while not done.wait(1 if terminal else 15):
-            seconds = time.monotonic() - start
-            print(f"\r • {what} … {seconds:.0f} s", end="" if terminal else "\n", file=sys.stderr, flush=True)
+            line = f" • {what}{progress} … {time.monotonic() - start:.0f} s"
+            print(
+                f"\r{line}{CLEAR}" if terminal else line,
+                end="" if terminal else "\n",
+                file=sys.stderr,
+                flush=True,
+            )
 
     ticker = threading.Thread(target=show_elapsed, daemon=True)
     ticker.start()
     mark = "✗"
     try:
-        yield
+        yield show
         mark = "✓"
     finally:
         done.set()
         ticker.join()
-        say(f"{chr(13) if terminal else ''} {mark} {what} ({time.monotonic() - start:.1f} s)")
+        begin, end = ("\r", CLEAR) if terminal else ("", "")
+        say(f"{begin} {mark} {what} ({time.monotonic() - start:.1f} s){end}")

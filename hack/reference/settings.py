@@ -24,7 +24,7 @@ def page() -> str:
     lines = header("Settings", "charts/holdfast/values.yaml, operator/holdfast/controller/config.py")
     lines += ["## Values of the chart", ""]
     lines += paragraph(
-        "The chart has no other values. Helm refuses what the chart's `values.schema.json` does not allow."
+        "These are all values of the chart. Helm refuses what its `values.schema.json` does not allow."
     )
     for path, default, comment in _values():
         shown = f" (default `{default}`)" if default else ""

@@ -44,7 +44,8 @@ class Quota(Model):
     """How much a policy may store in a destination."""
 
     size: Quantity
-    """The quota in bytes, such as `500Gi`. If a destination is at its quota, a run is not written there."""
+    """The quota in bytes, such as `500Gi`. If a destination is at its quota when a run starts, the run is
+    not written there. If that destination is required, the run fails."""
     warn_at_percent: Annotated[int, Field(ge=1, le=100)] = 80
     """The policy warns when a destination holds this percentage of the size or more."""
 
@@ -60,4 +61,4 @@ class Destination(Location):
     quota: Quota | None = None
     """How much the policy may store here."""
     retention: Retention | None = None
-    """Which runs are kept here. These rules replace the policy's retention."""
+    """Which runs are kept here. This section replaces the policy's retention as a whole."""

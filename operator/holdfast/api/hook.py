@@ -30,11 +30,13 @@ class Hook(Model):
     command: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=4096)], ...], Field(min_length=1, max_length=50)
     ]
-    """The program and its arguments, without a shell. The command may run more than once."""
+    """The program and its arguments, without a shell. The command may run more than once: an operator that
+    restarts before the hook has ended starts the hook again."""
     timeout: Duration = Duration("30s")
     """How long the command may take, such as `30s`."""
     on_error: Literal["Fail", "Continue"] = "Fail"
-    """What happens if the hook fails. Fail: the run fails. Continue: the run continues."""
+    """What happens if the hook fails. Fail: a hook before the targets makes the run fail; a hook after them
+    makes a run PartiallySucceeded that would succeed. Continue: the run continues."""
 
 
 class Hooks(Model):
@@ -43,4 +45,5 @@ class Hooks(Model):
     before: Annotated[tuple[Hook, ...], Field(max_length=MAX_HOOKS)] = ()
     """Hooks that run, one at a time, before the first target is read."""
     after: Annotated[tuple[Hook, ...], Field(max_length=MAX_HOOKS)] = ()
-    """Hooks that run, one at a time, after the last target has ended. They also run if the run failed."""
+    """Hooks that run, one at a time, after the last target has ended. They also run if the run failed,
+    unless `before` has hooks and none of them was started."""

@@ -53,8 +53,9 @@ class VerificationPolicy(Model):
     schedule: Cron
     """A cron expression, in the policy's time zone."""
     mode: Literal["Restore", "Checksum"] = "Restore"
-    """Checksum: a Job reads every stored byte back. Restore: a drill restores the run into a sandbox and
-    compares the counts; it is not built yet, so set Checksum."""
+    """Checksum: a Job reads every stored byte back. Restore, the default, is not built yet, and a policy
+    with it is not ready: set Checksum. Restore: a drill restores the run into a sandbox and compares the
+    counts."""
 
 
 class Objectives(Model):
@@ -101,12 +102,12 @@ class BackupPolicySpec(Model):
     """What happens to a slot that is due while another run of the policy is active or waits. Forbid: the slot
     is skipped. Queue: the slot's run waits; if 3 runs wait already, the slot is skipped."""
     catch_up: Literal["None", "Latest"] = "Latest"
-    """What happens if slots passed while the operator was down, and even for the newest of them the
-    startingDeadline has passed. Latest: the run of the newest slot starts all the same. None: this slot is
-    missed too. All older slots are missed. The newest 10 missed slots become Missed runs."""
+    """What happens to the newest slot if its startingDeadline has passed, for example because the operator
+    was down. Latest: the run of the newest slot starts all the same. None: the newest slot is missed too.
+    All older slots are missed. The newest 10 missed slots become Missed runs."""
     starting_deadline: Duration = Duration("1h")
-    """How long after its slot a run may still start, such as `1h`. catchUp decides what happens if this time
-    has passed."""
+    """How long a run may still start after its planned start (the slot, plus the delay by `jitter`), such as
+    `1h`. catchUp decides what happens if this time has passed."""
     active_deadline: Duration = Duration("6h")
     """How long a run may take, such as `6h`. A run that takes longer fails."""
     retries: Annotated[int, Field(ge=0, le=10)] = 2
@@ -118,7 +119,8 @@ class BackupPolicySpec(Model):
     encryption: Encryption | None = None
     """How artifacts are encrypted. Default: Holdfast does not encrypt them."""
     retention: Retention | None = None
-    """Which runs are kept. Default: every run."""
+    """Which runs are kept. A run is kept if any rule keeps it. If no number is above 0, every run is kept.
+    Default: every run."""
     verification: VerificationPolicy | None = None
     """When and how the newest run is verified."""
     objectives: Objectives | None = None
@@ -129,8 +131,8 @@ class BackupPolicySpec(Model):
     notifications: Annotated[tuple[Notification, ...], Field(max_length=20)] = ()
     """Not built yet: a policy with notifications is not ready. Where events of the policy are sent."""
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
-    """What happens to stored data when the policy or a run is deleted. Retain: the data stays. Delete: it
-    is deleted too."""
+    """What happens to stored data when the BackupPolicy or a BackupRun is deleted. Retain: the data stays.
+    Delete: it is deleted too."""
     history: History = History()
     """How many BackupRun objects without data are kept."""
     runner: Runner | None = None
@@ -168,8 +170,8 @@ class DueRun(LenientModel):
     run: Annotated[str, Field(max_length=63)]
     """The name of the BackupRun."""
     since: Time
-    """When the run was first listed here. The commit of a run that started after this moment deletes the
-    listed run."""
+    """When the run was first listed here. A later run deletes the listed run: a run that starts after this
+    moment, by its commit."""
     message: Message | None = None
     """Why the data is still there although a commit tried to delete it."""
 
@@ -182,7 +184,8 @@ class DestinationPlan(LenientModel):
     dry_run: bool = False
     """True: the plan is only shown, and nothing is deleted."""
     delete: Annotated[tuple[DueRun, ...], Field(max_length=MAX_PLANNED)] = ()
-    """The runs that are deleted next, the oldest first. A run that is not listed is not deleted."""
+    """The runs whose copies in this destination are deleted next, the oldest first. A run that is not listed
+    is not deleted."""
     delete_omitted: Int64 | None = None
     """How many runs are due and not listed. They are listed when the listed runs are deleted."""
     delete_bytes: Int64 = 0
@@ -246,7 +249,8 @@ class Survey(LenientModel):
     start_time: Time
     """When the survey started."""
     page_time: Time
-    """When the current page was requested. Runs that were committed later may be missing from the page."""
+    """A survey reads the catalogue in pages, with a Job for each. This is when the current page was
+    requested: a run that was committed later may be missing from it."""
     after: Annotated[str, Field(max_length=1024)] = ""
     """The name of the last run that was read."""
     runs: Int64 = 0
@@ -256,7 +260,7 @@ class Survey(LenientModel):
     imported: Int64 = 0
     """How many runs were imported."""
     problems: Annotated[tuple[CatalogueProblem, ...], Field(max_length=10)] = ()
-    """The first entries that could not be imported."""
+    """At most 10 of the entries that could not be imported."""
     unreachable: Annotated[tuple[UnreachableDestination, ...], Field(max_length=5)] = ()
     """The destinations that the survey could not use."""
 
@@ -281,7 +285,7 @@ class Catalogue(LenientModel):
     failures: Int64 = 0
     """How many surveys in a row failed or could not use a destination."""
     job: Int64 = 0
-    """The number of the last survey Job."""
+    """The last survey Job has this number. Each survey Job has the next one."""
     survey: Survey | None = None
     """The survey that is in progress."""
 
@@ -303,7 +307,7 @@ class BackupPolicyStatus(LenientModel):
     last_run: Annotated[str, Field(max_length=63)] | None = None
     """The name of the newest BackupRun."""
     last_successful_time: Time | None = None
-    """When the last successful run ended."""
+    """When the last run with phase Succeeded ended."""
     last_verified_time: Time | None = None
     """When a run was last verified. With mode Restore a drill restored it, with mode Checksum its stored
     bytes were read back."""
@@ -313,17 +317,20 @@ class BackupPolicyStatus(LenientModel):
     verification_scheduled: Annotated[str, Field(max_length=400)] | None = None
     """The schedule and time zone of the verification's slots."""
     verification_handled: Time | None = None
-    """The operator has handled all slots of verification.schedule up to this moment."""
+    """No slot of verification.schedule up to this moment is due any more: each started a verification, or
+    passed without one."""
     recovery_window: Annotated[dict[str, RecoveryWindow], Field(max_length=20)] | None = None
     """For each destination: its first and its last recovery point."""
     stored_bytes: Annotated[dict[str, Int64], Field(max_length=20)] | None = None
-    """For each destination: how many bytes of the policy's runs it holds. The quota limits this number."""
+    """For each destination: how many bytes of the policy's runs it holds. If this number reaches the quota,
+    no further run is written there."""
     missed_runs: Int64 = 0
     """How many slots were missed since the last successful run."""
     retention_plan: RetentionPlan | None = None
     """What retention does next."""
     measured: Measurement | None = None
-    """How old the newest recovery point is, and how long the last restore or drill took."""
+    """Not built yet, so never set: how old the newest recovery point is, and how long the last restore or
+    drill took."""
     catalogue: Catalogue | None = None
     """What the last survey found in the destinations, and the survey that is in progress."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()

@@ -47,7 +47,8 @@ class PolicySource(Model):
     name: ObjectName
     """The name of a BackupPolicy in the same namespace."""
     select: Literal["Latest", "LatestVerified"] = "Latest"
-    """Latest: the newest successful run. LatestVerified: the newest verified run."""
+    """Latest: the newest run that holds all targets of the request. LatestVerified: the newest verified run.
+    """
     not_after: Moment | None = None
     """The recovery point of the run must not be later than this moment."""
 
@@ -63,7 +64,7 @@ class LocationSource(Location):
     """A run in a bucket or on a volume, for when the cluster is lost."""
 
     path: Path
-    """The run's folder below the location's prefix: namespace/policy/run."""
+    """The run's folder, as namespace/policy/run. It is below s3.prefix or volume.path."""
     identity_secret: SecretRef | None = None
     """A Secret with the key `identity`: the private keys (age: identities) that decrypt the run."""
 
@@ -78,7 +79,7 @@ class RestoreSource(Model):
     exactly_one: ClassVar[tuple[str, ...]] = ("policy_ref", "run_ref", "location")
 
     policy_ref: PolicySource | None = None
-    """A policy's newest run."""
+    """The newest run of a policy that `select` and `notAfter` allow."""
     run_ref: RunSource | None = None
     """A run by its name."""
     location: LocationSource | None = None
@@ -107,11 +108,11 @@ class RestoreRequestSpec(Model):
     """Not built yet: a request with this field is refused. The moment to restore to. The policy must archive
     the targets' write-ahead log (field walArchiving)."""
     mode: Literal["New", "InPlace", "Sandbox"] = "New"
-    """New: the restore refuses to touch existing data. InPlace and Sandbox are not built yet: a request with
-    them is refused. InPlace: the restore replaces existing data. Sandbox: the restore is a drill and touches
-    no existing data."""
+    """New: the restore fails if data exists where it would write, and changes no existing data. InPlace and
+    Sandbox are not built yet: a request with them is refused. InPlace: the restore replaces existing data.
+    Sandbox: the restore is a drill and touches no existing data."""
     confirm: ObjectName | None = None
-    """With mode InPlace, which is not built yet: the policy's name again, to prevent accidents."""
+    """With mode InPlace, which is not built yet: the name of the run's policy, to prevent accidents."""
     safety_backup: bool = True
     """With mode InPlace, which is not built yet: a run backs the data up first. If that run fails, nothing is
     replaced."""
@@ -156,22 +157,23 @@ class RestoreRequestStatus(LenientModel):
     source: Annotated[str, Field(max_length=2048)] | None = None
     """The name of the run that is restored, or the path of its folder."""
     start_time: Time | None = None
-    """When the restore started: the operator had found the run."""
+    """When the restore started, which is when the operator found the run."""
     completion_time: Time | None = None
     """When the restore ended."""
     recovery_point: Time | None = None
     """The moment whose data was restored."""
     data_loss_seconds: Int64 | None = None
     """Seconds from the recovery point to the creation of the request. The restored data does not have the
-    changes from this time."""
+    changes that were made in these seconds."""
     restore_seconds: Int64 | None = None
     """Seconds from the start to the end."""
     verification: Comparison | None = None
     """The comparison with the backup, over all targets."""
     rollback: Message | None = None
-    """How to get back the data that the restore replaced."""
+    """Not built yet, so never set. With mode InPlace: how to get back the data that the restore replaced."""
     report: Uri | None = None
-    """The URI of the report, which lists everything that does not fit here."""
+    """Not built yet, so never set: the URI of a report that lists everything that is too long for the
+    status."""
     reason: ShortText | None = None
     """Why the restore is in this phase, as one CamelCase word for programs."""
     message: Message | None = None

@@ -15,22 +15,17 @@ class Retention(Model):
     keep_last: _Keep | None = None
     """How many of the newest runs to keep."""
     keep_hourly: _Keep | None = None
-    """The number of hours from which a run is kept: the newest run of each hour. Hours without a run do not
-    count."""
+    """For how many hours the newest run of the hour is kept. Hours without a run do not count."""
     keep_daily: _Keep | None = None
-    """The number of days from which a run is kept: the newest run of each day. Days without a run do not
-    count."""
+    """For how many days the newest run of the day is kept. Days without a run do not count."""
     keep_weekly: _Keep | None = None
-    """The number of weeks from which a run is kept: the newest run of each week. Weeks without a run do not
-    count."""
+    """For how many weeks the newest run of the week is kept. Weeks without a run do not count."""
     keep_monthly: _Keep | None = None
-    """The number of months from which a run is kept: the newest run of each month. Months without a run do
-    not count."""
+    """For how many months the newest run of the month is kept. Months without a run do not count."""
     keep_yearly: _Keep | None = None
-    """The number of years from which a run is kept: the newest run of each year. Years without a run do not
-    count."""
+    """For how many years the newest run of the year is kept. Years without a run do not count."""
     min_verified: Annotated[int, Field(ge=0, le=1000)] = 1
-    """How many of the newest verified runs to keep in any case. The newest verified run is kept even with
-    0."""
+    """How many of the newest verified runs to keep in any case. 0 means the same as 1: the newest verified
+    run is always kept."""
     dry_run: bool = False
     """While true, the status shows the plan and nothing is deleted."""

@@ -83,8 +83,8 @@ class BackupRunSpec(Model):
     scheduled_time: Time | None = None
     """The slot that the run is for."""
     trigger: RunTrigger = "Manual"
-    """What created the run. Schedule: its slot. CatchUp: its slot, later than startingDeadline. Manual: a
-    person. Safety: a restore that replaces data."""
+    """What created the run. Schedule: its slot. CatchUp: its slot, although startingDeadline had passed.
+    Manual: a person. Safety: a restore that replaces data."""
     cancel: bool = False
     """Set it to true to stop the run. It cannot be set back to false."""
 
@@ -142,7 +142,8 @@ class Failure(LenientModel):
     message: Message = ""
     """What is wrong and what would be right, in words."""
     exit_code: int | None = None
-    """The exit code of the runner, such as 5 for data that does not match. Unset without a Result."""
+    """The exit code of the Job's program, such as 5 if data is not what was stored. Unset if the pod ended
+    without a Result, its message at the end."""
     log_tail: LogTail = ""
     """The last lines of the failed pod's log."""
 
@@ -189,8 +190,8 @@ class TargetStatus(JobTargetStatus):
     """Stored bytes of all artifacts of the target, in one destination."""
     # The schema takes the longer lists of 0.1.0, or the API server would refuse each write of such an object.
     artifacts: Annotated[tuple[Artifact, ...], Field(max_length=200)] = ()
-    """What was stored. For each destination that holds the target, the list has at least one object. The
-    report has all objects."""
+    """What was stored. The list has at most 20 artifacts, and at least one from each destination that holds
+    the target. The report has all."""
     artifacts_omitted: Int64 | None = None
     """How many artifacts were stored and are not listed, over all destinations."""
     missing: Annotated[dict[str, Message], Field(max_length=5)] | None = None
@@ -308,8 +309,8 @@ class ExpiringCopy(LenientModel):
     gone: bool = False
     """True: the copy is deleted. It does not count as missing, and no run makes it again."""
     obstacle: Literal["Locked", "Refused"] | None = None
-    """What also keeps the next commits from deleting the copy: the store locks its objects (Locked), or a
-    commit refused to delete it (Refused)."""
+    """Why the next commits will probably not delete the copy either. Locked: the store locks its objects.
+    Refused: a commit refused to delete the copy."""
     message: Message | None = None
     """Why the copy is still there."""
 
@@ -339,11 +340,12 @@ class BackupRunStatus(LenientModel):
     duration_seconds: Int64 | None = None
     """Seconds from the start to the end."""
     recovery_point: Time | None = None
-    """The moment that a restore brings back: the earliest snapshot of the targets."""
+    """The instant of the earliest snapshot of the targets. A restore gives each target the data of its own
+    snapshotTime, at most skewSeconds later."""
     skew_seconds: Int64 | None = None
     """Seconds between the first and the last snapshot of the targets."""
     size_bytes: Int64 | None = None
-    """Stored bytes of all targets, in one destination."""
+    """How many bytes the artifacts of all targets have in each destination that holds the run."""
     copies: Annotated[str, Field(pattern=r"^[0-9]+/[0-9]+$", max_length=16)] | None = None
     """How many destinations hold a whole copy, and how many destinations the run has. A copy in which
     a verification found wrong bytes still counts; the condition Verified reports these bytes."""
@@ -354,8 +356,8 @@ class BackupRunStatus(LenientModel):
     policy_generation: Int64 | None = None
     """The policy's generation when the run started."""
     retention_plan_time: Time | None = None
-    """The time of the policy's retention plan when the run started. The run's commit deletes only runs that
-    this plan listed."""
+    """The value that status.retentionPlan.time of the policy had when the run started. The run's commit
+    deletes only runs that this plan listed."""
     destinations: Annotated[tuple[Destination, ...], Field(max_length=5)] = ()
     """The policy's destinations when the run started. A restore uses them when the policy is gone."""
     over_quota: Annotated[dict[str, Message], Field(max_length=5)] | None = None
@@ -365,12 +367,12 @@ class BackupRunStatus(LenientModel):
     """The state of each target."""
     expiring: Annotated[tuple[ExpiringCopy, ...], Field(max_length=5)] = ()
     """Copies that retention or a purge deletes or has deleted. If a run ended without a backup: the
-    destinations where a commit has cleared the run's leftovers."""
+    destinations where a commit has cleared the run's leftovers, or has refused to."""
     leftovers: Annotated[tuple[DnsLabel, ...], Field(max_length=5)] = ()
     """Destinations that hold the run and still have leftovers of failed attempts."""
     hook_plan: Hooks | None = None
-    """The policy's hooks when the run started, so that a paused application resumes even when the policy
-    is gone."""
+    """The policy's hooks when the run started. The hooks after the targets run even if the policy is gone,
+    so that an application that a hook paused resumes."""
     hooks: Annotated[
         tuple[HookStatus, ...],
         Field(
@@ -383,7 +385,7 @@ class BackupRunStatus(LenientModel):
         ),
     ] = ()
     """The hooks that were started: at most 20 before the targets and 20 after the targets. The list is never
-    shortened: the operator reads from this list which hooks still have to run."""
+    shortened: a hook of hookPlan that has not ended in this list still has to run."""
     report: Uri | None = None
     """The URI of the run's report, in the first required destination that holds the run. The report lists
     everything."""

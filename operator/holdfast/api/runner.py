@@ -12,7 +12,7 @@ class ResourceList(Model):
     """Amounts of a container's resources."""
 
     cpu: CpuQuantity | None = None
-    """CPUs, such as `500m` or `2`. Compression uses as many threads as the limit allows."""
+    """CPUs, such as `500m` or `2`. Compression uses as many threads as limits.cpu allows."""
     memory: Quantity | None = None
     """Bytes of memory, such as `512Mi`."""
     ephemeral_storage: Quantity | None = Field(default=None, alias="ephemeral-storage")
@@ -62,7 +62,7 @@ class Runner(Model):
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=20)] = ()
     """Taints of nodes that the pods tolerate."""
     service_account_name: ObjectName | None = None
-    """The ServiceAccount of the pods, for workload identity. Its token is not mounted."""
+    """The ServiceAccount of the pods, for workload identity. Its token for the API server is not mounted."""
     image_pull_secrets: Annotated[tuple[SecretRef, ...], Field(max_length=10)] = ()
     """Secrets for pulling the runner's image."""
     annotations: (

@@ -26,15 +26,16 @@ class Config:
     image_tag: str = __version__
     """IMAGE_TAG: the version of all images."""
     operator_image: str = f"docker.io/holdfast/operator:{__version__}"
-    """OPERATOR_IMAGE: the image of commit, lookup, purge, survey and verify Jobs."""
+    """OPERATOR_IMAGE: the image of commit, lookup, purge, survey and verify Jobs. Not set: `operator` by
+    IMAGE_PREFIX and IMAGE_TAG."""
     image_pull_policy: str = "IfNotPresent"
     """IMAGE_PULL_POLICY: the pull policy of the images of all Jobs."""
     namespaces: tuple[str, ...] = ()
-    """WATCH_NAMESPACES: the watched namespaces, separated by commas. Without a value: all namespaces."""
+    """WATCH_NAMESPACES: the watched namespaces, separated by commas. None: all namespaces."""
     max_running_jobs: int = 20
     """MAX_RUNNING_JOBS: how many Jobs of backups run at once in all namespaces; restores are not counted."""
     pod_start_deadline: timedelta = timedelta(minutes=2)
-    """POD_START_DEADLINE: how long a pod may be unable to start for a known reason, before its work fails."""
+    """POD_START_DEADLINE: how long to wait for a pod that cannot start, if the cluster says why."""
     resync: timedelta = timedelta(minutes=1)
     """RESYNC: how often the operator looks at all objects, also if no watch reported a change."""
     progress_interval: timedelta = timedelta(seconds=5)

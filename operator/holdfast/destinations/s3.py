@@ -50,7 +50,8 @@ class S3(DestinationSpec):
     """The storage class of artifacts, such as STANDARD_IA. A restore first thaws the objects of the classes
     GLACIER and DEEP_ARCHIVE, which takes hours."""
     object_lock: ObjectLock | None = None
-    """Locks stored objects. The bucket must have object lock enabled. A restore ignores this field."""
+    """Locks stored objects. The bucket must have object lock enabled. In source.location of a RestoreRequest
+    this field has no effect."""
 
     def uri(self, key: str) -> str:
         return "/".join(part for part in (f"s3://{self.bucket}", self.prefix) if part) + f"/{key}"

@@ -15,9 +15,10 @@ GROUPS = (
         (
             Reason(
                 "DestinationUnreachable", (*_READ, Where.POLICY_EVENT),
-                "The store cannot be reached, or the volume is not mounted. As an event of a policy: a "
-                "survey could not use the destination, for the reason in the message.",
-                "Check `endpoint`, DNS and NetworkPolicies, or the claim.",
+                "The store cannot be reached, or the volume is not mounted. The event of a policy with this"
+                " name covers every reason: the last survey could not use the destination.",
+                "If the event of a policy names another reason, look that one up. Otherwise check "
+                "`endpoint`, DNS and NetworkPolicies, or the claim.",
             ),
             Reason(
                 "DestinationFailed", _READ,
@@ -27,8 +28,8 @@ GROUPS = (
             Reason(
                 "DestinationFull", _WRITE,
                 "The bucket, or the volume, has no room left.",
-                "Make room, or enlarge the bucket or the volume. If the destination is optional, later "
-                "commits still delete the copies there that retention does not keep.",
+                "Make room, or enlarge the bucket or the volume. An optional destination may become free by"
+                " itself: later commits delete the copies there that retention does not keep.",
             ),
             Reason(
                 "DestinationThrottled", _READ,
@@ -70,8 +71,8 @@ GROUPS = (
             Reason(
                 "ObjectArchived", _STORED,
                 "An object lies in an archive class and cannot be read.",
-                "Let lifecycle rules leave `*.json` in the bucket's own class. A restore thaws artifacts "
-                "itself.",
+                "Make sure that no lifecycle rule moves `*.json` to an archive class. A restore thaws "
+                "artifacts itself.",
             ),
             Reason(
                 "ObjectLockMissing", (Where.BACKUP,),
@@ -86,7 +87,8 @@ GROUPS = (
             ),
             Reason(
                 "ChecksumMissing", (Where.BACKUP, Where.COMMIT),
-                "The store keeps no SHA-256 of an object in an archive class, so the commit cannot prove it.",
+                "The store keeps no SHA-256 of an object in an archive class, and the commit cannot read "
+                "the object back: so the commit cannot verify it.",
                 "Use another `s3.storageClass` for this store.",
             ),
             Reason(
@@ -98,8 +100,9 @@ GROUPS = (
                 "StreamTooLarge", (Where.BACKUP,),
                 "An artifact does not fit into one object of the store. An object has at most 10,000 parts "
                 "and 5 TiB.",
-                "Store less in one artifact, which is one database of PostgreSQL, or a whole target of "
-                "another engine.",
+                "An artifact is one database of PostgreSQL, or a whole target of another engine. Chroma: "
+                "split the target into several, by `tenants` or `collections`. PostgreSQL and Redis: move "
+                "data to another database or server.",
             ),
             Reason(
                 "ProbeFailed", _WRITE,
@@ -131,7 +134,8 @@ GROUPS = (
             Reason(
                 "ManifestConflict", (Where.BACKUP,),
                 "Two attempts of the run wrote the manifest of one target.",
-                "Nothing, when a retry succeeds: it takes over what is stored. Otherwise create a new run.",
+                "Nothing, if a retry succeeds: the new attempt uses the target that an earlier attempt "
+                "stored. Otherwise create a new run.",
             ),
             Reason(
                 "CatalogueConflict", (Where.COMMIT,),

@@ -18,7 +18,8 @@ GROUPS = (
             ),
             Reason(
                 "JobNameTaken", _JOB,
-                "A Job with the name exists and belongs to something else.",
+                "Holdfast cannot create its Job: a Job of this name exists already and belongs to something"
+                " else.",
                 "Delete the Job that the message names.",
             ),
             Reason(
@@ -104,7 +105,7 @@ GROUPS = (
             ),
             Reason(
                 "FailedCreatePodSandBox", _WAITING,
-                "The node cannot make the pod's sandbox, usually for its network.",
+                "The node cannot make the pod's sandbox. Usually the node's network plugin is the cause.",
                 "Look at the node and its network plugin.",
                 by_kubernetes=True,
             ),
@@ -127,13 +128,14 @@ GROUPS = (
             Reason(
                 "DeadlineExceeded", (Where.RUN, Where.TARGET, Where.ANY_JOB),
                 "The run or the Job took longer than `activeDeadline` of the policy.",
-                "Raise `activeDeadline`, or find out what made it slow: `progress` says how far it came.",
+                "Raise `activeDeadline`. Or find out what is slow: create a new run and watch "
+                "`status.targets[].progress` while it goes on.",
             ),
             Reason(
                 "Evicted", _JOB,
-                "The node ended the pod because it ran out of memory or disk.",
-                "Give the pod requests that it needs (`runner.resources`), or scratch space of its own "
-                "(`runner.scratch`).",
+                "The node ran out of memory or disk, so it ended the pod.",
+                "Raise the pod's requests to what it needs (`runner.resources.requests`), or give it a "
+                "scratch volume of its own (`runner.scratch`).",
                 by_kubernetes=True,
             ),
             Reason(
@@ -173,7 +175,8 @@ GROUPS = (
             ),
             Reason(
                 "RunnerFailed", _JOB,
-                "The runner ended with an exit code that it does not use, and without a Result.",
+                "The container ended without a Result, and with an exit code that Holdfast's runner never "
+                "returns.",
                 "Read `logTail`. When the image is right, report it as a defect.",
             ),
             Reason(

@@ -107,9 +107,9 @@ GROUPS = (
             ),
             Reason(
                 "QuotaExceeded", (Where.QUOTA, Where.POLICY_EVENT, Where.RUN, Where.RUN_EVENT),
-                "A destination has reached `quota.size`. If the copies that retention deletes next do not "
-                "make room, Holdfast writes no new run to this destination. The new run fails if the "
-                "destination is required, or if all destinations are full.",
+                "A destination has reached `quota.size`. Retention may be about to delete copies there. If "
+                "the destination would still be full after that, Holdfast writes no new run to it. The new "
+                "run fails if the destination is required, or if all destinations are full.",
                 "Raise `quota.size`, or change `retention` so that it keeps fewer runs; the next run then "
                 "starts.",
             ),

@@ -19,15 +19,18 @@ GROUPS = (
         (
             Reason(
                 "NoRun", _END,
-                "The policy has no run that can be restored as the request asks: no run succeeded, every "
-                "recovery point is after `notAfter`, or no run holds all the wanted targets.",
-                "Read the message; it names the oldest recovery point or the targets. If every run lacks a "
-                "target, name the other targets in `spec.targets`.",
+                "No run can be restored as the request asks. The namespace knows no such policy, no run "
+                "holds a backup, every recovery point is after `notAfter`, or no run holds all the wanted "
+                "targets.",
+                "Read the message; it names the oldest recovery point or the targets. If `spec.targets` is "
+                "empty, name there the targets that the message says a run holds. If no run holds all "
+                "targets that you named, create one request for each.",
             ),
             Reason(
                 "NoRunVerified", _END,
                 "The request asks for `LatestVerified`, and no run of the policy is verified.",
-                "Verify one: `kubectl annotate backuprun NAME holdfast.dev/verify=1`; or ask for `Latest`.",
+                "Verify one: `kubectl annotate backuprun NAME holdfast.dev/verify=$(date +%s) --overwrite`;"
+                " or ask for `Latest`.",
             ),
             Reason(
                 "RunNotFound", (*_END, Where.LOOKUP, Where.RESTORE),
@@ -68,8 +71,8 @@ GROUPS = (
             ),
             Reason(
                 "IdentityMissing", (*_END, Where.RESTORE),
-                "The backup is encrypted, and no Secret with an age identity is named, or the Secret or its "
-                "key `identity` is missing.",
+                "The backup is encrypted, but the restore has no age identity. Either nothing names a "
+                "Secret, the Secret does not exist, or it lacks the key `identity`.",
                 "Create the Secret, and name it in `encryption.age.identitySecret` of the policy or in "
                 "`source.location.identitySecret`.",
             ),

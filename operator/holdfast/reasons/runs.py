@@ -10,9 +10,10 @@ CONDITIONS = (
     ),
     ConditionType(
         "BackupRun", "Verified",
-        "The last verification read every byte of every copy, and every byte is what was stored.",
-        "The last verification found a copy that is not what was stored.",
-        "The first verification could not be carried out.",
+        "The last verification that could be carried out read every byte of every copy, and every byte is "
+        "what was stored.",
+        "The last verification that could be carried out found a copy that is not what was stored.",
+        "No verification of the run could be carried out yet.",
     ),
 )  # fmt: skip
 
@@ -35,8 +36,8 @@ GROUPS = (
             ),
             Reason(
                 "PartiallySucceeded", (Where.RUN_EVENT, Where.COMPLETE, Where.FRESH),
-                "The run holds a backup, and something is missing: a target, a copy, or a hook after the "
-                "backup.",
+                "The run holds a backup, but a target failed, a copy is missing, or a hook after the backup"
+                " failed.",
                 "Look up `status.reason` of the run here.",
             ),
             Reason(
@@ -142,8 +143,10 @@ GROUPS = (
             Reason(
                 "TargetFailed", (Where.RUN_EVENT, Where.REQUEST_EVENT, Where.TARGET, *_END),
                 "A target failed, and Holdfast does not retry it. The event's message names the reason. In "
-                "an imported run the reason says only that the target failed when the run was made.",
-                "Look up the reason of `status.targets[].failure` here.",
+                "an imported run, `status.targets[].failure` has this reason itself: the cause is not known"
+                " any more.",
+                "Look up the reason of `status.targets[].failure` here. For an imported run you can do "
+                "nothing.",
             ),
             Reason(
                 "TargetRemoved", (Where.TARGET, *_END),
@@ -158,7 +161,8 @@ GROUPS = (
             Reason(
                 "CopyMissing", _END,
                 "An optional destination does not hold the whole run, so the run is `PartiallySucceeded`. "
-                "The message says why. When a required destination lacks the run, the run is `Failed`.",
+                "The message says why. If the commit does not find the run in a required destination, the "
+                "run is `Failed`, also with this reason.",
                 "Repair the destination. The commit of a later run heals the copy.",
             ),
         ),
@@ -196,21 +200,22 @@ GROUPS = (
                 "RetentionWaits", (Where.RUN_EVENT,),
                 "Object lock or a legal hold protects a copy that retention does not keep. The copy stays "
                 "whole.",
-                "Nothing: every later commit makes another attempt. An object lock ends by itself, a legal "
-                "hold does not.",
+                "Object lock: nothing; every later commit makes another attempt. Legal hold: remove the "
+                "hold at the store, if the copy may be deleted. An object lock ends by itself, a legal hold"
+                " does not.",
             ),
             Reason(
                 "RetentionRefused", (Where.RUN_EVENT,),
-                "The commit refused to delete a copy of a run. Either the run is the newest, the newest "
-                "whole or the newest verified run in that destination, or its entry there is damaged or "
-                "belongs to another run.",
+                "The commit refused to delete a copy of a run. A commit never deletes the newest run of a "
+                "destination, nor its newest whole run, nor its newest verified run. It also refuses if the"
+                " run's entry there is damaged or belongs to another run.",
                 "Read the message. When the entry is damaged, find out what changed it.",
             ),
             Reason(
                 "RetentionFailed", (Where.RUN_EVENT,),
                 "A destination broke while the commit deleted copies there.",
                 "Look at the message. The credentials need the permissions of `docs/retention.md`. A later "
-                "commit ends the deletion.",
+                "commit deletes what is left.",
             ),
             Reason(
                 "RetentionUnfinished", (Where.RUN_EVENT,),
@@ -228,9 +233,11 @@ GROUPS = (
             Reason("CopyHealed", (Where.RUN_EVENT,), "Of the older run: a commit made its missing copy.", ""),
             Reason(
                 "CopyDamaged", (Where.RUN_EVENT,),
-                "The commit could not heal a copy: the copy that it had to read is not what was stored.",
-                "Find out what changed the object. Restore that run from another destination. Create a new "
-                "run: Holdfast writes it to all destinations.",
+                "The commit could not make a missing copy. It had to read the copy of another destination, "
+                "and that copy is not what was stored.",
+                "Find out what changed the object. If you need the run that the message names, restore it "
+                "from a destination whose copy is sound. Create a new run: Holdfast writes it to all "
+                "destinations.",
             ),
             Reason(
                 "HealingRefused", (Where.RUN_EVENT,),
@@ -318,10 +325,11 @@ GROUPS = (
                 "DataLocked", (Where.RUN_EVENT,),
                 "Object lock or a legal hold protects an object of the run. The data stays in that "
                 "destination.",
-                "Holdfast does not retry the deletion. Wait until the lock has ended. If a survey has "
-                "imported the run again by then, delete this BackupRun. If not, delete the data by hand. A "
-                "survey imports only a committed run of which nothing is gone, and only while the policy "
-                "exists.",
+                "Holdfast does not retry the deletion. Wait until the object lock has ended, or remove the "
+                "legal hold at the store. The deleted BackupRun is gone, but its data stays, so a survey "
+                "may import the run as a new BackupRun: delete that one then. If no survey can import the "
+                "run, delete the data by hand. A survey cannot import a run that was never committed, a run"
+                " whose event says that some of it is gone, or a run whose policy is deleted.",
             ),
             Reason(
                 "DeletionFailed", (Where.RUN_EVENT,),

@@ -12,8 +12,8 @@ GROUPS = (
         (
             Reason(
                 "SourceUnreachable", _BOTH,
-                "A backup cannot reach the server that it reads. With PostgreSQL and Chroma: or a restore "
-                "cannot reach the server that it writes to.",
+                "A backup cannot reach the server that it reads. For PostgreSQL and Chroma, this reason "
+                "also means that a restore cannot reach the server that it writes to.",
                 "Check `service` or `host`, the port, NetworkPolicies, and that the server runs.",
             ),
             Reason(
@@ -32,8 +32,9 @@ GROUPS = (
                 (Where.BACKUP, Where.RESTORE, Where.COMMIT, Where.LOOKUP, Where.REACHABLE),
                 "The certificate of the server or of the store is not signed by a known authority, or does "
                 "not name the host.",
-                "Put the authority's certificate into key `ca.crt` of the Secret in `tls.caSecret` or "
-                "`s3.caSecret`.",
+                "Unknown authority: put its certificate into the key `ca.crt` of the Secret in "
+                "`tls.caSecret` or `s3.caSecret`. Wrong host: set `service`, `host` or `endpoint` to a name"
+                " that is in the certificate.",
             ),
             Reason(
                 "PermissionDenied", _BOTH,

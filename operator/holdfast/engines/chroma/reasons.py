@@ -66,8 +66,9 @@ GROUPS = (
             ),
             Reason(
                 "OverflowedEmbeddings", (Where.RUN_EVENT,),
-                "The server returns some cosine embeddings as nulls, because their length overflows. They "
-                "are stored and restored as that.",
+                "The server returns some cosine embeddings as nulls, because their length overflows. The "
+                "backup stores a value that overflows too, so after a restore the server returns nulls "
+                "again.",
                 "Write shorter embeddings.",
             ),
         ),

@@ -56,14 +56,15 @@ class ChromaRestore(AddressOverride):
     tenant: Name | None = Field(
         default=None,
         description=(
-            "The tenant to restore into. It is created if it is missing. Default: the tenants of the backup."
+            "All collections are restored into this tenant. It is created if it is missing. Default: each "
+            "collection keeps its tenant."
         ),
     )
     database: Name | None = Field(
         default=None,
         description=(
-            "The database to restore into. It is created if it is missing. Default: the databases of "
-            "the backup."
+            "All collections are restored into this database. It is created if it is missing. Default: each"
+            " collection keeps its database."
         ),
     )
     rename: Annotated[dict[Name, Name], Field(max_length=100)] | None = Field(

@@ -28,13 +28,15 @@ GROUPS = (
             ),
             Reason(
                 "StandbyLagging", _UNFIT,
-                "The standby lags more than `standby.maxLag`, or has not replayed all that it received."
+                "The standby lags more than `standby.maxLag`, or its lag is unknown. Or the primary cannot "
+                "be reached, and the standby has not replayed all that it received."
                 + _UNFIT_NOTE,
                 "Find out what slows replication, or raise `standby.maxLag`.",
             ),
             Reason(
                 "StandbyUnreachable", _UNFIT,
-                "The standby cannot be reached, or its connection broke." + _UNFIT_NOTE,
+                "The standby cannot be reached, or its connection broke before the backup started to read."
+                + _UNFIT_NOTE,
                 "Check the standby's `service` or `host` and the server.",
             ),
             Reason(
@@ -54,13 +56,16 @@ GROUPS = (
             ),
             Reason(
                 "StandbyConflict", _UNFIT,
-                "The standby cancelled the read because replay needed to go on, or the server ended the "
-                "transaction for a deadlock or a serialization failure." + _UNFIT_NOTE,
-                "Raise `max_standby_streaming_delay` or set `hot_standby_feedback` on the standby.",
+                "The standby cancelled the read so that it could go on with its replay. Or the server that "
+                "the backup reads, also a primary, ended the transaction for a deadlock or a serialization "
+                "failure." + _UNFIT_NOTE,
+                "Cancelled read: raise `max_standby_streaming_delay` or set `hot_standby_feedback` on the "
+                "standby. Deadlock or serialization failure: nothing, if a retry succeeds.",
             ),
             Reason(
                 "StandbyFailed", (Where.RUN_EVENT,),
-                "The standby broke off, and the backup reads the primary instead.", "Read the message.",
+                "The standby failed while the backup read it. The backup then reads the primary.",
+                "Read the message.",
             ),
         ),
     ),
@@ -155,7 +160,8 @@ GROUPS = (
                 "RestoredDiffers", (Where.REQUEST_EVENT,),
                 "An extension has another version than in the backup, or a materialized view has other rows "
                 "once it is refreshed.",
-                "Nothing, unless the application needs that version.",
+                "Nothing, unless the application needs the extension's version in the backup, or the "
+                "earlier rows of the view.",
             ),
             Reason(
                 "TablespacesMissing", (Where.REQUEST_EVENT,),

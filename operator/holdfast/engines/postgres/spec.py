@@ -37,8 +37,8 @@ class PostgresTls(Model):
     """How the connection is encrypted and how the server's certificate is checked. The values are libpq's."""
 
     mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "verify-full"
-    """The sslmode of libpq. verify-full checks certificate and host name. require encrypts and checks
-    nothing."""
+    """The sslmode of libpq. verify-full checks certificate and host name. require encrypts the connection,
+    and checks a certificate only if caSecret is set."""
     ca_secret: SecretRef | None = Field(
         default=None,
         description=("A Secret with the key ca.crt: the CA that signed the server's certificate."),
@@ -72,7 +72,8 @@ class PostgresTarget(ServerAddress):
     credentials_secret: CredentialsSecret
     tls: PostgresTls | None = Field(
         default=None,
-        description="How the connection is encrypted. Without this section: libpq's sslmode prefer.",
+        description="How the connection is encrypted. Without this section the sslmode is prefer; with it, "
+        "verify-full unless `mode` says another.",
     )
     major_version: Annotated[int, Field(ge=13, le=18)] = Field(
         default=17,

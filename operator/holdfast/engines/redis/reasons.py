@@ -13,8 +13,8 @@ GROUPS = (
             Reason("ReadFromReplica", (Where.RUN_EVENT,), "The backup reads a replica.", ""),
             Reason(
                 "ReadFromPrimary", (Where.RUN_EVENT,),
-                "The backup reads the primary, because the primary names no connected replica. If the event "
-                "is a warning, the cause is another: the backup could use none of the primary's replicas.",
+                "The backup reads the primary. Normal event: the primary names no connected replica. "
+                "Warning event: it names replicas, but the backup could use none of them.",
                 "Read the message. A replica must be connected, caught up, and reachable from the namespace.",
             ),
             Reason(
@@ -49,7 +49,7 @@ GROUPS = (
             ),
             Reason(
                 "ClusterNotSupported", _BOTH,
-                "The server is a node of a Redis Cluster, which holds a part of the keys only.",
+                "The server is a node of a Redis Cluster. A node holds only a part of the keys.",
                 "Name a server that is not in cluster mode.",
             ),
             Reason(

@@ -18,7 +18,9 @@ class RedisTarget(ServerAddress):
         default=None, description=("Encrypts the connection. Default: an unencrypted connection.")
     )
     prefer_replica: bool = Field(
-        default=True, description="Read from a replica that the server names, if one answers."
+        default=True,
+        description="Read from a replica that the server lists as connected, if one has caught up. Otherwise "
+        "read from the primary.",
     )
 
 

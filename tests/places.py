@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import botocore.session
 import pytest
 from botocore.config import Config
 from tests.machine import free_port, has_listener, programs
@@ -22,6 +21,7 @@ from tests.waiting import wait_until
 from holdfast.api.destination import Destination
 from holdfast.destinations.s3 import S3
 from holdfast.destinations.volume import Volume
+from holdfast.runner.destinations.s3.store import new_client
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ class S3Server:
 
     def client(self) -> Any:
         """A botocore S3 client with the root user's keys."""
-        return botocore.session.get_session().create_client(
-            "s3",
+        return new_client(
             region_name="us-east-1",
             endpoint_url=self.endpoint,
             verify=str(self.ca) if self.ca else None,

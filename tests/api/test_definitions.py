@@ -145,6 +145,7 @@ STATUSES: dict[str, dict[str, Any]] = {
                 "manifestSha256": "1" * 64,
                 "sizeBytes": 2048,
                 "artifactsOmitted": 3,
+                "missing": {"offsite": "BucketNotFound: no bucket backups-offsite"},
                 "artifacts": [
                     {
                         "destination": "main",

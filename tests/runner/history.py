@@ -1,13 +1,11 @@
 """Committed runs of two targets, made by the real runner in the test's own process."""
 
-import functools
 import io
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-import botocore.session
 import pytest
 from tests.faultproxy import FaultProxy, Request
 from tests.harness import POLICY, secrets_token
@@ -50,8 +48,6 @@ class History:
         """In which the source says when its snapshot was."""
         self._monkeypatch = monkeypatch
         engine.take_place(monkeypatch)
-        # One for all Tasks: to load the descriptions of S3 takes longer than all else that most of them do.
-        monkeypatch.setattr(botocore.session, "get_session", functools.cache(botocore.session.get_session))
 
     def do(self, task: Any) -> Any:
         """The Result of a Task that ends well."""

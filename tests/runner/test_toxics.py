@@ -4,7 +4,6 @@ The data plane and the operator's decisions are the real ones, one after the oth
 server, no pods, and the pauses between attempts at a request are left out.
 """
 
-import functools
 import hashlib
 import io
 import json
@@ -20,7 +19,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import botocore.retries.standard
-import botocore.session
 import pytest
 from tests.factories import rows
 from tests.faultproxy import FaultProxy, Request, fault_proxy
@@ -260,7 +258,6 @@ def operator(jobs: Jobs, store: Store, monkeypatch: pytest.MonkeyPatch) -> Opera
     (jobs.root / "scratch").mkdir(parents=True)
     monkeypatch.setenv(ROOT_VARIABLE, str(jobs.root))
     engine.take_place(monkeypatch)
-    monkeypatch.setattr(botocore.session, "get_session", functools.cache(botocore.session.get_session))
     monkeypatch.setattr(botocore.retries.standard.ExponentialBackoff, "delay_amount", lambda *_: 0.0)
     monkeypatch.setattr(s3_reader, "time", SimpleNamespace(sleep=lambda _: None))
     policy = BackupPolicy.model_validate({

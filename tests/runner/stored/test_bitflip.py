@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import botocore.session
 import pytest
 from pyrage import x25519
 from tests.engines.postgres import servers
@@ -134,9 +133,6 @@ class Scene:
 def scene(runner: Runner, bucket: S3Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     for variable in (TASK_VARIABLE, ROOT_VARIABLE):
         monkeypatch.setenv(variable, "")  # restored afterwards, however often it is set
-    # One that keeps what it has loaded: botocore's description of S3 would take most of the time.
-    session = botocore.session.get_session()
-    monkeypatch.setattr("botocore.session.get_session", lambda: session)
     with ExitStack() as stack:
         folder = stack.enter_context(memory_folder())
         redis = [Server(folder / name) for name in ("source", "empty")]

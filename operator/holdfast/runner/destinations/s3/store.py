@@ -1,11 +1,12 @@
 """A bucket as uploads, readers and the destination use it: its clients, credentials, names and errors."""
 
 import re
+import threading
 from abc import ABC
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
@@ -50,6 +51,18 @@ NO_VERSION = "null"
 """The id of what was stored while the bucket kept no versions."""
 _LOCKED = re.compile("object lock|WORM", re.IGNORECASE)
 """What Amazon, versitygw and MinIO say; their code is AccessDenied or InvalidRequest, as of much else."""
+_creating = threading.Lock()
+
+
+def new_client(**options: Any) -> Any:
+    """A botocore client of S3. All share a session, because to load the description of S3 takes 0.13 s."""
+    with _creating:  # "Similar to Resource objects, Session objects are not thread safe" (boto3's guide)
+        return _session().create_client("s3", **options)
+
+
+@cache
+def _session() -> botocore.session.Session:
+    return botocore.session.get_session()
 
 
 class Bucket(Destination, ABC):
@@ -76,7 +89,6 @@ class Bucket(Destination, ABC):
             named("s3.credentialsSecret", s3.credentials_secret),
             named("s3.caSecret", s3.ca_secret),
         )
-        self._session = botocore.session.get_session()
         self._keys: Any = self._read_keys(mounts) if s3.credentials_secret else {}
         self._verify = str(mounts.destination(self.name, CA) / CA_FILE) if s3.ca_secret else None
 
@@ -195,8 +207,7 @@ class Bucket(Destination, ABC):
             max_pool_connections=self.workers + 2,
         )
         with self.errors(""):
-            client: Any = self._session.create_client(
-                "s3",
+            client = new_client(
                 region_name=self._s3.region,
                 endpoint_url=self._s3.endpoint,
                 verify=self._verify,

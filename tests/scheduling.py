@@ -63,7 +63,7 @@ def _cache(config: pytest.Config) -> pytest.Cache | None:
 
 def amounts(few: int, many: int) -> list[Any]:
     """For `parametrize`: how much of something `make test` takes, and how much `make test-long`."""
-    return [few, pytest.param(many, marks=pytest.mark.long)]
+    return [few, pytest.param(many, marks=pytest.mark.long, id="all" if many == ALL else None)]
 
 
 def sample(chance: random.Random, every: Sequence[int], most: int) -> list[int]:

@@ -64,7 +64,7 @@ def test_the_newest_run_that_is_asked_for_is_taken(wanted: dict[str, str], name:
 
 
 def test_a_policy_without_a_verified_run_says_how_to_have_one() -> None:
-    with pytest.raises(RefusedError, match=r"annotate backuprun NAME holdfast\.dev/verify=1") as refused:
+    with pytest.raises(RefusedError, match=r"holdfast\.dev/verify=\$\(date \+%s\) --overwrite") as refused:
         choose_run(request(select="LatestVerified"), rows(RUNS[2:]))
     assert refused.value.reason == "NoRunVerified"
 
@@ -117,6 +117,39 @@ def test_targets_that_no_run_holds_are_named_with_those_that_runs_hold(
     with pytest.raises(RefusedError) as refused:
         choose_run(wanted, rows(runs))
     assert (refused.value.reason, refused.value.message) == (reason, message)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "limit"),
+    [
+        ({"select": "LatestVerified"}, "is verified"),
+        ({"notAfter": "2026-11-05T00:00:00Z"}, "has a recovery point until 2026-11-05T00:00:00Z"),
+    ],
+    ids=["verified", "until"],
+)
+def test_a_run_that_only_the_request_rules_out_is_named(wanted: dict[str, Any], limit: str) -> None:
+    condition = {
+        "type": "Verified",
+        "status": "True",
+        "reason": "D",
+        "lastTransitionTime": "2026-11-02T00:00:00Z",
+    }
+    old = partial(1, "kb")
+    old = BackupRun.model_validate(
+        old.to_json() | {"status": old.status.to_json() | {"conditions": [condition]}}
+    )
+    asked = request(**wanted)
+    targets = [{"name": "sessions", "redis": {}}]
+    asked = RestoreRequest.model_validate(
+        {"metadata": asked.metadata, "spec": {"source": asked.spec.source, "targets": targets}}
+    )
+    with pytest.raises(RefusedError) as refused:
+        choose_run(asked, rows([old, partial(9, "kb", "sessions")]))
+    assert refused.value.reason == "NoRun"
+    assert refused.value.message == (
+        f"no run of policy chatbot that {limit} holds sessions; "
+        "chatbot-9, with the recovery point 2026-11-09T02:00:00Z, does"
+    )
 
 
 def test_a_policy_that_nothing_knows_is_refused_with_those_that_have_runs() -> None:

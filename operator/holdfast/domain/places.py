@@ -1,5 +1,6 @@
 """Which destinations still are the place that a run knew, and which are one place. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from holdfast.api.destination import Destination, Place
@@ -15,6 +16,20 @@ def destinations_unmoved(recorded: Mapping[str, Place], now: Iterable[Destinatio
     """The destinations that are the place that was recorded of them."""
     places = places_by_destination(now)
     return {name for name, place in recorded.items() if places.get(name) == place}
+
+
+def destinations_sharing(places: Mapping[str, Place]) -> set[str]:
+    """The destinations whose place is another one's too: what is deleted in one of them is gone in both.
+
+    No run starts with such destinations, but an older version stored runs in them.
+    """
+    counts = Counter(places.values())
+    return {name for name, place in places.items() if counts[place] > 1}
+
+
+def destinations_unshared(recorded: Mapping[str, Place], now: Iterable[Destination]) -> set[str]:
+    """Those of `destinations_unmoved` whose place is recorded of no other destination."""
+    return destinations_unmoved(recorded, now) - destinations_sharing(recorded)
 
 
 def shared_places(destinations: Iterable[Destination]) -> list[tuple[Destination, Destination]]:

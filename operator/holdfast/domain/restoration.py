@@ -12,6 +12,7 @@ from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import (
     Comparison,
     LocationSource,
+    PolicySource,
     RestorePhase,
     RestoreRequest,
     RestoreRequestStatus,
@@ -63,13 +64,14 @@ def choose_run(request: RestoreRequest, rows: Iterable[RunRow]) -> RunRow:
     """The run that policyRef means: the newest that holds what is asked for. Raises RefusedError."""
     wanted = request.spec.source.policy_ref
     assert wanted is not None
-    good = [row for row in rows if row.is_stored and row.recovery_point and not row.has_purge]
+    stored = [row for row in rows if row.is_stored and row.recovery_point and not row.has_purge]
+    good = stored
     if good and wanted.select == "LatestVerified":
         good = [row for row in good if row.is_verified]
         if not good:
             message = (
                 f"no run of policy {wanted.name} is verified; "
-                "`kubectl annotate backuprun NAME holdfast.dev/verify=1` has one verified"
+                "`kubectl annotate backuprun NAME holdfast.dev/verify=$(date +%s) --overwrite` verifies one"
             )
             raise RefusedError("NoRunVerified", message)
     in_time = [row for row in good if not wanted.not_after or _point(row) <= wanted.not_after]
@@ -82,7 +84,23 @@ def choose_run(request: RestoreRequest, rows: Iterable[RunRow]) -> RunRow:
     if not in_time:
         first = format_time(min(map(_point, good)))
         raise RefusedError("NoRun", f"the oldest recovery point of policy {wanted.name} is {first}")
-    raise _no_run_of_all(names, wanted.name, in_time)
+    elsewhere = [row for row in stored if (names <= row.targets_held if names else row.is_whole)]
+    raise (
+        _only_elsewhere(names, wanted, elsewhere) if elsewhere else _no_run_of_all(names, wanted.name, stored)
+    )
+
+
+def _only_elsewhere(names: set[str], wanted: PolicySource, runs: Sequence[RunRow]) -> RefusedError:
+    """Only runs that `select` or `notAfter` rule out hold all of these targets."""
+    limits = ["is verified"] if wanted.select == "LatestVerified" else []
+    limits += [f"has a recovery point until {format_time(wanted.not_after)}"] if wanted.not_after else []
+    newest = max(runs, key=_point)
+    return RefusedError(
+        "NoRun",
+        f"no run of policy {wanted.name} that {' and '.join(limits)} holds "
+        f"{_listed(names) if names else 'every target'}; "
+        f"{newest.name}, with the recovery point {format_time(_point(newest))}, does",
+    )
 
 
 def _no_run_of_all(names: set[str], policy: str, runs: Sequence[RunRow]) -> RefusedError:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 
 from holdfast.api.destination import Destination
-from holdfast.api.run import STORED, BackupRun, BackupRunStatus, RunPhase, TargetPhase, TargetStatus
+from holdfast.api.run import STORED, Artifact, BackupRun, BackupRunStatus, RunPhase, TargetPhase, TargetStatus
 from holdfast.domain.naming import run_path
 from holdfast.domain.step import updated
 from holdfast.protocol import CommittedTarget
@@ -52,8 +52,16 @@ def kept_in(target: TargetStatus, destinations: Collection[str]) -> TargetStatus
     """The target without the artifacts of other destinations."""
     kept = tuple(artifact for artifact in target.artifacts if artifact.destination in destinations)
     holding = {artifact.destination for artifact in kept}
-    omitted = artifacts_by_destination(target) * len(holding) - len(kept)
-    return updated(target, artifacts=kept, artifacts_omitted=omitted or None)
+    return with_artifacts(target, kept, artifacts_by_destination(target) * len(holding) - len(kept))
+
+
+def with_artifacts(target: TargetStatus, artifacts: Sequence[Artifact], omitted: int) -> TargetStatus:
+    """The target with these artifacts. It is missing no more where it has one."""
+    holding = {artifact.destination for artifact in artifacts}
+    missing = {name: why for name, why in (target.missing or {}).items() if name not in holding}
+    return updated(
+        target, artifacts=tuple(artifacts), artifacts_omitted=omitted or None, missing=missing or None
+    )
 
 
 def committed_target(target: TargetStatus, destinations: Iterable[str]) -> CommittedTarget:

@@ -309,6 +309,43 @@ def test_another_place_under_the_same_name_says_nothing() -> None:
     assert (status.phase, status.copies) == (RunPhase.SUCCEEDED, "2/2")
 
 
+def renamed(**names: str) -> BackupPolicy:
+    """The policy with other names of its places; without those that are not named."""
+    by = policy()
+    kept = [each for each in by.spec.destinations if each.name in names]
+    places = tuple(each.model_copy(update={"name": names[each.name]}) for each in kept)
+    return by.model_copy(update={"spec": by.spec.model_copy(update={"destinations": places})})
+
+
+@pytest.mark.parametrize(
+    ("by", "names"),
+    [(renamed(one="prod", two="two"), {"prod", "two"}), (renamed(two="one"), {"one"})],
+    ids=["renamed", "the name of a lost one"],
+)
+def test_a_place_with_another_name_is_no_second_copy(by: BackupPolicy, names: set[str]) -> None:
+    before, entry = simple()
+    entry = entry.model_copy(update={"destinations": tuple(names)})
+    ((_, status),) = decide(by, [before], page(entry, listed=tuple(names)), NOW).write
+    assert {each.name for each in status.destinations} == names
+    assert (status.phase, status.copies) == (RunPhase.SUCCEEDED, f"{len(names)}/{len(names)}")
+    after = before.model_copy(update={"status": status})
+    assert destinations_holding(after) == backup_of(row_of(after), by.spec.destinations).destinations == names
+    uris = [each.uri for each in status.targets[0].artifacts]
+    assert len(uris) == len(set(uris)) == 2 * len(names)
+    assert decide(by, [after], page(entry, listed=tuple(names)), NOW).write == ()
+
+
+def test_a_copy_that_a_survey_finds_is_missing_no_more() -> None:
+    before, entry = simple(places=("one",))
+    targets = tuple(
+        each.model_copy(update={"missing": {"two": "DestinationFull: two"}}) for each in before.status.targets
+    )
+    before = before.model_copy(update={"status": before.status.model_copy(update={"targets": targets})})
+    entry = entry.model_copy(update={"destinations": ("one", "two")})
+    ((_, status),) = decide(policy(), [before], page(entry), NOW).write
+    assert [each.missing for each in status.targets] == [None, None]
+
+
 def test_copies_that_come_and_go_are_counted() -> None:
     before, entry = simple()
     fewer = entry.model_copy(update={"destinations": ("one",)})
@@ -491,6 +528,8 @@ def test_a_survey_that_finds_no_run_says_where_it_looked_and_what_names_it_needs
     assert after_page(by, page()).notices == (), "once for these places"
     elsewhere = by.model_copy(update={"spec": policy("one").spec})
     assert survey.empty_catalogue(elsewhere) is None, "nobody has looked there"
+    ran = by.model_copy(update={"status": by.status.model_copy(update={"last_run": "r"})})
+    assert survey.empty_catalogue(ran) is None, "its commit came after the survey"
 
 
 def test_a_survey_of_a_policy_with_runs_or_of_a_catalogue_with_runs_says_nothing_of_the_kind() -> None:

@@ -226,6 +226,14 @@ def test_a_run_with_all_copies_is_succeeded() -> None:
     assert record_healing(again, {"b": HealingOutcome.HEALED}, NOW).notices == ()
 
 
+def test_a_target_whose_copy_was_made_is_missing_there_no_more() -> None:
+    lacking = target("r03", "a") | {"missing": {"b": "BucketNotFound: b", "c": "DestinationFull: c"}}
+    step = record_healing(run(3, targets=[lacking]), {"b": HealingOutcome.HEALED}, NOW)
+    assert step.status.targets[0].missing == {"c": "DestinationFull: c"}
+    step = record_healing(run(3, targets=[lacking]), dict.fromkeys("bc", HealingOutcome.HEALED), NOW)
+    assert step.status.targets[0].missing is None
+
+
 def test_a_run_that_lacks_more_stays_what_it_is() -> None:
     step = record_healing(run(3), {"b": HealingOutcome.HEALED, "c": HealingOutcome.FAILED}, NOW)
     assert (step.status.phase, step.status.reason, step.status.copies) == (

@@ -433,14 +433,39 @@ def test_only_what_was_shown_before_the_run_started_goes() -> None:
     assert handed(shown, [run(d, moved) for d in (1, 2, 3, 4)], NOW, **LAST) == {"a": ["r01", "r02"]}
 
 
+ONE_PLACE: list[dict[str, Any]] = [A, A | {"name": "b"}]
+"""Two names of one place: an older version stored runs so."""
+
+
 def test_a_commit_deletes_nothing_in_a_place_that_two_destinations_share() -> None:
     """A run that an operator without that rule had started may still be committed."""
-    one_place: list[dict[str, Any]] = [A, A | {"name": "b"}]
-    runs = [run(d, one_place) for d in (1, 2, 3)]
-    shown, _ = next_plan(policy(destinations=one_place, **LAST), rows(runs), NOW)
+    runs = [run(d, ONE_PLACE[:1]) for d in (1, 2, 3)]
+    shown, _ = next_plan(policy(destinations=ONE_PLACE[:1], **LAST), rows(runs), NOW)
     assert shown is not None
-    committing = run(9, one_place, phase="Committing", retentionPlanTime=shown.time)
-    assert expiries(policy(shown, destinations=one_place, **LAST), committing, rows(runs), ()) == ()
+    committing = run(9, ONE_PLACE, phase="Committing", retentionPlanTime=shown.time)
+    assert expiries(policy(shown, destinations=ONE_PLACE, **LAST), committing, rows(runs), ()) == ()
+
+
+def test_nothing_is_announced_for_a_place_that_two_destinations_share() -> None:
+    runs = [run(d, ONE_PLACE[:1]) for d in (1, 2, 3)]
+    assert next_plan(policy(destinations=ONE_PLACE, **LAST), rows(runs), NOW) == (None, ())
+
+
+@pytest.mark.parametrize("mended", [ONE_PLACE[:1], [A, B]], ids=["taken away", "moved"])
+def test_a_run_stored_under_two_names_of_one_place_stays(mended: list[dict[str, Any]]) -> None:
+    """What retention deletes in one of them would be gone in the other too."""
+    runs = [run(d, ONE_PLACE) for d in (1, 2, 3)]
+    shown, notices = next_plan(policy(destinations=mended, **LAST), rows(runs), NOW)
+    assert notices == ()
+    committing = run(9, mended, phase="Committing", retentionPlanTime=NOW)
+    assert expiries(policy(shown, destinations=mended, **LAST), committing, rows(runs), ()) == ()
+
+
+def test_what_is_deleted_under_one_name_of_a_place_is_gone_under_the_other() -> None:
+    """A commit that an operator without that rule had started may still say so."""
+    step = record_expiry(run(1, ONE_PLACE), {"a": DeletionOutcome.DELETED}, NOW)
+    assert (step.status.phase, step.status.reason) == (RunPhase.EXPIRED, "RetentionExpired")
+    assert [copy.destination for copy in step.status.expiring if copy.gone] == ["a", "b"]
 
 
 def test_a_plan_that_grows_while_a_run_is_under_way_waits_for_the_next() -> None:

@@ -16,7 +16,13 @@ from holdfast.domain.backup.catalogue import places_of
 from holdfast.domain.plan import schedule
 from holdfast.domain.plan.readiness import readiness
 from holdfast.domain.plan.schedule import MAX_MISSED_RUNS, delay_of
-from holdfast.domain.policy.status import PolicySituation, record_slots, report_newest_runs, slots_due
+from holdfast.domain.policy.status import (
+    PolicySituation,
+    record_slots,
+    report_newest_runs,
+    report_recovery_windows,
+    slots_due,
+)
 
 
 def at(text: str) -> datetime:
@@ -247,3 +253,23 @@ def test_one_missed_slot_is_one() -> None:
         PolicySituation(policy.policy, state, (), now), policy.policy.status, slots
     ).notices
     assert [notice.message for notice in notices] == ["1 slot up to 2026-01-02T02:00Z was missed"]
+
+
+def test_what_is_stored_in_another_place_of_the_name_is_not_in_the_destination() -> None:
+    bucket = {"name": "one", "s3": {"bucket": "full"}}
+    stored = factories.run(
+        status={
+            "phase": "Succeeded",
+            "recoveryPoint": "2026-01-01T00:00:00Z",
+            "destinations": [bucket],
+            "targets": [factories.stored_target("one")],
+        }
+    )
+    for place, is_there in (("full", True), ("empty", False)):
+        subject = factories.policy(destinations=[bucket | {"s3": {"bucket": place}}])
+        situation = PolicySituation(
+            subject, readiness(subject), factories.rows([stored]), at("2026-01-02T03:00")
+        )
+        status = report_recovery_windows(situation, subject.status).status
+        told = (status.stored_bytes or {}, status.recovery_window or {})
+        assert ["one" in each for each in told] == [is_there, is_there]

@@ -34,7 +34,13 @@ from holdfast.domain.rows import RunRow, is_imported, row_of
 from holdfast.domain.run.end import end_of_stored, with_end
 from holdfast.domain.run.lifecycle import artifacts_of
 from holdfast.domain.step import End, seconds_between, updated
-from holdfast.domain.stored import copies_text, destinations_being_deleted, kept_in, report_left
+from holdfast.domain.stored import (
+    copies_text,
+    destinations_being_deleted,
+    kept_in,
+    report_left,
+    with_artifacts,
+)
 from holdfast.layout import RunPath
 from holdfast.protocol import (
     SURVEY_LINE,
@@ -266,16 +272,17 @@ def _with_artifacts_in(
     held_there = {target.name: target for target in entry.targets}
     known = {artifact.uri: artifact for target in status.targets for artifact in target.artifacts}
     targets = tuple(
-        updated(
-            target,
-            size_bytes=sum(artifact.size_bytes for artifact in held_there[target.name].artifacts),
-            artifacts_omitted=None,
-            artifacts=tuple(
-                known.get(artifact.uri, artifact)
+        with_artifacts(
+            updated(
+                target, size_bytes=sum(artifact.size_bytes for artifact in held_there[target.name].artifacts)
+            ),
+            [
+                updated(known.get(artifact.uri, artifact), destination=artifact.destination)
                 for artifact in artifacts_of(
                     there, target.name, _result(held_there[target.name], destinations)
                 )
-            ),
+            ],
+            0,
         )
         if target.name in held_there
         else target
@@ -350,8 +357,13 @@ class _Copies:
             if is_unmoved:
                 self.holding.discard(name)
             return
-        if not is_unmoved and (name in self.destinations or len(self.destinations) < _MAX_DESTINATIONS):
-            self.destinations[name] = destination
+        if not is_unmoved:
+            # A place that is recorded under another name is no second copy: the destination was renamed.
+            same = {d.name for d in self.destinations.values() if d.place == destination.place}
+            self.holding -= same
+            others = {n: d for n, d in self.destinations.items() if n not in same}
+            if name in others or len(others) < _MAX_DESTINATIONS:
+                self.destinations = {**others, name: destination}
         if name in self.destinations:
             self.holding.add(name)
 

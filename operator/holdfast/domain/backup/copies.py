@@ -34,7 +34,7 @@ from holdfast.domain.backup.retention import (
     zone_of,
 )
 from holdfast.domain.naming import run_path
-from holdfast.domain.places import destinations_unmoved, places_by_destination
+from holdfast.domain.places import destinations_unmoved, destinations_unshared, places_by_destination
 from holdfast.domain.rows import RunRow, row_of
 from holdfast.domain.run.end import end_of_stored, with_end
 from holdfast.domain.step import Notice, Step, updated
@@ -44,6 +44,7 @@ from holdfast.domain.stored import (
     copies_text,
     destinations_holding,
     is_whole,
+    with_artifacts,
 )
 from holdfast.protocol import CommitResult, CommitTask, DeletionOutcome, Gap, HealingOutcome, Leftovers
 
@@ -127,7 +128,8 @@ def _gaps_of_runs(policy: BackupPolicy, run: BackupRun, rows: Iterable[RunRow]) 
     destinations = _destinations_to_write(policy, run)
     others = [row for row in rows if row.name != run.metadata.name]
     missing = {
-        row.name: destinations_lacking(row) & destinations_unmoved(row.places, destinations) for row in others
+        row.name: destinations_lacking(row) & destinations_unshared(row.places, destinations)
+        for row in others
     }
     backups = [_committed_backup(run, destinations)]
     for row in others:
@@ -287,7 +289,7 @@ def _with_copies(
             ]
     holding = {artifact.destination for artifact in artifacts}
     omitted = artifacts_by_destination(target) * len(holding) - len(artifacts)
-    return updated(target, artifacts=tuple(artifacts), artifacts_omitted=omitted or None)
+    return with_artifacts(target, artifacts, omitted)
 
 
 def _uri(run: BackupRun, destination: Destination, path: str) -> str:

@@ -45,7 +45,7 @@ from holdfast.api.policy import (
 from holdfast.api.retention import Retention
 from holdfast.api.run import STORED, BackupRun, BackupRunStatus, ExpiringCopy, RunPhase
 from holdfast.api.text import counted, some_of
-from holdfast.domain.places import destinations_unmoved, shared_places
+from holdfast.domain.places import destinations_sharing, destinations_unshared, places_by_destination
 from holdfast.domain.plan.schedule import ScheduleError, zone_named
 from holdfast.domain.rows import RunRow
 from holdfast.domain.run.end import with_end
@@ -148,16 +148,19 @@ def _kept(
 
 
 def backup_of(row: RunRow, destinations: Iterable[Destination]) -> Backup:
-    """The run as retention sees it. A copy in a place that its destination no longer is stays untouched."""
-    unmoved = destinations_unmoved(row.places, destinations)
+    """The run as retention sees it.
+
+    A copy stays untouched in a place that its destination no longer is, or that is another copy's too.
+    """
+    unshared = destinations_unshared(row.places, destinations)
     return Backup(
         run=row.name,
         phase=row.phase or RunPhase.PENDING,
         recovery_point=row.recovery_point,
-        destinations=row.destinations_holding & unmoved,
+        destinations=row.destinations_holding & unshared,
         is_whole=row.is_whole,
         is_verified=row.is_verified,
-        being_deleted=row.destinations_being_deleted & unmoved,
+        being_deleted=row.destinations_being_deleted & unshared,
     )
 
 
@@ -195,11 +198,13 @@ def next_plan(
     rulings = decide((backup_of(row, policy.spec.destinations) for row in rows), rules, zone)
     # Later than what was shown before, so that a plan's time tells it from every other.
     moment = max(now, before.time + timedelta(seconds=1)) if before and before.time else now
+    shared = destinations_sharing(places_by_destination(policy.spec.destinations))
     planner = _Planner({row.name: row for row in rows}, rules, before, moment)
     destinations = tuple(
         planner.plan(name, of_destination)
         for name, of_destination in rulings.items()
-        if rules[name] is not None or any(not ruling.reasons for ruling in of_destination)
+        if name not in shared
+        and (rules[name] is not None or any(not ruling.reasons for ruling in of_destination))
     )
     if not destinations:
         return None, ()
@@ -291,8 +296,7 @@ def expiries(
     others = [row for row in rows if row.name != run.metadata.name]
     # As this run knows the destinations: its Job is given no other.
     rulings = decide((backup_of(row, run.status.destinations) for row in others), rules, zone)
-    # What is deleted in one of two names of a place is gone in both. No run starts so, but one may have.
-    shared = {destination.name for pair in shared_places(run.status.destinations) for destination in pair}
+    shared = destinations_sharing(places_by_destination(run.status.destinations))
     wanted = []
     for destination in (d.name for d in run.status.destinations if d.name not in shared):
         shown = {name for name, due in _shown(plan, destination).items() if due.since <= start_plan_time}
@@ -355,7 +359,9 @@ def record_expiry(
     """A commit has said, by destination, what became of a run's copies."""
     if run.status.phase not in STORED:
         return Step(run.status)
-    gone = {name for name, outcome in outcomes.items() if outcome is DeletionOutcome.DELETED}
+    places = places_by_destination(run.status.destinations)
+    emptied = {places.get(name) for name, outcome in outcomes.items() if outcome is DeletionOutcome.DELETED}
+    gone = {name for name, place in places.items() if place in emptied}
     status = _with_expiring(
         run.status,
         {

@@ -220,7 +220,7 @@ def _end_notices(policy: BackupPolicy, after: Catalogue, survey: Survey) -> Iter
         yield Notice("RunsImported", message, format_time(survey.start_time))
     is_first = before.time is None or before.places != survey.places or bool(was_lost)
     empty = _empty(policy, after)
-    if empty is not None and is_first and not policy.status.last_run:
+    if empty is not None and is_first:
         yield Notice("CatalogueEmpty", empty, f"{survey.places}/{before.job}")
 
 
@@ -230,6 +230,8 @@ def empty_catalogue(policy: BackupPolicy) -> str | None:
 
 
 def _empty(policy: BackupPolicy, catalogue: Catalogue) -> str | None:
+    if policy.status.last_run:
+        return None  # what a later commit has written there is in no survey yet
     is_of_now = catalogue.time is not None and catalogue.places == places_of(policy.spec.destinations)
     if not is_of_now or catalogue.unreachable or catalogue.runs or catalogue.damaged:
         return None

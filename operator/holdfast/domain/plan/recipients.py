@@ -1,6 +1,7 @@
 """Whether age recipients were copied right: their last six characters are a checksum (bech32, BIP 173)."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 _CHARACTERS = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _GENERATORS = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
@@ -15,6 +16,7 @@ def wrong_recipients(recipients: Sequence[str]) -> list[str]:
     ]
 
 
+@lru_cache(maxsize=10_000)
 def _checksum_holds(text: str) -> bool:
     prefix, _, data = text.rpartition("1")
     codes = [ord(character) for character in prefix]

@@ -11,6 +11,7 @@ from holdfast.api.run import STORED, RunPhase
 from holdfast.api.text import counted
 from holdfast.domain.backup.retention import next_plan
 from holdfast.domain.backup.survey import empty_catalogue
+from holdfast.domain.places import destinations_unmoved
 from holdfast.domain.plan import quota
 from holdfast.domain.plan.readiness import Readiness
 from holdfast.domain.plan.schedule import (
@@ -162,14 +163,17 @@ def _held(row: RunRow) -> str:
 
 def report_recovery_windows(situation: PolicySituation, status: BackupPolicyStatus) -> PolicyStep:
     """The recovery window and the stored bytes of each destination."""
-    names = [destination.name for destination in situation.policy.spec.destinations]
+    destinations = situation.policy.spec.destinations
+    names = [destination.name for destination in destinations]
     points: dict[str, list[datetime]] = {name: [] for name in names}
     totals: Counter[str] = Counter()
     for row in situation.rows:
-        totals.update(row.stored_bytes)
+        # What was stored in another place of that name is not in the destination.
+        unmoved = destinations_unmoved(row.places, destinations)
+        totals.update({name: size for name, size in row.stored_bytes.items() if name in unmoved})
         if row.recovery_point is None:
             continue
-        for name in row.destinations_holding & points.keys():
+        for name in row.destinations_holding & unmoved:
             points[name].append(row.recovery_point)
     windows = {
         name: RecoveryWindow(first=min(times), last=max(times), copies=len(times))

@@ -8,7 +8,7 @@ from tests import factories
 from tests.factories import ONE, rows, stored_target
 
 from holdfast.api.restore import LocationSource, RestoreRequest
-from holdfast.api.run import BackupRun, Failure
+from holdfast.api.run import BackupRun, Failure, Progress
 from holdfast.domain import restoration
 from holdfast.domain.restoration import (
     LocationOrigin,
@@ -20,7 +20,7 @@ from holdfast.domain.restoration import (
 )
 from holdfast.domain.targets import JobFacts
 from holdfast.domain.workload import Job, Observation
-from holdfast.protocol import ListedTarget, LookupResult
+from holdfast.protocol import ListedTarget, LookupResult, RestoreResult
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 RECIPIENT = "age1" + "q" * 58
@@ -235,6 +235,26 @@ def test_what_differs_is_told_by_the_exit_code_whatever_its_reason_is_called(
     assert status.verification is not None
     assert status.verification.mismatched == differs
     assert status.verification.details == (("target sessions: it evicted 3 keys",) if differs else ())
+
+
+def test_a_target_that_is_restored_is_in_no_phase_of_its_work_any_more() -> None:
+    progress = {"bytes": 9, "rows": 3, "phase": "restoring passages"}
+    target = {"name": "a", "engine": "redis", "phase": "Running", "job": "job", "progress": progress}
+    subject = RestoreRequest.model_validate(
+        {
+            "metadata": {"name": "back", "namespace": "rag", "uid": "uid"},
+            "spec": {"source": {"runRef": {"name": "r"}}},
+            "status": {"phase": "Running", "targets": [target]},
+        }
+    )
+    result = RestoreResult(
+        snapshot_time=NOW, restore_seconds=1, address="redis:6379", compared=1, contents={}
+    )
+    job = Job("job", "rag", "job", "uid", "a", "Restore", "", "", NOW)
+    seen = {"a": Observation(job, attempts=1, result=result)}
+    status = restoration.advance(subject, JobFacts(seen, timedelta(minutes=2)), NOW).status
+    assert status.targets[0].progress == Progress(bytes=9)
+    assert status.to_json()["progress"] == "1/1 9"
 
 
 @pytest.mark.parametrize(

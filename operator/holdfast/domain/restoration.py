@@ -18,7 +18,7 @@ from holdfast.api.restore import (
     RestoreRequestStatus,
     RestoreTargetStatus,
 )
-from holdfast.api.run import STORED, BackupRun, Failure, RunPhase, TargetPhase
+from holdfast.api.run import STORED, BackupRun, Failure, Progress, RunPhase, TargetPhase
 from holdfast.api.text import counted, some_of
 from holdfast.domain.naming import job_name, run_path
 from holdfast.domain.places import current_destination
@@ -338,6 +338,8 @@ def _succeed(
         target,
         phase=TargetPhase.SUCCEEDED,
         completion_time=job.ended or now,
+        # Only the bytes, for the column: the Job is in none of its phases any more.
+        progress=Progress(bytes=target.progress.bytes) if target.progress else None,
         address=result.address,
         contents=result.contents,
         verification=Comparison(compared=result.compared, mismatched=result.mismatched),

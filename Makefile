@@ -42,7 +42,7 @@ test: venv ## Style, types, layers, then every test but the long ones, on the lo
 test-long: PG_MAJORS = 15 17
 test-long: venv deploy ## The long tests: more moments, more data; writes docs/test-long.txt when they pass
 	@set -o pipefail; { echo "\$$ make test-long  # $$(date -u +%F), $$(nproc) cores"; \
-	$(PYTEST) -m long --no-header --color=no -rP --show-capture=stdout --durations=0 | sed "s|$(CURDIR)/||g"; } | tee .cluster/test-long.txt
+	$(PYTEST) -m long --no-header --color=no -rP --show-capture=stdout --durations=0 | sed "s|$(CURDIR)|.|g"; } | tee .cluster/test-long.txt
 	@mv .cluster/test-long.txt docs/test-long.txt
 
 venv: ## Install the pinned Python packages into .venv

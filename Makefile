@@ -8,8 +8,8 @@ export PG_MAJORS ?= 17
 PYTEST_FLAGS ?=
 # How many times `make test-long` backs the application up while something is killed; seven kill each thing once.
 export HOLDFAST_FAULT_ROUNDS ?= 7
-# Many tests wait for servers: one process more than there are cores.
-TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 1)))
+# Many tests wait for servers: two processes more than there are cores.
+TEST_PROCESSES ?= $(shell echo $$(($$(nproc) + 2)))
 # More arguments for `helm upgrade`: make deploy DEPLOY_FLAGS='--set operator.logLevel=DEBUG'
 DEPLOY_FLAGS ?=
 

@@ -124,9 +124,10 @@ def test_a_standby_and_a_primary_that_are_swapped_are_refused(
     fallback: bool, database: str, source_server: TestServer, standby_server: TestServer, runner: Runner
 ) -> None:
     swapped = target(standby_server, source_server, fallbackToPrimary=fallback)
-    failure = failed(runner.run_backup("postgres", swapped, secrets()), 2, "PrimaryInRecovery").failure
+    failure = failed(runner.run_backup("postgres", swapped, secrets()), 3, "PrimaryInRecovery").failure
     assert f"names a standby, 127.0.0.1:{standby_server.port}" in failure.message
-    assert f"standby names the primary, 127.0.0.1:{source_server.port}: swap them" in failure.message
+    advice = "swap them, unless a failover is under way"
+    assert f"standby names the primary, 127.0.0.1:{source_server.port}: {advice}" in failure.message
     assert jobs.stored_files(runner) == []
 
 

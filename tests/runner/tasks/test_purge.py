@@ -221,6 +221,43 @@ def test_locks_are_looked_for_where_nobody_may_ask_whether_the_bucket_has_any(
         assert history.is_whole(1, "s3")
 
 
+def test_a_run_goes_where_nobody_may_look_for_locks(history: History, s3: S3Server) -> None:
+    """Without s3:GetObjectVersion, and without the right to ask for the bucket's lock."""
+    with fault_proxy(s3.port) as proxy:
+        bucket = dataclasses.replace(s3.new_bucket(), endpoint=proxy.endpoint)
+        history.jobs.places = {"s3": bucket}
+        history.commit(1)
+        proxy.add(lambda request: "object-lock" in request.query, status=403, code="AccessDenied")
+        proxy.add(
+            lambda request: heads(request) and "versionId" in request.query, status=403, code="AccessDenied"
+        )
+        assert told(history.do(purge_task(history, 1))) == [("DataDeleted", False)]
+        assert traces_of_keys(bucket) == []
+
+
+def test_what_was_stored_before_the_bucket_kept_versions_is_not_only_hidden(
+    history: History, versioned: S3Server
+) -> None:
+    """A store may refuse to delete it as a wrong request; a deletion without its id would only hide it."""
+    with fault_proxy(versioned.port) as proxy:
+        bucket = dataclasses.replace(versioned.new_bucket(), endpoint=proxy.endpoint)
+        history.jobs.places = {"s3": bucket}
+        history.commit(1)
+        client = versioned.client()
+        client.put_bucket_versioning(Bucket=bucket.bucket, VersioningConfiguration={"Status": "Enabled"})
+        client.close()
+        before = bucket.versions().keys()
+        refused = proxy.add(
+            lambda request: deletes(request) and request.query.get("versionId") == ["null"],
+            status=400, code="InvalidRequest",
+        )  # fmt: skip
+        code, result = history.jobs.finish(purge_task(history, 1))
+        assert refused.seen
+        assert isinstance(result, FailedResult)
+        assert (code, told(result)) == (ExitCode.DESTINATION_FAILED, [])
+        assert before <= bucket.versions().keys()
+
+
 def test_one_destination_that_fails_keeps_no_other_from_being_cleared(
     history: History, s3: S3Server, jobs: Jobs
 ) -> None:

@@ -164,7 +164,7 @@ def server(
 
 def _credential(context: BackupContext | RestoreContext, secret: CredentialsSecret, file: str) -> str:
     path = context.secret(CREDENTIALS) / file
-    key = next(key for key, mounted in secret.files.items() if mounted == file)
+    key = secret.username_key if file == "username" else secret.password_key
     try:
         value = path.read_text().rstrip("\r\n")
     except FileNotFoundError:
@@ -177,8 +177,11 @@ def _credential(context: BackupContext | RestoreContext, secret: CredentialsSecr
 
 
 def _authority(context: BackupContext | RestoreContext, tls: PostgresTls | None, major: int) -> Path | None:
-    """What to verify the server's certificate with: the Secret's, else the system's (libpq 16 and later)."""
-    if tls is None or not tls.mode.startswith("verify-"):
+    """What to verify the server's certificate with: the Secret's, else the system's (libpq 16 and later).
+
+    With one, libpq verifies for `require` as for verify-ca (https://www.postgresql.org/docs/17/libpq-ssl.html).
+    """
+    if tls is None or not (tls.mode.startswith("verify-") or (tls.mode == "require" and tls.ca_secret)):
         return None
     authority = context.secret(CA) / CA_FILE
     if authority.exists():

@@ -66,12 +66,15 @@ class PrimaryInRecoveryError(TransferError):
 
     exit_code = ExitCode.SOURCE_FAILED
 
-    def __init__(self, primary: Server) -> None:
-        super().__init__(
-            "PrimaryInRecovery",
-            f"service or host names {primary.address}, which is a standby itself: name the primary there, or "
-            "remove standby to read this server",
-        )
+    def __init__(self, message: str) -> None:
+        super().__init__("PrimaryInRecovery", message)
+
+
+def _is_standby(primary: Server) -> PrimaryInRecoveryError:
+    return PrimaryInRecoveryError(
+        f"service or host names {primary.address}, which is a standby itself: name the primary there, or "
+        "remove standby to read this server"
+    )
 
 
 def choose(primary: Server, standby: Server | None, policy: Standby | None, databases: tuple[str, ...]) -> (
@@ -107,7 +110,7 @@ def choose_instead_of_standby(primary: Server, candidates: tuple[str, ...], note
     """The primary, with `note`. Raises PrimaryInRecoveryError when it is a standby, of an unknown lag."""
     chosen = choose_primary(primary, candidates, note)
     if chosen.identity.role != "Primary":
-        raise PrimaryInRecoveryError(primary)
+        raise _is_standby(primary)
     return chosen
 
 
@@ -185,16 +188,18 @@ def _choose_standby(
 
 
 def _refuse_swapped(primary: Server, standby: Server, candidates: tuple[str, ...]) -> None:
-    """Raise TaskError when the target's own address names a standby of a server that accepts writes."""
+    """Raise PrimaryInRecoveryError when the target's own address names a standby, and `standby` the primary.
+
+    After a failover Services by role may be so for a moment, so that the Job makes another attempt.
+    """
     try:
         is_swapped = choose_primary(primary, candidates).identity.role == "Standby"
     except TransferError:
         return  # whoever reads the primary instead meets that too
     if is_swapped:
-        raise TaskError(
-            "PrimaryInRecovery",
+        raise PrimaryInRecoveryError(
             f"service or host names a standby, {primary.address}, and standby names the primary, "
-            f"{standby.address}: swap them",
+            f"{standby.address}: swap them, unless a failover is under way",
         )
 
 
@@ -214,7 +219,7 @@ def _with_primary(
                 f"{identity.system_identifier} and {other.system_identifier}",
             )
         if other.role != "Primary":
-            raise PrimaryInRecoveryError(primary)
+            raise _is_standby(primary)
         now = position(at_primary)
         if not _streams(connection):
             raise StandbyUnfitError(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
+from http import HTTPStatus
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -18,10 +19,8 @@ from holdfast.runner.destinations.s3.archive import archived, thaw_request
 from holdfast.runner.destinations.s3.errors import MISSING, code_of, status_of
 from holdfast.runner.destinations.s3.objectlock import NO_LOCK
 from holdfast.runner.destinations.s3.reader import Reader
-from holdfast.runner.destinations.s3.store import Bucket
+from holdfast.runner.destinations.s3.store import NO_VERSIONS, Bucket
 from holdfast.runner.destinations.s3.upload import S3Upload
-
-_NO_VERSIONS = {"NotImplemented", "501", "MethodNotAllowed"}
 
 
 class S3Destination(Bucket):
@@ -102,7 +101,7 @@ class S3Destination(Bucket):
                 for page in pages:
                     yield from self._versions_of(page)
             except ClientError as error:
-                if code_of(error) not in _NO_VERSIONS:
+                if code_of(error) not in NO_VERSIONS:
                     raise
                 yield from super().versions(prefix)
 
@@ -141,7 +140,8 @@ class S3Destination(Bucket):
             try:
                 head = self.head_version(version)
             except ClientError as error:
-                if code_of(error) in MISSING:
+                # Whoever may not look is told of the lock by the store, when it refuses the deletion.
+                if code_of(error) in MISSING or status_of(error) == HTTPStatus.FORBIDDEN:
                     return None
                 raise
         if head.get("ObjectLockLegalHoldStatus") == "ON":

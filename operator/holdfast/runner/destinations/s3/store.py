@@ -3,7 +3,7 @@
 import re
 import threading
 from abc import ABC
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache, cached_property
@@ -49,6 +49,8 @@ _COMPLETE_SECONDS = 900
 _ATTEMPTS = 5
 NO_VERSION = "null"
 """The id of what was stored while the bucket kept no versions."""
+NO_VERSIONS = {"NotImplemented", "501", "MethodNotAllowed", "VersioningNotConfigured"}
+"""What a store answers when asked for the versions of a bucket, and it keeps none."""
 _LOCKED = re.compile("object lock|WORM", re.IGNORECASE)
 """What Amazon, versitygw and MinIO say; their code is AccessDenied or InvalidRequest, as of much else."""
 _creating = threading.Lock()
@@ -63,6 +65,11 @@ def new_client(**options: Any) -> Any:
 @cache
 def _session() -> botocore.session.Session:
     return botocore.session.get_session()
+
+
+def _is_id_refused(version: Version, error: ClientError) -> bool:
+    """Whether the store may know no ids: without versions it may list `null` as one, and refuse that id."""
+    return version.id == NO_VERSION and status_of(error) == HTTPStatus.BAD_REQUEST
 
 
 class Bucket(Destination, ABC):
@@ -127,7 +134,7 @@ class Bucket(Destination, ABC):
         """`erase`, by another client than the usual one."""
         with self.errors(version.key):
             try:
-                self._by_version(client.delete_object, version)
+                self._delete_version(client, version)
             except ClientError as error:
                 if code_of(error) in MISSING:
                     return  # Amazon says so of no version, versitygw does
@@ -138,19 +145,33 @@ class Bucket(Destination, ABC):
 
     def head_version(self, version: Version) -> Any:
         """What the store says of a version. Raises ClientError."""
-        return self._by_version(self.client.head_object, version)
-
-    def _by_version(self, request: Callable[..., Any], version: Version) -> Any:
-        """Ask for a version. A bucket without versions may list `null` as the version, and refuse that id."""
-        named = {"Bucket": self.bucket, "Key": self.name_of(version.key)}
-        if version.id is None:
-            return request(**named)
         try:
-            return request(**named, VersionId=version.id)
+            return self.client.head_object(**self._named(version))
         except ClientError as error:
-            if version.id != NO_VERSION or status_of(error) != HTTPStatus.BAD_REQUEST:
+            if not _is_id_refused(version, error):
                 raise
-            return request(**named)
+            return self.client.head_object(**self._named(Version(version.key)))
+
+    def _delete_version(self, client: "S3Client", version: Version) -> None:
+        try:
+            client.delete_object(**self._named(version))
+        except ClientError as error:
+            # Where versions are kept, a deletion without an id deletes nothing: it hides what is there.
+            if not _is_id_refused(version, error) or self._keeps_versions:
+                raise
+            client.delete_object(**self._named(Version(version.key)))
+
+    def _named(self, version: Version) -> Any:
+        named = {"Bucket": self.bucket, "Key": self.name_of(version.key)}
+        return named if version.id is None else named | {"VersionId": version.id}
+
+    @cached_property
+    def _keeps_versions(self) -> bool:
+        """Whether the bucket keeps versions, or did. True as well where the store does not say it."""
+        try:
+            return "Status" in self.client.get_bucket_versioning(Bucket=self.bucket)
+        except ClientError as error:
+            return code_of(error) not in NO_VERSIONS
 
     def _lock_that_refused(self, version: Version, error: ClientError) -> str | None:
         """The lock that made the store refuse a deletion; None when it was something else."""

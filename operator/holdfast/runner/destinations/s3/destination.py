@@ -140,7 +140,7 @@ class S3Destination(Bucket):
             try:
                 head = self.head_version(version)
             except ClientError as error:
-                # Whoever may not look is told of the lock by the store, when it refuses the deletion.
+                # Without the right to look, only a refused deletion shows the lock.
                 if code_of(error) in MISSING or status_of(error) == HTTPStatus.FORBIDDEN:
                     return None
                 raise

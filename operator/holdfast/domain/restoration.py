@@ -76,7 +76,7 @@ def choose_run(request: RestoreRequest, rows: Iterable[RunRow]) -> RunRow:
             raise RefusedError("NoRunVerified", message)
     in_time = [row for row in good if not wanted.not_after or _point(row) <= wanted.not_after]
     names = {target.name for target in request.spec.targets}
-    complete = [row for row in in_time if (names <= row.targets_held if names else row.is_whole)]
+    complete = [row for row in in_time if _holds(row, names)]
     if complete:
         return max(complete, key=_point)
     if not good:
@@ -84,10 +84,15 @@ def choose_run(request: RestoreRequest, rows: Iterable[RunRow]) -> RunRow:
     if not in_time:
         first = format_time(min(map(_point, good)))
         raise RefusedError("NoRun", f"the oldest recovery point of policy {wanted.name} is {first}")
-    elsewhere = [row for row in stored if (names <= row.targets_held if names else row.is_whole)]
+    elsewhere = [row for row in stored if _holds(row, names)]
     raise (
         _only_elsewhere(names, wanted, elsewhere) if elsewhere else _no_run_of_all(names, wanted.name, stored)
     )
+
+
+def _holds(row: RunRow, names: set[str]) -> bool:
+    """Whether the run holds these targets, or every target of its policy without names."""
+    return names <= row.targets_held if names else row.is_whole
 
 
 def _only_elsewhere(names: set[str], wanted: PolicySource, runs: Sequence[RunRow]) -> RefusedError:

@@ -50,14 +50,14 @@ def artifacts_by_destination(target: TargetStatus) -> int:
 
 def kept_in(target: TargetStatus, destinations: Collection[str]) -> TargetStatus:
     """The target without the artifacts of other destinations."""
-    kept = tuple(artifact for artifact in target.artifacts if artifact.destination in destinations)
-    holding = {artifact.destination for artifact in kept}
-    return with_artifacts(target, kept, artifacts_by_destination(target) * len(holding) - len(kept))
+    kept = [artifact for artifact in target.artifacts if artifact.destination in destinations]
+    return with_artifacts(target, kept, artifacts_by_destination(target))
 
 
-def with_artifacts(target: TargetStatus, artifacts: Sequence[Artifact], omitted: int) -> TargetStatus:
-    """The target with these artifacts. It is missing no more where it has one."""
+def with_artifacts(target: TargetStatus, artifacts: Sequence[Artifact], by_destination: int) -> TargetStatus:
+    """The target with these artifacts, of `by_destination` in each. Where it has one, it is not missing."""
     holding = {artifact.destination for artifact in artifacts}
+    omitted = by_destination * len(holding) - len(artifacts)
     missing = {name: why for name, why in (target.missing or {}).items() if name not in holding}
     return updated(
         target, artifacts=tuple(artifacts), artifacts_omitted=omitted or None, missing=missing or None

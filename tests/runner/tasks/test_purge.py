@@ -216,8 +216,10 @@ def test_locks_are_looked_for_where_nobody_may_ask_whether_the_bucket_has_any(
         history.jobs.places = {"s3": bucket}
         history.commit(1)
         proxy.add(lambda request: "object-lock" in request.query, status=403, code="AccessDenied")
+        proxy.requests.clear()
         assert told(history.do(purge_task(history, 1))) == [("DataLocked", True)]
         assert any(map(heads, proxy.requests))
+        assert not any(map(deletes, proxy.requests)), "it was looked for before anything was deleted"
         assert history.is_whole(1, "s3")
 
 

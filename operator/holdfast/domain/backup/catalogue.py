@@ -271,24 +271,17 @@ def _with_artifacts_in(
     there = run.model_copy(update={"status": status})
     held_there = {target.name: target for target in entry.targets}
     known = {artifact.uri: artifact for target in status.targets for artifact in target.artifacts}
-    targets = tuple(
-        with_artifacts(
-            updated(
-                target, size_bytes=sum(artifact.size_bytes for artifact in held_there[target.name].artifacts)
-            ),
-            [
+    targets = []
+    for target in status.targets:
+        if (held := held_there.get(target.name)) is not None:
+            artifacts = [
                 updated(known.get(artifact.uri, artifact), destination=artifact.destination)
-                for artifact in artifacts_of(
-                    there, target.name, _result(held_there[target.name], destinations)
-                )
-            ],
-            0,
-        )
-        if target.name in held_there
-        else target
-        for target in status.targets
-    )
-    return updated(status, targets=targets)
+                for artifact in artifacts_of(there, target.name, _result(held, destinations))
+            ]
+            size = sum(artifact.size_bytes for artifact in held.artifacts)
+            target = with_artifacts(updated(target, size_bytes=size), artifacts, len(held.artifacts))
+        targets.append(target)
+    return updated(status, targets=tuple(targets))
 
 
 def _result(target: SurveyedTarget, destinations: Collection[str]) -> BackupResult:

@@ -287,9 +287,7 @@ def _with_copies(
                 )
                 for destination in added
             ]
-    holding = {artifact.destination for artifact in artifacts}
-    omitted = artifacts_by_destination(target) * len(holding) - len(artifacts)
-    return with_artifacts(target, artifacts, omitted)
+    return with_artifacts(target, artifacts, artifacts_by_destination(target))
 
 
 def _uri(run: BackupRun, destination: Destination, path: str) -> str:

@@ -70,7 +70,7 @@ class PrimaryInRecoveryError(TransferError):
         super().__init__("PrimaryInRecovery", message)
 
 
-def _is_standby(primary: Server) -> PrimaryInRecoveryError:
+def _primary_in_recovery(primary: Server) -> PrimaryInRecoveryError:
     return PrimaryInRecoveryError(
         f"service or host names {primary.address}, which is a standby itself: name the primary there, or "
         "remove standby to read this server"
@@ -110,7 +110,7 @@ def choose_instead_of_standby(primary: Server, candidates: tuple[str, ...], note
     """The primary, with `note`. Raises PrimaryInRecoveryError when it is a standby, of an unknown lag."""
     chosen = choose_primary(primary, candidates, note)
     if chosen.identity.role != "Primary":
-        raise _is_standby(primary)
+        raise _primary_in_recovery(primary)
     return chosen
 
 
@@ -219,7 +219,7 @@ def _with_primary(
                 f"{identity.system_identifier} and {other.system_identifier}",
             )
         if other.role != "Primary":
-            raise _is_standby(primary)
+            raise _primary_in_recovery(primary)
         now = position(at_primary)
         if not _streams(connection):
             raise StandbyUnfitError(

@@ -166,7 +166,7 @@ class RestoreRequestStatus(LenientModel):
     """Seconds from the recovery point to the creation of the request. The restored data does not have the
     changes that were made in these seconds."""
     restore_seconds: Int64 | None = None
-    """Seconds from the start to the end."""
+    """Seconds from the start to the end of the last target."""
     verification: Comparison | None = None
     """The comparison with the backup, over all targets."""
     rollback: Message | None = None

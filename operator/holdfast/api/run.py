@@ -112,9 +112,9 @@ class Source(LenientModel):
     version: ShortText | None = None
     """The version that the server reports."""
     system_identifier: ShortText | None = None
-    """PostgreSQL's identifier of the database cluster."""
+    """PostgreSQL's identifier of the database cluster; of Redis, the replication ID."""
     lsn: ShortText | None = None
-    """PostgreSQL's position in the WAL at the snapshot."""
+    """PostgreSQL's position in the WAL at the snapshot; of Redis, the replication offset."""
 
 
 class Artifact(LenientModel):

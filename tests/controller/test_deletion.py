@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.controller.bucket import SNAPSHOT
 from tests.controller.client import Client, Namespace, wait_for
-from tests.controller.kubelet import Ends, Kubelet, Runs, Waits, failed
+from tests.controller.kubelet import Ends, Kubelet, Lingers, Runs, Waits, failed
 from tests.controller.process import Operator
 
 from holdfast.protocol import BackupTask, Note, PurgeResult, PurgeTask
@@ -286,16 +286,43 @@ class TestDelete:
     def test_a_namespace_takes_the_resources_and_leaves_the_data(
         self, namespace: Namespace, client: Client, kubelet: Kubelet, operator: Operator, purges: Purges
     ) -> None:
+        """The namespace's controller deletes a run and its Job in any order: here the run comes first."""
+        namespace.policy(**DELETE)
+        namespace.back_up("one")
+        pod = Lingers()
+        kubelet.behave(namespace.name, "sessions", pod)
+        namespace.run("two")
+        wait_running(namespace, kubelet, BackupTask)
+        namespace.delete("BackupRun", "two")
+        wait_for(
+            "two to wait for its pod",
+            lambda: namespace.status("BackupRun", "two").get("reason") == "Cancelling",
+        )
+        client.must("DELETE", f"/api/v1/namespaces/{namespace.name}")
+        pod.until.set()
+        _wait_namespace_gone(client, namespace.name)
+        assert purges() == []
+        for name in ("one", "two"):
+            assert f"run {namespace.name}/{name}: its namespace is being deleted" in operator.log
+
+    def test_a_namespace_takes_the_job_of_a_run_first(
+        self, namespace: Namespace, client: Client, kubelet: Kubelet, operator: Operator, purges: Purges
+    ) -> None:
+        """The other order: the run fails before it is deleted, so it has no data that a Job could delete."""
         namespace.policy(**DELETE)
         namespace.back_up("one")
         kubelet.behave(namespace.name, "sessions", Runs())
         namespace.run("two")
         wait_running(namespace, kubelet, BackupTask)
+        assert finalizers(namespace, "BackupRun", "two") == [DATA]
+        (job,) = _of_run(namespace, "Job", "two")
+        namespace.delete("Job", job["metadata"]["name"])
+        assert namespace.wait_phase("BackupRun", "two", "Failed")["reason"] == "JobDeleted"
         client.must("DELETE", f"/api/v1/namespaces/{namespace.name}")
         _wait_namespace_gone(client, namespace.name)
         assert purges() == []
-        for name in ("one", "two"):
-            assert f"run {namespace.name}/{name}: its namespace is being deleted" in operator.log
+        assert f"run {namespace.name}/one: its namespace is being deleted" in operator.log
+        assert f"run {namespace.name}/two: its namespace is being deleted" not in operator.log
 
 
 def _purges(task: object, namespace: Namespace, run: str) -> bool:

@@ -10,6 +10,7 @@ from holdfast.api.conditions import Verdict, find_condition, set_condition
 from holdfast.api.run import BackupRun, BackupRunStatus, Failure, RunPhase, TargetPhase, TargetStatus
 from holdfast.api.target import Target
 from holdfast.api.text import MAX_WARNINGS, counted, human_bytes, human_seconds, sized
+from holdfast.engines.redis.spec import RedisTarget
 
 NOW = datetime(2026, 2, 28, 1, 15, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=1)
@@ -83,6 +84,9 @@ def test_an_address() -> None:
     assert service.address("rag") == ("db.rag.svc", 5432)
     host = ServerAddress.model_validate({"host": {"name": "192.0.2.1", "port": 1}})
     assert host.address("rag") == ("192.0.2.1", 1)
+    redis = RedisTarget.model_validate({"service": {"name": "cache"}})
+    assert redis.address("rag") == ("cache.rag.svc", 6379)
+    assert RedisTarget.model_validate({"host": {"name": "a", "port": 1}}).address("rag") == ("a", 1)
     for wrong in ({}, service.to_json() | host.to_json()):
         with pytest.raises(ValidationError, match="exactly one of service, host must be set"):
             ServerAddress.model_validate(wrong)

@@ -78,7 +78,11 @@ CASES = [
     *at("targets/articles/chroma/service", [], [ABSENT], ADDRESS),
     *at("targets/queue/redis/host", [], [HOST], ADDRESS),
     *at("targets/queue/redis/service", [], [ABSENT], ADDRESS),
-    *at("targets/queue/redis/service/port", [1, 65535], [0, 65536], "should be"),
+    *at("targets/queue/redis/service/port", [1, 65535, ABSENT], [0, 65536], "should be"),
+    *at("targets/cache/redis/host/port", [ABSENT], []),
+    *at("targets/articles/chroma/service/port", [ABSENT], []),
+    *at("targets/tickets/postgres/service/port", [ABSENT], []),
+    *at("targets/tickets/postgres/standby/service/port", [ABSENT], []),
     *at("targets/tickets/postgres/majorVersion", [13, 15, 18, ABSENT], [12, 19], "should be"),
     *at("targets/tickets/postgres/method", ["Physical"], ["Logical", "SchemaOnly", ABSENT],
         "walArchiving needs method: Physical"),
@@ -174,6 +178,8 @@ def test_defaults(apiserver: ApiServer) -> None:
             spec["targets"], ("postgres", "chroma", "redis", "files", "objects"), strict=True
         )
     )
+    ports = [address["service"]["port"] for address in (postgres, postgres["standby"], chroma, redis)]
+    assert ports == [5432, 5432, 8000, 6379]
     assert postgres["majorVersion"] == 17
     assert postgres["method"] == "Logical"
     assert postgres["credentialsSecret"] == {

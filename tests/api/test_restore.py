@@ -65,6 +65,9 @@ CASES = [
     Case("restore-run", "spec/targets", [{"name": "a"}], ENGINE),
     Case("restore-run", "spec/targets", [{"name": "a", "redis": {}, "chroma": {}}], ENGINE),
     Case("restore-run", "spec/targets/tickets/postgres", {}),
+    Case("restore-run", "spec/targets/tickets/postgres/service/port", ABSENT),
+    Case("restore-run", "spec/targets/articles/chroma/service/port", ABSENT),
+    Case("restore-run", "spec/targets/queue/redis/service/port", ABSENT),
     Case("restore-run", "spec/targets/tickets/postgres/host", HOST, THREE),
     Case("restore-run", "spec/targets/billing/postgres/host", HOST, THREE),
     Case("restore-run", "spec/targets/articles/chroma/host", HOST, ADDRESSES),
@@ -100,6 +103,16 @@ def test_defaults(apiserver: ApiServer) -> None:
     assert status == 201
     source = {"policyRef": {"name": "a", "select": "Latest"}}
     assert answer["spec"] == {"source": source, "mode": "New", "safetyBackup": True, "cancel": False}
+
+
+def test_the_port_of_a_server_is_the_engines_own_by_default(apiserver: ApiServer) -> None:
+    engines = {"postgres": 5432, "chroma": 8000, "redis": 6379}
+    for address in ("service", "host"):
+        targets = [{"name": engine, engine: {address: {"name": "new"}}} for engine in engines]
+        status, answer = try_create(apiserver, changed(EXAMPLES["restore-run"], "spec/targets", targets))
+        assert status == 201, answer
+        written = {target["name"]: target[target["name"]] for target in answer["spec"]["targets"]}
+        assert {name: section[address]["port"] for name, section in written.items()} == engines
 
 
 def test_every_engine_of_the_contract_can_be_restored_by_an_empty_section(apiserver: ApiServer) -> None:

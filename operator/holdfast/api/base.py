@@ -1,9 +1,9 @@
 """The base of every model of the contract: camelCase names, frozen, bounded, unknown fields refused."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -228,6 +228,38 @@ class ServerAddress(Model):
             return f"{self.service.name}.{namespace}.svc", self.service.port
         assert self.host is not None
         return self.host.name, self.host.port
+
+
+Addressed = TypeVar("Addressed", bound=ServerAddress)
+
+
+def listening_on(port: int) -> Callable[[type[Addressed]], type[Addressed]]:
+    """Makes `port` the default in both kinds of address of a section: the engine's own port."""
+
+    def with_port(section: type[Addressed]) -> type[Addressed]:
+        fields: dict[str, Any] = {}
+        for name, kind in (("service", Service), ("host", Host)):
+            said = kind.model_fields["port"].description
+            own = create_model(
+                f"{section.__name__}{kind.__name__}",
+                __base__=kind,
+                __module__=section.__module__,
+                __doc__=kind.__doc__,
+                port=(Port, Field(default=port, description=said)),
+            )
+            fields[name] = (
+                own | None,
+                Field(default=None, description=section.model_fields[name].description),
+            )
+        return create_model(
+            section.__name__,
+            __base__=section,
+            __module__=section.__module__,
+            __doc__=section.__doc__,
+            **fields,
+        )
+
+    return with_port
 
 
 def at_most_one(*names: str) -> tuple[tuple[str, str], ...]:

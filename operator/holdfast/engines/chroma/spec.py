@@ -4,7 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from holdfast.api.base import AddressOverride, Model, SecretRef, ServerAddress, Tls
+from holdfast.api.base import AddressOverride, Model, SecretRef, ServerAddress, Tls, listening_on
+
+PORT = 8000
 
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 
@@ -31,6 +33,7 @@ class ChromaTls(Tls):
     """Encrypts the connection. Default: plain HTTP."""
 
 
+@listening_on(PORT)
 class ChromaTarget(ServerAddress):
     """A Chroma server, version 1.0 or later."""
 
@@ -45,6 +48,7 @@ class ChromaTarget(ServerAddress):
     collections: Collections = Collections()
 
 
+@listening_on(PORT)
 class ChromaRestore(AddressOverride):
     """Where a Chroma target is restored to, and which part of it."""
 

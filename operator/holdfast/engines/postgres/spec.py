@@ -13,7 +13,10 @@ from holdfast.api.base import (
     SecretRef,
     ServerAddress,
     at_most_one,
+    listening_on,
 )
+
+PORT = 5432
 
 Identifier = Annotated[str, Field(min_length=1, max_length=63)]
 """A PostgreSQL identifier, unquoted: https://www.postgresql.org/docs/current/sql-syntax-lexical.html"""
@@ -45,6 +48,7 @@ class PostgresTls(Model):
     )
 
 
+@listening_on(PORT)
 class Standby(ServerAddress):
     """A streaming standby that is read instead of the primary."""
 
@@ -65,6 +69,7 @@ class WalArchiving(Model):
     """How long a change may wait before it is archived, such as `10s`."""
 
 
+@listening_on(PORT)
 class PostgresTarget(ServerAddress):
     """A PostgreSQL server: a Service of the namespace or a host outside of it."""
 
@@ -106,6 +111,7 @@ class VolumeClaim(Model):
     """The claim's name."""
 
 
+@listening_on(PORT)
 class PostgresRestore(AddressOverride):
     """Where a PostgreSQL target is restored to, and which part of it."""
 

@@ -4,9 +4,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from holdfast.api.base import AddressOverride, SecretRef, ServerAddress, Tls
+from holdfast.api.base import AddressOverride, SecretRef, ServerAddress, Tls, listening_on
+
+PORT = 6379
 
 
+@listening_on(PORT)
 class RedisTarget(ServerAddress):
     """A Redis server, version 6.2 or later."""
 
@@ -24,6 +27,7 @@ class RedisTarget(ServerAddress):
     )
 
 
+@listening_on(PORT)
 class RedisRestore(AddressOverride):
     """Where a Redis target is restored to, and which part of it."""
 

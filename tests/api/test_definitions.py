@@ -245,7 +245,8 @@ COLUMNS: dict[str, list[tuple[str, int, Any]]] = {
         ("LAST-VERIFIED", 0, None),
         ("NEXT", 0, "2036-03-01T01:15:00Z"),
         ("READY", 0, "True"),
-        ("REACHABLE", 0, "False"),
+        ("DESTINATIONS", 0, "AsWanted"),
+        ("REASON", 1, "AsWanted"),
         ("AGE", 0, None),
     ],
     "BackupRun": [
@@ -265,6 +266,7 @@ COLUMNS: dict[str, list[tuple[str, int, Any]]] = {
         ("PHASE", 0, "Verifying"),
         ("PROGRESS", 0, "1/1 1.0Ki"),
         ("RESTORE-TIME", 0, "2h0m"),
+        ("REASON", 1, "CountsDiffer"),
         ("AGE", 0, None),
     ],
 }

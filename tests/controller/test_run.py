@@ -30,7 +30,10 @@ def test_run_of_three_targets_succeeds(namespace: Namespace, operator: Operator)
         f"s3://backups/prod/{namespace.name}/chatbot/now/a/pod-1/dump.rdb.zst"
     )
     assert status["report"] == f"s3://backups/prod/{namespace.name}/chatbot/now/report.json"
-    assert {(c["type"], c["status"]) for c in status["conditions"]} == {("Complete", "True")}
+    assert {(c["type"], c["status"]) for c in status["conditions"]} == {
+        ("Complete", "True"),
+        ("Failed", "False"),
+    }
     assert operator.memory_bytes < 120 << 20
 
 

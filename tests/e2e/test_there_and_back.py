@@ -68,7 +68,8 @@ def test_columns_and_events_tell_the_story(stage: Stage, run: dict[str, Any]) ->
     assert row.split()[:4] == [name, "chatbot", "Succeeded", "3/3"]
     header, row = stage.kubectl("get", "backuppolicies").splitlines()
     assert header.split() == [
-        "NAME", "SCHEDULE", "SUSPENDED", "LAST-SUCCESS", "LAST-VERIFIED", "NEXT", "READY", "REACHABLE", "AGE",
+        "NAME", "SCHEDULE", "SUSPENDED", "LAST-SUCCESS", "LAST-VERIFIED", "NEXT", "READY", "DESTINATIONS",
+        "AGE",
     ]  # fmt: skip
     assert "True" in row
     described = stage.kubectl("describe", "backuprun", name)

@@ -1,5 +1,6 @@
 """Conditions in Kubernetes' shape, and how one is set."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
@@ -67,3 +68,12 @@ def set_condition(
     if old is None:
         return (*conditions, new)
     return tuple(new if condition is old else condition for condition in conditions)
+
+
+def set_conditions(
+    conditions: tuple[Condition, ...], verdicts: Iterable[Verdict], now: datetime, generation: int | None
+) -> tuple[Condition, ...]:
+    """`conditions` with these set."""
+    for verdict in verdicts:
+        conditions = set_condition(conditions, verdict, now, generation)
+    return conditions

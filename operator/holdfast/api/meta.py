@@ -25,9 +25,9 @@ class Column:
 AGE = Column("AGE", ".metadata.creationTimestamp", "date")
 
 
-def condition_column(name: str, condition: str) -> Column:
-    """A column with the status of the condition of type `condition`."""
-    return Column(name, f'.status.conditions[?(@.type=="{condition}")].status')
+def condition_column(name: str, condition: str, field: str = "status", priority: int = 0) -> Column:
+    """A column with the status of the condition of type `condition`, or with another field of it."""
+    return Column(name, f'.status.conditions[?(@.type=="{condition}")].{field}', priority=priority)
 
 
 class LenientModel(Model):

@@ -351,7 +351,8 @@ class BackupPolicy(Resource):
         Column("LAST-VERIFIED", ".status.lastVerifiedTime", "date"),
         Column("NEXT", ".status.nextScheduleTime"),  # a column of type date shows no moment that is to come
         condition_column("READY", "Ready"),
-        condition_column("REACHABLE", "DestinationsReachable"),
+        condition_column("DESTINATIONS", "DestinationsReachable", "reason"),
+        condition_column("REASON", "Ready", "reason", priority=1),
         AGE,
     )
     rules: ClassVar[tuple[tuple[str, str], ...]] = (

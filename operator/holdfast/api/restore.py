@@ -181,7 +181,7 @@ class RestoreRequestStatus(LenientModel):
     targets: Annotated[tuple[RestoreTargetStatus, ...], Field(max_length=20)] = ()
     """The state of each target."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
-    """The condition Complete."""
+    """The conditions Complete and Failed."""
 
     @computed_field(json_schema_extra={"maxLength": 32})
     def progress(self) -> str | None:
@@ -212,6 +212,7 @@ class RestoreRequest(Resource):
         Column("PHASE", ".status.phase"),
         Column("PROGRESS", ".status.progress"),
         Column("RESTORE-TIME", ".status.restoreTime"),
+        Column("REASON", ".status.reason", priority=1),
         AGE,
     )
     rules: ClassVar[tuple[tuple[str, str], ...]] = (

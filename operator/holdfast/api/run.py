@@ -394,7 +394,7 @@ class BackupRunStatus(LenientModel):
     verification: Verification | None = None
     """The last verification of the run, or the one that is in progress."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
-    """The conditions Complete and Verified."""
+    """The conditions Complete, Failed and Verified."""
 
     @computed_field(json_schema_extra={"maxLength": 32})
     def targets_succeeded(self) -> str | None:

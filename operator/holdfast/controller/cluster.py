@@ -3,7 +3,7 @@
 What it may do, all that the operator's role has to grant (watches are kopf's):
 
 - holdfast.dev backuppolicies, backupruns, restorerequests: get, list, watch; backupruns: also create, delete
-- holdfast.dev backuppolicies, backupruns: patch (for finalizers)
+- holdfast.dev backuppolicies, backupruns: patch (for finalizers, and the label of runs)
 - holdfast.dev */status of the three kinds: update
 - holdfast.dev */finalizers of the three kinds: update (for blockOwnerDeletion)
 - batch jobs: get, list, watch, create, delete, patch
@@ -146,6 +146,13 @@ class Cluster:
                 "finalizers": list(finalizers),
             }
         }
+        path = f"{_path(type(resource), metadata.namespace)}/{quote(metadata.name)}"
+        await self._send("PATCH", path, body, _MERGE_PATCH)
+
+    async def set_label(self, resource: Resource, label: str, value: str) -> None:
+        """Set one label of an object, if it is still the same one."""
+        metadata = resource.metadata
+        body = {"metadata": {"uid": metadata.uid, "labels": {label: value}}}
         path = f"{_path(type(resource), metadata.namespace)}/{quote(metadata.name)}"
         await self._send("PATCH", path, body, _MERGE_PATCH)
 

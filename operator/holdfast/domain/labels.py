@@ -1,5 +1,7 @@
 """Labels, annotations and finalizers of what Holdfast makes."""
 
+from holdfast.api.run import BackupRun
+
 POLICY = "holdfast.dev/policy"
 RUN = "holdfast.dev/run"
 RESTORE = "holdfast.dev/restore"
@@ -23,3 +25,11 @@ PAUSED = "holdfast.dev/hooks"
 """The finalizer of a run that may have paused the application: hooks after are run before it is gone."""
 DATA = "holdfast.dev/data"
 """The finalizer of policies whose deletionPolicy is Delete, and of their runs that may hold data."""
+
+_MAX_LABEL = 63
+
+
+def of_policy(run: BackupRun) -> str | None:
+    """The value of the label `POLICY` of a run; None if its policyRef fits into no label."""
+    name = run.spec.policy_ref.name
+    return name if len(name) <= _MAX_LABEL else None

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from holdfast.api.base import format_time
-from holdfast.api.conditions import Status, Verdict, set_condition
+from holdfast.api.conditions import set_conditions
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import (
@@ -437,8 +437,8 @@ def end(
     """The request ends. Its restoreSeconds last to the end of the slowest target."""
     generation = request.metadata.generation
     ends: Sequence[datetime] = [t.completion_time for t in status.targets if t.completion_time]
-    complete: Status = "True" if how.phase is RestorePhase.SUCCEEDED else "False"
-    verdict = Verdict("Complete", complete, how.reason or how.phase.value, how.message)
+    is_complete = how.phase is RestorePhase.SUCCEEDED
+    verdicts = how.verdicts(is_complete=is_complete, has_failed=not is_complete)
     status = updated(
         status,
         observed_generation=generation,
@@ -447,6 +447,6 @@ def end(
         restore_seconds=seconds_between(status.start_time, max(ends)) if status.start_time and ends else None,
         reason=how.reason,
         message=how.message,
-        conditions=set_condition(status.conditions, verdict, now, generation),
+        conditions=set_conditions(status.conditions, verdicts, now, generation),
     )
-    return Step(status, (how.notice(warning=how.phase is not RestorePhase.SUCCEEDED),))
+    return Step(status, (how.notice(warning=not is_complete),))

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from holdfast.api.base import Model, to_utc_second
+from holdfast.api.conditions import Verdict
 from holdfast.api.run import Failure
 
 M = TypeVar("M", bound=Model)
@@ -43,6 +44,14 @@ class End(Generic[P]):
         has_reason = self.reason not in (None, self.phase.value)
         message = f"{self.reason}: {self.message}" if has_reason else self.message
         return Notice(self.phase.value, message, warning=warning)
+
+    def verdicts(self, *, is_complete: bool, has_failed: bool) -> tuple[Verdict, Verdict]:
+        """The conditions that say so. One of them is True, as for a Job."""
+        reason = self.reason or self.phase.value
+        return (
+            Verdict("Complete", "True" if is_complete else "False", reason, self.message),
+            Verdict("Failed", "True" if has_failed else "False", reason, self.message),
+        )
 
 
 def updated(model: M, **fields: Any) -> M:

@@ -13,7 +13,7 @@ class Where(StrEnum):
     RECOVERY = "condition `RecoveryVerified` of a policy"
     QUOTA = "condition `WithinQuota` of a policy"
     VERIFIED = "condition `Verified` of a run"
-    COMPLETE = "condition `Complete` of a run or request"
+    COMPLETE = "conditions `Complete` and `Failed` of a run or request"
     RUN = "`status.reason` of a run"
     REQUEST = "`status.reason` of a request"
     TARGET = "`status.targets[].failure` of a run or request"

@@ -8,6 +8,11 @@ CONDITIONS = (
         "Every target is restored, and all counts equal those of the backup.",
         "The request ended in another way: `Failed`, `Refused` or `Cancelled`.",
     ),
+    ConditionType(
+        "RestoreRequest", "Failed",
+        "The request ended as `Failed`, `Refused` or `Cancelled`.",
+        "Every target is restored, and all counts equal those of the backup.",
+    ),
 )  # fmt: skip
 
 _END = (Where.REQUEST,)

@@ -9,6 +9,11 @@ CONDITIONS = (
         "The run ended without a backup, or holds none any more: `Expired`.",
     ),
     ConditionType(
+        "BackupRun", "Failed",
+        "The run ended without a backup: `Failed`, `Missed`, `Skipped` or `Cancelled`.",
+        "The run holds a backup, or has held one: `Expired`.",
+    ),
+    ConditionType(
         "BackupRun", "Verified",
         "The last verification that could be carried out read every byte of every copy, and every byte is "
         "what was stored.",
@@ -25,7 +30,7 @@ GROUPS = (
         "Phases as reasons",
         "When a run or request ends, the operator reports an event, and the event's reason is the phase. "
         "The reason of `BackupFresh` is the phase of the newest run that ended; skipped and cancelled runs "
-        "do not count. The reason of `Complete` is `status.reason`, or the phase if `status.reason` is "
+        "do not count. The reason of `Complete` and `Failed` is `status.reason`, or the phase if it is "
         "empty.",
         (
             Reason(

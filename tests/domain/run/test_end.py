@@ -49,3 +49,12 @@ def test_complete_says_what_the_status_says(phase: RunPhase, reason: str | None)
     later = with_end(status, End(phase, "Other", "else"), 7, NOW + timedelta(hours=1))
     assert complete(later)[1:] == ("Other", "else")
     assert later.conditions[0].last_transition_time == NOW, "its status is the same"
+
+
+@pytest.mark.parametrize("phase", [phase for phase in RunPhase if phase.has_ended])
+def test_one_of_complete_and_failed_is_true_but_of_an_expired_run(phase: RunPhase) -> None:
+    status = with_end(run().status, End(phase, None, "because"), 7, NOW)
+    true = [condition.type for condition in status.conditions if condition.status == "True"]
+    is_stored = phase in (RunPhase.SUCCEEDED, RunPhase.PARTIALLY_SUCCEEDED)
+    assert true == (["Complete"] if is_stored else [] if phase is RunPhase.EXPIRED else ["Failed"])
+    assert [condition.reason for condition in status.conditions] == [phase, phase]

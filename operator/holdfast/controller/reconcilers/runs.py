@@ -54,6 +54,10 @@ class Runs:
             self._verifications.release(key)
             await self._admissions.wake_starters(gone=key)
             return None
+        policy_label = labels.of_policy(run)
+        if run.metadata.labels.get(labels.POLICY) != policy_label and policy_label is not None:
+            await self._context.cluster.set_label(run, labels.POLICY, policy_label)
+            return 0
         phase = run.status.phase or RunPhase.PENDING
         deleted = run.metadata.deletion_timestamp is not None
         if phase.has_ended or (deleted and phase is RunPhase.PENDING):

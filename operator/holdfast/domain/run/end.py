@@ -6,7 +6,7 @@ A stored run is decided again whenever its copies change: by its commit, by a he
 from collections.abc import Mapping
 from datetime import datetime
 
-from holdfast.api.conditions import Status, Verdict, set_condition
+from holdfast.api.conditions import set_conditions
 from holdfast.api.run import STORED, BackupRunStatus, HookStatus, RunPhase
 from holdfast.api.text import counted, sized
 from holdfast.domain.run import hooks
@@ -40,14 +40,18 @@ def hook_failure(hook: HookStatus) -> tuple[str, str]:
 def with_end(
     status: BackupRunStatus, how: End[RunPhase], generation: int | None, now: datetime
 ) -> BackupRunStatus:
-    """The status of a run that has ended so, with the condition Complete that says the same."""
-    complete: Status = "True" if how.phase in STORED else "False"
-    verdict = Verdict("Complete", complete, how.reason or how.phase, how.message)
+    """The status of a run that has ended so, with the conditions that say the same.
+
+    An expired run has not failed: it held a backup.
+    """
+    is_stored = how.phase in STORED
+    has_failed = not is_stored and how.phase is not RunPhase.EXPIRED
+    verdicts = how.verdicts(is_complete=is_stored, has_failed=has_failed)
     return updated(
         status,
         observed_generation=generation,
         phase=how.phase,
         reason=how.reason,
         message=how.message,
-        conditions=set_condition(status.conditions, verdict, now, generation),
+        conditions=set_conditions(status.conditions, verdicts, now, generation),
     )

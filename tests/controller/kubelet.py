@@ -60,6 +60,8 @@ class Ends:
     exit_code: int = 0
     message: str | None = None
     reason: str = "Completed"
+    log: bytes = b""
+    """What it has written, where a test has the operator read it."""
 
 
 @dataclass(frozen=True)
@@ -242,6 +244,8 @@ class Kubelet:
             ending = behaviour if isinstance(behaviour, Ends) else Ends()
             message = self._result(metadata["name"]) if ending.message is None else ending.message
             self._stored(self.tasks[metadata["name"]], message)
+            if ending.log:
+                self._logs.logs[metadata["name"]] = ending.log
             phase = "Succeeded" if ending.exit_code == 0 else "Failed"
             self._ended.add(uid)
             self._status(pod, phase, _terminated(ending.exit_code, message, ending.reason))

@@ -1,13 +1,15 @@
 """A RestoreRequest from its creation to its last status, by the real operator on a real API server."""
 
+import hashlib
 from typing import Any
 
 import pytest
+from tests.controller.bucket import SNAPSHOT
 from tests.controller.client import Client, Namespace, wait_for
-from tests.controller.kubelet import Kubelet, Runs, failed
+from tests.controller.kubelet import Ends, Kubelet, Runs, failed
 
 from holdfast.destinations.s3 import S3
-from holdfast.protocol import LookupTask, RestoreTask
+from holdfast.protocol import ListedTarget, LookupResult, LookupTask, RestoreTask
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -152,3 +154,38 @@ def test_lookup_that_fails_fails_the_request(namespace: Namespace, kubelet: Kube
     namespace.create("RestoreRequest", "back", {"source": {"location": location}})
     status = namespace.wait_phase("RestoreRequest", "back", "Failed", "Succeeded")
     assert status["reason"] == "RunNotStored"
+
+
+def _large_lookup() -> LookupResult:
+    """What a catalogue says of a run of a Chroma server with a hundred tenants."""
+    tenants = [
+        {"name": hashlib.sha256(bytes([number])).hexdigest(), "databases": ["one"]} for number in range(100)
+    ]
+    spec = {"service": {"name": "chroma", "port": 8000}, "tenants": tenants}
+    target = ListedTarget(name="vectors", engine="chroma", spec=spec)
+    return LookupResult(policy="chatbot", run="r", recovery_point=SNAPSHOT, targets=(target,))
+
+
+def test_a_run_whose_targets_are_in_the_log_of_the_lookup_is_restored(
+    namespace: Namespace, kubelet: Kubelet
+) -> None:
+    found = _large_lookup()
+    kubelet.behave(
+        namespace.name, "Lookup", Ends(message=found.in_log().model_dump_json(), log=found.to_line())
+    )
+    location = {"s3": {"bucket": "backups", "prefix": "prod"}, "path": "rag/chatbot/r"}
+    namespace.create("RestoreRequest", "back", {"source": {"location": location}})
+    namespace.wait_phase("RestoreRequest", "back", "Succeeded")
+    (task,) = _restore_tasks(kubelet, namespace)
+    assert task.spec == found.targets[0].spec
+
+
+def test_a_log_of_a_lookup_that_was_cut_off_fails_the_request(namespace: Namespace, kubelet: Kubelet) -> None:
+    found = _large_lookup()
+    kubelet.behave(
+        namespace.name, "Lookup", Ends(message=found.in_log().model_dump_json(), log=found.to_line()[:-9])
+    )
+    location = {"s3": {"bucket": "backups", "prefix": "prod"}, "path": "rag/chatbot/r"}
+    namespace.create("RestoreRequest", "back", {"source": {"location": location}})
+    status = namespace.wait_phase("RestoreRequest", "back", "Failed", "Succeeded")
+    assert (status["phase"], status["reason"]) == ("Failed", "LogIncomplete")

@@ -51,7 +51,7 @@ from holdfast.protocol.kinds import (
     Channel,
     Kind,
 )
-from holdfast.protocol.lookup import LookupResult, LookupTask
+from holdfast.protocol.lookup import LOOKUP_LINE_START, LookupResult, LookupTask
 from holdfast.protocol.message import MAX_RESULT_BYTES, FailedResult, Note, Result, Task
 from holdfast.protocol.progress import ProgressLine
 from holdfast.protocol.purge import PurgeResult, PurgeTask
@@ -74,6 +74,7 @@ __all__ = [
     "DEFAULT_ROOT",
     "KINDS",
     "LOOKUP",
+    "LOOKUP_LINE_START",
     "MAX_RESULT_BYTES",
     "POD_VARIABLE",
     "PURGE",

@@ -48,7 +48,7 @@ class Kind:
 
 BACKUP = Kind(BackupTask, BackupResult)
 COMMIT = Kind(CommitTask, CommitResult, frozenset({Channel.RESULT, Channel.REPORT}))
-LOOKUP = Kind(LookupTask, LookupResult)
+LOOKUP = Kind(LookupTask, LookupResult, frozenset({Channel.RESULT, Channel.LOG}))
 PURGE = Kind(PurgeTask, PurgeResult)
 RESTORE = Kind(RestoreTask, RestoreResult)
 SURVEY = Kind(SurveyTask, SurveyResult, frozenset({Channel.RESULT, Channel.LOG}))

@@ -1,5 +1,6 @@
 """Read what a catalogue says of one run."""
 
+import hashlib
 import zlib
 from base64 import b64decode, b64encode
 from typing import Any, Literal
@@ -18,6 +19,8 @@ class LookupTask(Task):
 
 
 _LISTED_TARGETS = TypeAdapter(tuple[ListedTarget, ...])
+LOOKUP_LINE_START = b'{"version":1,"kind":"Lookup"'
+"""How the line of a lookup's log begins that has the whole Result, and no other."""
 
 
 class LookupResult(Result):
@@ -28,7 +31,11 @@ class LookupResult(Result):
     run: str
     recovery_point: AwareDatetime
     targets: tuple[ListedTarget, ...]
-    """In the Result as compressed JSON in base64: those of a large run would not fit into it otherwise."""
+    """In the Result as compressed JSON in base64: those of most runs fit into it only so."""
+    lines: int | None = None
+    """1: the targets do not fit, and a line of the log has the Result with them. None: they are here."""
+    sha256: str | None = None
+    """Of that line, with the line feed at its end."""
 
     @field_serializer("targets")
     def _pack(self, targets: tuple[ListedTarget, ...]) -> str:
@@ -43,3 +50,20 @@ class LookupResult(Result):
             return _LISTED_TARGETS.validate_json(zlib.decompress(b64decode(value)))
         except zlib.error as error:
             raise ValueError(f"no compressed JSON: {error}") from error
+
+    def to_line(self) -> bytes:
+        """The line of the log that has the Result."""
+        return self.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
+
+    def in_log(self) -> "LookupResult":
+        """The Result whose targets are in the line of the log."""
+        sha256 = hashlib.sha256(self.to_line()).hexdigest()
+        return self.model_copy(update={"targets": (), "lines": 1, "sha256": sha256})
+
+    def from_log(self, log: bytes) -> "LookupResult | None":
+        """The Result that the log has; None when the log is not what was written."""
+        for text in log.split(b"\n"):
+            line = text + b"\n"
+            if line.startswith(LOOKUP_LINE_START) and hashlib.sha256(line).hexdigest() == self.sha256:
+                return LookupResult.model_validate_json(line)
+        return None

@@ -145,15 +145,18 @@ GROUPS = (
                 "Look that reason up here. The operator makes the next survey after a pause that grows.",
             ),
             Reason(
-                "LogUnreadable", (Where.REACHABLE,),
-                "The operator could not read the log of the survey's pod, which lists the runs.",
-                "Look at the message: the API server or the kubelet refused. The survey is repeated.",
+                "LogUnreadable", (Where.REACHABLE, Where.REQUEST, Where.TARGET),
+                "The operator could not read the log of a pod: of a survey's, which lists the runs, or of a "
+                "lookup's, which lists the targets of a run with long sections.",
+                "Look at the message: the API server or the kubelet refused. The survey is repeated; create "
+                "the RestoreRequest again.",
             ),
             Reason(
-                "LogIncomplete", (Where.REACHABLE,),
-                "The log of the survey's pod is not what the pod wrote: it was cut off or rotated.",
-                "Nothing, when it happens once: the survey is repeated. Otherwise let the kubelet rotate "
-                "logs at 10 MiB (`containerLogMaxSize`) or later.",
+                "LogIncomplete", (Where.REACHABLE, Where.REQUEST, Where.TARGET),
+                "The log of a survey's or of a lookup's pod is not what the pod wrote: it was cut off or "
+                "rotated.",
+                "The survey is repeated; create the RestoreRequest again. If it happens again, let the "
+                "kubelet rotate logs at 10 MiB (`containerLogMaxSize`) or later.",
             ),
             Reason(
                 "RunsRefused", (Where.REACHABLE,),

@@ -6,7 +6,7 @@ from datetime import timedelta
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestorePhase, RestoreRequest
 from holdfast.api.run import BackupRun, Failure, TargetPhase
-from holdfast.controller.errors import NotFoundError
+from holdfast.controller.errors import ApiError, NotFoundError
 from holdfast.controller.jobs.job import JobRequest, build_job
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
@@ -107,12 +107,30 @@ class Restores:
             failure = await self._workloads.ensure(request, build_job(wanted, self._context.config))
             step = restoration.fail_lookup(request, failure, now) if failure else restoration.look_up(request)
         elif isinstance(job.result, LookupResult):
-            plan = restoration.plan_from_lookup(request, origin, job.result)
-            step = restoration.start(request, origin, plan)
+            result = await self._looked_up(workload, job, job.result)
+            if isinstance(result, Failure):
+                step = restoration.fail_lookup(request, result, now)
+            else:
+                step = restoration.start(
+                    request, origin, restoration.plan_from_lookup(request, origin, result)
+                )
         else:
             step = restoration.advance_lookup(request, job, self._context.config.pod_start_deadline, now)
         await self._write(request, step)
         return POLL_SECONDS if step.status.phase is RestorePhase.PENDING else 0
+
+    async def _looked_up(
+        self, workload: Workload, job: Observation, result: LookupResult
+    ) -> LookupResult | Failure:
+        """The Result with the targets of the run, which many targets are too long for; or why not."""
+        if not result.lines:
+            return result
+        try:
+            log = await self._workloads.log(workload, job.job)
+        except ApiError as error:
+            return Failure(reason="LogUnreadable", message=f"the log of the lookup's pod: {error}")
+        message = "the log of the lookup's pod is not what it has written: it was cut off or rotated"
+        return result.from_log(log) or Failure(reason="LogIncomplete", message=message)
 
     async def _origin(self, request: RestoreRequest) -> RestoreOrigin:
         """Read once in a reconcile, so that the plan and its Jobs come from one version of the policy."""
@@ -151,10 +169,9 @@ class Restores:
         if not waiting:
             return {}
         origin = await self._origin(request)
-        plan = _plan_again(request, origin, workload)
-        if plan is None:
-            message = "the Result of the lookup Job is lost; create the request again"
-            return {name: Failure(reason="ResultMissing", message=message) for name in waiting}
+        plan = await self._plan_again(request, origin, workload)
+        if isinstance(plan, Failure):
+            return dict.fromkeys(waiting, plan)
         settings = JobSettings.of(origin.policy)
         creation_failures = {}
         for target in plan.targets:
@@ -165,6 +182,18 @@ class Restores:
                 if failure is not None:
                     creation_failures[target.name] = failure
         return creation_failures
+
+    async def _plan_again(
+        self, request: RestoreRequest, origin: RestoreOrigin, workload: Workload
+    ) -> Plan | Failure:
+        job = workload.observe(LOOKUP).get("")
+        if job is not None and isinstance(job.result, LookupResult):
+            result = await self._looked_up(workload, job, job.result)
+            if isinstance(result, Failure):
+                return result
+            return restoration.plan_from_lookup(request, origin, result)
+        message = "the Result of the lookup Job is lost; create the request again"
+        return origin.plan(request) or Failure(reason="ResultMissing", message=message)
 
     async def _cancel(self, request: RestoreRequest) -> float:
         workload = await self._workloads.read(request, labels.RESTORE)
@@ -179,10 +208,3 @@ class Restores:
         if await self._context.save(request, step, observed=True):
             phase = step.status.phase
             _log.info("restore %s/%s: %s", request.metadata.namespace, request.metadata.name, phase)
-
-
-def _plan_again(request: RestoreRequest, origin: RestoreOrigin, workload: Workload) -> Plan | None:
-    looked_up = workload.observe(LOOKUP).get("")
-    if looked_up is not None and isinstance(looked_up.result, LookupResult):
-        return restoration.plan_from_lookup(request, origin, looked_up.result)
-    return origin.plan(request)

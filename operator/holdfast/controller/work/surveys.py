@@ -37,10 +37,9 @@ from holdfast.domain.plan.support import policy_not_supported_yet
 from holdfast.domain.rows import row_of
 from holdfast.domain.step import updated
 from holdfast.domain.tasks import survey_task
-from holdfast.domain.workload import end_failure
+from holdfast.domain.workload import Observation, end_failure
 from holdfast.protocol import SURVEY, SurveyedRun, SurveyResult
 
-_MAX_LOG_BYTES = 9 << 20
 _MAX_WRITES = 16
 """Requests that import runs at once."""
 
@@ -94,7 +93,7 @@ class Surveys:
             return await self._create_job(policy)
         failure = end_failure(job, self._context.now(), self._context.config.pod_start_deadline)
         if isinstance(job.result, SurveyResult):
-            failure = await self._record(policy, workload, job.result)
+            failure = await self._record(policy, workload, job)
         elif failure is None:
             return None if job.running_pod else POLL_SECONDS
         if failure is not None:
@@ -121,11 +120,12 @@ class Surveys:
         await self._fail(policy, failure)
         return 0
 
-    async def _record(self, policy: BackupPolicy, workload: Workload, result: SurveyResult) -> Failure | None:
+    async def _record(self, policy: BackupPolicy, workload: Workload, job: Observation) -> Failure | None:
         """Make of the policy's runs what a page says of them; returns why it cannot be done."""
-        current = _survey(policy)
+        current, result = _survey(policy), job.result
+        assert isinstance(result, SurveyResult)
         try:
-            log = await self._log(workload) if result.lines else b""
+            log = await self._workloads.log(workload, job.job) if result.lines else b""
         except ApiError as error:
             return Failure(reason="LogUnreadable", message=f"the log of the survey's pod: {error}")
         page = catalogue.page_of(result, log, current.after, current.page_time)
@@ -157,15 +157,6 @@ class Surveys:
             len(page.runs),
         )  # fmt: skip
         return None
-
-    async def _log(self, workload: Workload) -> bytes:
-        pod = next(
-            pod
-            for pod in workload.pods
-            if pod.phase == "Succeeded" and pod.job in {job.name for job in workload.jobs}
-        )
-        namespace = workload.jobs[0].namespace
-        return await self._context.cluster.log(namespace, pod.name, _MAX_LOG_BYTES)
 
     async def _carry_out(
         self, policy: BackupPolicy, decision: PageDecision, page: Page

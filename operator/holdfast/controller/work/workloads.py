@@ -26,6 +26,7 @@ POLL_SECONDS = 2.0
 """How often pods that are starting or ending are looked at; a watch reports the end of a Job."""
 NAMESPACE_TERMINATING = "NamespaceTerminating"
 _LOG_LINES = 20
+_MAX_LOG_BYTES = 9 << 20
 _MAX_REMEMBERED = 10_000
 
 
@@ -101,6 +102,11 @@ class Workloads:
         except (ForbiddenError, InvalidError) as error:
             return Failure(reason="JobRefused", message=str(error))
         return None
+
+    async def log(self, workload: Workload, job: Job) -> bytes:
+        """What the pod of a Job that succeeded has written."""
+        pod = next(pod for pod in workload.pods if pod.phase == "Succeeded" and pod.job == job.name)
+        return await self._context.cluster.log(job.namespace, pod.name, _MAX_LOG_BYTES)
 
     async def settle(self, owner: Resource, label: str) -> None:
         """After the owner's end: stop what still goes on, and let the cluster delete the rest in time."""

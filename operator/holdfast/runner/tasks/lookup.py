@@ -1,12 +1,15 @@
 """Reads a run's entry in the catalogue, for a restore without a BackupRun."""
 
+import sys
+
 from holdfast.engines.transfer import TaskError
 from holdfast.layout import ENTRY_SUFFIX, PathError, RunPath
-from holdfast.protocol import ListedTarget, LookupResult, LookupTask, StoredRun
+from holdfast.protocol import MAX_RESULT_BYTES, ListedTarget, LookupResult, LookupTask, StoredRun
 from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
+from holdfast.runner.process.termination import encode
 from holdfast.runner.stored.documents import read_entry
 
 _MAX_NAMED = 5
@@ -27,9 +30,14 @@ def run(task: LookupTask, mounts: Mounts, meter: Meter) -> LookupResult:
         )
         for target in entry.targets
     )
-    return LookupResult(
+    result = LookupResult(
         policy=entry.policy, run=entry.run, recovery_point=entry.recovery_point, targets=targets
     )
+    if len(encode(result)) <= MAX_RESULT_BYTES:
+        return result
+    sys.stdout.write(result.to_line().decode())
+    sys.stdout.flush()
+    return result.in_log()
 
 
 def run_path(source: StoredRun) -> RunPath:

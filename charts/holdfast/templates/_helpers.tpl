@@ -73,3 +73,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   verbs: [get, create]
 {{- end }}
 {{- end -}}
+
+{{/*
+Whether the admission policies are installed: by the version, as `helm template` asks no cluster what it serves, and a
+manifest without them would look like one with them.
+*/}}
+{{- define "holdfast.admission" -}}
+{{- and .Values.admission.enabled (semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version) -}}
+{{- end -}}

@@ -26,7 +26,6 @@ from holdfast.protocol import (
     POD_VARIABLE,
     RESULT,
     ROOT_VARIABLE,
-    TASK_VARIABLE,
     TERMINATION_VARIABLE,
     BackupResult,
     BackupTask,
@@ -38,6 +37,7 @@ from holdfast.protocol import (
     Result,
     StoredRun,
     VerifyTask,
+    task_variables,
 )
 
 OPERATOR = Path(holdfast.__file__).parent.parent
@@ -126,7 +126,7 @@ class Runner:
         variables = {
             **os.environ,
             "PYTHONPATH": f"{OPERATOR}:{REPOSITORY}",
-            TASK_VARIABLE: json.dumps(task.to_json()),
+            **task_variables(task),
             ROOT_VARIABLE: str(self.root),
             POD_VARIABLE: f"policy-job-{secrets_token()[:5]}",
             TERMINATION_VARIABLE: str(logs / "termination"),

@@ -25,7 +25,6 @@ from holdfast.domain import labels
 from holdfast.protocol import (
     RESULT,
     TASK,
-    TASK_VARIABLE,
     BackupResult,
     BackupTask,
     CommitResult,
@@ -47,6 +46,7 @@ from holdfast.protocol import (
     VerifyResult,
     VerifyTask,
     WrittenReport,
+    task_text,
 )
 
 LOCKED = datetime(2036, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -276,8 +276,8 @@ class Kubelet:
 
     def _start(self, pod: dict[str, Any]) -> Behaviour:
         container = pod["spec"]["containers"][0]
-        environment = {each["name"]: each.get("value") for each in container["env"]}
-        task = TASK.validate_json(environment[TASK_VARIABLE])
+        environment = {each["name"]: each["value"] for each in container["env"] if "value" in each}
+        task = TASK.validate_json(task_text(environment))
         self.tasks[pod["metadata"]["name"]] = task
         part = task.target if isinstance(task, BackupTask | RestoreTask) else task.kind
         waiting = self._behaviours[pod["metadata"]["namespace"], part]

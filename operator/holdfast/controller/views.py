@@ -7,7 +7,7 @@ from typing import Any
 from holdfast.domain.labels import COMPONENT, SETTINGS, TARGET
 from holdfast.domain.run.hooks import Candidate
 from holdfast.domain.workload import Complaint, Job, Pod, Termination
-from holdfast.protocol import TASK_VARIABLE
+from holdfast.protocol import task_text
 
 CONTAINER = "runner"
 """The container whose exit code and Result are the Job's."""
@@ -28,7 +28,7 @@ def job_of(body: dict[str, Any]) -> Job:
         owner_uid=owner.get("uid", ""),
         target=labels.get(TARGET, ""),
         component=labels.get(COMPONENT, ""),
-        task=_environment(body).get(TASK_VARIABLE, ""),
+        task=task_text(_environment(body)),
         settings=metadata.get("annotations", {}).get(SETTINGS, ""),
         created=_time(metadata["creationTimestamp"]),
         active=status.get("active", 0),

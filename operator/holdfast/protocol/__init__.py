@@ -1,7 +1,7 @@
 """What the operator hands a Job (a Task) and gets back from it (a Result, and Progress while it runs).
 
-The Task is JSON in the environment variable HOLDFAST_TASK; it never holds a secret. Secrets and volumes are
-mounted below `HOLDFAST_ROOT` (default /holdfast):
+The Task is JSON in the environment variable HOLDFAST_TASK, and of a long one in HOLDFAST_TASK_2 and so on; it
+never holds a secret. Secrets and volumes are mounted below `HOLDFAST_ROOT` (default /holdfast):
 
     source/<folder>/<file>            the Secrets that the engine asks for (`PodNeeds.secrets`)
     destinations/<name>/credentials/  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY
@@ -35,6 +35,8 @@ from holdfast.protocol.environment import (
     ROOT_VARIABLE,
     TASK_VARIABLE,
     TERMINATION_VARIABLE,
+    task_text,
+    task_variables,
 )
 from holdfast.protocol.exit import ExitCode
 from holdfast.protocol.kinds import (
@@ -125,4 +127,6 @@ __all__ = [
     "VerifyResult",
     "VerifyTask",
     "WrittenReport",
+    "task_text",
+    "task_variables",
 ]

@@ -1,5 +1,9 @@
 """What a Job's container is started with: its variables, and the folder that everything is mounted below."""
 
+from collections.abc import Mapping
+
+from holdfast.protocol.message import Task
+
 TASK_VARIABLE = "HOLDFAST_TASK"
 ROOT_VARIABLE = "HOLDFAST_ROOT"
 POD_VARIABLE = "HOLDFAST_POD"
@@ -7,3 +11,25 @@ POD_VARIABLE = "HOLDFAST_POD"
 TERMINATION_VARIABLE = "HOLDFAST_TERMINATION_LOG"
 """The file of the termination message, where that is not the one that Kubernetes gives a container."""
 DEFAULT_ROOT = "/holdfast"
+_MAX_CHARACTERS = 30_000
+"""Of one variable: Linux takes 128 KiB at most (execve(2)), and a character has up to 4 bytes."""
+
+
+def task_variables(task: Task) -> dict[str, str]:
+    """The variables that give a container its Task. A long Task is continued in HOLDFAST_TASK_2 and so on."""
+    # The kubelet replaces $(NAME) and $$ in the value of a variable. In JSON, $ only stands in strings.
+    text = task.model_dump_json(by_alias=True, exclude_none=True).replace("$", "\\u0024")
+    pieces = [text[start : start + _MAX_CHARACTERS] for start in range(0, len(text), _MAX_CHARACTERS)]
+    return {_name(number): piece for number, piece in enumerate(pieces, start=1)}
+
+
+def task_text(variables: Mapping[str, str]) -> str:
+    """The Task of these variables, as JSON; empty if they have none."""
+    pieces: list[str] = []
+    while (name := _name(len(pieces) + 1)) in variables:
+        pieces.append(variables[name])
+    return "".join(pieces)
+
+
+def _name(number: int) -> str:
+    return TASK_VARIABLE if number == 1 else f"{TASK_VARIABLE}_{number}"

@@ -12,7 +12,15 @@ from pydantic import ValidationError
 from holdfast.api.run import Failure
 from holdfast.api.text import first_problem
 from holdfast.engines.transfer import RestoreRefusedError, TransferError
-from holdfast.protocol import TASK, TASK_VARIABLE, TERMINATION_VARIABLE, ExitCode, FailedResult, Result
+from holdfast.protocol import (
+    TASK,
+    TASK_VARIABLE,
+    TERMINATION_VARIABLE,
+    ExitCode,
+    FailedResult,
+    Result,
+    task_text,
+)
 from holdfast.runner import tasks
 from holdfast.runner.process.memory import bound_allocator
 from holdfast.runner.process.mounts import Mounts
@@ -49,7 +57,7 @@ def main() -> int:
 
 def _attempt(meter: Meter) -> Result:
     try:
-        task = TASK.validate_json(os.environ.get(TASK_VARIABLE, ""))
+        task = TASK.validate_json(task_text(os.environ))
         return tasks.run(task, Mounts.from_environment(), meter)
     except TransferError as error:
         _log.error("%s: %s", error.reason, error.message)

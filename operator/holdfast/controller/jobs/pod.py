@@ -7,7 +7,7 @@ from holdfast.controller.config import Config
 from holdfast.controller.jobs.kinds import Container, JobKind
 from holdfast.controller.jobs.volumes import mounts_of
 from holdfast.engines.engine import PodNeeds
-from holdfast.protocol import POD_VARIABLE, TASK_VARIABLE, Task
+from holdfast.protocol import POD_VARIABLE, Task, task_variables
 
 _RESOURCES: dict[str, Any] = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
 """No limit of CPUs: a backup that is throttled holds its snapshot open for longer."""
@@ -54,7 +54,7 @@ def _container(
         "imagePullPolicy": config.image_pull_policy,
         "command": ["python", "-m", "holdfast.runner"],
         "env": [
-            {"name": TASK_VARIABLE, "value": task.model_dump_json(by_alias=True, exclude_none=True)},
+            *({"name": name, "value": value} for name, value in task_variables(task).items()),
             {"name": POD_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         ],
         "resources": _resources(runner),

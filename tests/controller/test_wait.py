@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 from tests.apiserver import ApiServer
-from tests.controller.client import Namespace, wait_for
-from tests.controller.kubelet import Kubelet, failed
+from tests.controller.client import Client, Namespace, policy_spec, wait_for
+from tests.controller.kubelet import Kubelet, Waits, failed
 from tests.machine import programs
 
 from holdfast.api.destination import Destination
@@ -95,3 +95,45 @@ def test_columns_of_a_policy_name_what_is_wrong_with_a_destination(
     start, end = header.index("READY"), header.index("AGE")
     assert header[start:end].split() == ["READY", "DESTINATIONS", "REASON"]
     assert row[start:end].split() == ["True", "BucketNotFound", "ManualOnly"]
+
+
+def test_a_missing_secret_of_a_target_is_named_by_its_field(namespace: Namespace, kubelet: Kubelet) -> None:
+    message = 'MountVolume.SetUp failed for volume "source-credentials" : secret "redis-backup" not found'
+    kubelet.behave(namespace.name, "sessions", Waits("", message, event="FailedMount"))
+    address = {"service": {"name": "redis", "port": 6379}, "credentialsSecret": {"name": "redis-backup"}}
+    spec = policy_spec(()) | {"targets": [{"name": "sessions", "redis": address}]}
+    namespace.create("BackupPolicy", "chatbot", spec)
+    namespace.run("now")
+    status = namespace.wait_phase("BackupRun", "now", "Failed")
+    said = "targets[sessions].redis.credentialsSecret: this namespace has no Secret redis-backup"
+    assert (status["reason"], status["targets"][0]["failure"]["message"]) == ("SecretNotFound", said)
+
+
+def test_a_missing_claim_keeps_no_pod_from_starting(namespace: Namespace, client: Client) -> None:
+    volumes = [
+        {"name": name, "required": False, "volume": {"claimName": name}} for name in ("there", "absent")
+    ]
+    claim = {
+        "metadata": {"name": "there"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    client.must("POST", f"/api/v1/namespaces/{namespace.name}/persistentvolumeclaims", claim)
+    namespace.policy(destinations=[*policy_spec(())["destinations"], *volumes])
+    namespace.run("now")
+    namespace.wait_phase("BackupRun", "now", "Succeeded", "PartiallySucceeded")
+    for job in namespace.items("Job"):
+        pod = job["spec"]["template"]["spec"]
+        claims = [
+            each["persistentVolumeClaim"]["claimName"]
+            for each in pod["volumes"]
+            if "persistentVolumeClaim" in each
+        ]
+        mounts = {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+        assert claims == ["there"]
+        assert {"d-there"} == mounts & {"d-there", "d-absent"}
+        optional = {
+            volume["name"]: volume["secret"].get("optional")
+            for volume in pod["volumes"]
+            if "secret" in volume
+        }
+        assert optional == {"d-primary-credentials": True}

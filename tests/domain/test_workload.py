@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from holdfast.api.run import Failure, Source
+from holdfast.domain.complaints import Complaint
 from holdfast.domain.step import Notice
 from holdfast.domain.workload import (
-    Complaint,
     Job,
     Observation,
     Pod,

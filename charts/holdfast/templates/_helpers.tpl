@@ -59,6 +59,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]
+# Whether the claim of a destination exists: a pod that mounts one which does not is never scheduled.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get]
 # The progress of a running Job, and what a survey tells of a catalogue.
 - apiGroups: [""]
   resources: [pods/log]

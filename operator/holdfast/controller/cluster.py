@@ -7,6 +7,7 @@ What it may do, all that the operator's role has to grant (watches are kopf's):
 - holdfast.dev */status of the three kinds: update
 - holdfast.dev */finalizers of the three kinds: update (for blockOwnerDeletion)
 - batch jobs: get, list, watch, create, delete, patch
+- core persistentvolumeclaims: get, for destinations
 - core pods: list; pods/log: get; events: list, create
 - core pods/exec: get, create, for hooks (a WebSocket is a GET, and Kubernetes 1.35 asks for create too)
 - apiextensions customresourcedefinitions and core namespaces: list, watch (by kopf, cluster-wide)
@@ -41,8 +42,9 @@ from holdfast.controller.errors import (
     TransientError,
 )
 from holdfast.controller.views import candidate_of, complaint_of, job_of, pod_of
+from holdfast.domain.complaints import Complaint
 from holdfast.domain.run.hooks import Candidate
-from holdfast.domain.workload import Complaint, Job, Pod
+from holdfast.domain.workload import Job, Pod
 
 R = TypeVar("R", bound=Resource)
 
@@ -183,6 +185,14 @@ class Cluster:
             await self._send("PATCH", f"{_jobs(job.namespace)}/{quote(job.name)}", body, _MERGE_PATCH)
         except NotFoundError:
             _log.debug("Job %s/%s was gone", job.namespace, job.name)
+
+    async def has_claim(self, namespace: str, name: str) -> bool:
+        """Whether the namespace has a PersistentVolumeClaim of that name."""
+        try:
+            await self._send("GET", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{quote(name)}")
+        except NotFoundError:
+            return False
+        return True
 
     async def pods(self, namespace: str, labels: dict[str, str]) -> list[Pod]:
         """The pods with these labels."""

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from holdfast.domain.complaints import Complaint
 from holdfast.domain.labels import COMPONENT, SETTINGS, TARGET
 from holdfast.domain.run.hooks import Candidate
-from holdfast.domain.workload import Complaint, Job, Pod, Termination
+from holdfast.domain.workload import Job, Pod, Termination
 from holdfast.protocol import task_text
 
 CONTAINER = "runner"

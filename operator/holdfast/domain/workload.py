@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pydantic import ValidationError
 
 from holdfast.api.run import Failure
+from holdfast.domain.complaints import Complaint, explained
 from holdfast.domain.step import Notice, describe
 from holdfast.protocol import RESULT, FailedResult, Kind, Note, Result
 
@@ -82,14 +83,6 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Complaint:
-    """Why a pod does not start, as the cluster says."""
-
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
 class Observation:
     """Where a Job stands."""
 
@@ -141,6 +134,7 @@ def observe(job: Job, pods: Iterable[Pod], kind: Kind, complaints: Mapping[str, 
             failure=_job_failure(job, failure), refused=said is not None and said.refused,
         )  # fmt: skip
     complaint, waiting_since = _not_starting(job, mine, complaints)
+    complaint = explained(complaint, job.task) if complaint else None
     running = next((pod.name for pod in reversed(mine) if pod.running_since and not pod.has_ended), "")
     return Observation(
         job, attempts, started, attempt_failure=failure, notes=notes, more=more,

@@ -21,6 +21,11 @@ GROUPS = (
                 "`endpoint`, DNS and NetworkPolicies, or the claim.",
             ),
             Reason(
+                "ClaimNotFound", _READ,
+                "The namespace has no PersistentVolumeClaim of the name in `volume.claimName`.",
+                "Create the claim, or correct `volume.claimName`.",
+            ),
+            Reason(
                 "DestinationFailed", _READ,
                 "The store or the file system gave an error that has no reason of its own.",
                 "Read the message.",

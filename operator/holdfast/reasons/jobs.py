@@ -90,6 +90,22 @@ GROUPS = (
                 by_kubernetes=True,
             ),
             Reason(
+                "SecretNotFound", (*_WAITING, Where.REACHABLE),
+                "The namespace has no Secret of the name that the field in the message holds. A Job waits for"
+                " the Secret of its target, and fails without the Secret of a required destination.",
+                "Create the Secret, or correct the field.",
+            ),
+            Reason(
+                "SecretKeyNotFound", (*_WAITING, Where.REACHABLE),
+                "A Secret lacks a key.",
+                "Add the key that the message names, or name another key or Secret in the field.",
+            ),
+            Reason(
+                "ServiceAccountNotFound", _WAITING,
+                "The namespace has no ServiceAccount of the name in `runner.serviceAccountName`.",
+                "Create the ServiceAccount, or correct the field.",
+            ),
+            Reason(
                 "FailedAttachVolume", _WAITING,
                 "A volume cannot be attached to the node, usually because another node holds it.",
                 "Let the pod of the other node end, or use a volume that several nodes can mount.",

@@ -24,8 +24,8 @@ GROUPS = (
             Reason(
                 "CredentialsMissing",
                 (Where.BACKUP, Where.RESTORE, Where.COMMIT, Where.LOOKUP, Where.REACHABLE),
-                "A Secret of credentials lacks a key, or nothing names credentials for a bucket.",
-                "Add the key that the message names, or name a `credentialsSecret`.",
+                "A key of a Secret holds no credential, or nothing names credentials for a bucket.",
+                "Correct the key that the message names, or name a `credentialsSecret`.",
             ),
             Reason(
                 "CertificateNotTrusted",

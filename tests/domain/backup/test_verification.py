@@ -19,12 +19,13 @@ from holdfast.api.run import BackupRun, BackupRunStatus, ExpiringCopy, Failure, 
 from holdfast.destinations.s3 import S3
 from holdfast.domain.backup import verification
 from holdfast.domain.backup.retention import backup_of
+from holdfast.domain.complaints import Complaint
 from holdfast.domain.labels import VERIFY
 from holdfast.domain.plan.readiness import readiness
 from holdfast.domain.plan.schedule import delay_of
 from holdfast.domain.rows import row_of
 from holdfast.domain.tasks import verify_task
-from holdfast.domain.workload import Complaint, Job, Observation
+from holdfast.domain.workload import Job, Observation
 from holdfast.protocol import VerifiedCopy, VerifyResult
 
 NOW = datetime(2026, 1, 4, 5, tzinfo=UTC)

@@ -10,13 +10,14 @@ from tests.factories import ONE, SHA, TWO, targets
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, Failure, RunPhase, Source, TargetPhase
+from holdfast.domain.complaints import Complaint
 from holdfast.domain.labels import MISSED
 from holdfast.domain.run import lifecycle
 from holdfast.domain.run.admission import Standing
 from holdfast.domain.run.lifecycle import Deadline
 from holdfast.domain.step import Step
 from holdfast.domain.targets import JobFacts
-from holdfast.domain.workload import Complaint, Job, Observation
+from holdfast.domain.workload import Job, Observation
 from holdfast.protocol import BackupResult, CommitResult, StoredArtifact, WrittenReport
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

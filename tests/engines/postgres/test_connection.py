@@ -39,5 +39,5 @@ def test_one_key_for_name_and_password_is_wrong_settings(tmp_path: Path) -> None
     credentials = CredentialsSecret(name="pg", username_key="pw", password_key="pw")
     with pytest.raises(TaskError) as error:
         server(context, ("postgres", 5432), credentials, None, 17)
-    assert error.value.reason == "CredentialsMissing"
+    assert error.value.reason == "SecretKeyNotFound"
     assert "has no key pw" in error.value.message

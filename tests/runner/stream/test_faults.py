@@ -13,8 +13,8 @@ from tests.harness import failed
 from tests.machine import bytes_below
 from tests.places import S3Place, S3Server, VolumePlace, start_s3
 from tests.processes import stop
-from tests.runner.engine import producer
-from tests.runner.jobs import BIG, Jobs
+from tests.runner.engine import configured, producer
+from tests.runner.jobs import BIG, Jobs, stored
 from tests.waiting import wait_until
 
 from holdfast.protocol import BackupResult, CommitResult, ExitCode, FailedResult
@@ -197,11 +197,12 @@ def test_one_slow_destination_slows_all_but_memory_stays(
 
 
 def test_wrong_settings_of_a_store_have_a_reason(jobs: Jobs, bucket: S3Place, s3: S3Server) -> None:
-    def attempt(place: S3Place, reason: str) -> str:
+    def attempt(place: S3Place, reason: str, code: ExitCode = ExitCode.TASK_WRONG) -> str:
         jobs.places = {"s3": place}
         outcome = jobs.back_up({"name": "data", "bytes": 10})
-        message = failed(outcome, ExitCode.DESTINATION_FAILED, reason).failure.message
-        assert message.startswith("destination s3: s3://")
+        message = failed(outcome, code, reason).failure.message
+        assert message.startswith("destination s3: ")
+        assert ".probe-" not in message, "which object was asked for plays no part"
         return message
 
     message = attempt(dataclasses.replace(bucket, bucket="not-there"), "BucketNotFound")
@@ -212,15 +213,43 @@ def test_wrong_settings_of_a_store_have_a_reason(jobs: Jobs, bucket: S3Place, s3
     unknown = dataclasses.replace(s3, access_key="nobody")
     message = attempt(dataclasses.replace(bucket, server=unknown), "InvalidAccessKeyId")
     assert "correct AWS_ACCESS_KEY_ID in Secret s3 (s3.credentialsSecret)" in message
-    nowhere = dataclasses.replace(bucket, endpoint="http://127.0.0.1:9")
-    assert "http://127.0.0.1:9" in attempt(nowhere, "DestinationUnreachable")
+    for endpoint, why in (
+        ("http://127.0.0.1:9", "Connection refused"),
+        ("http://s3x.invalid", "DNS knows no host s3x.invalid"),
+    ):
+        nowhere = dataclasses.replace(bucket, endpoint=endpoint)
+        message = attempt(nowhere, "DestinationUnreachable", ExitCode.DESTINATION_FAILED)
+        assert message == f"destination s3: {endpoint} cannot be reached: {why}"
 
     jobs.places = {"s3": bucket}
     task = jobs.backup_task("redis", {"host": {"name": "test", "port": 1}})
     (jobs.root / "destinations/s3/credentials/AWS_ACCESS_KEY_ID").unlink()
     outcome = jobs.finish(task, module="tests.runner.job")
-    message = failed(outcome, ExitCode.TASK_WRONG, "CredentialsMissing").failure.message
-    assert "Secret s3 must have a key AWS_ACCESS_KEY_ID" in message
+    message = failed(outcome, ExitCode.TASK_WRONG, "SecretKeyNotFound").failure.message
+    assert "destination s3: s3.credentialsSecret: Secret s3 has no key AWS_ACCESS_KEY_ID" in message
+
+
+def test_an_optional_destination_without_its_secret_or_claim_leaves_the_others_alone(
+    jobs: Jobs, bucket: S3Place
+) -> None:
+    jobs.places, jobs.optional = (
+        {"nearby": VolumePlace(), "s3": bucket, "vol": VolumePlace()},
+        ("s3", "vol"),
+    )
+    task = jobs.backup_task("redis", {"host": {"name": "test", "port": 1}})
+    # As the kubelet leaves it: of an optional Secret an empty folder, of a claim that is left out nothing.
+    for file in (jobs.root / "destinations/s3/credentials").iterdir():
+        file.unlink()
+    jobs.volume("vol").rmdir()
+    outcome = jobs.finish(
+        task, module="tests.runner.job", environment=configured({"name": "data", "bytes": 10})
+    )
+    result = stored(outcome)
+    assert result.destinations == ("nearby",)
+    assert result.missing == {
+        "s3": "s3.credentialsSecret: this namespace has no Secret s3 with a key AWS_ACCESS_KEY_ID",
+        "vol": "volume.claimName: this namespace has no PersistentVolumeClaim backups",
+    }
 
 
 @pytest.fixture

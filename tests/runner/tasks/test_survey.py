@@ -285,8 +285,8 @@ def test_what_is_not_there_is_named(jobs: Jobs, bucket: S3Place) -> None:
     assert {name: failure.reason for name, failure in result.failures.items()} == {
         "absent": "BucketNotFound",
         "away": "DestinationUnreachable",
-        "keyless": "CredentialsMissing",
-        "unmounted": "DestinationUnreachable",
+        "keyless": "SecretNotFound",
+        "unmounted": "ClaimNotFound",
     }
 
 

@@ -135,7 +135,7 @@ def test_a_destination_that_is_away_is_no_mismatch_and_hides_none(run: Run) -> N
 def test_a_configuration_that_is_wrong_is_not_tried_again(run: Run) -> None:
     task = run.jobs.verify_task(run.results)
     (run.jobs.root / "destinations/s3/credentials/AWS_ACCESS_KEY_ID").unlink()
-    failed(run.jobs.finish(task), ExitCode.TASK_WRONG, "CredentialsMissing")
+    failed(run.jobs.finish(task), ExitCode.TASK_WRONG, "SecretKeyNotFound")
 
 
 def test_memory_does_not_grow_with_the_data(jobs: Jobs) -> None:

@@ -1,6 +1,7 @@
 """The volumes and mounts of a Job's containers, in the layout that `holdfast.protocol` describes."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from copy import deepcopy
 from typing import Any
 
 from holdfast.api.destination import Destination
@@ -8,6 +9,9 @@ from holdfast.api.runner import Runner
 from holdfast.controller.jobs.kinds import Container
 from holdfast.mounts import ClaimMount
 from holdfast.protocol import DEFAULT_ROOT
+
+_CLAIM = "persistentVolumeClaim"
+"""The field of a volume; only destinations have such volumes."""
 
 
 class Mounts:
@@ -55,9 +59,31 @@ def _mount_destinations(pod: Mounts, destinations: Iterable[Destination], *, rea
             name, path = f"d-{destination.name}", f"destinations/{destination.name}/{mount.folder}"
             if isinstance(mount, ClaimMount):
                 claim = {"claimName": mount.claim, "readOnly": reads_only}
-                pod.add(name, {"persistentVolumeClaim": claim}, path, reads_only)
+                pod.add(name, {_CLAIM: claim}, path, reads_only)
             else:
-                pod.secret(f"{name}-{mount.folder}", mount.secret, path, mount.keys)
+                # Optional: a destination whose Secret is missing must not keep the pod from the others.
+                pod.secret(f"{name}-{mount.folder}", mount.secret, path, mount.keys, optional=True)
+
+
+def claims_of_destinations(manifest: dict[str, Any]) -> set[str]:
+    """The claims that the pods of a Job mount for its destinations."""
+    volumes = manifest["spec"]["template"]["spec"]["volumes"]
+    return {volume[_CLAIM]["claimName"] for volume in volumes if _CLAIM in volume}
+
+
+def without_claims(manifest: dict[str, Any], absent: Collection[str]) -> dict[str, Any]:
+    """A Job whose pods start without these claims; the runner says which destination lacks its volume."""
+    if not absent:
+        return manifest
+    manifest = deepcopy(manifest)
+    pod = manifest["spec"]["template"]["spec"]
+    names = {volume["name"] for volume in pod["volumes"] if volume.get(_CLAIM, {}).get("claimName") in absent}
+    pod["volumes"] = [volume for volume in pod["volumes"] if volume["name"] not in names]
+    for container in pod["containers"]:
+        container["volumeMounts"] = [
+            mount for mount in container["volumeMounts"] if mount["name"] not in names
+        ]
+    return manifest
 
 
 def _scratch(runner: Runner) -> dict[str, Any]:

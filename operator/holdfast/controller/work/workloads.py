@@ -17,9 +17,11 @@ from holdfast.controller.errors import (
     InvalidError,
     NamespaceTerminatingError,
 )
+from holdfast.controller.jobs.volumes import claims_of_destinations, without_claims
 from holdfast.controller.work.context import Context
 from holdfast.domain import labels
-from holdfast.domain.workload import Complaint, Job, Observation, Pod, observe, to_be_explained
+from holdfast.domain.complaints import Complaint
+from holdfast.domain.workload import Job, Observation, Pod, observe, to_be_explained
 from holdfast.protocol import Kind, ProgressLine
 
 POLL_SECONDS = 2.0
@@ -91,7 +93,8 @@ class Workloads:
         """Create a Job, or see that it is there and the owner's; returns why it cannot be had."""
         metadata = manifest["metadata"]
         try:
-            await self._context.cluster.create_job(manifest)
+            absent = await self._absent_claims(metadata["namespace"], claims_of_destinations(manifest))
+            await self._context.cluster.create_job(without_claims(manifest, absent))
         except AlreadyExistsError:
             job = await self._context.cluster.job(metadata["namespace"], metadata["name"])
             if job.owner_uid != owner.metadata.uid:
@@ -107,6 +110,11 @@ class Workloads:
         """What the pod of a Job that succeeded has written."""
         pod = next(pod for pod in workload.pods if pod.phase == "Succeeded" and pod.job == job.name)
         return await self._context.cluster.log(job.namespace, pod.name, _MAX_LOG_BYTES)
+
+    async def _absent_claims(self, namespace: str, claims: Iterable[str]) -> set[str]:
+        """Those that the namespace lacks: a pod that mounts one is not scheduled."""
+        has_claim = self._context.cluster.has_claim
+        return {claim for claim in claims if not await has_claim(namespace, claim)}
 
     async def settle(self, owner: Resource, label: str) -> None:
         """After the owner's end: stop what still goes on, and let the cluster delete the rest in time."""

@@ -169,7 +169,7 @@ def _credential(context: BackupContext | RestoreContext, secret: CredentialsSecr
         value = path.read_text().rstrip("\r\n")
     except FileNotFoundError:
         where = named("credentialsSecret", secret)
-        raise TaskError("CredentialsMissing", f"{where} has no key {key}") from None
+        raise TaskError("SecretKeyNotFound", f"{where} has no key {key}") from None
     if not value or "\n" in value or "\0" in value:
         where = named("credentialsSecret", secret)
         raise TaskError("CredentialsMissing", f"key {key} of {where} must be one line of text")

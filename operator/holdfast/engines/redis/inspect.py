@@ -61,7 +61,7 @@ def _credentials(context: Secrets, secret: SecretRef | None) -> tuple[str | None
         return None, None
     folder = context.secret(CREDENTIALS)
     if not (folder / "password").is_file():
-        raise TaskError("CredentialsMissing", f"{named('credentialsSecret', secret)} has no key password")
+        raise TaskError("SecretKeyNotFound", f"{named('credentialsSecret', secret)} has no key password")
     username = folder / "username"
     return (
         username.read_text().strip() if username.is_file() else None,

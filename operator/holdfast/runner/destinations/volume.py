@@ -10,7 +10,7 @@ from typing import IO
 
 from holdfast.api.destination import Destination as Specification
 from holdfast.destinations.volume import VOLUME, Volume
-from holdfast.engines.transfer import DestinationError, UnreachableError
+from holdfast.engines.transfer import DestinationError, DestinationWrongError
 from holdfast.runner.destinations.destination import Destination, Readable, Upload
 from holdfast.runner.destinations.parts import Part
 from holdfast.runner.process.mounts import Mounts
@@ -41,9 +41,11 @@ class VolumeDestination(Destination):
         self._claim = volume.claim_name
         self._mount = mounts.destination(self.name, VOLUME)
         if not self._mount.is_dir():
-            raise UnreachableError(
-                "DestinationUnreachable",
-                f"destination {self.name}: the volume of claim {self._claim} is not mounted at {self._mount}",
+            # The operator leaves a claim out that it does not find: the pod could not start with it.
+            raise DestinationWrongError(
+                "ClaimNotFound",
+                f"destination {self.name}: volume.claimName: "
+                f"this namespace has no PersistentVolumeClaim {self._claim}",
             )
 
     def upload(self, key: str) -> Upload:

@@ -1,6 +1,7 @@
 """What an error of botocore means: the reason that the status says, and an explanation."""
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -13,6 +14,8 @@ from botocore.exceptions import (
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
+
+from holdfast.engines.access import why_broken
 
 MISSING = {"404", "NoSuchKey", "NoSuchVersion", "NotFound"}
 """What a store answers when asked for an object that is not there."""
@@ -51,8 +54,14 @@ _ADVICE = {
 }
 """What is said of some reasons, with what the store said and with the names of a `Place`."""
 UNREACHABLE = "DestinationUnreachable"
-FINAL = {"StorageClassInvalid", "ObjectArchived"}
+FINAL = {
+    *("StorageClassInvalid", "ObjectArchived", "BucketNotFound", "RegionWrong"),
+    *("InvalidAccessKeyId", "SignatureDoesNotMatch"),
+}
 """Reasons that another attempt would meet again."""
+
+OF_STORE = {UNREACHABLE, *_ADVICE}
+"""Reasons that have nothing to do with the object that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +90,14 @@ def _explain(error: BotoCoreError | ClientError, endpoint: str) -> tuple[str, st
         advice = "name a credentialsSecret, or give the service account a workload identity"
         return "CredentialsMissing", f"no credentials: {advice}"
     if isinstance(error, SSLError):
-        return "CertificateNotTrusted", f"{endpoint}: {error}"
+        return "CertificateNotTrusted", f"{endpoint}: {why_broken(error, _host(endpoint))}"
     if isinstance(error, HTTPClientError | BotoConnectionError | IncompleteReadError):
-        return UNREACHABLE, f"{endpoint}: {error}"
+        return UNREACHABLE, f"{endpoint} cannot be reached: {why_broken(error, _host(endpoint))}"
     return "DestinationFailed", str(error)
+
+
+def _host(endpoint: str) -> str:
+    return urlsplit(endpoint).hostname or endpoint
 
 
 def code_of(error: ClientError) -> str:

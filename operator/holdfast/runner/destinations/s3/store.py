@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from holdfast.api.base import SecretRef
 from holdfast.api.destination import Destination as Specification
 from holdfast.destinations.s3 import ARCHIVES, S3
 from holdfast.engines.access import named
@@ -29,6 +31,7 @@ from holdfast.runner.destinations.destination import Destination, LockedError, V
 from holdfast.runner.destinations.s3.errors import (
     FINAL,
     MISSING,
+    OF_STORE,
     UNREACHABLE,
     Place,
     code_of,
@@ -96,8 +99,8 @@ class Bucket(Destination, ABC):
             named("s3.credentialsSecret", s3.credentials_secret),
             named("s3.caSecret", s3.ca_secret),
         )
-        self._keys: Any = self._read_keys(mounts) if s3.credentials_secret else {}
-        self._verify = str(mounts.destination(self.name, CA) / CA_FILE) if s3.ca_secret else None
+        self._keys: Any = self._read_keys(mounts, s3.credentials_secret) if s3.credentials_secret else {}
+        self._verify = self._authority(mounts, s3.ca_secret) if s3.ca_secret else None
 
     @cached_property
     def client(self) -> "S3Client":
@@ -199,19 +202,33 @@ class Bucket(Destination, ABC):
         kind: type[DestinationError] = UnreachableError if reason == UNREACHABLE else DestinationError
         if reason in FINAL:
             kind = DestinationWrongError
-        return kind(reason, f"destination {self.name}: {self.uri(key)}: {what}")
+        about = "" if reason in OF_STORE else f"{self.uri(key)}: "
+        return kind(reason, f"destination {self.name}: {about}{what}")
 
-    def _read_keys(self, mounts: Mounts) -> dict[str, str]:
+    def _read_keys(self, mounts: Mounts, secret: SecretRef) -> dict[str, str]:
         folder = mounts.destination(self.name, CREDENTIALS)
         names = {"AWS_ACCESS_KEY_ID": "aws_access_key_id", "AWS_SECRET_ACCESS_KEY": "aws_secret_access_key"}
         for name in names:
-            if not (folder / name).is_file():
-                secret = self._s3.credentials_secret
-                raise TaskError(
-                    "CredentialsMissing",
-                    f"destination {self.name}: Secret {secret.name if secret else ''} must have a key {name}",
-                )
+            self._require(folder / name, "s3.credentialsSecret", secret)
         return {option: (folder / name).read_text().strip() for name, option in names.items()}
+
+    def _authority(self, mounts: Mounts, secret: SecretRef) -> str:
+        file = mounts.destination(self.name, CA) / CA_FILE
+        self._require(file, "s3.caSecret", secret)
+        return str(file)
+
+    def _require(self, file: Path, field: str, secret: SecretRef) -> None:
+        """Raises TaskError where a key of a Secret is no file: the pod starts without the Secret too."""
+        if file.is_file():
+            return
+        if file.name != CA_FILE and file.parent.is_dir() and any(file.parent.iterdir()):
+            reason, what = "SecretKeyNotFound", f"Secret {secret.name} has no key {file.name}"
+        else:
+            reason, what = (
+                "SecretNotFound",
+                f"this namespace has no Secret {secret.name} with a key {file.name}",
+            )
+        raise TaskError(reason, f"destination {self.name}: {field}: {what}")
 
     def _client(self, read_seconds: int, attempts: int) -> "S3Client":
         style: Literal["path", "auto"] = "path" if self._s3.endpoint else "auto"

@@ -168,6 +168,14 @@ STATUSES: dict[str, dict[str, Any]] = {
                 "warnings": [],
             },
         ],
+        "deadline": "2026-01-01T06:00:00Z",
+        "settings": {
+            "activeDeadline": "6h",
+            "retries": 2,
+            "runner": EXAMPLES["policy"]["spec"]["runner"],
+            "recipients": EXAMPLES["policy"]["spec"]["encryption"]["age"]["recipients"],
+        },
+        "plan": [{"name": "sessions", "spec": "{}"}],
         "hookPlan": EXAMPLES["policy"]["spec"]["hooks"],
         "hooks": [
             {

@@ -11,6 +11,7 @@ from holdfast.api.hook import Hooks
 from holdfast.api.meta import AGE, Column, LenientModel, Resource, condition_column
 from holdfast.api.notification import Notification
 from holdfast.api.retention import Retention
+from holdfast.api.run import RunSettings
 from holdfast.api.runner import Runner
 from holdfast.api.schedule import Cron, TimeZone
 from holdfast.api.target import Target
@@ -142,6 +143,16 @@ class BackupPolicySpec(Model):
     def recipients(self) -> tuple[str, ...]:
         """The recipients that artifacts are encrypted to; none without encryption."""
         return self.encryption.age.recipients if self.encryption else ()
+
+    @property
+    def settings(self) -> RunSettings:
+        """What a run or a restore that starts now writes down."""
+        return RunSettings(
+            active_deadline=self.active_deadline,
+            retries=self.retries,
+            runner=self.runner,
+            recipients=self.recipients,
+        )
 
 
 class RecoveryWindow(LenientModel):

@@ -7,11 +7,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, computed_field, model_validator
 
-from holdfast.api.base import DnsLabel, Int64, Model, ObjectName, Time
+from holdfast.api.base import DnsLabel, Duration, Int64, Model, ObjectName, Time
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Destination
 from holdfast.api.hook import MAX_HOOKS, Hooks, When
 from holdfast.api.meta import AGE, Column, LenientModel, Resource, condition_column
+from holdfast.api.runner import Runner
 from holdfast.api.text import LogTail, Message, Uri, Warnings, cut, human_bytes, human_seconds
 from holdfast.layout import RESERVED
 
@@ -231,6 +232,34 @@ def _some_of_each(artifacts: Sequence[Any]) -> Sequence[Any]:
     return [artifacts[number] for number in sorted(chosen)]
 
 
+class Settings(LenientModel):
+    """What the policy said about the Jobs at the start. An edit of the policy does not change it."""
+
+    active_deadline: Duration = Duration("6h")
+    """The policy's activeDeadline."""
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    """The policy's retries."""
+    runner: Runner | None = None
+    """The policy's runner."""
+
+
+class RunSettings(Settings):
+    """What the policy said about the run's Jobs when the run started. An edit of the policy does not change
+    it."""
+
+    recipients: Annotated[tuple[Annotated[str, Field(max_length=62)], ...], Field(max_length=20)] = ()
+    """The recipients that artifacts are encrypted to; none without encryption."""
+
+
+class PlannedTarget(LenientModel):
+    """A target without a Job, as the policy had it when the run started."""
+
+    name: DnsLabel
+    """The target's name."""
+    spec: Annotated[str, Field(max_length=131_072)]
+    """The section of the target's engine, as JSON."""
+
+
 class HookPhase(StrEnum):
     """Where a hook stands."""
 
@@ -355,6 +384,13 @@ class BackupRunStatus(LenientModel):
     """Why the run is in this phase, in words."""
     policy_generation: Int64 | None = None
     """The policy's generation when the run started."""
+    deadline: Time | None = None
+    """When the run fails if it has not ended: activeDeadline after its start. If the operator was down at
+    that time and every target is stored, the commit gets activeDeadline once more."""
+    settings: RunSettings | None = None
+    """What the policy said about the run's Jobs when the run started."""
+    plan: Annotated[tuple[PlannedTarget, ...], Field(max_length=20)] = ()
+    """The targets that have no Job yet, as the policy had them when the run started."""
     retention_plan_time: Time | None = None
     """The value that status.retentionPlan.time of the policy had when the run started. The run's commit
     deletes only runs that this plan listed."""

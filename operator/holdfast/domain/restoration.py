@@ -325,7 +325,7 @@ def start(request: RestoreRequest, origin: RestoreOrigin, plan: Plan) -> Restore
 def advance(request: RestoreRequest, facts: JobFacts, now: datetime) -> RestoreStep:
     """A Running request goes on, by what is known of its Jobs."""
     statuses, notices = advance_targets(request.status.targets, facts, _succeed, now)
-    reason, message = obstacle(statuses, facts.observations)
+    reason, message = obstacle(statuses, facts)
     status = updated(request.status, targets=statuses, reason=reason, message=message)
     if not all(target.phase.has_ended for target in statuses):
         return Step(status, notices)

@@ -12,6 +12,8 @@ from holdfast.domain.workload import Observation, end_failure, notices_of, obsta
 
 T = TypeVar("T", bound=TargetStatus | RestoreTargetStatus)
 Notices = tuple[Notice, ...]
+JOB_NOT_CREATED = "JobNotCreated"
+"""The API server has not created a Job yet; it is asked again."""
 Succeed = Callable[[T, Observation, datetime], tuple[T, Notice]]
 """Makes a target and a notice of the Result of a Job that succeeded."""
 
@@ -24,8 +26,10 @@ class JobFacts:
     start_deadline: timedelta
     """How long a pod may be unable to start for a known reason."""
     creation_failures: Mapping[str, Failure] = field(default_factory=dict)
-    """Why Jobs could not be created."""
+    """Why Jobs can never be created."""
     progress: Mapping[str, Progress] = field(default_factory=dict)
+    creation_errors: Mapping[str, str] = field(default_factory=dict)
+    """Why Jobs could not be created this time."""
 
 
 def advance_targets(
@@ -97,16 +101,23 @@ def cancel(targets: Iterable[T], now: datetime) -> tuple[T, ...]:
     )
 
 
-def obstacle(targets: Iterable[T], observations: Mapping[str, Observation]) -> tuple[str | None, str | None]:
+def obstacle(targets: Iterable[T], facts: JobFacts) -> tuple[str | None, str | None]:
     """Reason and message of what keeps a Job from going on at the moment."""
     for target in targets:
-        job = observations.get(target.name)
+        if target.name in facts.creation_errors:
+            return not_created(f"target {target.name}", facts.creation_errors[target.name])
+        job = facts.observations.get(target.name)
         if target.phase.has_ended or job is None:
             continue
         why = obstacle_of(job, f"target {target.name}")
         if why is not None:
             return why
     return None, None
+
+
+def not_created(subject: str, error: str) -> tuple[str, str]:
+    """Reason and message while the API server does not create the Job of `subject`."""
+    return JOB_NOT_CREATED, f"the Job of {subject} cannot be created: {error}"
 
 
 def failures(targets: Iterable[T]) -> tuple[str, str]:

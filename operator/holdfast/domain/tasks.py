@@ -1,10 +1,11 @@
 """What each kind of Job is given: the Tasks of runs, policies and restores. Pure."""
 
+import json
 from dataclasses import dataclass
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestoreRequest
-from holdfast.api.run import BackupRun, TargetPhase
+from holdfast.api.run import BackupRun, TargetPhase, TargetStatus
 from holdfast.domain.places import current_destination
 from holdfast.domain.restoration import Plan, overrides
 from holdfast.domain.stored import committed_target, destinations_holding
@@ -33,21 +34,20 @@ class Upkeep:
     leftovers: tuple[Leftovers, ...] = ()
 
 
-def backup_task(run: BackupRun, policy: BackupPolicy | None, target: str) -> BackupTask | None:
-    """The Task that backs up a target of a run; None when the policy does not have the target any more."""
-    targets = policy.spec.targets if policy is not None else ()
-    wanted = next((t for t in targets if t.name == target), None)
-    if wanted is None:
+def backup_task(run: BackupRun, target: TargetStatus) -> BackupTask | None:
+    """The Task that backs up a target of a run; None when the run has not written down what the target is."""
+    planned = next((p for p in run.status.plan if p.name == target.name), None)
+    if planned is None:
         return None
     return BackupTask(
         namespace=run.metadata.namespace,
         policy=run.spec.policy_ref.name,
         run=run.metadata.name,
         run_uid=run.metadata.uid,
-        target=target,
-        engine=wanted.engine,
-        spec=wanted.engine_spec.to_json(),
-        recipients=_recipients(policy),
+        target=target.name,
+        engine=target.engine,
+        spec=json.loads(planned.spec),
+        recipients=_recipients(run),
         destinations=tuple(
             destination
             for destination in run.status.destinations
@@ -56,9 +56,7 @@ def backup_task(run: BackupRun, policy: BackupPolicy | None, target: str) -> Bac
     )
 
 
-def commit_task(
-    run: BackupRun, policy: BackupPolicy | None, upkeep: Upkeep, budget: float | None
-) -> CommitTask:
+def commit_task(run: BackupRun, upkeep: Upkeep, budget: float | None) -> CommitTask:
     """The Task that commits a run; `budget` is in seconds, None without a limit."""
     targets = run.status.targets
     succeeded_targets = [target for target in targets if target.phase is TargetPhase.SUCCEEDED]
@@ -80,12 +78,12 @@ def commit_task(
         retention_seconds=budget,
         gaps=upkeep.gaps,
         leftovers=upkeep.leftovers,
-        recipients=_recipients(policy),
+        recipients=_recipients(run),
     )
 
 
-def _recipients(policy: BackupPolicy | None) -> tuple[str, ...]:
-    return policy.spec.recipients if policy is not None else ()
+def _recipients(run: BackupRun) -> tuple[str, ...]:
+    return run.status.settings.recipients if run.status.settings is not None else ()
 
 
 def purge_task(run: BackupRun) -> PurgeTask:

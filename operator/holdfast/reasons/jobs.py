@@ -17,6 +17,13 @@ GROUPS = (
                 "install the chart with `rbac.create`.",
             ),
             Reason(
+                "JobNotCreated", (Where.RUN, Where.REQUEST, Where.TARGET),
+                "The API server could not create the Job, for example because an admission webhook does not "
+                "answer. The operator asks again until `status.deadline`; then the run or request fails with "
+                "this reason.",
+                "Do what the message says: mend the webhook that it names.",
+            ),
+            Reason(
                 "JobNameTaken", _JOB,
                 "Holdfast cannot create its Job: a Job of this name exists already and belongs to something"
                 " else.",

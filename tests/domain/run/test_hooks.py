@@ -8,10 +8,9 @@ from tests import factories
 from tests.factories import targets, with_status
 
 from holdfast.api.run import BackupRun, Failure, RunPhase, Source, TargetPhase
-from holdfast.domain.run import hooks, lifecycle
+from holdfast.domain.run import deadline, hooks, lifecycle
 from holdfast.domain.run.admission import Standing
 from holdfast.domain.run.hooks import Candidate, CommandEnd, DueHook
-from holdfast.domain.run.lifecycle import Deadline
 from holdfast.domain.step import updated
 from holdfast.domain.targets import JobFacts
 from holdfast.domain.workload import Job, Observation
@@ -19,6 +18,7 @@ from holdfast.protocol import BackupResult, CommitResult
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LIMIT = timedelta(hours=1)
+NOTHING = JobFacts({}, LIMIT)
 JOB = Job("j", "ns", "ju", "ru", "t", "Backup", "", "", NOW)
 BROKEN = CommandEnd(Failure(reason="HookFailed", message="pod app-1: exit code 3: no disk"), "app-1", 3)
 GOOD = CommandEnd(pod="app-1", exit_code=0)
@@ -35,7 +35,10 @@ def hook(name: str, on_error: str = "Fail") -> dict[str, Any]:
 
 def started(before: tuple[dict[str, Any], ...] = (), after: tuple[dict[str, Any], ...] = ()) -> BackupRun:
     policy = factories.policy(
-        metadata={"generation": None}, targets=targets("a", "b"), hooks={"before": before, "after": after}
+        metadata={"generation": None},
+        targets=targets("a", "b"),
+        activeDeadline="1h",
+        hooks={"before": before, "after": after},
     )
     run = factories.run(metadata={"generation": None})
     return with_status(run, lifecycle.admit(run, policy, Standing(), NOW).status)
@@ -145,13 +148,15 @@ def test_a_run_that_fails_lets_the_application_go_on_first() -> None:
 
 def test_an_overdue_run_gives_the_hook_up_and_ends_after_the_application_goes_on() -> None:
     run = begin(started((hook("pause"),), (hook("go-on"),)))
-    step = lifecycle.check_deadline(run, Deadline(NOW, LIMIT), NOW + LIMIT)
+    step = deadline.check(run, NOTHING, None, NOW + LIMIT)
     assert step is not None
     assert step.status.phase is RunPhase.RUNNING
     run = with_status(run, step.status)
-    assert run.status.hooks[0].message == "given up: not done within activeDeadline (1h0m)"
+    assert run.status.hooks[0].message == (
+        "given up: not done within activeDeadline (1h); it waited for this: RunningHook: runs hook pause"
+    )
     assert name(hooks.due(run.status)) == "After/go-on"
-    step = lifecycle.check_deadline(do(run), Deadline(NOW, LIMIT), NOW + LIMIT)
+    step = deadline.check(do(run), NOTHING, None, NOW + LIMIT)
     assert step is not None
     assert (step.status.phase, step.status.reason) == (RunPhase.FAILED, "DeadlineExceeded")
 

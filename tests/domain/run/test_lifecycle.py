@@ -1,20 +1,20 @@
 """A run's phases as tables: what is seen, and what follows."""
 
 import dataclasses
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from tests import factories
-from tests.factories import ONE, SHA, TWO, targets
+from tests.factories import ONE, REDIS, SHA, TWO, targets
 
 from holdfast.api.policy import BackupPolicy
-from holdfast.api.run import BackupRun, Failure, RunPhase, Source, TargetPhase
+from holdfast.api.run import BackupRun, Failure, RunPhase, Source
 from holdfast.domain.complaints import Complaint
 from holdfast.domain.labels import MISSED
 from holdfast.domain.run import lifecycle
 from holdfast.domain.run.admission import Standing
-from holdfast.domain.run.lifecycle import Deadline
 from holdfast.domain.step import Step
 from holdfast.domain.targets import JobFacts
 from holdfast.domain.workload import Job, Observation
@@ -131,6 +131,11 @@ def test_admission_writes_down_what_the_policy_said() -> None:
     assert [target.name for target in status.targets] == ["a", "b"]
     assert [destination.name for destination in status.destinations] == ["one", "two"]
     assert status.policy_generation == 4
+    assert status.deadline == NOW + timedelta(hours=6)
+    assert status.settings is not None
+    assert (status.settings.active_deadline, status.settings.retries) == ("6h", 2)
+    assert [planned.name for planned in status.plan] == ["a", "b"]
+    assert json.loads(status.plan[0].spec) == REDIS | {"preferReplica": True}
 
 
 @pytest.mark.parametrize(
@@ -169,6 +174,11 @@ def test_target_that_has_ended_stays_as_it_is() -> None:
     later = lifecycle.advance(again, JobFacts({"a": bad(), "b": GOING}, START), NOW).status
     assert later.targets[0] == first.targets[0]
     assert lifecycle.advance(again, JobFacts({"b": GOING}, START), NOW).status.targets[0] == first.targets[0]
+
+
+def test_the_plan_loses_a_target_that_has_its_job() -> None:
+    later = lifecycle.advance(running(), JobFacts({"a": GOING}, START), NOW).status
+    assert [planned.name for planned in later.plan] == ["b"]
 
 
 def test_job_that_was_seen_and_is_gone_fails_its_target() -> None:
@@ -287,16 +297,6 @@ def test_nothing_but_a_commit_makes_a_run_succeed() -> None:
         lifecycle.advance_commit(committing(good(), good()), RETRIED, START, NOW),
     ]
     assert {step.status.phase for step in steps} == {RunPhase.COMMITTING}
-
-
-def test_deadline_ends_the_run_at_its_second() -> None:
-    subject, limit = running(), timedelta(hours=6)
-    assert lifecycle.check_deadline(subject, Deadline(NOW, limit), NOW + limit - timedelta(seconds=1)) is None
-    step = lifecycle.check_deadline(subject, Deadline(NOW, limit), NOW + limit)
-    assert step is not None
-    assert (step.status.phase, step.status.reason) == (RunPhase.FAILED, "DeadlineExceeded")
-    assert all(target.phase is TargetPhase.FAILED for target in step.status.targets)
-    assert step.status.duration_seconds == 6 * 3600
 
 
 def test_cancelled_run_keeps_what_had_ended() -> None:

@@ -1,14 +1,17 @@
 """What a policy says about its Jobs."""
 
+from typing import Any
+
 from pydantic import Field
 
-from holdfast.api.base import Model
+from holdfast.api.base import Duration, Model
 from holdfast.api.policy import BackupPolicy
+from holdfast.api.run import Settings
 from holdfast.api.runner import Runner
 
 
 class JobSettings(Model):
-    """How a run's Jobs are run; kept with each of them, so that an edited policy changes nothing."""
+    """How Jobs are run. Each Job of a run has a copy: the former release reads it from there."""
 
     runner: Runner = Field(default_factory=Runner)
     retries: int = 2
@@ -17,10 +20,21 @@ class JobSettings(Model):
     @classmethod
     def of(cls, policy: BackupPolicy | None) -> "JobSettings":
         """The settings of a policy; the default once it is gone."""
-        if policy is None:
-            return cls()
+        return cls.recorded(policy.spec.settings if policy is not None else Settings())
+
+    def recorded_fields(self) -> dict[str, Any]:
+        """The same, as fields of the settings that a status records."""
+        return {
+            "runner": self.runner,
+            "retries": self.retries,
+            "active_deadline": Duration(f"{self.active_deadline_seconds}s"),
+        }
+
+    @classmethod
+    def recorded(cls, settings: Settings) -> "JobSettings":
+        """The settings that a run or a request was started with."""
         return cls(
-            runner=policy.spec.runner or Runner(),
-            retries=policy.spec.retries,
-            active_deadline_seconds=policy.spec.active_deadline.seconds,
+            runner=settings.runner or Runner(),
+            retries=settings.retries,
+            active_deadline_seconds=settings.active_deadline.seconds,
         )

@@ -1,10 +1,9 @@
 """Reconcile a BackupRun: from its policy to Jobs, from their Results to its status."""
 
 import logging
-from datetime import timedelta
 
-from holdfast.api.run import BackupRun, Failure, RunPhase, TargetPhase
-from holdfast.controller.errors import NotFoundError
+from holdfast.api.run import BackupRun, Failure, RunPhase, RunSettings, TargetPhase
+from holdfast.controller.errors import NotFoundError, TransientError
 from holdfast.controller.jobs.job import JobRequest, build_job
 from holdfast.controller.jobs.kinds import limit_of
 from holdfast.controller.jobs.settings import JobSettings
@@ -20,14 +19,14 @@ from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
 from holdfast.domain.naming import part_of
 from holdfast.domain.rows import is_imported, row_of
-from holdfast.domain.run import admission, deletion, hooks, lifecycle
+from holdfast.domain.run import admission, deadline, deletion, hooks, lifecycle
 from holdfast.domain.run.hooks import DueHook
-from holdfast.domain.run.lifecycle import Deadline, RunStep
+from holdfast.domain.run.lifecycle import RunStep
 from holdfast.domain.step import Step
 from holdfast.domain.targets import JobFacts
 from holdfast.domain.tasks import Upkeep, backup_task, commit_task
 from holdfast.domain.workload import Observation
-from holdfast.protocol import BACKUP, COMMIT
+from holdfast.protocol import BACKUP, COMMIT, Task
 
 _log = logging.getLogger(__name__)
 
@@ -66,15 +65,27 @@ class Runs:
             # An imported run has ended elsewhere: the survey that made it writes how.
             return None if is_imported(run) else await self._admit(run)
         workload = await self._workloads.read(run, labels.RUN)
+        if run.status.settings is None:
+            return await self._write_settings(run, workload)
         if (run.spec.cancel or deleted) and not _commit_done(workload):
             return await self._cancel(run, workload)
-        deadline = await self._deadline(run, workload)
-        step = lifecycle.check_deadline(run, deadline, self._context.now()) if deadline else None
+        jobs = JobFacts(workload.observe(BACKUP), self._context.config.pod_start_deadline)
+        step = deadline.check(run, jobs, workload.observe(COMMIT).get(""), self._context.now())
         if step is not None:
             return await self._end_overdue(run, workload, step)
         if phase is RunPhase.RUNNING:
-            return await self._run(run, workload, deadline)
-        return await self._commit(run, workload, deadline)
+            return await self._run(run, workload)
+        return await self._commit(run, workload)
+
+    async def _write_settings(self, run: BackupRun, workload: Workload) -> float:
+        """A run under way that an earlier release started: the settings are those of its first Job."""
+        policy = await self._context.policy_of(run)
+        settings = policy.spec.settings if policy is not None else RunSettings()
+        first = _settings(workload)
+        if first is not None:
+            settings = settings.model_copy(update=first.recorded_fields())
+        await self._write(run, Step(deadline.with_settings(run, settings, policy, self._context.now())))
+        return 0
 
     async def _after_end(self, run: BackupRun) -> float | None:
         """After its end a run is only verified and deleted."""
@@ -100,89 +111,90 @@ class Runs:
         return pause
 
     async def _end_overdue(self, run: BackupRun, workload: Workload, step: RunStep) -> float | None:
+        # A Job that is stopped before the status says why would be one that somebody has deleted.
+        await self._write(run, step)
         await self._workloads.stop(workload.jobs_under_way)
         due = hooks.next_after(step.status)
         if due is None or step.status != run.status:
-            await self._write(run, step)
             return 0
         return await self._advance_hook(run, due)
 
-    async def _deadline(self, run: BackupRun, workload: Workload) -> Deadline | None:
-        """By the settings of the run's Jobs; by the policy as long as hooks keep the run from having any."""
-        start, settings = run.status.start_time, _settings(workload)
-        if start is None:
-            return None
-        if settings is not None:
-            return Deadline(start, timedelta(seconds=settings.active_deadline_seconds))
-        if run.status.hook_plan is None or run.status.phase is not RunPhase.RUNNING:
-            return None
-        policy = await self._context.policy_of(run)
-        if policy is None:
-            return None
-        return Deadline(start, timedelta(seconds=policy.spec.active_deadline.seconds))
-
-    async def _advance_hook(
-        self, run: BackupRun, due: DueHook, deadline: Deadline | None = None
-    ) -> float | None:
+    async def _advance_hook(self, run: BackupRun, due: DueHook) -> float | None:
         finalizers = run.metadata.finalizers
         if labels.PAUSED not in finalizers and run.metadata.deletion_timestamp is None:
             await self._context.cluster.set_finalizers(run, (*finalizers, labels.PAUSED))
             return 0
         step = self._hooks.advance(run, due)
         if step is None:
-            return self._earliest(None, deadline)
+            return self._earliest(run, None)
         await self._write(run, step)
         return 0
 
-    async def _run(self, run: BackupRun, workload: Workload, deadline: Deadline | None) -> float | None:
+    async def _run(self, run: BackupRun, workload: Workload) -> float | None:
         if not workload.jobs and await self._deletions.protect(run):
             return 0
         due = hooks.due(run.status)
         if due is not None:
-            return await self._advance_hook(run, due, deadline)
+            return await self._advance_hook(run, due)
         jobs = workload.observe(BACKUP)
-        creation_failures = await self._create_targets(run, workload, jobs)
+        creation_failures, creation_errors = await self._create_targets(run, jobs)
         progress = await self._workloads.progress(jobs)
         start_deadline = self._context.config.pod_start_deadline
-        facts = JobFacts(jobs, start_deadline, creation_failures, progress)
+        facts = JobFacts(jobs, start_deadline, creation_failures, progress, creation_errors)
         step = lifecycle.advance(run, facts, self._context.now())
         await self._write(run, step)
         ended = {target.name for target in step.status.targets if target.phase.has_ended}
         await self._workloads.stop(job for job in workload.jobs_under_way if job.target in ended)
         if step.status.phase is not RunPhase.RUNNING or hooks.due(step.status) is not None:
             return 0
-        return self._earliest(self._workloads.pause(step.status.targets, jobs), deadline)
+        return self._earliest(run, self._workloads.pause(step.status.targets, jobs))
 
     async def _create_targets(
-        self, run: BackupRun, workload: Workload, jobs: dict[str, Observation]
-    ) -> dict[str, Failure]:
-        """Create the Jobs that are not there yet, as far as the limit goes; returns why some cannot be."""
-        waiting = [
-            t.name for t in run.status.targets if t.phase is TargetPhase.PENDING and t.name not in jobs
-        ]
+        self, run: BackupRun, jobs: dict[str, Observation]
+    ) -> tuple[dict[str, Failure], dict[str, str]]:
+        """Create the Jobs that are not there yet, as far as the limit goes.
+
+        Returns why some can never be created, and why some could not be this time.
+        """
+        targets = run.status.targets
+        waiting = [t for t in targets if t.phase is TargetPhase.PENDING and t.name not in jobs]
         under_way = sum(not job.has_ended for job in jobs.values())
         waiting = waiting[: max(0, limit_of(BACKUP, self._context.config) - under_way)]
-        if not waiting:
-            return {}
-        policy = await self._context.policy_of(run)
-        settings = _settings(workload) or JobSettings.of(policy)
-        creation_failures = {}
-        for name in waiting:
-            task = backup_task(run, policy, name)
+        failures: dict[str, Failure] = {}
+        for target in waiting:
+            task = backup_task(run, target)
             if task is None:
-                creation_failures[name] = lifecycle.target_removed(run, policy, name)
+                failures[target.name] = lifecycle.target_removed(run, target.name)
                 continue
-            manifest = build_job(JobRequest(run, task, settings, name), self._context.config)
-            failure = await self._workloads.ensure(run, manifest)
+            try:
+                failure = await self._ensure(run, task, target.name)
+            except TransientError as error:
+                return failures, {target.name: str(error)}
             if failure is not None:
-                creation_failures[name] = failure
-        return creation_failures
+                failures[target.name] = failure
+        return failures, {}
 
-    async def _commit(self, run: BackupRun, workload: Workload, deadline: Deadline | None) -> float | None:
+    async def _ensure(self, run: BackupRun, task: Task, part: str) -> Failure | None:
+        """Create a Job as the run's settings say; returns why it can never be had."""
+        settings = JobSettings.recorded(run.status.settings or RunSettings())
+        return await self._workloads.ensure(
+            run, build_job(JobRequest(run, task, settings, part), self._context.config)
+        )
+
+    async def _commit(self, run: BackupRun, workload: Workload) -> float | None:
         job = workload.observe(COMMIT).get("")
         failure = None
         if job is None:
-            failure = await self._create_commit(run, workload, deadline)
+            policy = await self._context.policy_of(run)
+            expiries = await self._retention.mark(run, policy)
+            gaps, leftovers = await self._copies.choose(run, policy)
+            budget = deadline.budget(run.status, self._context.now())
+            task = commit_task(run, Upkeep(expiries, gaps, leftovers), budget)
+            try:
+                failure = await self._ensure(run, task, part_of(COMMIT.component))
+            except TransientError as error:
+                await self._write(run, lifecycle.wait_for_commit(run, str(error)))
+                return self._earliest(run, POLL_SECONDS)
         else:
             await self._retention.record(run, job)
             await self._copies.record(run, job)
@@ -195,20 +207,7 @@ class Runs:
         if _has_ended(step):
             return 0
         pause = POLL_SECONDS if job is None or not job.running_pod else None
-        return self._earliest(pause, deadline)
-
-    async def _create_commit(
-        self, run: BackupRun, workload: Workload, deadline: Deadline | None
-    ) -> Failure | None:
-        """Create the commit Job; returns why it cannot be had."""
-        policy = await self._context.policy_of(run)
-        expiries = await self._retention.mark(run, policy)
-        gaps, leftovers = await self._copies.choose(run, policy)
-        budget = deadline.budget(self._context.now()) if deadline else None
-        task = commit_task(run, policy, Upkeep(expiries, gaps, leftovers), budget)
-        settings = _settings(workload) or JobSettings.of(policy)
-        wanted = JobRequest(run, task, settings, part_of(COMMIT.component))
-        return await self._workloads.ensure(run, build_job(wanted, self._context.config))
+        return self._earliest(run, pause)
 
     async def _cancel(self, run: BackupRun, workload: Workload) -> float | None:
         await self._workloads.stop(workload.jobs_under_way)
@@ -226,11 +225,11 @@ class Runs:
             return await self._advance_hook(run, due)
         return 0
 
-    def _earliest(self, pause: float | None, deadline: Deadline | None) -> float | None:
+    def _earliest(self, run: BackupRun, pause: float | None) -> float | None:
         """The pause, but no longer than until the deadline."""
-        if deadline is None:
+        if not deadline.is_pressing(run.status):
             return pause
-        remaining = deadline.remaining(self._context.now())
+        remaining = deadline.remaining(run.status, self._context.now())
         return remaining if pause is None else min(pause, remaining)
 
     async def _write(self, run: BackupRun, step: RunStep) -> None:
@@ -256,7 +255,7 @@ def _commit_done(workload: Workload) -> bool:
 
 
 def _settings(workload: Workload) -> JobSettings | None:
-    """Those that the run's first Job was made with; the policy may have been edited since."""
+    """Those that the first Job of a run of an earlier release was made with."""
     jobs = [job for job in workload.jobs if job.settings]
     if not jobs:
         return None

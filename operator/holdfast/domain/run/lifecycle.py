@@ -1,6 +1,7 @@
 """How a BackupRun goes from phase to phase. Pure: facts and `now` come in, the next status goes out."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -10,11 +11,13 @@ from holdfast.api.run import (
     BackupRun,
     BackupRunStatus,
     Failure,
+    PlannedTarget,
     RunPhase,
     TargetPhase,
     TargetStatus,
 )
-from holdfast.api.text import counted, human_seconds, sized
+from holdfast.api.target import Target
+from holdfast.api.text import counted, sized
 from holdfast.domain.labels import MISSED
 from holdfast.domain.naming import job_name, run_path
 from holdfast.domain.plan import quota
@@ -25,7 +28,15 @@ from holdfast.domain.run.admission import MAX_QUEUED, Standing, is_scheduled, is
 from holdfast.domain.run.end import COPY_MISSING, end_of_stored, hook_failure, with_end
 from holdfast.domain.step import End, Notice, Step, describe, seconds_between, updated
 from holdfast.domain.stored import kept_in, report_uri
-from holdfast.domain.targets import JobFacts, advance_targets, cancel, fail, failures, obstacle
+from holdfast.domain.targets import (
+    JobFacts,
+    Notices,
+    advance_targets,
+    cancel,
+    failures,
+    not_created,
+    obstacle,
+)
 from holdfast.domain.workload import Observation, end_failure, notices_of, obstacle_of
 from holdfast.protocol import BackupResult, CommitResult
 
@@ -107,6 +118,9 @@ def _start(run: BackupRun, policy: BackupPolicy, now: datetime) -> RunStep:
         reason=None,
         message=None,
         policy_generation=policy.metadata.generation,
+        deadline=now + timedelta(seconds=policy.spec.active_deadline.seconds),
+        settings=policy.spec.settings,
+        plan=planned_targets(policy.spec.targets),
         retention_plan_time=policy.status.retention_plan.time if policy.status.retention_plan else None,
         destinations=policy.spec.destinations,
         over_quota=full or None,
@@ -123,18 +137,33 @@ def _start(run: BackupRun, policy: BackupPolicy, now: datetime) -> RunStep:
     return Step(status, tuple(notices))
 
 
+def planned_targets(targets: Iterable[Target]) -> tuple[PlannedTarget, ...]:
+    """What the run has to know of its targets until their Jobs are there, whatever becomes of the policy."""
+    return tuple(
+        PlannedTarget(name=target.name, spec=json.dumps(target.engine_spec.to_json(), separators=(",", ":")))
+        for target in targets
+    )
+
+
+def record_targets(
+    run: BackupRun, facts: JobFacts, now: datetime
+) -> tuple[tuple[TargetStatus, ...], Notices]:
+    """The targets by what is known of their Jobs, and what has happened."""
+    return advance_targets(run.status.targets, facts, partial(_succeed, run), now, "its manifest")
+
+
 def advance(run: BackupRun, facts: JobFacts, now: datetime) -> RunStep:
     """A Running run goes on, by what is known of its Jobs."""
-    statuses, notices = advance_targets(
-        run.status.targets, facts, partial(_succeed, run), now, "its manifest"
-    )
-    status = updated(run.status, targets=statuses, reason=None, message=None)
+    statuses, notices = record_targets(run, facts, now)
+    waiting = {target.name for target in statuses if target.phase is TargetPhase.PENDING}
+    plan = tuple(planned for planned in run.status.plan if planned.name in waiting)
+    status = updated(run.status, targets=statuses, plan=plan, reason=None, message=None)
     if all(target.phase.has_ended for target in statuses):
         # What was paused goes on first; then the targets are where they are now, and this is decided again.
         if hooks.next_after(status) is not None:
             return Step(status, notices)
         return _commit_or_fail(run, status, notices, now)
-    reason, message = obstacle(statuses, facts.observations)
+    reason, message = obstacle(statuses, facts)
     return Step(updated(status, reason=reason, message=message), notices)
 
 
@@ -192,12 +221,10 @@ def artifacts_of(run: BackupRun, target: str, result: BackupResult) -> tuple[Art
     )
 
 
-def target_removed(run: BackupRun, policy: BackupPolicy | None, target: str) -> Failure:
-    """Why no Job can be made for a target that the policy does not have any more."""
+def target_removed(run: BackupRun, target: str) -> Failure:
+    """Why a run of an earlier release has no Job for a target that its policy has lost."""
     name = run.spec.policy_ref.name
-    message = f"target {target} was removed from policy {name} after the run started"
-    if policy is None:
-        message = f"policy {name} was deleted after the run started"
+    message = f"target {target} was removed from policy {name}, or the policy deleted, after the run started"
     return Failure(reason="TargetRemoved", message=message)
 
 
@@ -205,11 +232,25 @@ def _commit_or_fail(
     run: BackupRun, status: BackupRunStatus, notices: tuple[Notice, ...], now: datetime
 ) -> RunStep:
     if any(target.phase is TargetPhase.SUCCEEDED for target in status.targets):
-        return Step(updated(status, phase=RunPhase.COMMITTING), notices)
+        return Step(_with_commit_due(status, now), notices)
     hook = hooks.first_failure(status, "Before")
     reason, message = failures(status.targets) if hook is None else hook_failure(hook)
     step = end(run, status, End(RunPhase.FAILED, reason, message), now)
     return Step(step.status, (*notices, *step.notices))
+
+
+def _with_commit_due(status: BackupRunStatus, now: datetime) -> BackupRunStatus:
+    """The commit is next. If the operator sees only after the deadline that all is stored, it has as long."""
+    deadline = status.deadline
+    if deadline is not None and deadline <= now and status.settings is not None:
+        deadline = now + timedelta(seconds=status.settings.active_deadline.seconds)
+    return updated(status, phase=RunPhase.COMMITTING, deadline=deadline)
+
+
+def wait_for_commit(run: BackupRun, error: str) -> RunStep:
+    """The commit Job could not be created this time."""
+    reason, message = not_created("the commit", error)
+    return Step(updated(run.status, reason=reason, message=message))
 
 
 def advance_commit(
@@ -280,44 +321,6 @@ def _why_not_stored(status: BackupRunStatus, destination: str) -> str | None:
         if target.missing and destination in target.missing:
             return f"target {target.name} was not stored there: {target.missing[destination]}"
     return None
-
-
-@dataclass(frozen=True)
-class Deadline:
-    """The activeDeadline of a run."""
-
-    start: datetime
-    limit: timedelta
-
-    def remaining(self, now: datetime) -> float:
-        """Seconds until the deadline, 0 after it."""
-        return max(0.0, (self.start + self.limit - now).total_seconds())
-
-    def budget(self, now: datetime) -> float:
-        """The seconds of a commit's budget.
-
-        Half of what remains, because the last deletion that starts has to end in time too.
-        """
-        return self.remaining(now) / 2
-
-
-def check_deadline(run: BackupRun, deadline: Deadline, now: datetime) -> RunStep | None:
-    """The end of a run that takes longer than it may; None as long as it does not.
-
-    While hooks after the targets are still due, the run does not end yet, but its targets have failed.
-    """
-    if deadline.remaining(now) > 0:
-        return None
-    limit = human_seconds(int(deadline.limit.total_seconds()))
-    message = f"not done within activeDeadline ({limit})"
-    failure = Failure(reason="DeadlineExceeded", message=message)
-    targets = tuple(
-        target if target.phase.has_ended else fail(target, failure, now)[0] for target in run.status.targets
-    )
-    status = updated(run.status, targets=targets)
-    if hooks.next_after(status) is not None:
-        return Step(hooks.with_hook_given_up(status, message, now))
-    return end(run, status, End(RunPhase.FAILED, "DeadlineExceeded", message), now)
 
 
 def with_cancellation_started(status: BackupRunStatus) -> BackupRunStatus:

@@ -1,0 +1,101 @@
+"""When a run has taken too long, and what becomes of it then. Pure."""
+
+from datetime import datetime, timedelta
+
+from holdfast.api.policy import BackupPolicy
+from holdfast.api.run import (
+    BackupRun,
+    BackupRunStatus,
+    Failure,
+    RunPhase,
+    RunSettings,
+    TargetPhase,
+    TargetStatus,
+)
+from holdfast.domain.run import hooks
+from holdfast.domain.run.lifecycle import RunStep, end, planned_targets, record_targets
+from holdfast.domain.step import End, Step, updated
+from holdfast.domain.targets import JOB_NOT_CREATED, JobFacts, fail
+from holdfast.domain.workload import Observation
+
+_EXCEEDED = "DeadlineExceeded"
+
+
+def remaining(status: BackupRunStatus, now: datetime) -> float:
+    """Seconds until the run's deadline, 0 after it."""
+    return 0.0 if status.deadline is None else max(0.0, (status.deadline - now).total_seconds())
+
+
+def budget(status: BackupRunStatus, now: datetime) -> float:
+    """The seconds of a commit's budget.
+
+    Half of what remains, because the last deletion that starts has to end in time too.
+    """
+    return remaining(status, now) / 2
+
+
+def is_pressing(status: BackupRunStatus) -> bool:
+    """Whether the deadline ends what goes on now. Hooks after the targets run on after it."""
+    is_running = status.phase is RunPhase.RUNNING
+    return not (is_running and all(target.phase.has_ended for target in status.targets))
+
+
+def check(run: BackupRun, jobs: JobFacts, commit: Observation | None, now: datetime) -> RunStep | None:
+    """The end of a run that takes longer than it may; None as long as it does not.
+
+    What is stored counts, however late the operator sees it. While hooks after the targets are still due, the
+    run does not end yet, but its targets have failed.
+    """
+    if remaining(run.status, now) > 0:
+        return None
+    if run.status.phase is RunPhase.COMMITTING:
+        has_ended = commit is not None and commit.has_ended
+        return None if has_ended else _end(run, run.status, _failure(run.status), now)
+    targets, notices = record_targets(run, jobs, now)
+    failure = next((target.failure for target in targets if _is_overdue(target)), None)
+    if failure is None and all(target.phase.has_ended for target in targets):
+        return None
+    failure = failure or _failure(run.status)
+    targets = tuple(t if t.phase.has_ended else fail(t, failure, now)[0] for t in targets)
+    status = updated(run.status, targets=targets, plan=())
+    if hooks.next_after(status) is not None:
+        return Step(hooks.with_hook_given_up(status, failure.message, now), notices)
+    step = _end(run, status, failure, now)
+    return Step(step.status, (*notices, *step.notices))
+
+
+def _is_overdue(target: TargetStatus) -> bool:
+    failure = target.failure
+    is_failed = target.phase is TargetPhase.FAILED and failure is not None
+    return is_failed and failure is not None and failure.reason in (_EXCEEDED, JOB_NOT_CREATED)
+
+
+def _failure(status: BackupRunStatus) -> Failure:
+    """Why the run has not ended in time, with what held it up last."""
+    settings = status.settings or RunSettings()
+    message = f"not done within activeDeadline ({settings.active_deadline})"
+    if status.reason is not None:
+        message += f"; it waited for this: {status.reason}: {status.message}"
+    reason = JOB_NOT_CREATED if status.reason == JOB_NOT_CREATED else _EXCEEDED
+    return Failure(reason=reason, message=message)
+
+
+def _end(run: BackupRun, status: BackupRunStatus, failure: Failure, now: datetime) -> RunStep:
+    return end(run, status, End(RunPhase.FAILED, failure.reason, failure.message), now)
+
+
+def with_settings(
+    run: BackupRun, settings: RunSettings, policy: BackupPolicy | None, now: datetime
+) -> BackupRunStatus:
+    """The status of a run that an earlier release started: it did not write down what the run lives by."""
+    status = run.status
+    start = status.start_time or now
+    waiting = {target.name for target in status.targets if target.phase is TargetPhase.PENDING}
+    targets = [target for target in policy.spec.targets if target.name in waiting] if policy else []
+    return updated(
+        status,
+        start_time=start,
+        deadline=start + timedelta(seconds=settings.active_deadline.seconds),
+        settings=settings,
+        plan=planned_targets(targets),
+    )

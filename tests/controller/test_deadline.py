@@ -1,0 +1,98 @@
+"""A run lives by what it wrote down at its start: its deadline, its settings and its targets."""
+
+from typing import Any, Self
+
+import pytest
+from tests.controller.client import Client, Namespace, wait_for
+from tests.controller.kubelet import Kubelet
+from tests.controller.node import Node, hook
+from tests.controller.process import Operator
+
+from holdfast.protocol import BackupTask
+
+WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+
+
+class DeadWebhook:
+    """A webhook of one namespace that every new Job has to pass and that does not answer."""
+
+    def __init__(self, client: Client, namespace: str) -> None:
+        self._client = client
+        self._namespace = namespace
+
+    def __enter__(self) -> Self:
+        rule = {
+            "apiGroups": ["batch"],
+            "apiVersions": ["v1"],
+            "operations": ["CREATE"],
+            "resources": ["jobs"],
+        }
+        webhook = {
+            "name": "dead.example.com",
+            "clientConfig": {"url": "https://127.0.0.1:1/"},
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self._namespace}},
+            "rules": [rule],
+            "failurePolicy": "Fail",
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+        }
+        self._client.must("POST", WEBHOOKS, {"metadata": {"name": self._namespace}, "webhooks": [webhook]})
+        wait_for("the webhook to refuse", lambda: self._answer() == 500)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.must("DELETE", f"{WEBHOOKS}/{self._namespace}", {})
+        wait_for("the webhook to be gone", lambda: self._answer() == 201)
+
+    def _answer(self) -> int:
+        pod = {"spec": {"restartPolicy": "Never", "containers": [{"name": "x", "image": "x"}]}}
+        path = f"/apis/batch/v1/namespaces/{self._namespace}/jobs?dryRun=All"
+        return self._client.request("POST", path, {"metadata": {"name": "x"}, "spec": {"template": pod}})[0]
+
+
+def _waits(namespace: Namespace, run: str = "now") -> bool:
+    status = namespace.status("BackupRun", run)
+    return (status.get("phase"), status.get("reason")) == ("Running", "JobNotCreated")
+
+
+def test_a_run_whose_jobs_cannot_be_created_ends_at_its_deadline(
+    client: Client, operator: Operator, node: Node, namespace: Namespace
+) -> None:
+    node.pod(namespace.name, "app")
+    namespace.policy(
+        targets=("a", "b"),
+        activeDeadline="5s",
+        hooks={"before": [hook("pause")], "after": [hook("go-on", "echo", "on")]},
+    )
+    with DeadWebhook(client, namespace.name):
+        namespace.run("now")
+        wait_for("the reason to be shown", lambda: _waits(namespace))
+        status = namespace.wait_phase("BackupRun", "now", "Failed")
+    assert status["reason"] == "JobNotCreated"
+    assert "activeDeadline (5s)" in status["message"]
+    assert "failed calling webhook" in status["message"]
+    assert [target["phase"] for target in status["targets"]] == ["Failed", "Failed"]
+    assert [each.words for each in node.run_in(namespace.name)] == [("true",), ("echo", "on")]
+
+
+@pytest.mark.parametrize("change", ["edited", "deleted"])
+def test_a_run_goes_on_as_it_was_started_whatever_becomes_of_its_policy(
+    client: Client, operator: Operator, kubelet: Kubelet, namespace: Namespace, change: str
+) -> None:
+    namespace.policy(targets=("a", "b"), retries=4)
+    with DeadWebhook(client, namespace.name):
+        namespace.run("now")
+        wait_for("it to start", lambda: _waits(namespace))
+        if change == "deleted":
+            namespace.delete("BackupPolicy", "chatbot")
+        else:
+            target = {"name": "a", "redis": {"service": {"name": "elsewhere", "port": 6379}}}
+            edited: dict[str, Any] = {"targets": [target], "retries": 0, "activeDeadline": "1s"}
+            namespace.patch("BackupPolicy", "chatbot", {"spec": edited})
+    status = namespace.wait_phase("BackupRun", "now", "Succeeded", "Failed", "PartiallySucceeded")
+    assert status["phase"] == "Succeeded", status
+    assert (status["settings"]["retries"], status["settings"]["activeDeadline"]) == (4, "6h")
+    assert status["plan"] == []
+    tasks = [t for t in kubelet.tasks.values() if isinstance(t, BackupTask) and t.namespace == namespace.name]
+    assert {(task.target, task.spec["service"]["name"]) for task in tasks} == {("a", "redis"), ("b", "redis")}
+    assert {job["spec"]["backoffLimit"] for job in namespace.items("Job")} == {4}

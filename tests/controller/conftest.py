@@ -14,13 +14,17 @@ from tests.controller.process import Operator
 from tests.controller.sweep import sweep
 from tests.controller.watch import Pods
 
+from holdfast.api.run import BackupRun
 from holdfast.controller.cluster import Cluster
 from holdfast.controller.config import Config
+from holdfast.controller.feed import Feed
 from holdfast.controller.health import Health
 from holdfast.controller.queue import Key, Queue
 from holdfast.controller.reporter import Reporter
 from holdfast.controller.scheduler import Scheduler
+from holdfast.controller.wakes import Wakes
 from holdfast.controller.work.context import Context
+from holdfast.controller.work.joblist import JobList
 from holdfast.controller.work.runlist import RunList
 
 
@@ -93,8 +97,18 @@ async def context(control_plane: ApiServer, monkeypatch: pytest.MonkeyPatch) -> 
     async def handle(_: Key) -> None:
         return None
 
-    queue = Queue(handle)
-    scheduler = Scheduler(queue, Health(time.monotonic), now)
+    health = Health(time.monotonic)
+    queue = Queue(handle, health)
+    scheduler = Scheduler(queue, health, now)
     reporter = Reporter(cluster, now)
-    yield Context(cluster, config, queue, reporter, scheduler, now, time.monotonic, RunList(cluster))
+    runs, jobs = RunList(cluster, Wakes(queue).run_changed), JobList(queue.add)
+    made = Context(cluster, config, queue, reporter, scheduler, now, time.monotonic, runs, jobs)
+    await list_again(made)
+    yield made
     await cluster.close()
+
+
+async def list_again(context: Context) -> None:
+    """Have the lists in memory show what there is now."""
+    for collection in context.cluster.collections(BackupRun).items():
+        await Feed(context.cluster, Health(time.monotonic), 1, collection, context.runs).list()

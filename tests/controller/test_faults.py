@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import itertools
 import random
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +16,11 @@ from tests.controller.client import Client, Namespace, wait_for
 from tests.controller.kubelet import Kubelet
 from tests.controller.process import Operator
 from tests.controller.proxy import ApiProxy, Passes, Request, Treatment, pass_on, refuse
+from tests.machine import free_port
 
+from holdfast.controller.config import Config
+from holdfast.controller.health import Health
+from holdfast.controller.watches import Watches
 from holdfast.domain.naming import job_name
 
 
@@ -158,6 +164,41 @@ async def _refusing_all(request: Request, passes: Passes) -> web.StreamResponse:
 
 def _lists(proxy: ApiProxy, since: int) -> int:
     return sum(each.path.endswith("/backuppolicies") and not each.watch for each in proxy.requests[since:])
+
+
+async def test_nothing_of_ours_ends_with_kopf(
+    control_plane: ApiServer,
+    namespace: Namespace,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whatever is begun while kopf runs, such as the command of a hook, outlives kopf's failure."""
+    fails = threading.Event()
+
+    async def treat(request: Request, passes: Passes) -> web.StreamResponse:
+        if not (request.watch and request.path.endswith("/backuppolicies")):
+            return await passes()
+        await asyncio.to_thread(fails.wait)
+        return refuse(410, "Expired")
+
+    namespace.policy()
+    seen = asyncio.Event()
+    with ApiProxy(control_plane) as proxy:
+        proxy.treatment = treat
+        monkeypatch.setenv("KUBECONFIG", str(proxy.kubeconfig))
+        config = Config(namespaces=(namespace.name,), liveness_port=free_port())
+        watches = Watches(config, Health(time.monotonic), lambda _: seen.set())
+        running = asyncio.create_task(watches.run())
+        await asyncio.wait_for(seen.wait(), 60)
+        command = asyncio.create_task(asyncio.sleep(3600))
+        fails.set()
+        while caplog.text.count("the watches failed") < 2:  # noqa: ASYNC110 another thread logs it
+            await asyncio.sleep(0.05)
+        assert not command.done()
+        assert not running.done()
+        command.cancel()
+        running.cancel()
+        await asyncio.wait([running])
 
 
 def test_job_of_somebody_else_is_left_alone(

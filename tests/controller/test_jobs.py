@@ -12,10 +12,10 @@ from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun
 from holdfast.api.runner import Runner
 from holdfast.controller.config import Config, ConfigError
-from holdfast.controller.handlers import owner_key
 from holdfast.controller.jobs.job import JobRequest, build_job
 from holdfast.controller.jobs.kinds import JOB_KINDS, MAX_SURVEYS, MAX_VERIFICATIONS, Permit, limit_of
 from holdfast.controller.jobs.settings import JobSettings
+from holdfast.controller.queue import owner_key
 from holdfast.controller.views import job_of
 from holdfast.domain.naming import part_of
 from holdfast.domain.rows import row_of

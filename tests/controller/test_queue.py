@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import time
 from collections import Counter
 
 import pytest
 
+from holdfast.controller import queue as queues
 from holdfast.controller.errors import (
     ApiError,
     ConflictError,
@@ -35,7 +37,7 @@ async def test_key_added_while_handled_is_handled_once_more() -> None:
         if calls[key] == 2:
             done.set()
 
-    queue = Queue(handle)
+    queue = Queue(handle, Health(time.monotonic))
     task = asyncio.create_task(queue.run())
     queue.add(A)
     await until(entered)
@@ -65,7 +67,7 @@ async def test_key_is_never_handled_by_two_workers() -> None:
             done.set()
         return None
 
-    queue = Queue(handle)
+    queue = Queue(handle, Health(time.monotonic))
     task = asyncio.create_task(queue.run())
     queue.add(A)
     queue.add(B)
@@ -86,7 +88,7 @@ async def test_key_that_fails_is_tried_again_and_stops_no_other(error: Exception
         if key == A:
             done.set()
 
-    queue = Queue(handle, workers=1)
+    queue = Queue(handle, Health(time.monotonic), workers=1)
     task = asyncio.create_task(queue.run())
     queue.add(A)
     queue.add(B)
@@ -118,7 +120,7 @@ async def test_what_people_delete_is_no_defect(
             raise error
         done.set()
 
-    queue = Queue(handle)
+    queue = Queue(handle, Health(time.monotonic))
     task = asyncio.create_task(queue.run())
     queue.add(A)
     await until(done)
@@ -133,11 +135,96 @@ async def test_earlier_appointment_stands() -> None:
     async def handle(_: Key) -> None:
         done.set()
 
-    queue = Queue(handle)
+    queue = Queue(handle, Health(time.monotonic))
     task = asyncio.create_task(queue.run())
     queue.add_after(A, 0.01)
     queue.add_after(A, 3600)
     await until(done)
+    task.cancel()
+
+
+async def test_what_is_due_does_not_wait_behind_the_background_and_neither_starves() -> None:
+    order: list[Key] = []
+    done = asyncio.Event()
+    background = [Key("runs", "ns", f"background-{number}") for number in range(40)]
+    due = [Key("runs", "ns", f"due-{number}") for number in range(40)]
+
+    async def handle(key: Key) -> None:
+        order.append(key)
+        if len(order) == len(background) + len(due):
+            done.set()
+
+    queue = Queue(handle, Health(time.monotonic), workers=1)
+    for key in background:
+        queue.add_to_background(key)
+    for key in due:
+        queue.add(key)
+    task = asyncio.create_task(queue.run())
+    await until(done)
+    task.cancel()
+    first = order[: len(due)]
+    assert sum(key in due for key in first) >= 3 * sum(key in background for key in first)
+    assert set(first) & set(background)
+
+
+async def test_key_of_the_background_that_becomes_due_is_handled_once_and_first() -> None:
+    order: list[Key] = []
+    done = asyncio.Event()
+
+    async def handle(key: Key) -> None:
+        order.append(key)
+        if key == A:
+            done.set()
+
+    queue = Queue(handle, Health(time.monotonic), workers=1)
+    queue.add_to_background(A)
+    queue.add_to_background(B)
+    queue.add(B)
+    task = asyncio.create_task(queue.run())
+    await until(done)
+    task.cancel()
+    assert order == [B, A]
+
+
+async def test_worker_outlives_the_end_of_what_its_handler_waited_for() -> None:
+    done = asyncio.Event()
+    other = asyncio.get_running_loop().create_future()
+    other.cancel()
+    calls: Counter[Key] = Counter()
+
+    async def handle(key: Key) -> None:
+        calls[key] += 1
+        if key == A and calls[A] == 1:
+            await other
+        if key == A:
+            done.set()
+
+    queue = Queue(handle, Health(time.monotonic), workers=1)
+    task = asyncio.create_task(queue.run())
+    queue.add(A)
+    await until(done)
+    task.cancel()
+    assert calls[A] == 2
+
+
+async def test_handler_that_hangs_stops_the_heart_of_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "LOOK_SECONDS", 0.001)
+    now = 0.0
+    health = Health(lambda: now)
+    entered = asyncio.Event()
+
+    async def handle(_: Key) -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    queue = Queue(handle, health)
+    task = asyncio.create_task(queue.run())
+    queue.add(A)
+    await until(entered)
+    now = queues.MAX_SECONDS + 1
+    for _ in range(3):
+        await asyncio.sleep(0.01)
+    assert list(health.silent()) == [queues.NAME]
     task.cancel()
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from tests.controller.client import Namespace
+from tests.controller.conftest import list_again
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun
@@ -60,6 +61,7 @@ async def test_a_section_that_fails_leaves_the_part_of_the_others_written(
         verification={"schedule": "@yearly", "mode": "Checksum"},
         destinations=[{"name": "primary", "s3": {"bucket": "backups"}, "quota": {"size": "1Gi"}}],
     )
+    await list_again(context)
     key = Key(BackupPolicy.plural, namespace.name, "chatbot")
     reconcile = Policies(context).reconcile
     with pytest.MonkeyPatch.context() as patched:
@@ -84,13 +86,14 @@ async def test_a_section_that_fails_leaves_the_part_of_the_others_written(
 
 async def test_a_run_is_written_to_only_as_it_was_listed(context: Context, namespace: Namespace) -> None:
     namespace.run("by-hand")
-    (row,) = await context.runs.of_policy(namespace.name, "chatbot")
+    await list_again(context)
+    (row,) = context.runs.of_policy(namespace.name, "chatbot")
     assert (await context.runs.read(row)).metadata.uid == row.uid
-    assert await context.runs.of_policy(namespace.name, "other") == ()
+    assert context.runs.of_policy(namespace.name, "other") == ()
     namespace.patch("BackupRun", "by-hand", {"spec": {"cancel": True}})
     with pytest.raises(ConflictError):
         await context.runs.read(row)
-    (row,) = await context.runs.of_policy(namespace.name, "chatbot")
+    (row,) = context.runs.of_policy(namespace.name, "chatbot")
     await context.cluster.delete(await context.cluster.get(BackupRun, namespace.name, "by-hand"))
     with pytest.raises(NotFoundError):
         await context.runs.read(row)

@@ -1,6 +1,6 @@
 """The cluster as the operator sees it: the only module that talks to the API server.
 
-What it may do, all that the operator's role has to grant (watches are kopf's):
+What it may do, all that the operator's role has to grant (kopf watches what people write):
 
 - holdfast.dev backuppolicies, backupruns, restorerequests: get, list, watch; backupruns: also create, delete
 - holdfast.dev backuppolicies, backupruns: patch (for finalizers, and the label of runs)
@@ -17,8 +17,9 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Iterable
-from typing import Any, Self, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -35,6 +36,7 @@ from holdfast.controller.errors import (
     AlreadyExistsError,
     ApiError,
     ConflictError,
+    ExpiredError,
     ForbiddenError,
     InvalidError,
     NamespaceTerminatingError,
@@ -42,6 +44,7 @@ from holdfast.controller.errors import (
     TransientError,
 )
 from holdfast.controller.views import candidate_of, complaint_of, job_of, pod_of
+from holdfast.domain import labels
 from holdfast.domain.complaints import Complaint
 from holdfast.domain.run.hooks import Candidate
 from holdfast.domain.workload import Job, Pod
@@ -53,10 +56,44 @@ _RETRYABLE = frozenset({0, 408, 425, 429, 500, 502, 503, 504})
 _MERGE_PATCH = "application/merge-patch+json"
 
 
+@dataclass(frozen=True)
+class Collection:
+    """Objects of one kind, in a namespace or in all."""
+
+    path: str
+    selector: str = ""
+    """Of their labels, by the API server."""
+
+    def query(self, **parameters: str) -> str:
+        """The path with these parameters."""
+        chosen = {"labelSelector": self.selector} if self.selector else {}
+        return f"{self.path}?{urlencode(chosen | parameters)}"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a list."""
+
+    items: list[dict[str, Any]]
+    version: str
+    """The list's: a watch begins from it."""
+
+
+class Answers(Protocol):
+    """Hears of every object of a kind that an answer of the API server brings, before whoever asked."""
+
+    def came(self, resource: Any) -> None:
+        """As it is since a write, or was when it was read."""
+
+    def went(self, resource: Any) -> None:
+        """It is deleted, and no finalizer holds it."""
+
+
 class Cluster:
     """Typed requests; each raises one of `holdfast.controller.errors`."""
 
     def __init__(self, api: ApiClient, config: Config) -> None:
+        self._answers: dict[type[Resource], Answers] = {}
         self._api = api
         self._rest: Any = api.rest_client
         self._namespaces = config.namespaces
@@ -78,13 +115,90 @@ class Cluster:
         """Close the connections."""
         await self._api.close()  # type: ignore[no-untyped-call]
 
+    def tell(self, kind: type[Resource], answers: Answers) -> None:
+        """Have `answers` hear of the objects of a kind."""
+        self._answers[kind] = answers
+
+    def _came(self, kind: type[Resource], body: dict[str, Any]) -> None:
+        """Tell of a body that a write brought. One that cannot be read is for the watch to judge."""
+        if kind in self._answers:
+            try:
+                self._answers[kind].came(kind.from_object(body))
+            except ValidationError as error:
+                _log.warning("the answer to a write cannot be read: %s", error)
+
     async def get(self, kind: type[R], namespace: str, name: str) -> R:
         """The object, with kind `kind`."""
         body = await self._send("GET", f"{_path(kind, namespace)}/{quote(name)}")
         try:
-            return kind.from_object(body)
+            resource = kind.from_object(body)
         except ValidationError as error:
             raise InvalidError(f"{kind.singular} {namespace}/{name}", 422, str(error)) from error
+        if kind in self._answers:
+            self._answers[kind].came(resource)
+        return resource
+
+    def collections(self, kind: type[Resource]) -> dict[str, Collection]:
+        """All objects of `kind` that are watched, by namespace; by the empty one where all are watched."""
+        return {name: Collection(_path(kind, name)) for name in self._namespaces or ("",)}
+
+    def job_collections(self) -> dict[str, Collection]:
+        """The Jobs that Holdfast has made, in the same way."""
+        return {name: Collection(_jobs(name), labels.COMPONENT) for name in self._namespaces or ("",)}
+
+    async def pages(self, collection: Collection, limit: int) -> AsyncIterator[Page]:
+        """A list, so many objects at a time. Raises ExpiredError when reading it has taken too long."""
+        following = ""
+        while True:
+            more = {"continue": following} if following else {}
+            answer = await self._send("GET", collection.query(limit=str(limit), **more))
+            metadata = answer["metadata"]
+            yield Page(answer["items"], metadata["resourceVersion"])
+            following = metadata.get("continue", "")
+            if not following:
+                return
+
+    async def watch(
+        self, collection: Collection, version: str, server_seconds: int, silent_seconds: float
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """What happens after a version, until the server ends it, or nothing comes for so long.
+
+        Raises ExpiredError when the version is no longer kept.
+        """
+        path = collection.query(
+            watch="true", allowWatchBookmarks="true", resourceVersion=version,
+            timeoutSeconds=str(server_seconds),
+        )  # fmt: skip
+        request = f"WATCH {collection.path}"
+        limits = aiohttp.ClientTimeout(total=None, sock_read=silent_seconds)
+        try:
+            async with await self._stream(path, limits) as answer:
+                if answer.status != 200:
+                    raise _classify(request, answer.status, await answer.read())
+                async for line in _lines(answer.content):
+                    event: dict[str, Any] = json.loads(line)
+                    if event["type"] == "ERROR":
+                        status = event["object"]
+                        raise _classify(request, status.get("code", 500), json.dumps(status).encode())
+                    yield event
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise TransientError(request, 0, f"{type(error).__name__} {error}") from error
+
+    async def _stream(self, path: str, limits: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
+        """An answer whose body is read as it comes."""
+        headers = {"Accept": "application/json"}
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
+        configuration = self._api.configuration
+        session: aiohttp.ClientSession = self._rest.pool_manager
+        async with asyncio.timeout(self._timeout):
+            return await session.get(
+                configuration.host + path,
+                headers=headers,
+                timeout=limits,
+                proxy=configuration.proxy,
+                proxy_headers=configuration.proxy_headers,
+                server_hostname=configuration.tls_server_name,
+            )
 
     async def get_all(self, kind: type[R], namespace: str | None = None) -> list[R]:
         """All objects of `kind` in the namespace, or in all that are watched.
@@ -110,7 +224,9 @@ class Cluster:
         metadata = resource.metadata.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         body = resource.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"status"})
         path = _path(type(resource), resource.metadata.namespace)
-        return type(resource).from_object(await self._send("POST", path, body | {"metadata": metadata}))
+        answer = await self._send("POST", path, body | {"metadata": metadata})
+        self._came(type(resource), answer)
+        return type(resource).from_object(answer)
 
     async def write_status(self, resource: R, status: Any) -> None:
         """Replace the status. Raises ConflictError if the object has changed since it was read."""
@@ -128,15 +244,18 @@ class Cluster:
             "status": status.to_json(),
         }
         path = f"{_path(type(resource), metadata.namespace)}/{quote(metadata.name)}/status"
-        await self._send("PUT", path, body)
+        self._came(type(resource), await self._send("PUT", path, body))
 
     async def delete(self, resource: Resource) -> None:
         """Delete the object, if it is still the same one."""
         metadata = resource.metadata
         body = {"preconditions": {"uid": metadata.uid}, "propagationPolicy": "Background"}
-        await self._send(
-            "DELETE", f"{_path(type(resource), metadata.namespace)}/{quote(metadata.name)}", body
-        )
+        path = f"{_path(type(resource), metadata.namespace)}/{quote(metadata.name)}"
+        answer = await self._send("DELETE", path, body)
+        if answer.get("kind") == resource.kind_name():  # a finalizer holds it
+            self._came(type(resource), answer)
+        elif type(resource) in self._answers:
+            self._answers[type(resource)].went(resource)
 
     async def set_finalizers(self, resource: Resource, finalizers: Iterable[str]) -> None:
         """Replace the finalizers. Raises ConflictError if the object has changed since it was read."""
@@ -149,14 +268,14 @@ class Cluster:
             }
         }
         path = f"{_path(type(resource), metadata.namespace)}/{quote(metadata.name)}"
-        await self._send("PATCH", path, body, _MERGE_PATCH)
+        self._came(type(resource), await self._send("PATCH", path, body, _MERGE_PATCH))
 
     async def set_label(self, resource: Resource, label: str, value: str) -> None:
         """Set one label of an object, if it is still the same one."""
         metadata = resource.metadata
         body = {"metadata": {"uid": metadata.uid, "labels": {label: value}}}
         path = f"{_path(type(resource), metadata.namespace)}/{quote(metadata.name)}"
-        await self._send("PATCH", path, body, _MERGE_PATCH)
+        self._came(type(resource), await self._send("PATCH", path, body, _MERGE_PATCH))
 
     async def jobs(self, namespace: str, labels: dict[str, str]) -> list[Job]:
         """The Jobs with these labels."""
@@ -305,9 +424,19 @@ def _classify(request: str, status: int, data: bytes) -> ApiError:
     elif status in _RETRYABLE or status > 500:
         kind = TransientError
     else:
-        kinds = {404: NotFoundError, 401: ForbiddenError, 403: ForbiddenError}
+        kinds = {404: NotFoundError, 410: ExpiredError, 401: ForbiddenError, 403: ForbiddenError}
         kind = kinds.get(status, InvalidError)
     return kind(request, status, message)
+
+
+async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Of any length: an object may be larger than what a reader takes for a line."""
+    rest = bytearray()
+    async for block in stream.iter_any():
+        *lines, tail = (rest + block).split(b"\n") if b"\n" in block else (rest + block,)
+        for line in lines:
+            yield bytes(line)
+        rest = bytearray(tail)
 
 
 def _path(kind: type[Resource], namespace: str | None) -> str:

@@ -37,7 +37,8 @@ class Config:
     pod_start_deadline: timedelta = timedelta(minutes=2)
     """POD_START_DEADLINE: how long to wait for a pod that cannot start, if the cluster says why."""
     resync: timedelta = timedelta(minutes=1)
-    """RESYNC: how often the operator looks at all objects, also if no watch reported a change."""
+    """RESYNC: how often the operator looks for changes that no watch reported. Every tenth time it looks at
+    all runs and Jobs."""
     progress_interval: timedelta = timedelta(seconds=5)
     """PROGRESS_INTERVAL: how often the progress of a Job is read."""
     job_ttl: timedelta = timedelta(hours=1)

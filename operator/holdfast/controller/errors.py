@@ -13,6 +13,10 @@ class NotFoundError(ApiError):
     """No such object exists."""
 
 
+class ExpiredError(ApiError):
+    """The version that a watch or the next page begins from is no longer kept: list anew."""
+
+
 class ConflictError(ApiError):
     """The object has changed since it was read: read it again."""
 

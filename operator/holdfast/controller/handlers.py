@@ -1,6 +1,9 @@
-"""What kopf calls: every change only puts a key into the queue, where nothing is lost when it fails."""
+"""What kopf calls for what people write: a change only puts a key into the queue, where nothing is lost.
 
-from collections.abc import Callable, Mapping
+BackupRuns and Jobs, of which there are many, come by a feed.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import kopf
@@ -8,12 +11,10 @@ import kopf
 from holdfast.api.meta import GROUP, VERSION
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestoreRequest
-from holdfast.api.run import BackupRun
 from holdfast.controller.health import Health
 from holdfast.controller.queue import Key
-from holdfast.domain import labels
 
-_KINDS = (BackupPolicy, BackupRun, RestoreRequest)
+_KINDS = (BackupPolicy, RestoreRequest)
 
 
 def register(add: Callable[[Key], None], health: Health) -> kopf.OperatorRegistry:
@@ -22,9 +23,6 @@ def register(add: Callable[[Key], None], health: Health) -> kopf.OperatorRegistr
     for kind in _KINDS:
         handler = _object_handler(add, kind.plural)
         kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=kind.plural)(handler)
-    kopf.on.event(
-        "batch", "v1", "jobs", labels={labels.COMPONENT: kopf.PRESENT}, registry=registry, id="jobs"
-    )(_job_handler(add))
     kopf.on.probe(registry=registry, id="loops")(_probe(health))
     kopf.on.login(registry=registry, id="login")(_login)
     kopf.on.startup(registry=registry, id="settings")(_configure)
@@ -36,26 +34,6 @@ def _object_handler(add: Callable[[Key], None], plural: str) -> Any:
         add(Key(plural, namespace, name))
 
     return add_key
-
-
-def _job_handler(add: Callable[[Key], None]) -> Any:
-    async def add_key(namespace: str, labels: Mapping[str, str], **_: Any) -> None:
-        key = owner_key(namespace, labels)
-        if key is not None:
-            add(key)
-
-    return add_key
-
-
-def owner_key(namespace: str, job_labels: Mapping[str, str]) -> Key | None:
-    """What a Job belongs to, by its labels: those of a run have its policy's too."""
-    if labels.RUN in job_labels:
-        return Key(BackupRun.plural, namespace, job_labels[labels.RUN])
-    if labels.RESTORE in job_labels:
-        return Key(RestoreRequest.plural, namespace, job_labels[labels.RESTORE])
-    if labels.POLICY in job_labels:
-        return Key(BackupPolicy.plural, namespace, job_labels[labels.POLICY])
-    return None
 
 
 def _probe(health: Health) -> Any:
@@ -82,7 +60,9 @@ async def _configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.watching.server_timeout = 240
     settings.watching.client_timeout = 300
     settings.watching.connect_timeout = 10
-    settings.queueing.worker_limit = 20
+    # A worker keeps its place until it was idle for so long: with a limit few events a second get through.
+    settings.queueing.worker_limit = None
+    settings.queueing.idle_timeout = 0.5
     settings.networking.request_timeout = 30
     # Seconds between attempts: kopf as a whole fails when they are used up, so they last for ten minutes.
     settings.networking.error_backoffs = (1, 1, 2, 3, 5, 8, 13, 21, *[30] * 18)

@@ -14,8 +14,8 @@ class Health:
 
     def expect(self, name: str, within_seconds: float) -> None:
         """From now on `name` has to beat at least that often."""
-        self._limits[name] = within_seconds
         self.beat(name)
+        self._limits[name] = within_seconds
 
     def beat(self, name: str) -> None:
         """Say that `name` is alive."""
@@ -24,5 +24,6 @@ class Health:
     def silent(self) -> dict[str, float]:
         """Those that have stood still for too long, and for how many seconds."""
         now = self.monotonic()
-        ages = {name: now - self._beats[name] for name in self._limits}
-        return {name: age for name, age in ages.items() if age > self._limits[name]}
+        limits = dict(self._limits)  # the probe asks from another thread
+        ages = {name: now - self._beats[name] for name in limits}
+        return {name: age for name, age in ages.items() if age > limits[name]}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from holdfast.domain.complaints import Complaint
 from holdfast.domain.labels import COMPONENT, SETTINGS, TARGET
@@ -40,6 +40,35 @@ def job_of(body: dict[str, Any]) -> Job:
         message=ended.get("message", ""),
         has_ttl="ttlSecondsAfterFinished" in body["spec"],
         is_being_deleted="deletionTimestamp" in metadata,
+    )
+
+
+class JobFacts(NamedTuple):
+    """By which a Job concerns its owner, who then reads it whole."""
+
+    owner_uid: str
+    counts: tuple[int, ...]
+    end_condition: str
+    has_ttl: bool
+    is_being_deleted: bool
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the cluster does the rest."""
+        return self.is_being_deleted or (bool(self.end_condition) and self.has_ttl)
+
+
+def job_facts_of(body: dict[str, Any]) -> JobFacts:
+    """The facts of a Job that its owner has to be told of."""
+    metadata, status = body["metadata"], body.get("status", {})
+    owner = _first(owner for owner in metadata.get("ownerReferences", []) if owner.get("controller"))
+    ended = _first(c for c in status.get("conditions", []) if c["type"] in _ENDS and c["status"] == "True")
+    return JobFacts(
+        owner.get("uid", ""),
+        tuple(status.get(name) or 0 for name in ("active", "ready", "failed", "succeeded")),
+        ended.get("type", ""),
+        "ttlSecondsAfterFinished" in body["spec"],
+        "deletionTimestamp" in metadata,
     )
 
 

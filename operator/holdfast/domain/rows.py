@@ -4,20 +4,23 @@ A decision about one run has the whole object. A decision that looks at many has
 the list.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from sys import intern
 
 from holdfast.api.conditions import is_true
-from holdfast.api.destination import Place
+from holdfast.api.destination import Destination, Place
 from holdfast.api.run import STORED, BackupRun, ExpiringCopy, RunPhase, RunTrigger, TargetPhase, Verification
-from holdfast.domain.labels import IMPORTED, MISSED
+from holdfast.domain.labels import IMPORTED, MISSED, PAUSED, POLICY, VERIFY, of_policy
 from holdfast.domain.places import places_by_destination
 from holdfast.domain.stored import (
     EARLIEST,
     bytes_by_destination,
     destinations_being_deleted,
     destinations_holding,
+    destinations_with_copies,
     is_whole,
     may_hold_data,
     targets_held,
@@ -27,13 +30,15 @@ PolicyName = tuple[str, str]
 """Namespace and name of a policy."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run in a list of runs."""
+    """A run in a list of runs. Ten thousand are in memory at once: what many have alike, they share."""
 
     namespace: str
     name: str
     uid: str
+    original_uid: str
+    """The UID that it had when it was run."""
     policy: str
     """The name of its policy."""
     trigger: RunTrigger
@@ -49,6 +54,8 @@ class RunRow:
     """By destination of the run: the place that it meant when the run started."""
     destinations_holding: frozenset[str]
     """The destinations that hold all that the run has."""
+    destinations_with_copies: frozenset[str]
+    """The destinations that hold at least a part of the run, by its status."""
     destinations_being_deleted: frozenset[str]
     stored_bytes: Mapping[str, int]
     """By destination: the bytes that the run has there."""
@@ -73,6 +80,8 @@ class RunRow:
     """True: the BackupRun has a deletion timestamp."""
     is_imported: bool
     """True: a survey made the BackupRun from a catalogue's entry."""
+    is_settled: bool
+    """True: it has ended, and nothing more is asked of it than what its Jobs still need."""
     is_missed: bool
     """True: its slot was missed before the BackupRun was made."""
     is_verified: bool
@@ -117,26 +126,28 @@ def row_of(run: BackupRun) -> RunRow:
     metadata, spec, status = run.metadata, run.spec, run.status
     succeeded = [target for target in status.targets if target.phase is TargetPhase.SUCCEEDED]
     return RunRow(
-        namespace=metadata.namespace,
+        namespace=intern(metadata.namespace),
         name=metadata.name,
         uid=metadata.uid,
-        policy=spec.policy_ref.name,
+        original_uid=original_uid(run),
+        policy=intern(spec.policy_ref.name),
         trigger=spec.trigger,
         scheduled_time=spec.scheduled_time,
         creation_time=metadata.creation_timestamp,
         start_time=status.start_time,
         completion_time=status.completion_time,
         phase=status.phase,
-        message=status.message or "",
+        message=intern(status.message or ""),
         recovery_point=status.recovery_point,
-        finalizers=metadata.finalizers,
-        places=places_by_destination(status.destinations),
-        destinations_holding=frozenset(destinations_holding(run)),
-        destinations_being_deleted=frozenset(destinations_being_deleted(run)),
+        finalizers=_shared(metadata.finalizers),
+        places=_shared_places(status.destinations),
+        destinations_holding=_shared_set(destinations_holding(run)),
+        destinations_with_copies=_shared_set(destinations_with_copies(run)),
+        destinations_being_deleted=_shared_set(destinations_being_deleted(run)),
         stored_bytes=bytes_by_destination(run),
         expiring=status.expiring,
-        leftovers=frozenset(status.leftovers),
-        targets_held=frozenset(targets_held(run)),
+        leftovers=_shared_set(status.leftovers),
+        targets_held=_shared_set(targets_held(run)),
         targets_count=len(status.targets),
         targets_under_way=sum(not target.phase.has_ended for target in status.targets),
         verification=status.verification,
@@ -146,6 +157,7 @@ def row_of(run: BackupRun) -> RunRow:
         is_cancelled=spec.cancel,
         is_deleted=metadata.deletion_timestamp is not None,
         is_imported=is_imported(run),
+        is_settled=_is_settled(run),
         is_missed=MISSED in metadata.annotations,
         is_verified=is_true(status.conditions, "Verified"),
         is_whole=is_whole(status),
@@ -156,3 +168,50 @@ def row_of(run: BackupRun) -> RunRow:
 def is_imported(run: BackupRun) -> bool:
     """Whether a survey made it from a catalogue's entry."""
     return IMPORTED in run.metadata.annotations
+
+
+def original_uid(run: BackupRun) -> str:
+    """The UID that it had when it was run."""
+    return run.metadata.annotations.get(IMPORTED, run.metadata.uid)
+
+
+def request_of(run: BackupRun) -> str | None:
+    """The annotation's value that asks for a verification of the run, if none was made for it yet."""
+    value = run.metadata.annotations.get(VERIFY, "")[:253]
+    before = run.status.verification
+    return value if value and (before is None or before.requested != value) else None
+
+
+def _is_settled(run: BackupRun) -> bool:
+    metadata, status = run.metadata, run.status
+    has_ended = status.phase is not None and status.phase.has_ended
+    if not has_ended or metadata.deletion_timestamp is not None or PAUSED in metadata.finalizers:
+        return False
+    label = of_policy(run)
+    if label is not None and metadata.labels.get(POLICY) != label:
+        return False
+    is_verified_now = status.verification is not None and not status.verification.phase.has_ended
+    return not is_verified_now and request_of(run) is None
+
+
+def _shared_places(destinations: Iterable[Destination]) -> Mapping[str, Place]:
+    return _places(tuple(places_by_destination(destinations).items()))
+
+
+@lru_cache(maxsize=4096)
+def _places(places: tuple[tuple[str, Place], ...]) -> Mapping[str, Place]:
+    return dict(places)
+
+
+def _shared_set(names: Iterable[str]) -> frozenset[str]:
+    return _set(frozenset(names))
+
+
+@lru_cache(maxsize=4096)
+def _set(names: frozenset[str]) -> frozenset[str]:
+    return names
+
+
+@lru_cache(maxsize=4096)
+def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
+    return names

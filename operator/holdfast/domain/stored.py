@@ -41,6 +41,11 @@ def destinations_holding(run: BackupRun) -> set[str]:
     return (set.intersection(*copies) if copies else set()) - destinations_being_deleted(run)
 
 
+def destinations_with_copies(run: BackupRun) -> set[str]:
+    """The destinations that hold at least a part of the run."""
+    return {artifact.destination for target in run.status.targets for artifact in target.artifacts}
+
+
 def artifacts_by_destination(target: TargetStatus) -> int:
     """How many artifacts each destination has that holds the target, listed or not."""
     destinations = {artifact.destination for artifact in target.artifacts}

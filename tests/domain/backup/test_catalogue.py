@@ -16,7 +16,14 @@ from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, CatalogueProbl
 from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun, Failure, RunPhase, Source
 from holdfast.domain.backup import catalogue, survey
-from holdfast.domain.backup.catalogue import DATA_GONE, Page, decide, imported_run, imported_status, page_of
+from holdfast.domain.backup.catalogue import (
+    DATA_GONE,
+    Page,
+    PageDecision,
+    imported_run,
+    imported_status,
+    page_of,
+)
 from holdfast.domain.backup.retention import backup_of
 from holdfast.domain.backup.survey import PageRecord
 from holdfast.domain.labels import IMPORTED
@@ -47,6 +54,22 @@ THEN = NOW - timedelta(days=3)
 HOURS = timedelta(hours=6)
 PLACES = ("one", "two", "three")
 JOB = Job("j", "ns", "ju", "ru", "t", "Backup", "", "", NOW)
+
+
+def decide(by: BackupPolicy, runs: Sequence[BackupRun], found: Page, now: datetime) -> PageDecision:
+    """What a page makes of runs; those that need not be read whole would not change by it."""
+    listed = rows(runs)
+    to_read = {row.name for row in catalogue.to_compare(by, listed, found)}
+    read = [run for run in runs if run.metadata.name in to_read]
+    decision = catalogue.decide(by, listed, read, found, now)
+    same = [
+        run
+        for run in runs
+        if found.covers(name := run.metadata.name)
+        and (name not in found.runs or found.runs[name].run_uid == row_of(run).original_uid)
+    ]
+    assert catalogue.decide(by, listed, same, found, now) == decision
+    return decision
 
 
 def policy(*places: str, targets: Sequence[str] = ("a", "b"), **status: Any) -> BackupPolicy:

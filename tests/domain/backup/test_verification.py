@@ -23,7 +23,7 @@ from holdfast.domain.complaints import Complaint
 from holdfast.domain.labels import VERIFY
 from holdfast.domain.plan.readiness import readiness
 from holdfast.domain.plan.schedule import delay_of
-from holdfast.domain.rows import row_of
+from holdfast.domain.rows import request_of, row_of
 from holdfast.domain.tasks import verify_task
 from holdfast.domain.workload import Job, Observation
 from holdfast.protocol import VerifiedCopy, VerifyResult
@@ -335,13 +335,13 @@ def test_a_job_that_goes_on_says_what_holds_it_up() -> None:
 
 
 def test_asked_for_by_annotation_once_for_each_value() -> None:
-    assert verification.request_of(stored("r", NOW, "one")) is None
+    assert request_of(stored("r", NOW, "one")) is None
     run = stored("r", NOW, "one", annotations={VERIFY: "now"})
-    assert verification.request_of(run) == "now"
+    assert request_of(run) == "now"
     by_hand = with_status(run, verification.with_verification_marked(run, requested="now"))
-    assert verification.request_of(by_hand) is None
+    assert request_of(by_hand) is None
     slot = with_status(by_hand, verification.with_verification_marked(by_hand, slot=NOW))
-    assert verification.request_of(slot) is None
+    assert request_of(slot) is None
     assert verification.job_part(slot) == "verify.202601040500"
     assert verification.job_part(by_hand) not in ("verify.", verification.job_part(slot))
 

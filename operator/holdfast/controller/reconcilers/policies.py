@@ -86,7 +86,7 @@ class Policies:
             slots = slots_due(policy, situation.readiness, situation.now)
             await self._create_runs(policy, slots.due)
             step = record_slots(situation, step.status, slots)
-        rows = await context.runs.of_policy(policy.metadata.namespace, policy.metadata.name)
+        rows = context.runs.of_policy(policy.metadata.namespace, policy.metadata.name)
         situation = replace(situation, rows=rows)
         for name, decide in STATUS_SECTIONS.items():
             with sections.section(name):

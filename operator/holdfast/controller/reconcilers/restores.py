@@ -75,7 +75,7 @@ class Restores:
         else:
             assert source.policy_ref is not None
             policy = source.policy_ref.name
-            rows = await self._context.runs.in_namespace(request.metadata.namespace)
+            rows = self._context.runs.in_namespace(request.metadata.namespace)
             of_policy = [row for row in rows if row.policy == policy]
             if not of_policy and not await self._has_policy(request, policy):
                 raise restoration.unknown_policy(policy, rows)

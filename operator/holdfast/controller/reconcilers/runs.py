@@ -47,7 +47,7 @@ class Runs:
     async def reconcile(self, key: Key) -> float | None:
         """Take the run one step on; returns when to look at it again at the latest."""
         try:
-            run = await self._context.cluster.get(BackupRun, key.namespace, key.name)
+            run = await self._context.runs.fetch(key.namespace, key.name)
         except NotFoundError:
             self._hooks.stop_waiting(key)
             self._verifications.release(key)

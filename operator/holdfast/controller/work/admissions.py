@@ -1,15 +1,17 @@
 """Let waiting runs start, one decision at a time, and wake those that can start when permits are free."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Collection
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, RunPhase
+from holdfast.controller.errors import ApiError, NotFoundError
 from holdfast.controller.jobs.kinds import limit_of
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
 from holdfast.domain.plan.readiness import refusal
-from holdfast.domain.rows import RunRow, row_of
+from holdfast.domain.rows import PolicyName, RunRow, row_of
 from holdfast.domain.run import admission, lifecycle
 from holdfast.domain.run.admission import AdmissionSituation, Line, Standing
 from holdfast.domain.run.lifecycle import RunStep
@@ -17,6 +19,8 @@ from holdfast.protocol import BACKUP
 
 MAX_AGE = 2.0
 """Seconds. A hundred runs that are due at once share the lists that were read for the first of them."""
+_MAX_READS = 16
+_log = logging.getLogger(__name__)
 
 Write = Callable[[BackupRun, RunStep], Awaitable[None]]
 
@@ -33,6 +37,8 @@ class Admissions:
         self._known: tuple[AdmissionSituation, Line] | None = None
         self._read_at = 0.0
         self._keys_in_line: set[Key] = set()
+        self._policies: dict[PolicyName, BackupPolicy | None] = {}
+        """Of the runs that wait. One is read again when a run of it is looked at, so whenever it changes."""
 
     async def admit(self, run: BackupRun, write: Write) -> tuple[RunStep, float | None]:
         """Decide on a Pending run; returns also after how many seconds to look at it again."""
@@ -74,7 +80,7 @@ class Admissions:
             self._context.queue.add(Key(BackupRun.plural, row.namespace, row.name))
 
     async def _look(self, run: BackupRun, row: RunRow) -> tuple[BackupPolicy | None, Standing]:
-        policy = await self._context.policy_of(run)
+        policy = self._policies[row.policy_name] = await self._context.policy_of(run)
         if policy is None or refusal(policy) is not None:
             return policy, Standing()
         is_old = self._context.monotonic() - self._read_at > MAX_AGE
@@ -87,12 +93,32 @@ class Admissions:
 
     async def _read(self) -> Line:
         context, started = self._context, self._context.monotonic()
-        rows, policies = await context.runs.everywhere(), await context.cluster.get_all(BackupPolicy)
+        rows = context.runs.for_admission()
+        policies = await self._policies_of(rows)
         self._read_at = started
         situation = admission.situation_of(rows, policies, limit_of(BACKUP, context.config))
         line = admission.line_up(situation, context.now())
         self._known = situation, line
         return line
+
+    async def _policies_of(self, rows: Collection[RunRow]) -> list[BackupPolicy]:
+        """Those of the runs that wait, each read once for as long as one of its runs waits."""
+        names = {row.policy_name for row in rows if admission.is_waiting(row)}
+        for gone in self._policies.keys() - names:
+            del self._policies[gone]
+        gate = asyncio.Semaphore(_MAX_READS)
+        await asyncio.gather(*(self._read_policy(name, gate) for name in names - self._policies.keys()))
+        return [policy for name in names if (policy := self._policies.get(name)) is not None]
+
+    async def _read_policy(self, name: PolicyName, gate: asyncio.Semaphore) -> None:
+        """One that cannot be read keeps only its own runs out of the line."""
+        try:
+            async with gate:
+                self._policies[name] = await self._context.cluster.get(BackupPolicy, *name)
+        except NotFoundError:
+            self._policies[name] = None
+        except ApiError as error:
+            _log.warning("policy %s/%s: its runs do not stand in line: %s", *name, error)
 
 
 def _shows(situation: AdmissionSituation, row: RunRow, policy: BackupPolicy) -> bool:

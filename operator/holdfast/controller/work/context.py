@@ -15,6 +15,7 @@ from holdfast.controller.errors import NotFoundError
 from holdfast.controller.queue import Key, Queue
 from holdfast.controller.reporter import Reporter
 from holdfast.controller.scheduler import Scheduler
+from holdfast.controller.work.joblist import JobList
 from holdfast.controller.work.runlist import RunList
 from holdfast.domain.step import Step, updated
 
@@ -35,6 +36,7 @@ class Context:
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
     runs: RunList
+    jobs: JobList
 
     async def policy_of(self, run: BackupRun) -> BackupPolicy | None:
         """The policy of a run, None when it is gone."""

@@ -27,7 +27,7 @@ class Copies:
         if policy is None:
             return (), ()
         runs = self._context.runs
-        rows = await runs.of_policy(run.metadata.namespace, policy.metadata.name)
+        rows = runs.of_policy(run.metadata.namespace, policy.metadata.name)
         leftovers: list[LeftoversToClear] = []
         for candidate in decisions.leftovers_to_clear(policy, run, rows):
             if len(leftovers) == decisions.MAX_LEFTOVERS:

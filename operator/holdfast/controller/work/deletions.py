@@ -65,13 +65,13 @@ class Deletions:
         if labels.DATA not in policy.metadata.finalizers:
             return
         namespace, name = policy.metadata.namespace, policy.metadata.name
-        rows = await self._context.runs.of_policy(namespace, name)
+        rows = self._context.runs.of_policy(namespace, name)
         await self.set_run_finalizers(policy, rows)
         if deletion.has_delete_policy(policy):
             for row in rows:
                 if not row.is_deleted:
                     await self._delete(row)
-            if await self._context.runs.of_policy(namespace, name):
+            if self._context.runs.of_policy(namespace, name):
                 return
         await self.set_finalizers(policy, deletion.without(policy.metadata.finalizers, labels.DATA))
         _log.info("policy %s/%s: finalizer removed", namespace, name)

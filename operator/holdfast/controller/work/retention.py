@@ -24,7 +24,7 @@ class Retention:
         if policy is None:
             return ()
         namespace = run.metadata.namespace
-        rows = await self._context.runs.of_policy(namespace, policy.metadata.name)
+        rows = self._context.runs.of_policy(namespace, policy.metadata.name)
         restores = await self._context.cluster.get_all(RestoreRequest, namespace)
         in_use = {
             request.status.source

@@ -1,33 +1,156 @@
-"""The lists of runs that decisions are made from: the only place where BackupRun objects are listed."""
+"""The lists of runs that decisions are made from, in memory: a feed tells of all, answers of our own writes.
+
+An answer counts at once, so whoever has written finds it in the next list. What somebody else has changed
+comes with the watch: what is decided from a row is written only to a run that still is as its row says.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
 
 from holdfast.api.run import BackupRun
 from holdfast.controller.cluster import Cluster
-from holdfast.controller.errors import ConflictError
-from holdfast.domain.rows import RunRow, row_of
+from holdfast.controller.errors import ConflictError, NotFoundError, TransientError
+from holdfast.controller.work.known import At, Known
+from holdfast.domain.rows import PolicyName, RunRow, row_of
+from holdfast.domain.stored import EARLIEST
+
+_log = logging.getLogger(__name__)
+
+Changed = Callable[[RunRow | None, RunRow | None], None]
+"""Hears what a run was and what it is now; None where there is no run."""
 
 
 class RunList:
     """Gives rows. A whole run is read by its name when something is written to it."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, changed: Changed) -> None:
         self._cluster = cluster
+        self._changed = changed
+        self._known = Known[RunRow](self._place)
+        self._rows: dict[PolicyName, dict[str, RunRow]] = defaultdict(dict)
+        self._policies: dict[str, set[str]] = defaultdict(set)
+        self._last_started: dict[PolicyName, RunRow] = {}
+        self._unsettled: dict[tuple[str, str], RunRow] = {}
+        self._listed: set[str] = set()
+        cluster.tell(BackupRun, self)
 
-    async def of_policy(self, namespace: str, policy: str) -> tuple[RunRow, ...]:
-        """The runs of a policy, those of an earlier one of its name too."""
-        return tuple(map(row_of, await self.whole_of_policy(namespace, policy)))
+    # What tells: a feed, and the answers to requests.
 
-    async def in_namespace(self, namespace: str) -> tuple[RunRow, ...]:
-        """The runs of all policies in a namespace."""
-        return tuple(map(row_of, await self._cluster.get_all(BackupRun, namespace)))
+    def see(self, body: dict[str, Any]) -> None:
+        """An object as it is, or was a moment ago. One that cannot be read is logged and left out."""
+        metadata = body["metadata"]
+        at = At.of(metadata["namespace"], metadata["name"], metadata["uid"], metadata["resourceVersion"])
+        if not self._known.is_newer(at):
+            return
+        try:
+            self.came(BackupRun.from_object(body))
+        except ValidationError as error:
+            _log.error("backuprun %s/%s does not follow the contract: %s", at.namespace, at.name, error)
 
-    async def everywhere(self) -> tuple[RunRow, ...]:
-        """The runs of all namespaces that are watched."""
-        return tuple(map(row_of, await self._cluster.get_all(BackupRun)))
+    def lose(self, body: dict[str, Any]) -> None:
+        """It is deleted."""
+        metadata = body["metadata"]
+        self._known.remove(At.of(metadata["namespace"], metadata["name"], metadata["uid"], None))
 
-    async def whole_of_policy(self, namespace: str, policy: str) -> list[BackupRun]:
-        """The same runs as whole objects, for a survey: it writes the statuses of many."""
-        runs = await self._cluster.get_all(BackupRun, namespace)
-        return [run for run in runs if run.spec.policy_ref.name == policy]
+    def begin(self, namespace: str) -> None:
+        """A list of all objects in a namespace begins; in all where that is empty."""
+        self._known.begin(namespace)
+
+    def end(self, namespace: str, version: str) -> None:
+        """All that were there at that version have been seen."""
+        self._known.end(namespace, version)
+        self._listed.add(namespace)
+
+    def came(self, resource: BackupRun) -> None:
+        """A run as it is since a write, or was when it was read."""
+        metadata = resource.metadata
+        at = At.of(metadata.namespace, metadata.name, metadata.uid, metadata.resource_version)
+        self._known.put(at, row_of(resource))
+
+    def went(self, resource: BackupRun) -> None:
+        """A run that is deleted."""
+        metadata = resource.metadata
+        self._known.remove(At.of(metadata.namespace, metadata.name, metadata.uid, None))
+
+    def _place(self, at: At, before: RunRow | None, after: RunRow | None) -> None:
+        if before is not None:
+            self._take_out(before)
+        if after is not None:
+            self._put_in(after)
+        if after is not None and not after.is_settled:
+            self._unsettled[at.namespace, at.name] = after
+        else:
+            self._unsettled.pop((at.namespace, at.name), None)
+        if self._is_listed(at.namespace):
+            self._changed(before, after)
+
+    def _put_in(self, row: RunRow) -> None:
+        policy = row.policy_name
+        self._rows[policy][row.name] = row
+        self._policies[row.namespace].add(row.policy)
+        if row.start_time is not None and _start(self._last_started.get(policy)) <= row.start_time:
+            self._last_started[policy] = row
+
+    def _take_out(self, row: RunRow) -> None:
+        policy = row.policy_name
+        rows = self._rows[policy]
+        del rows[row.name]
+        if self._last_started.get(policy) is row:
+            del self._last_started[policy]
+            last = max(rows.values(), key=_start, default=None)
+            if last is not None and last.start_time is not None:
+                self._last_started[policy] = last
+        if not rows:
+            del self._rows[policy]
+            self._policies[row.namespace].discard(row.policy)
+
+    # What is asked.
+
+    def of_policy(self, namespace: str, policy: str) -> tuple[RunRow, ...]:
+        """The runs of a policy, those of an earlier one of its name too.
+
+        Raises TransientError as long as the first list has not come.
+        """
+        self._require(namespace)
+        return tuple(self._rows.get((namespace, policy), {}).values())
+
+    def in_namespace(self, namespace: str) -> tuple[RunRow, ...]:
+        """The runs of all policies in a namespace. Raises as `of_policy` does."""
+        self._require(namespace)
+        policies = self._policies.get(namespace, ())
+        return tuple(row for policy in policies for row in self._rows[namespace, policy].values())
+
+    def unsettled(self) -> tuple[RunRow, ...]:
+        """The runs of all namespaces that have not ended, or of which more is asked."""
+        return tuple(self._unsettled.values())
+
+    def for_admission(self) -> tuple[RunRow, ...]:
+        """The runs of all namespaces that have not ended, and of each policy the one that started last."""
+        rows = {row.uid: row for row in self._last_started.values()}
+        rows.update((row.uid, row) for row in self._unsettled.values() if not row.has_ended)
+        return tuple(rows.values())
+
+    def _is_listed(self, namespace: str) -> bool:
+        return "" in self._listed or namespace in self._listed
+
+    def _require(self, namespace: str) -> None:
+        if not self._is_listed(namespace):
+            raise TransientError(f"list of the runs in {namespace}", 0, "it has not come yet")
+
+    async def fetch(self, namespace: str, name: str) -> BackupRun:
+        """The whole run of that name. Raises NotFoundError when it is gone; then no list has it any more."""
+        at = self._known.find(namespace, name)
+        try:
+            return await self._cluster.get(BackupRun, namespace, name)
+        except NotFoundError:
+            if at is not None:
+                self._known.remove(at)
+            raise
 
     async def read(self, row: RunRow) -> BackupRun:
         """The whole run of a row.
@@ -35,7 +158,11 @@ class RunList:
         Raises NotFoundError when it is gone, and ConflictError when its row would say something else by now:
         what was decided from the row may not hold any more.
         """
-        run = await self._cluster.get(BackupRun, row.namespace, row.name)
+        run = await self.fetch(row.namespace, row.name)
         if row_of(run) != row:
             raise ConflictError(f"run {row.namespace}/{row.name}", 409, "it has changed since it was listed")
         return run
+
+
+def _start(row: RunRow | None) -> datetime:
+    return row.start_time if row is not None and row.start_time is not None else EARLIEST

@@ -7,8 +7,9 @@ status.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Collection, Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -40,8 +41,9 @@ from holdfast.domain.tasks import survey_task
 from holdfast.domain.workload import Observation, end_failure
 from holdfast.protocol import SURVEY, SurveyedRun, SurveyResult
 
-_MAX_WRITES = 16
-"""Requests that import runs at once."""
+_MAX_REQUESTS = 16
+"""That read or write runs at once."""
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -104,7 +106,7 @@ class Surveys:
     async def _create_job(self, policy: BackupPolicy) -> float | None:
         """Make the Job of a page; not while a commit goes on, which changes what it reads."""
         asked = _survey(policy).page_time
-        rows = await self._context.runs.of_policy(policy.metadata.namespace, policy.metadata.name)
+        rows = self._context.runs.of_policy(policy.metadata.namespace, policy.metadata.name)
         if any(row.phase is RunPhase.COMMITTING for row in rows):
             return None  # its end brings the policy back
         if catalogue.may_have_changed(rows, to_utc_second(self._context.now())):
@@ -132,18 +134,19 @@ class Surveys:
         if page is None:
             message = "the log of the survey's pod is not what it has written: it was cut off or rotated"
             return Failure(reason="LogIncomplete", message=message)
-        runs = await self._context.runs.whole_of_policy(policy.metadata.namespace, policy.metadata.name)
-        if catalogue.may_have_changed(map(row_of, runs), current.page_time):
+        rows = self._context.runs.of_policy(policy.metadata.namespace, policy.metadata.name)
+        if catalogue.may_have_changed(rows, current.page_time):
             await self._context.save(policy, survey.retry_page(policy, self._context.now()))
             return None
-        decision = catalogue.decide(policy, runs, page, self._context.now())
+        to_compare = catalogue.to_compare(policy, rows, page)
+        runs = await self._at_once(self._context.runs.read(row) for row in to_compare)
+        decision = catalogue.decide(policy, rows, runs, page, self._context.now())
         try:
             problems = await self._carry_out(policy, decision, page)
         except ForbiddenError as error:
             return Failure(reason="RunsRefused", message=f"runs cannot be imported: {error}")
         imported = len(decision.create) + sum(
-            run.metadata.name in page.runs and catalogue.was_imported_since(run, current.start_time)
-            for run in runs
+            row.name in page.runs and catalogue.was_imported_since(row, current.start_time) for row in rows
         )
         record = survey.PageRecord(
             imported, decision.expired, (*decision.problems, *problems), result.failures
@@ -162,21 +165,25 @@ class Surveys:
         self, policy: BackupPolicy, decision: PageDecision, page: Page
     ) -> list[CatalogueProblem]:
         """Write what was decided, several at once; the problems that are met only then."""
-        gate = asyncio.Semaphore(_MAX_WRITES)
-
-        async def at_once(work: Awaitable[CatalogueProblem | None]) -> CatalogueProblem | None:
-            async with gate:
-                return await work
-
         works: list[Awaitable[CatalogueProblem | None]] = [
             self._import(policy, entry, page.listed) for entry in decision.create
         ]
         works += [self._write_run(run, status) for run, status in decision.write]
-        ends = await asyncio.gather(*map(at_once, works), return_exceptions=True)
-        for error in ends:
-            if isinstance(error, BaseException):
-                raise error
-        return [end for end in ends if isinstance(end, CatalogueProblem)]
+        return [end for end in await self._at_once(works) if end is not None]
+
+    async def _at_once(self, works: Iterable[Awaitable[T]]) -> list[T]:
+        """Some at a time; raises what one of them has raised once all have ended."""
+        gate = asyncio.Semaphore(_MAX_REQUESTS)
+
+        async def in_turn(work: Awaitable[T]) -> T:
+            async with gate:
+                return await work
+
+        ends = await asyncio.gather(*map(in_turn, works), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+        return [end for end in ends if not isinstance(end, BaseException)]
 
     async def _import(
         self, policy: BackupPolicy, entry: SurveyedRun, listed: Collection[str]
@@ -189,7 +196,7 @@ class Surveys:
             made = await cluster.create(run)
         except AlreadyExistsError:
             there = await cluster.get(BackupRun, run.metadata.namespace, run.metadata.name)
-            taken = catalogue.name_taken(policy, there, entry)
+            taken = catalogue.name_taken(policy, row_of(there), entry)
             if taken is not None or not catalogue.is_unfinished(there):
                 return taken
             made = there

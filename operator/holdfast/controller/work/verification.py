@@ -15,6 +15,7 @@ from holdfast.domain import labels
 from holdfast.domain.backup import verification as decisions
 from holdfast.domain.naming import job_name
 from holdfast.domain.policy.status import PolicySituation
+from holdfast.domain.rows import request_of
 from holdfast.domain.step import Step
 from holdfast.domain.tasks import verify_task
 from holdfast.domain.workload import Observation, observe
@@ -54,12 +55,11 @@ class Verifications:
         """Take the verification of an ended run one step on; None when none is under way."""
         if not decisions.is_active(run):
             self.release(Key.of(run))
-            asked = decisions.request_of(run)
+            asked = request_of(run)
             if asked is None:
                 return None
             await self._write(run, Step(decisions.with_verification_marked(run, requested=asked)))
             return 0
-        self._workloads.unsettle(run)
         workload = await self._workloads.read(run, labels.RUN)
         name = job_name(run.metadata.name, run.metadata.uid, decisions.job_part(run))
         job = _observe(workload, name)

@@ -1,6 +1,5 @@
 """Make, watch and stop the Jobs of a run or restore."""
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from holdfast.controller.errors import (
     NamespaceTerminatingError,
 )
 from holdfast.controller.jobs.volumes import claims_of_destinations, without_claims
+from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
 from holdfast.domain import labels
 from holdfast.domain.complaints import Complaint
@@ -29,7 +29,6 @@ POLL_SECONDS = 2.0
 NAMESPACE_TERMINATING = "NamespaceTerminating"
 _LOG_LINES = 20
 _MAX_LOG_BYTES = 9 << 20
-_MAX_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,6 @@ class Workloads:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._progress_read: dict[str, float] = {}
-        self._settled: OrderedDict[str, None] = OrderedDict()
 
     async def read(self, owner: Resource, label: str, component: str | None = None) -> Workload:
         """The owner's Jobs, then their pods: of a Job that has ended, the pods' last status is there too.
@@ -118,8 +116,7 @@ class Workloads:
 
     async def settle(self, owner: Resource, label: str) -> None:
         """After the owner's end: stop what still goes on, and let the cluster delete the rest in time."""
-        uid = owner.metadata.uid
-        if uid in self._settled:
+        if not self._context.jobs.has_unsettled(Key.of(owner), owner.metadata.uid):
             return
         ttl = int(self._context.config.job_ttl.total_seconds())
         jobs = [
@@ -129,14 +126,6 @@ class Workloads:
         for job in jobs:
             if job.end_condition and not job.has_ttl:
                 await self._context.cluster.expire_job(job, ttl)
-        if all(job.end_condition for job in jobs):
-            self._settled[uid] = None
-            if len(self._settled) > _MAX_REMEMBERED:
-                self._settled.popitem(last=False)
-
-    def unsettle(self, owner: Resource) -> None:
-        """After the owner's end: it has Jobs once more."""
-        self._settled.pop(owner.metadata.uid, None)
 
     async def stop(self, jobs: Iterable[Job]) -> None:
         """Delete Jobs and their pods."""

@@ -7,7 +7,7 @@ failed, or is being deleted by retention.
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -37,6 +37,7 @@ from holdfast.domain.step import End, seconds_between, updated
 from holdfast.domain.stored import (
     copies_text,
     destinations_being_deleted,
+    destinations_with_copies,
     kept_in,
     report_left,
     with_artifacts,
@@ -110,15 +111,9 @@ def is_unfinished(run: BackupRun) -> bool:
     return is_imported(run) and run.status.phase in (None, RunPhase.PENDING)
 
 
-def original_uid(run: BackupRun) -> str:
-    """The UID that it had when it was run."""
-    return run.metadata.annotations.get(labels.IMPORTED, run.metadata.uid)
-
-
-def was_imported_since(run: BackupRun, moment: datetime) -> bool:
+def was_imported_since(row: RunRow, moment: datetime) -> bool:
     """Whether a survey made it then or later."""
-    created = run.metadata.creation_timestamp
-    return is_imported(run) and created is not None and created >= moment
+    return row.is_imported and row.creation_time is not None and row.creation_time >= moment
 
 
 def may_have_changed(rows: Iterable[RunRow], since: datetime) -> bool:
@@ -144,23 +139,43 @@ class PageDecision:
     """Why runs with a whole entry are not imported."""
 
 
-def decide(policy: BackupPolicy, runs: Sequence[BackupRun], page: Page, now: datetime) -> PageDecision:
-    """Compare the policy's runs with a page.
+def to_compare(policy: BackupPolicy, rows: Iterable[RunRow], page: Page) -> list[RunRow]:
+    """Those of the policy's runs of which a page may say something new: they have to be read whole."""
+    return [row for row in rows if page.covers(row.name) and _may_differ(policy, row, page)]
 
-    It has the whole runs, not their rows: what it decides for each is the next status of all of it.
+
+def _may_differ(policy: BackupPolicy, row: RunRow, page: Page) -> bool:
+    entry = page.runs.get(row.name)
+    if entry is not None and entry.run_uid != row.original_uid:
+        return False
+    if row.phase not in STORED:
+        is_unfinished = row.is_imported and row.phase in (None, RunPhase.PENDING)
+        return is_unfinished or (row.phase is RunPhase.EXPIRED and entry is not None)
+    if entry is None:
+        return True
+    counted = {d.name for d in policy.spec.destinations if row.places.get(d.name) == d.place}
+    counted &= row.destinations_with_copies
+    listed = {d.name for d in policy.spec.destinations if d.name in entry.destinations}
+    return counted & page.listed != listed
+
+
+def decide(
+    policy: BackupPolicy, rows: Iterable[RunRow], runs: Iterable[BackupRun], page: Page, now: datetime
+) -> PageDecision:
+    """Compare the policy's runs with a page. `runs` are those of `to_compare`.
+
+    It has these whole, because what it decides for each is the next status of all of it.
     """
-    known = {run.metadata.name: run for run in runs}
+    known = {row.name: row for row in rows}
     create, write, expired, problems = [], [], [], []
     for name, listed in page.runs.items():
         if name not in known:
             create.append(listed)
         elif (taken := name_taken(policy, known[name], listed)) is not None:
             problems.append(taken)
-    for name, run in known.items():
-        entry = page.runs.get(name)
-        if not page.covers(name) or (entry is not None and entry.run_uid != original_uid(run)):
-            continue
-        status = _next_status(policy, run, entry, page, now)
+    for run in runs:
+        name = run.metadata.name
+        status = _next_status(policy, run, page.runs.get(name), page, now)
         if status != run.status:
             write.append((run, status))
             if status.phase is RunPhase.EXPIRED:
@@ -168,10 +183,10 @@ def decide(policy: BackupPolicy, runs: Sequence[BackupRun], page: Page, now: dat
     return PageDecision(tuple(create), tuple(write), tuple(expired), tuple(problems))
 
 
-def name_taken(policy: BackupPolicy, there: BackupRun, entry: SurveyedRun) -> CatalogueProblem | None:
+def name_taken(policy: BackupPolicy, there: RunRow, entry: SurveyedRun) -> CatalogueProblem | None:
     """The problem that another run has the name of this entry's, if it has."""
-    of = there.spec.policy_ref.name
-    if of == policy.metadata.name and original_uid(there) == entry.run_uid:
+    of = there.policy
+    if of == policy.metadata.name and there.original_uid == entry.run_uid:
         return None
     return problem(
         policy,
@@ -363,7 +378,9 @@ class _Copies:
 
 def _copies_now(policy: BackupPolicy, run: BackupRun, entry: SurveyedRun | None, page: Page) -> _Copies:
     status = run.status
-    copies = _Copies({destination.name: destination for destination in status.destinations}, _holding(run))
+    copies = _Copies(
+        {destination.name: destination for destination in status.destinations}, destinations_with_copies(run)
+    )
     unmoved = destinations_unmoved(places_by_destination(status.destinations), policy.spec.destinations)
     unknown = {damage.destination for damage in page.damaged if damage.run == run.metadata.name}
     unknown |= {copy.destination for copy in status.expiring if copy.gone}
@@ -374,17 +391,13 @@ def _copies_now(policy: BackupPolicy, run: BackupRun, entry: SurveyedRun | None,
     return copies
 
 
-def _holding(run: BackupRun) -> set[str]:
-    return {artifact.destination for target in run.status.targets for artifact in target.artifacts}
-
-
 def _with_copies_counted(
     policy: BackupPolicy, run: BackupRun, entry: SurveyedRun | None, page: Page, now: datetime
 ) -> BackupRunStatus:
     """The status of a stored run by the destinations whose catalogues have it now."""
     copies = _copies_now(policy, run, entry, page)
     destinations = tuple(copies.destinations.values())
-    if destinations == run.status.destinations and copies.holding == _holding(run):
+    if destinations == run.status.destinations and copies.holding == destinations_with_copies(run):
         return run.status
     status = updated(run.status, destinations=destinations)
     if entry is not None:

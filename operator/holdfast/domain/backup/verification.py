@@ -21,7 +21,6 @@ from holdfast.api.run import (
     VerificationPhase,
 )
 from holdfast.api.text import counted, sized
-from holdfast.domain import labels
 from holdfast.domain.naming import part_of
 from holdfast.domain.plan.readiness import Readiness
 from holdfast.domain.plan.schedule import delay_of, expression_of, verification_schedule_of
@@ -154,13 +153,6 @@ def with_verification_marked(
         requested=requested or (before.requested if before else None),
     )
     return updated(run.status, verification=verification)
-
-
-def request_of(run: BackupRun) -> str | None:
-    """The annotation's value that asks for a verification of the run, if none was made for it yet."""
-    value = run.metadata.annotations.get(labels.VERIFY, "")[:253]
-    before = run.status.verification
-    return value if value and (before is None or before.requested != value) else None
 
 
 def job_part(run: BackupRun) -> str:

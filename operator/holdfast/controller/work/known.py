@@ -1,0 +1,91 @@
+"""The newest that is known of each object, whichever of answers, watches and lists said it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+
+class At(NamedTuple):
+    """Which object, and as of when."""
+
+    namespace: str
+    name: str
+    uid: str
+    version: int
+
+    @classmethod
+    def of(cls, namespace: str, name: str, uid: str, version: str | None) -> "At":
+        """Versions of one cluster are numbers that grow."""
+        return cls(namespace, name, uid, int(version or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[T]):
+    uid: str
+    version: int
+    value: T
+
+
+class Known(Generic[T]):
+    """An older word never replaces a newer one, and what is deleted never comes back.
+
+    `changed` hears of each change: what was known before and what is known now, None where there is nothing.
+    """
+
+    def __init__(self, changed: Callable[[At, T | None, T | None], None]) -> None:
+        self._changed = changed
+        self._entries: dict[tuple[str, str], _Entry[T]] = {}
+        self._gone: set[str] = set()
+        self._seen: dict[str, tuple[set[tuple[str, str]], frozenset[str]]] = {}
+
+    def find(self, namespace: str, name: str) -> At | None:
+        """The object that is known under this name."""
+        entry = self._entries.get((namespace, name))
+        return None if entry is None else At(namespace, name, entry.uid, entry.version)
+
+    def is_newer(self, at: At) -> bool:
+        """Whether this says more than what is known; it also counts for a list that is being read."""
+        key = at.namespace, at.name
+        for seen, _ in self._seen.values():
+            seen.add(key)
+        entry = self._entries.get(key)
+        return at.uid not in self._gone and (entry is None or entry.version < at.version)
+
+    def put(self, at: At, value: T) -> None:
+        """What an object is at a version."""
+        if not self.is_newer(at):
+            return
+        key = at.namespace, at.name
+        before = self._entries.get(key)
+        self._entries[key] = _Entry(at.uid, at.version, value)
+        same = before is not None and before.uid == at.uid
+        if before is not None and not same:
+            self._changed(at, before.value, None)
+        self._changed(at, before.value if before is not None and same else None, value)
+
+    def remove(self, at: At) -> None:
+        """The object is gone for good."""
+        self._gone.add(at.uid)
+        entry = self._entries.get((at.namespace, at.name))
+        if entry is not None and entry.uid == at.uid:
+            del self._entries[at.namespace, at.name]
+            self._changed(at, entry.value, None)
+
+    def begin(self, namespace: str) -> None:
+        """A list of the namespace begins, or of all where that is empty."""
+        self._seen[namespace] = set(), frozenset(self._gone)
+
+    def end(self, namespace: str, version: str) -> None:
+        """What it did not show is gone, unless it was made after that version."""
+        seen, gone = self._seen.pop(namespace)
+        absent = [
+            At(*key, entry.uid, entry.version)
+            for key, entry in self._entries.items()
+            if key not in seen and entry.version <= int(version) and namespace in ("", key[0])
+        ]
+        for at in absent:
+            self.remove(at)
+        # Nothing tells of them any more: whatever was on its way then has come.
+        self._gone -= gone

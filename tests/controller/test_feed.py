@@ -1,0 +1,284 @@
+"""The lists in memory beside a real API server: nothing missed, nothing old, whatever a request meets."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+from tests.apiserver import ApiServer
+from tests.controller.client import HOLDFAST, Client, Namespace
+from tests.controller.proxy import ApiProxy, Passes, Request, refuse
+
+from holdfast.api.run import BackupRun
+from holdfast.controller import feed as feeds
+from holdfast.controller.cluster import Cluster
+from holdfast.controller.config import Config
+from holdfast.controller.errors import NotFoundError, TransientError
+from holdfast.controller.feed import Feed
+from holdfast.controller.health import Health
+from holdfast.controller.queue import Key
+from holdfast.controller.work.joblist import JobList
+from holdfast.controller.work.known import At, Known
+from holdfast.controller.work.runlist import RunList
+from holdfast.domain.rows import RunRow
+
+
+class Lists:
+    """A list of runs, what it was told of, and the feed that tells it, by way of a proxy."""
+
+    def __init__(self, cluster: Cluster, proxy: ApiProxy, interval: float) -> None:
+        self.cluster = cluster
+        self.proxy = proxy
+        self.changes: list[tuple[RunRow | None, RunRow | None]] = []
+        self.runs = RunList(cluster, lambda before, after: self.changes.append((before, after)))
+        ((collection),) = cluster.collections(BackupRun).items()
+        self.feed = Feed(cluster, Health(time.monotonic), interval, collection, self.runs)
+
+    def names(self, namespace: Namespace) -> set[str]:
+        """The runs that the list shows."""
+        try:
+            return {row.name for row in self.runs.of_policy(namespace.name, "chatbot")}
+        except TransientError:
+            return set()
+
+    def requests(self, *, watch: bool) -> int:
+        """How many lists, or watches, were asked for."""
+        return sum(
+            each.method == "GET" and each.path.endswith("/backupruns") and each.watch == watch
+            for each in self.proxy.requests
+        )
+
+
+@asynccontextmanager
+async def lists(
+    server: ApiServer, namespace: Namespace, monkeypatch: pytest.MonkeyPatch, interval: float = 3600
+) -> AsyncIterator[Lists]:
+    with ApiProxy(server) as proxy:
+        monkeypatch.setenv("KUBECONFIG", str(proxy.kubeconfig))
+        cluster = await Cluster.connect(Config(namespaces=(namespace.name,)))
+        made = Lists(cluster, proxy, interval)
+        task = asyncio.create_task(made.feed.run())
+        try:
+            yield made
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            await cluster.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 nothing tells of it
+            await asyncio.sleep(0.02)
+
+
+def make(client: Client, namespace: Namespace, name: str) -> None:
+    client.must(
+        "POST",
+        f"{HOLDFAST}/namespaces/{namespace.name}/backupruns",
+        {
+            "apiVersion": "holdfast.dev/v1alpha1",
+            "kind": "BackupRun",
+            "metadata": {"name": name},
+            "spec": {"policyRef": {"name": "chatbot"}},
+        },
+    )
+
+
+async def test_pages_and_a_watch_show_all_there_is(
+    control_plane: ApiServer, client: Client, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "PAGE", 3)
+    names = {f"run-{number}" for number in range(8)}
+    for name in names:
+        make(client, namespace, name)
+    async with lists(control_plane, namespace, monkeypatch) as here:
+        await until(lambda: here.names(namespace) == names)
+        assert here.requests(watch=False) == 3
+        assert here.changes == [], "the first list is no change"
+        make(client, namespace, "later")
+        await until(lambda: "later" in here.names(namespace))
+        namespace.patch("BackupRun", "later", {"spec": {"cancel": True}})
+        await until(lambda: any(row.is_cancelled for row in here.runs.unsettled()))
+        client.must("DELETE", f"{HOLDFAST}/namespaces/{namespace.name}/backupruns/run-1")
+        await until(lambda: here.names(namespace) == names - {"run-1"} | {"later"})
+        assert here.requests(watch=False) == 3, "a watch tells of everything"
+
+
+async def test_nothing_is_decided_before_the_first_list(
+    control_plane: ApiServer, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_through = asyncio.Event()
+
+    async def treat(request: Request, passes: Passes) -> web.StreamResponse:
+        return await passes() if let_through.is_set() else refuse(503, "ServiceUnavailable")
+
+    with ApiProxy(control_plane) as proxy:
+        proxy.treatment = treat
+        monkeypatch.setenv("KUBECONFIG", str(proxy.kubeconfig))
+        cluster = await Cluster.connect(Config(namespaces=(namespace.name,)))
+        here = Lists(cluster, proxy, 3600)
+        task = asyncio.create_task(here.feed.run())
+        await until(lambda: here.requests(watch=False) > 2)
+        with pytest.raises(TransientError, match="has not come yet"):
+            here.runs.of_policy(namespace.name, "chatbot")
+        let_through.set()
+        await until(lambda: here.feed.tried.is_set() and here.requests(watch=True) > 0)
+        assert here.runs.of_policy(namespace.name, "chatbot") == ()
+        task.cancel()
+        await asyncio.wait([task])
+        await cluster.close()
+
+
+async def test_what_was_written_is_in_the_next_list_though_no_watch_says_so(
+    control_plane: ApiServer, client: Client, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def watches_stall(request: Request, passes: Passes) -> web.StreamResponse:
+        if request.watch:
+            await asyncio.Event().wait()
+        return await passes()
+
+    make(client, namespace, "first")
+    async with lists(control_plane, namespace, monkeypatch) as here:
+        here.proxy.treatment = watches_stall
+        await until(lambda: here.names(namespace) == {"first"})
+        (row,) = here.runs.of_policy(namespace.name, "chatbot")
+        run = await here.runs.read(row)
+        await here.cluster.set_finalizers(run, ("holdfast.dev/data",))
+        (row,) = here.runs.of_policy(namespace.name, "chatbot")
+        assert row.finalizers == ("holdfast.dev/data",)
+        run = await here.runs.read(row)
+        await here.cluster.delete(run)
+        (row,) = here.runs.of_policy(namespace.name, "chatbot")
+        assert row.is_deleted
+        await here.cluster.set_finalizers(await here.runs.read(row), ())
+        with pytest.raises(NotFoundError):
+            await here.runs.read(row)
+        assert here.runs.of_policy(namespace.name, "chatbot") == ()
+
+
+async def test_a_list_now_and_then_repairs_what_a_watch_lost(
+    control_plane: ApiServer, client: Client, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def watches_stall(request: Request, passes: Passes) -> web.StreamResponse:
+        if request.watch:
+            await asyncio.Event().wait()
+        return await passes()
+
+    make(client, namespace, "goes")
+    async with lists(control_plane, namespace, monkeypatch, interval=0.2) as here:
+        here.proxy.treatment = watches_stall
+        await until(lambda: here.names(namespace) == {"goes"})
+        client.must("DELETE", f"{HOLDFAST}/namespaces/{namespace.name}/backupruns/goes")
+        make(client, namespace, "comes")
+        await until(lambda: here.names(namespace) == {"comes"})
+
+
+@pytest.mark.parametrize("part", ["watch", "page"])
+async def test_what_is_no_longer_kept_is_listed_anew(
+    control_plane: ApiServer, client: Client, namespace: Namespace, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    monkeypatch.setattr(feeds, "PAGE", 2)
+    left = 2
+
+    async def expire(request: Request, passes: Passes) -> web.StreamResponse:
+        nonlocal left
+        is_second_page = not request.watch and here_requests(proxy) > 1
+        if left and (request.watch if part == "watch" else is_second_page):
+            left -= 1
+            return refuse(410, "Expired")
+        return await passes()
+
+    def here_requests(proxy: ApiProxy) -> int:
+        return sum(each.path.endswith("/backupruns") and not each.watch for each in proxy.requests)
+
+    names = {f"run-{number}" for number in range(3)}
+    for name in names:
+        make(client, namespace, name)
+    with ApiProxy(control_plane) as proxy:
+        proxy.treatment = expire
+        monkeypatch.setenv("KUBECONFIG", str(proxy.kubeconfig))
+        cluster = await Cluster.connect(Config(namespaces=(namespace.name,)))
+        here = Lists(cluster, proxy, 3600)
+        task = asyncio.create_task(here.feed.run())
+        await until(lambda: here.names(namespace) == names)
+        make(client, namespace, "later")
+        await until(lambda: here.names(namespace) == names | {"later"})
+        assert left == 0
+        task.cancel()
+        await asyncio.wait([task])
+        await cluster.close()
+
+
+def test_an_older_word_never_replaces_a_newer_one() -> None:
+    changes: list[tuple[str | None, str | None]] = []
+    known = Known[str](lambda at, before, after: changes.append((before, after)))
+    known.put(At("ns", "a", "1", 5), "newer")
+    known.put(At("ns", "a", "1", 4), "older")
+    known.put(At("ns", "a", "1", 5), "same")
+    assert changes == [(None, "newer")]
+    known.remove(At("ns", "a", "1", 0))
+    known.put(At("ns", "a", "1", 9), "after its end")
+    assert changes[1:] == [("newer", None)]
+    known.put(At("ns", "a", "2", 12), "another of the name")
+    known.remove(At("ns", "a", "1", 0))
+    assert changes[2:] == [(None, "another of the name")]
+    known.put(At("ns", "a", "3", 20), "its successor")
+    assert changes[3:] == [("another of the name", None), (None, "its successor")]
+
+
+def test_a_list_removes_what_it_does_not_show_but_not_what_is_newer() -> None:
+    here: dict[str, str] = {}
+
+    def changed(at: At, before: str | None, after: str | None) -> None:
+        here.pop(at.name, None)
+        if after is not None:
+            here[at.name] = after
+
+    known = Known[str](changed)
+    for name in ("stays", "went"):
+        known.put(At("ns", name, name, 1), name)
+    known.put(At("other", "elsewhere", "e", 1), "elsewhere")
+    known.begin("ns")
+    known.put(At("ns", "stays", "stays", 1), "stays")
+    known.put(At("ns", "comes", "comes", 9), "comes")
+    known.end("ns", "7")
+    assert set(here) == {"stays", "comes", "elsewhere"}
+
+
+def test_a_job_concerns_its_owner_until_the_cluster_does_the_rest() -> None:
+    told: list[Key] = []
+    jobs = JobList(told.append)
+    owner = Key("backupruns", "ns", "r")
+    assert jobs.has_unsettled(owner, "ru"), "nobody knows yet"
+    jobs.begin("")
+    jobs.end("", "1")
+    assert not jobs.has_unsettled(owner, "ru")
+
+    def job(version: int, *, ttl: bool = False, **status: object) -> dict[str, object]:
+        return {
+            "metadata": {
+                "name": "j", "namespace": "ns", "uid": "ju", "resourceVersion": str(version),
+                "labels": {"holdfast.dev/run": "r", "holdfast.dev/policy": "p"},
+                "ownerReferences": [{"uid": "ru", "controller": True}],
+            },
+            "spec": {"ttlSecondsAfterFinished": 1} if ttl else {},
+            "status": status,
+        }  # fmt: skip
+
+    jobs.see(job(2))
+    jobs.see(job(3, active=1))
+    assert told == [owner] * 2
+    jobs.see(job(4, active=1))
+    assert told == [owner] * 2, "nothing has changed that concerns it"
+    assert jobs.has_unsettled(owner, "ru")
+    assert not jobs.has_unsettled(owner, "another run of the name")
+    ended: dict[str, Any] = {"conditions": [{"type": "Complete", "status": "True"}]}
+    jobs.see(job(5, **ended))
+    assert (told, jobs.owners()) == ([owner] * 3, (owner,))
+    jobs.see(job(6, ttl=True, **ended))
+    assert not jobs.has_unsettled(owner, "ru")
+    assert jobs.owners() == ()

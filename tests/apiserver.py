@@ -29,11 +29,15 @@ class ApiServer:
 
     `controllers` are names of kube-controller-manager's controllers, with or without `-controller`; with none
     it is not started, and then no finalizer of a namespace, no Job and no owner reference is acted upon.
+    Of requests they send 20 a second by default.
     The servers die with the thread that started them, however it ends.
     """
 
-    def __init__(self, controllers: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, controllers: tuple[str, ...] = (), controller_requests_a_second: int | None = None
+    ) -> None:
         self._controllers = controllers
+        self._controller_requests = controller_requests_a_second
         self._processes: list[subprocess.Popen[bytes]] = []
         self._token = secrets.token_hex(16)
         self._client = ApiClient(self.connect, self.authorization)
@@ -156,11 +160,14 @@ class ApiServer:
     def _start_controllers(self, program: str, key: Path) -> None:
         names = [name if name.endswith("-controller") else f"{name}-controller" for name in self._controllers]
         (port,) = free_ports(1)
+        limit = self._controller_requests
+        limits = [] if limit is None else [f"--kube-api-qps={limit}", f"--kube-api-burst={limit}"]
         self._run(
             *(program, f"--kubeconfig={self.kubeconfig}", f"--controllers={','.join(names)}"),
             *("--leader-elect=false", "--use-service-account-credentials=false"),
             *(f"--service-account-private-key-file={key}", f"--root-ca-file={self.certificate}"),
             *("--bind-address=127.0.0.1", f"--secure-port={port}", f"--cert-dir={self.folder / 'manager'}"),
+            *limits,
         )
 
     def _run(self, *command: str) -> None:

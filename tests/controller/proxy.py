@@ -5,6 +5,7 @@ import contextlib
 import json
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,8 @@ class ApiProxy:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.treatment: Treatment = pass_on
         self.requests: list[Request] = []
+        self.answered_bytes: Counter[str] = Counter()
+        """By path: of the answers that were passed on."""
         self.refused: list[tuple[Request, int]] = []
         """Requests that the API server itself answered with a failure."""
         self.port = 0
@@ -139,6 +142,7 @@ class ApiProxy:
             with contextlib.suppress(ConnectionError):  # the operator is gone, or wants no more of a watch
                 await outgoing.prepare(incoming)
                 async for block in answer.content.iter_any():
+                    self.answered_bytes[incoming.path] += len(block)
                     await outgoing.write(block)
                 await outgoing.write_eof()
             return outgoing

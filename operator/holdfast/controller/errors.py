@@ -14,7 +14,7 @@ class NotFoundError(ApiError):
 
 
 class ExpiredError(ApiError):
-    """The version that a watch or the next page begins from is no longer kept: list anew."""
+    """The version that a watch or the next page begins from is no longer kept: list all again."""
 
 
 class ConflictError(ApiError):

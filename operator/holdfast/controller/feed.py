@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class Sink(Protocol):
-    """The list in memory. An object may be told that is older than what it knows by then."""
+    """The list in memory. It may hear of an object that is older than what it knows by then."""
 
     def see(self, body: dict[str, Any]) -> None:
         """An object as it is, or was a moment ago."""
@@ -43,7 +43,7 @@ class Sink(Protocol):
 
 
 class Feed:
-    """One collection. What fails is tried again; the list says what a watch has lost."""
+    """One collection. What fails is retried; the list says what a watch has lost."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Feed:
                 try:
                     return await self._list_once()
                 except ExpiredError as error:
-                    _log.info("%s: the list begins anew: %s", self.name, error)
+                    _log.info("%s: the list begins again: %s", self.name, error)
                     if attempt == _MAX_EXPIRED - 1:
                         raise
             raise AssertionError
@@ -118,7 +118,7 @@ class Feed:
                 return
 
     async def _follow(self) -> None:
-        """Watch; begin again where the last one ended, and list anew where that is no longer kept."""
+        """Watch; begin again where the last one ended, and list all again where that is no longer kept."""
         pause = 0.0
         while True:
             self._health.beat(self.name)
@@ -128,7 +128,7 @@ class Feed:
                         self._tell(event)
                         pause = 0.0
             except ExpiredError as error:
-                _log.info("%s: listed anew: %s", self.name, error)
+                _log.info("%s: all is listed again: %s", self.name, error)
                 await asyncio.sleep(pause)
                 await self._list_until_it_comes()
             except ApiError as error:

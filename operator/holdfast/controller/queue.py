@@ -97,7 +97,7 @@ class Queue:
             self._ready.release()
 
     def add_to_background(self, key: Key) -> None:
-        """Have the key handled when there is time: nothing is known to be due."""
+        """Have the key handled later than what is due."""
         if key in self._running:
             self._again.add(key)
         elif key not in self._due and key not in self._background:

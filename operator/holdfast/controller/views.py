@@ -59,7 +59,7 @@ class JobFacts(NamedTuple):
 
 
 def job_facts_of(body: dict[str, Any]) -> JobFacts:
-    """The facts of a Job that its owner has to be told of."""
+    """The facts of a Job that its owner has to know."""
     metadata, status = body["metadata"], body.get("status", {})
     owner = _first(owner for owner in metadata.get("ownerReferences", []) if owner.get("controller"))
     ended = _first(c for c in status.get("conditions", []) if c["type"] in _ENDS and c["status"] == "True")

@@ -13,7 +13,7 @@ class Wakes:
         self._queue = queue
 
     def run_changed(self, before: RunRow | None, after: RunRow | None) -> None:
-        """None where there is no run."""
+        """None: no run."""
         row = after or before
         assert row is not None
         key = Key(BackupRun.plural, row.namespace, row.name)

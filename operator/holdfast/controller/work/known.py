@@ -31,14 +31,14 @@ class _Entry(Generic[T]):
 class Known(Generic[T]):
     """An older word never replaces a newer one, and what is deleted never comes back.
 
-    `changed` hears of each change: what was known before and what is known now, None where there is nothing.
+    `changed` hears of each change: what was known before and what is known now, None for nothing.
     """
 
     def __init__(self, changed: Callable[[At, T | None, T | None], None]) -> None:
         self._changed = changed
         self._entries: dict[tuple[str, str], _Entry[T]] = {}
         self._gone: set[str] = set()
-        self._seen: dict[str, tuple[set[tuple[str, str]], frozenset[str]]] = {}
+        self._shown: dict[str, tuple[set[tuple[str, str]], frozenset[str]]] = {}
 
     def find(self, namespace: str, name: str) -> At | None:
         """The object that is known under this name."""
@@ -48,8 +48,8 @@ class Known(Generic[T]):
     def is_newer(self, at: At) -> bool:
         """Whether this says more than what is known; it also counts for a list that is being read."""
         key = at.namespace, at.name
-        for seen, _ in self._seen.values():
-            seen.add(key)
+        for shown, _ in self._shown.values():
+            shown.add(key)
         entry = self._entries.get(key)
         return at.uid not in self._gone and (entry is None or entry.version < at.version)
 
@@ -75,15 +75,15 @@ class Known(Generic[T]):
 
     def begin(self, namespace: str) -> None:
         """A list of the namespace begins, or of all where that is empty."""
-        self._seen[namespace] = set(), frozenset(self._gone)
+        self._shown[namespace] = set(), frozenset(self._gone)
 
     def end(self, namespace: str, version: str) -> None:
         """What it did not show is gone, unless it was made after that version."""
-        seen, gone = self._seen.pop(namespace)
+        shown, gone = self._shown.pop(namespace)
         absent = [
             At(*key, entry.uid, entry.version)
             for key, entry in self._entries.items()
-            if key not in seen and entry.version <= int(version) and namespace in ("", key[0])
+            if key not in shown and entry.version <= int(version) and namespace in ("", key[0])
         ]
         for at in absent:
             self.remove(at)

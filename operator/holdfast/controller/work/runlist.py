@@ -22,7 +22,7 @@ from holdfast.domain.stored import EARLIEST
 _log = logging.getLogger(__name__)
 
 Changed = Callable[[RunRow | None, RunRow | None], None]
-"""Hears what a run was and what it is now; None where there is no run."""
+"""Hears what a run was and what it is now; None: no run."""
 
 
 class RunList:

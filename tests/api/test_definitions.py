@@ -386,6 +386,7 @@ def test_every_rule_is_broken_by_some_case() -> None:
     tried = {refusal for refusal in refusals if refusal}
     # The updates of one optional field, and of cancel, have tests of their own.
     tried |= {"cancel cannot be taken back", "pointInTime is immutable", "confirm is immutable"}
+    tried |= {"safetyBackup is immutable", "promote cannot be changed", "discard cannot be taken back"}
     untried = {
         rule["message"]
         for kind in NAMES
@@ -524,7 +525,7 @@ def test_kubectl_explains(apiserver: ApiServer) -> None:
         "What is backed up: 1 to 20 targets, each with a name and the section of exactly one engine."
         in targets
     )
-    assert "Exactly one of postgres, chroma, redis, files, objects must be set." in targets
+    assert "Exactly one of postgres, chroma, redis, mysql, memcached, files, objects must be set." in targets
     assert "A PostgreSQL server: a Service of the namespace or a host outside of it." in targets
     method = _kubectl(apiserver, "explain", "backuppolicy.spec.targets.postgres.method")
     assert "Logical: the Job dumps each database. Physical: the Job copies the files of" in " ".join(

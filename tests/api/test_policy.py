@@ -15,10 +15,18 @@ CRON = "must have five cron fields, such as 0 2 * * MON-FRI: minute 0-59, hour 0
 DURATION = "should match"
 PATTERN = "should match"
 ZONE = "timeZone must be the IANA name of a time zone"
-ENGINE = "exactly one of postgres, chroma, redis, files, objects must be set"
-PLACE = "exactly one of s3, volume must be set"
+ENGINE = "exactly one of postgres, chroma, redis, mysql, memcached, files, objects must be set"
+PLACE = "exactly one of s3, gcs, azure, volume must be set"
 ADDRESS = "exactly one of service, host must be set"
 CHANNEL = "exactly one of slack, email, webhook, heartbeat must be set"
+ASKED = "exactly one of sql, chroma, redis must be set"
+ONE_CA = "at most one of caSecret, caConfigMap may be set"
+CA = {"name": "ca"}
+SQL = {"sql": {"database": "a", "query": "SELECT 1"}}
+REDIS = {"redis": {"keyPattern": "a*"}}
+CHROMA = {"chroma": {"collection": "a"}}
+DRILL = "verification/drill"
+DRILLED = "verification.drill"
 DOTS = "must not contain . or .. as a part of the path"
 KEYS = "keys must have 1 to 317 characters"
 HOST = {"name": "db.example.org", "port": 1}
@@ -30,6 +38,12 @@ def at(path: str, accepted: list[Any], refused: list[Any], refusal: str = PATTER
     """Cases on the example that sets every field."""
     yes = [Case("policy", f"spec/{path}", value) for value in accepted]
     return yes + [Case("policy", f"spec/{path}", value, refusal) for value in refused]
+
+
+def plain(path: str, accepted: list[Any], refused: list[Any], refusal: str = PATTERN) -> list[Case]:
+    """Cases on the example that sets what is required, and what has defaults."""
+    yes = [Case("policy-minimal", f"spec/{path}", value) for value in accepted]
+    return yes + [Case("policy-minimal", f"spec/{path}", value, refusal) for value in refused]
 
 
 def many(item: dict[str, Any], count: int) -> list[dict[str, Any]]:
@@ -64,12 +78,12 @@ CASES = [
     *at("concurrencyPolicy", ["Forbid", "Queue", ABSENT], ["Replace"], "Unsupported value"),
     *at("catchUp", ["None", "Latest", ABSENT], ["All"], "Unsupported value"),
     *at("retries", [0, 10, ABSENT], [-1, 11], "should be"),
-    *at("targets", [many(TARGET, 1), many(TARGET, 20)], [many(TARGET, 21)], "Too many"),
+    *plain("targets", [many(TARGET, 1), many(TARGET, 20)], [many(TARGET, 21)], "Too many"),
     *at("targets", [], [[]], "should have at least 1 items"),
     *at("targets", [], [[TARGET, TARGET]], "Duplicate value"),
-    *at("targets/queue/name", ["a", "a" * 40, "a-1"], ["A", "a.b", "-a", "a-", "a_b"]),
+    *plain("targets/queue/name", ["a", "a" * 40, "a-1"], ["A", "a.b", "-a", "a-", "a_b"]),
     *at("targets/queue/name", [], ["a" * 41], "Too long"),
-    *at("targets/queue", [], [{"name": "queue"}, TARGET | {"objects": {}}], ENGINE),
+    *at("targets/cache", [], [{"name": "cache"}, TARGET | {"redis": {"service": HOST}}], ENGINE),
     *at("targets/tickets/postgres/host", [], [HOST], ADDRESS),
     *at("targets/tickets/postgres/service", [], [ABSENT], ADDRESS),
     *at("targets/tickets/postgres/standby/host", [], [HOST], ADDRESS),
@@ -83,16 +97,99 @@ CASES = [
     *at("targets/articles/chroma/service/port", [ABSENT], []),
     *at("targets/tickets/postgres/service/port", [ABSENT], []),
     *at("targets/tickets/postgres/standby/service/port", [ABSENT], []),
-    *at("targets/tickets/postgres/majorVersion", [13, 15, 18, ABSENT], [12, 19], "should be"),
+    *at("targets/billing/postgres/majorVersion", [13, 15, 19], [12, 20], "should be"),
+    *at("targets/tickets/postgres/majorVersion", [17, 19], [13, 16],
+        "incremental needs method: Physical and majorVersion 17 or later"),
+    *at("targets/tickets/postgres/incremental", [ABSENT, {}, {"fullEvery": "1d"}], [{"fullEvery": "0d"}],
+        "fullEvery must be longer than zero"),
+    *at("targets/billing/postgres/incremental", [], [{}], "incremental needs method: Physical"),
+    *at("targets/tickets/postgres/walArchiving", [{"onRetainedWALExceeded": "Warn"},
+        {"onRetainedWALExceeded": "DropSlot", "maxRetainedWAL": 1}], [{"onRetainedWALExceeded": "DropSlot"}],
+        "onRetainedWALExceeded: DropSlot needs maxRetainedWAL"),
+    *at("targets/tickets/postgres/passwords", ["Auto", "Include", "Exclude", ABSENT],
+        ["Never"], "Unsupported"),
+    *at("targets/tickets/postgres/parallelism", [1, 64, ABSENT], [0, 65], "should be"),
+    *at("targets/billing/postgres/include",
+        [["kb.public.*"], ["*.*.*"], ['"a.b"."*"."c""d"'], ["kb.public.Odd name"], ABSENT],
+        [["public.a"], ["a.b.c.d"], ["a..c"], ["a*.b.c"], ['"a.b.c'], ['a."b"x.c'], ["a"]]),
+    *at("targets/billing/postgres/include", [], [[]], "should have at least 1 items"),
+    *at("targets/billing/postgres/exclude", [["kb.public.*"], []], [["kb.public"]]),
+    *at("targets/tickets/postgres/exclude", [], [["kb.public.*"]], "include and exclude are not possible"),
+    *at("targets/tickets/postgres/include", [], [["kb.public.*"]], "include and exclude are not possible"),
+    *at("targets/tickets/postgres/tls/caConfigMap", [], [CA], ONE_CA),
+    *at("targets/articles/chroma/tls/caConfigMap", [], [CA], ONE_CA),
+    *at("targets/articles/chroma/tls/clientCertSecret", [], [CA], "unknown field"),
+    *at("targets/queue/redis/tls/caConfigMap", [], [CA], ONE_CA),
+    *at("targets/orders/mysql/tls/caConfigMap", [], [CA], ONE_CA),
+    *at("targets/pages/memcached/tls/caConfigMap", [], [CA], ONE_CA),
+    *at("destinations/main/s3/caConfigMap", [], [CA], ONE_CA),
+    *at("destinations/main/s3/addressingStyle", ["Auto", "Path", "Virtual", ABSENT], ["path"], "Unsupported"),
+    *at("targets/orders/mysql/host", [], [HOST], ADDRESS),
+    *at("targets/orders/mysql/service", [], [ABSENT], ADDRESS),
+    *at("targets/orders/mysql/service/port", [ABSENT], []),
+    *at("targets/orders/mysql/replica/host", [], [HOST], ADDRESS),
+    *at("targets/orders/mysql/replica", [ABSENT], [{}], ADDRESS),
+    *at("targets/orders/mysql/variant", ["MariaDB", "MySQL", ABSENT], ["Percona"], "Unsupported"),
+    *at("targets/orders/mysql/version", ["8", "8.4", "10.11.2", ABSENT], ["8.", "v8", "8.0.0.1"]),
+    *at("targets/orders/mysql/credentialsSecret", [ABSENT], []),
+    *at("targets/pages/memcached/host", [], [HOST], ADDRESS),
+    *at("targets/pages/memcached/service", [], [ABSENT], ADDRESS),
+    *at("targets/pages/memcached/service/port", [ABSENT], []),
+    *at("targets/attachments/files/runAsUser", [1, 2147483647, ABSENT], [0, 2147483648], "should be"),
+    *at("targets/settings/objects/serviceAccountName", [], [ABSENT], "Required value"),
+    *at("targets/settings/objects/kinds", [["Deployment.apps/v1", "Certificate.cert-manager.io/v1alpha2"]],
+        [["Deployment"], ["deployment.apps/v1"], ["Deployment.apps"], ["Deployment/v1"]]),
+    *at("targets/tickets/onOmission", ["Warn", "Fail", ABSENT], ["Ignore"], "Unsupported"),
+    *at("targets/tickets/contentAlarm", [ABSENT, {"maxDropPercent": 100}], [{}], "Required value"),
+    *at("contentAlarm", [ABSENT, {}, {"maxDropPercent": 0}], [{"maxDropPercent": 101}], "should be"),
+    *at("destinations/main/s3", [], [ABSENT], PLACE),
+    *at("destinations/google/gcs/bucket", ["a_b.c", "a" * 222], ["ABC", "-ab"]),
+    *at("destinations/google/gcs/prefix", [ABSENT], ["a/../b"], f"prefix {DOTS}"),
+    *at("destinations/azure/azure/account", ["abc", "a1" * 12], ["ab", "a-b", "Abc"]),
+    *at("destinations/azure/azure/container", ["abc", "a-b-c"], ["a--b", "-abc", "a.b"]),
+    *at("destinations/azure/azure/prefix", [ABSENT], [".."], f"prefix {DOTS}"),
+    *at("retention/verifiedBy", ["Any", "Restore", ABSENT], ["Checksum"], "Unsupported"),
+    *at("verification", [{"schedule": "@daily"}, {"checksum": {"schedule": "@daily"}}, {"drill": {}}],
+        [{"mode": "Restore"}, {"mode": "Checksum"}], "mode needs schedule"),
+    *at("verification/mode", ["Restore", ABSENT], ["Checksum"], "checksum and mode: Checksum exclude"),
+    *at("verification/checksum", [ABSENT], [{}], "Required value"),
+    *at(f"{DRILL}/targets",
+        [[], [{"name": "queue", "image": "a"}], [{"name": "orders", "image": "a@sha256:1"}]],
+        [[{"name": "nobody", "image": "a"}], [{"name": "settings", "image": "a"}]],
+        f"{DRILLED}.targets must name targets of the policy that have a server"),
+    *at(f"{DRILL}/targets", [], [[{"name": "queue", "image": "a"}] * 2], "Duplicate value"),
+    *at(f"{DRILL}/references/articles/from", [{"target": "orders"} | SQL, {"target": "cache"} | REDIS],
+        [{"target": "nobody"} | SQL, {"target": "queue"} | SQL, {"target": "tickets"} | REDIS,
+         {"target": "settings"} | CHROMA],
+        f"from in {DRILLED}.references must name a target"),
+    *at(f"{DRILL}/references/articles/to", [{"target": "billing"} | SQL],
+        [{"target": "nobody"} | CHROMA, {"target": "queue"} | CHROMA, {"target": "articles"} | REDIS],
+        f"to in {DRILLED}.references must name a target"),
+    *at(f"{DRILL}/references/articles/to", [],
+        [{"target": "articles"}, {"target": "articles"} | SQL | CHROMA],
+        ASKED),
+    *at(f"{DRILL}/references/articles/from/sql/query", ["q" * 4096], ["q" * 4097], "Too long"),
+    *at(f"{DRILL}/assertions/users/target", ["billing", "orders"], ["nobody", "queue", "articles"],
+        f"{DRILLED}.assertions must name a target"),
+    *at(f"{DRILL}/assertions/greeting/target", ["cache"], ["pages", "tickets"],
+        "assertions must name a target"),
+    *at(f"{DRILL}/assertions/handbook/target", ["articles-mirror"], ["queue"],
+        "assertions must name a target"),
+    *at(f"{DRILL}/assertions/users/redis", [], [{"command": ["PING"], "expect": "PONG"}], ASKED),
+    *at(f"{DRILL}/assertions/users/sql", [], [ABSENT], ASKED),
+    *at("notifications/pulse/events", [], [["Failed"]], "events and heartbeat exclude each other"),
+    *at("notifications/team/events", [["ContentAlarm", "SchemaChanged", "CopyMissing",
+        "DestinationUnreachable", "DataOmitted"]], [["CopyLost"]], "Unsupported value"),
     *at("targets/tickets/postgres/method", ["Physical"], ["Logical", "SchemaOnly", ABSENT],
         "walArchiving needs method: Physical"),
-    *at("targets/billing/postgres/method", ["Logical", "Physical", "SchemaOnly"], ["Dump"], "Unsupported"),
+    *plain("targets/tickets/postgres/method", ["Logical", "Physical", "SchemaOnly"], ["Dump"], "Unsupported"),
     *at("targets/tickets/postgres/tls/mode",
         ["disable", "allow", "prefer", "require", "verify-ca", "verify-full", ABSENT], ["on"], "Unsupported"),
     *at("targets/tickets/postgres/databases", [ABSENT, ["a"]], [[]], "should have at least"),
     *at("targets/tickets/postgres/credentialsSecret", [], [ABSENT], "Required value"),
     *at("targets/articles/chroma/credentialsSecret", [ABSENT], []),
     *at("targets/articles/chroma/tenants", [ABSENT], [[{"name": "a"}, {"name": "a"}]], "Duplicate value"),
+    *at("encryption", [], [ABSENT], "targets with postgres.passwords Include need encryption"),
     *at("targets/settings/objects/kinds", [["ConfigMap"], ["Secret"]],
         [["ConfigMap", "ConfigMap"]], "Duplicate value"),
     *at("targets/settings/objects/selector/matchLabels", [{"a": ""}], [{"a" * 318: "b"}], KEYS),
@@ -125,7 +222,8 @@ CASES = [
     *at("retention/keepDaily", [0, 10000, ABSENT], [10001], "should be less"),
     *at("retention/minVerified", [0, 1000, ABSENT], [1001], "should be less"),
     *at("destinations/main/retention", [ABSENT, {}, {"keepMonthly": 12}], [{"keepYearly": -1}], "should be"),
-    *at("verification/mode", ["Restore", "Checksum", ABSENT], ["None"], "Unsupported value"),
+    *at("verification", [{"schedule": "@daily", "mode": "Checksum"}],
+        [{"schedule": "@daily", "mode": "None"}], "Unsupported value"),
     *at("objectives/rpo", [ABSENT, "1h"], ["1 hour"], DURATION),
     *at("hooks/before", [[]], [EXAMPLES["policy"]["spec"]["hooks"]["before"] * 2], "Duplicate value"),
     *at("hooks/before/0/onError", ["Fail", "Continue", ABSENT], ["Ignore"], "Unsupported value"),
@@ -172,14 +270,14 @@ def test_defaults(apiserver: ApiServer) -> None:
         "retries": 2,
         "deletionPolicy": "Retain",
     }
-    postgres, chroma, redis, files, objects = (
-        target[engine]
-        for target, engine in zip(
-            spec["targets"], ("postgres", "chroma", "redis", "files", "objects"), strict=True
-        )
+    engines = ("postgres", "chroma", "redis", "files", "objects", "mysql", "memcached")
+    postgres, chroma, redis, files, objects, mysql, memcached = (
+        target[engine] for target, engine in zip(spec["targets"], engines, strict=True)
     )
-    ports = [address["service"]["port"] for address in (postgres, postgres["standby"], chroma, redis)]
-    assert ports == [5432, 5432, 8000, 6379]
+    servers = (postgres, postgres["standby"], chroma, redis, mysql, mysql["replica"], memcached)
+    assert [server["service"]["port"] for server in servers] == [5432, 5432, 8000, 6379, 3306, 3306, 11211]
+    assert all(target["onOmission"] == "Warn" for target in spec["targets"])
+    assert "contentAlarm" not in spec
     assert postgres["majorVersion"] == 17
     assert postgres["method"] == "Logical"
     assert postgres["credentialsSecret"] == {
@@ -189,24 +287,24 @@ def test_defaults(apiserver: ApiServer) -> None:
     }
     assert postgres["standby"] | {"maxLag": "5m", "fallbackToPrimary": True} == postgres["standby"]
     assert postgres["tls"] == {"mode": "verify-full"}
-    assert postgres["walArchiving"] == {"enabled": False, "maxLag": "10s"}
-    assert chroma["tenants"] == [{"name": "default_tenant", "databases": ["default_database"]}]
+    assert postgres["walArchiving"] == {"enabled": False, "maxLag": "2s", "onRetainedWALExceeded": "Warn"}
+    assert postgres["parallelism"] == 1
+    assert {"passwords", "include", "exclude", "incremental"} & postgres.keys() == set()
+    assert mysql["replica"] | {"maxLag": "5m", "fallbackToPrimary": True} == mysql["replica"]
+    assert chroma["tenants"] == [{"name": "default_tenant", "databases": ["*"]}]
     assert chroma["collections"] == {"include": ["*"], "exclude": []}
     assert redis["preferReplica"] is True
     assert files["paths"] == {"include": ["**"], "exclude": []}
     assert objects["kinds"] == ["ConfigMap"]
     (destination,) = spec["destinations"]
     assert destination["required"] is True
-    assert destination["s3"]["region"] == "us-east-1"
+    assert destination["s3"] == {"bucket": "desk-backups", "region": "us-east-1", "addressingStyle": "Auto"}
     assert destination["quota"]["warnAtPercent"] == 80
-    assert destination["retention"] == {"minVerified": 1, "dryRun": False}
-    assert spec["verification"]["mode"] == "Restore"
+    assert destination["retention"] == {"minVerified": 1, "verifiedBy": "Any", "dryRun": False}
+    assert spec["verification"] == {"drill": {"restart": True}}
     assert spec["hooks"]["before"][0]["timeout"] == "30s"
     assert spec["hooks"]["before"][0]["onError"] == "Fail"
-    assert spec["notifications"][0]["events"] == [
-        "PartiallySucceeded", "Failed", "Missed", "DrillFailed", "ObjectiveMissed",
-        "WALStalled", "QuotaWarning",
-    ]  # fmt: skip
+    assert "events" not in spec["notifications"][0]
     assert spec["notifications"][0]["email"]["smtp"] == {"host": "mail", "port": 587, "tls": "StartTLS"}
     assert spec["history"] == {"succeeded": 30, "failed": 10}
     assert spec["runner"]["tolerations"] == [{"operator": "Equal"}]

@@ -56,8 +56,8 @@ def test_a_small_section_is_described_where_it_is_used() -> None:
     page = pages()["backuppolicy.md"]
     redis = page.partition("### `spec.targets[].redis`")[2].partition("###")[0]
     assert "chroma" not in redis
-    assert "\n  - `caSecret`: object. " in redis
-    assert "\n    - `name`: " in redis
+    assert "\n  - `port`: integer, 1 to 65535. " in redis
+    assert "\n    - `name`: name of a Kubernetes object, required. " in page
 
 
 def test_every_link_within_a_page_leads_to_one_heading() -> None:

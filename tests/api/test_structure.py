@@ -1,5 +1,6 @@
 """Every limit of the schemas, at every field, is enforced by the server: found by walking the schemas."""
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -81,12 +82,18 @@ def violations(part: dict[str, Any], value: Any) -> Iterator[tuple[Any, str]]:
 
 
 def structural_cases() -> Iterator[Case]:
+    """Once for each field of a name and a schema: an address, a Secret and their like are in many places."""
+    tried = set()
     for kind in ("BackupPolicy", "BackupRun", "RestoreRequest"):
         for path, part in fields(schema(kind)["properties"]["spec"]):
             found = place(kind, path)
             if found is None:
                 continue
             example, where, value = found
+            alike = path.rpartition("/")[2], json.dumps(part)
+            if alike in tried:
+                continue
+            tried.add(alike)
             for wrong, refusal in violations(part, value):
                 yield Case(example, where, wrong, refusal)
             for required in part.get("required", ()):
@@ -104,7 +111,9 @@ def test_examples_are_accepted(apiserver: ApiServer, name: str) -> None:
 @pytest.mark.parametrize("kind", ["BackupPolicy", "BackupRun", "RestoreRequest"])
 def test_examples_set_every_field(kind: str) -> None:
     spec = schema(kind)["properties"]["spec"]
-    assert [path for path, _ in fields(spec) if place(kind, path) is None] == []
+    missing = [path for path, _ in fields(spec) if place(kind, path) is None]
+    # It is refused at creation; the updates of RestoreRequests have tests of their own.
+    assert missing == (["spec/promote"] if kind == "RestoreRequest" else [])
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -31,6 +31,11 @@ def destination(name: str = "a", **section: Any) -> Destination:
             {"volume": {"claimName": "claim", "path": "holdfast"}},
             "pvc://claim/holdfast/ns/policy/run/t/p/x.zst",
         ),
+        ({"gcs": {"bucket": "backups", "prefix": "a"}}, "gs://backups/a/ns/policy/run/t/p/x.zst"),
+        (
+            {"azure": {"account": "acme", "container": "backups"}},
+            "az://acme/backups/ns/policy/run/t/p/x.zst",
+        ),
         ({"volume": {"claimName": "claim"}}, "pvc://claim/ns/policy/run/t/p/x.zst"),
     ],
 )

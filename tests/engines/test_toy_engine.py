@@ -194,7 +194,7 @@ def test_every_job_finds_its_image(tree: Path) -> None:
     unset = ("--unset=HOLDFAST_IMAGE_PREFIX", "--unset=PG_MAJORS")
     listed = output(tree, "env", *unset, tree / "hack/images", "list")
     for name, engine in ENGINES.items():
-        if engine.not_supported_yet(engine.target_spec.model_construct()) != [name]:
+        if engine.is_built:
             needs = engine.backup_pod(engine.target_spec.model_validate(SPEC))
             assert needs.image == name
             tag = f"{__version__}-{needs.variant}" if needs.variant else __version__

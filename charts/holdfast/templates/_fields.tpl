@@ -2,12 +2,22 @@
 {{- define "holdfast.fields.backuppolicy.secrets" -}}
 object.spec.?targets.orValue([]).filter(e, e.?postgres.?credentialsSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].postgres.credentialsSecret') +
 object.spec.?targets.orValue([]).filter(e, e.?postgres.?tls.?caSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].postgres.tls.caSecret') +
+object.spec.?targets.orValue([]).filter(e, e.?postgres.?tls.?clientCertSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].postgres.tls.clientCertSecret') +
 object.spec.?targets.orValue([]).filter(e, e.?chroma.?credentialsSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].chroma.credentialsSecret') +
 object.spec.?targets.orValue([]).filter(e, e.?chroma.?tls.?caSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].chroma.tls.caSecret') +
 object.spec.?targets.orValue([]).filter(e, e.?redis.?credentialsSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].redis.credentialsSecret') +
 object.spec.?targets.orValue([]).filter(e, e.?redis.?tls.?caSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].redis.tls.caSecret') +
+object.spec.?targets.orValue([]).filter(e, e.?redis.?tls.?clientCertSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].redis.tls.clientCertSecret') +
+object.spec.?targets.orValue([]).filter(e, e.?mysql.?credentialsSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].mysql.credentialsSecret') +
+object.spec.?targets.orValue([]).filter(e, e.?mysql.?tls.?caSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].mysql.tls.caSecret') +
+object.spec.?targets.orValue([]).filter(e, e.?mysql.?tls.?clientCertSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].mysql.tls.clientCertSecret') +
+object.spec.?targets.orValue([]).filter(e, e.?memcached.?credentialsSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].memcached.credentialsSecret') +
+object.spec.?targets.orValue([]).filter(e, e.?memcached.?tls.?caSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].memcached.tls.caSecret') +
+object.spec.?targets.orValue([]).filter(e, e.?memcached.?tls.?clientCertSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].memcached.tls.clientCertSecret') +
 object.spec.?destinations.orValue([]).filter(e, e.?s3.?credentialsSecret.hasValue()).map(e, 'spec.destinations[' + e.name + '].s3.credentialsSecret') +
 object.spec.?destinations.orValue([]).filter(e, e.?s3.?caSecret.hasValue()).map(e, 'spec.destinations[' + e.name + '].s3.caSecret') +
+object.spec.?destinations.orValue([]).filter(e, e.?gcs.?credentialsSecret.hasValue()).map(e, 'spec.destinations[' + e.name + '].gcs.credentialsSecret') +
+object.spec.?destinations.orValue([]).filter(e, e.?azure.?credentialsSecret.hasValue()).map(e, 'spec.destinations[' + e.name + '].azure.credentialsSecret') +
 (object.spec.?encryption.?age.?identitySecret.hasValue() ? ['spec.encryption.age.identitySecret'] : []) +
 object.spec.?notifications.orValue([]).filter(e, e.?slack.?webhookSecret.hasValue()).map(e, 'spec.notifications[' + e.name + '].slack.webhookSecret') +
 object.spec.?notifications.orValue([]).filter(e, e.?email.?credentialsSecret.hasValue()).map(e, 'spec.notifications[' + e.name + '].email.credentialsSecret') +
@@ -23,6 +33,7 @@ object.spec.?notifications.orValue([]).filter(e, e.?heartbeat.?urlSecret.hasValu
 {{- end -}}
 
 {{- define "holdfast.fields.backuppolicy.serviceaccounts" -}}
+object.spec.?targets.orValue([]).filter(e, e.?objects.?serviceAccountName.hasValue()).map(e, 'spec.targets[' + e.name + '].objects.serviceAccountName') +
 (object.spec.?runner.?serviceAccountName.hasValue() ? ['spec.runner.serviceAccountName'] : [])
 {{- end -}}
 
@@ -35,11 +46,14 @@ object.spec.?destinations.orValue([]).filter(e, e.?volume.?claimName.hasValue())
 (object.spec.?source.?location.hasValue() ? ['spec.source.location'] : []) +
 (object.spec.?source.?location.?s3.?credentialsSecret.hasValue() ? ['spec.source.location.s3.credentialsSecret'] : []) +
 (object.spec.?source.?location.?s3.?caSecret.hasValue() ? ['spec.source.location.s3.caSecret'] : []) +
+(object.spec.?source.?location.?gcs.?credentialsSecret.hasValue() ? ['spec.source.location.gcs.credentialsSecret'] : []) +
+(object.spec.?source.?location.?azure.?credentialsSecret.hasValue() ? ['spec.source.location.azure.credentialsSecret'] : []) +
 (object.spec.?source.?location.?identitySecret.hasValue() ? ['spec.source.location.identitySecret'] : []) +
 object.spec.?targets.orValue([]).filter(e, e.?postgres.?service.hasValue()).map(e, 'spec.targets[' + e.name + '].postgres.service') +
 object.spec.?targets.orValue([]).filter(e, e.?postgres.?host.hasValue()).map(e, 'spec.targets[' + e.name + '].postgres.host') +
 object.spec.?targets.orValue([]).filter(e, e.?postgres.?credentialsSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].postgres.credentialsSecret') +
 object.spec.?targets.orValue([]).filter(e, e.?postgres.?tls.?caSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].postgres.tls.caSecret') +
+object.spec.?targets.orValue([]).filter(e, e.?postgres.?tls.?clientCertSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].postgres.tls.clientCertSecret') +
 object.spec.?targets.orValue([]).filter(e, e.?chroma.?service.hasValue()).map(e, 'spec.targets[' + e.name + '].chroma.service') +
 object.spec.?targets.orValue([]).filter(e, e.?chroma.?host.hasValue()).map(e, 'spec.targets[' + e.name + '].chroma.host') +
 object.spec.?targets.orValue([]).filter(e, e.?chroma.?credentialsSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].chroma.credentialsSecret') +
@@ -47,14 +61,26 @@ object.spec.?targets.orValue([]).filter(e, e.?chroma.?tls.?caSecret.hasValue()).
 object.spec.?targets.orValue([]).filter(e, e.?redis.?service.hasValue()).map(e, 'spec.targets[' + e.name + '].redis.service') +
 object.spec.?targets.orValue([]).filter(e, e.?redis.?host.hasValue()).map(e, 'spec.targets[' + e.name + '].redis.host') +
 object.spec.?targets.orValue([]).filter(e, e.?redis.?credentialsSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].redis.credentialsSecret') +
-object.spec.?targets.orValue([]).filter(e, e.?redis.?tls.?caSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].redis.tls.caSecret')
+object.spec.?targets.orValue([]).filter(e, e.?redis.?tls.?caSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].redis.tls.caSecret') +
+object.spec.?targets.orValue([]).filter(e, e.?redis.?tls.?clientCertSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].redis.tls.clientCertSecret') +
+object.spec.?targets.orValue([]).filter(e, e.?mysql.?service.hasValue()).map(e, 'spec.targets[' + e.name + '].mysql.service') +
+object.spec.?targets.orValue([]).filter(e, e.?mysql.?host.hasValue()).map(e, 'spec.targets[' + e.name + '].mysql.host') +
+object.spec.?targets.orValue([]).filter(e, e.?mysql.?credentialsSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].mysql.credentialsSecret') +
+object.spec.?targets.orValue([]).filter(e, e.?mysql.?tls.?caSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].mysql.tls.caSecret') +
+object.spec.?targets.orValue([]).filter(e, e.?mysql.?tls.?clientCertSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].mysql.tls.clientCertSecret') +
+object.spec.?targets.orValue([]).filter(e, e.?memcached.?service.hasValue()).map(e, 'spec.targets[' + e.name + '].memcached.service') +
+object.spec.?targets.orValue([]).filter(e, e.?memcached.?host.hasValue()).map(e, 'spec.targets[' + e.name + '].memcached.host') +
+object.spec.?targets.orValue([]).filter(e, e.?memcached.?credentialsSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].memcached.credentialsSecret') +
+object.spec.?targets.orValue([]).filter(e, e.?memcached.?tls.?caSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].memcached.tls.caSecret') +
+object.spec.?targets.orValue([]).filter(e, e.?memcached.?tls.?clientCertSecret.hasValue()).map(e, 'spec.targets[' + e.name + '].memcached.tls.clientCertSecret')
 {{- end -}}
 
 {{- define "holdfast.fields.restorerequest.serviceaccounts" -}}
-[]
+object.spec.?targets.orValue([]).filter(e, e.?objects.?serviceAccountName.hasValue()).map(e, 'spec.targets[' + e.name + '].objects.serviceAccountName')
 {{- end -}}
 
 {{- define "holdfast.fields.restorerequest.claims" -}}
 (object.spec.?source.?location.?volume.?claimName.hasValue() ? ['spec.source.location.volume.claimName'] : []) +
-object.spec.?targets.orValue([]).filter(e, e.?postgres.?volumeClaim.?claimName.hasValue()).map(e, 'spec.targets[' + e.name + '].postgres.volumeClaim.claimName')
+object.spec.?targets.orValue([]).filter(e, e.?postgres.?volumeClaim.?claimName.hasValue()).map(e, 'spec.targets[' + e.name + '].postgres.volumeClaim.claimName') +
+object.spec.?targets.orValue([]).filter(e, e.?files.?claimName.hasValue()).map(e, 'spec.targets[' + e.name + '].files.claimName')
 {{- end -}}

@@ -1,5 +1,6 @@
 """The base of every model of the contract: camelCase names, frozen, bounded, unknown fields refused."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -33,6 +35,8 @@ class Model(BaseModel):
     `exactly_one` names fields of which exactly one must be set; it is checked here and by the API server.
     `rules` are (CEL expression, message) pairs that only the API server evaluates.
     `immutable_except` names the only fields that the API server lets change after creation.
+    `unbuilt` names the fields whose behaviour is not built yet, each with its values that are not; without
+    values it is every value but the default. Whoever sets one of them is refused (NotSupportedYet).
     """
 
     model_config = ConfigDict(
@@ -46,6 +50,7 @@ class Model(BaseModel):
     exactly_one: ClassVar[tuple[str, ...]] = ()
     rules: ClassVar[tuple[tuple[str, str], ...]] = ()
     immutable_except: ClassVar[tuple[str, ...] | None] = None
+    unbuilt: ClassVar[Mapping[str, tuple[object, ...]]] = {}
 
     @model_validator(mode="after")
     def _check_exactly_one(self) -> Self:
@@ -70,9 +75,26 @@ class Model(BaseModel):
             json_schema["x-kubernetes-validations"] = [{"rule": r, "message": m} for r, m in rules]
         return json_schema
 
+    def set_but_unbuilt(self) -> dict[str, str]:
+        """The fields that are set although what they ask for is not built yet, each in the user's words."""
+        fields = type(self).model_fields
+        return {
+            name: _in_words(fields[name], name, getattr(self, name))
+            for name, values in self.unbuilt.items()
+            if (getattr(self, name) in values if values else getattr(self, name) != fields[name].default)
+        }
+
     def to_json(self) -> dict[str, Any]:
         """The object as the API server and a Task carry it: camelCase, without absent fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _in_words(field: FieldInfo, name: str, value: object) -> str:
+    """A field by its name, and by its value too where another value is built."""
+    written = field.alias or name
+    if field.default in (None, ()) or isinstance(value, Model):
+        return written
+    return f"{written}: {value if isinstance(value, str) else json.dumps(value)}"
 
 
 def with_sections(base: type[Model], sections: Mapping[str, type[Model]]) -> type[Model]:
@@ -126,6 +148,9 @@ SecretKey = Annotated[str, _string(r"^[-._a-zA-Z0-9]+$", 253)]
 
 Int64 = Annotated[int, Field(ge=0, json_schema_extra={"format": "int64"})]
 """A count or an amount; never negative."""
+
+NumericId = Annotated[int, Field(ge=1, le=2147483647)]
+"""The number of a user or group of a process; not root's."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -182,8 +207,41 @@ class SecretRef(Model):
         return {}
 
 
+class CredentialsSecret(SecretRef):
+    """A Secret with the name and the password of a user of the server."""
+
+    username_key: SecretKey = "username"
+    """The key that holds the name."""
+    password_key: SecretKey = "password"  # noqa: S105 the key's name
+    """The key that holds the password."""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The two keys under the names that the engine reads."""
+        return {self.username_key: "username", self.password_key: "password"}
+
+
+class ConfigMapRef(Model):
+    """A ConfigMap in the same namespace."""
+
+    name: ObjectName
+    """The ConfigMap's name."""
+
+
+def at_most_one(*names: str) -> tuple[tuple[str, str], ...]:
+    """The rule of a model that at most one of these fields may be set."""
+    fields = ", ".join(f"has(self.{name})" for name in names)
+    return ((f"[{fields}].filter(x, x).size() <= 1", f"at most one of {', '.join(names)} may be set"),)
+
+
+ONE_CA = at_most_one("caSecret", "caConfigMap")
+
+
 class Tls(Model):
     """Encrypt the connection and verify the server."""
+
+    rules: ClassVar[tuple[tuple[str, str], ...]] = ONE_CA
+    unbuilt: ClassVar[Mapping[str, tuple[object, ...]]] = {"ca_config_map": ()}
 
     ca_secret: SecretRef | None = Field(
         default=None,
@@ -191,6 +249,21 @@ class Tls(Model):
             "A Secret with the key ca.crt: the CA that signed the server's certificate. Default: the "
             "public CAs."
         ),
+    )
+    ca_config_map: ConfigMapRef | None = Field(
+        default=None,
+        description="Not built yet. A ConfigMap with the key ca.crt, in place of caSecret.",
+    )
+
+
+class MutualTls(Tls):
+    """Encrypt the connection, verify the server, and log in with a certificate if one is named."""
+
+    unbuilt: ClassVar[Mapping[str, tuple[object, ...]]] = {**Tls.unbuilt, "client_cert_secret": ()}
+
+    client_cert_secret: SecretRef | None = Field(
+        default=None,
+        description="Not built yet. A Secret with the keys tls.crt and tls.key: the client's certificate.",
     )
 
 
@@ -260,12 +333,6 @@ def listening_on(port: int) -> Callable[[type[Addressed]], type[Addressed]]:
         )
 
     return with_port
-
-
-def at_most_one(*names: str) -> tuple[tuple[str, str], ...]:
-    """The rule of a model that at most one of these fields may be set."""
-    fields = ", ".join(f"has(self.{name})" for name in names)
-    return ((f"[{fields}].filter(x, x).size() <= 1", f"at most one of {', '.join(names)} may be set"),)
 
 
 class AddressOverride(ServerAddress):

@@ -1,5 +1,6 @@
 """A destination: where copies of a policy's backups are stored, its quota, and rules of its own."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
@@ -17,6 +18,9 @@ class Location(Model):
     """Where backups are stored: a bucket or a volume."""
 
     exactly_one: ClassVar[tuple[str, ...]] = tuple(DESTINATIONS)
+    unbuilt: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        name: () for name, section in DESTINATIONS.items() if not section.is_built
+    }
 
     @property
     def kind(self) -> str:

@@ -19,6 +19,11 @@ Event = Literal[
     "QuotaWarning",
     "RestoreSucceeded",
     "RestoreFailed",
+    "ContentAlarm",
+    "SchemaChanged",
+    "CopyMissing",
+    "DestinationUnreachable",
+    "DataOmitted",
 ]
 
 MailAddress = Annotated[str, Field(pattern=r"^[^@\s<>]+@[^@\s<>]+$", max_length=254)]
@@ -77,19 +82,17 @@ class Notification(Model):
     """A channel and the events that it gets."""
 
     exactly_one: ClassVar[tuple[str, ...]] = ("slack", "email", "webhook", "heartbeat")
+    rules: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("!has(self.events) || !has(self.heartbeat)",
+         "events and heartbeat exclude each other: a heartbeat is sent after each success"),
+    )  # fmt: skip
 
     name: DnsLabel
     """The notification's name. It is unique in the list."""
-    events: Annotated[tuple[Event, ...], Field(min_length=1, max_length=12)] = (
-        "PartiallySucceeded",
-        "Failed",
-        "Missed",
-        "DrillFailed",
-        "ObjectiveMissed",
-        "WALStalled",
-        "QuotaWarning",
-    )
-    """The events that are sent. By default, these are the events that need somebody's attention."""
+    events: Annotated[tuple[Event, ...], Field(min_length=1, max_length=17)] | None = None
+    """The events that are sent; a heartbeat has none. Default: those that need somebody's attention:
+    PartiallySucceeded, Failed, Missed, DrillFailed, ObjectiveMissed, WALStalled, QuotaWarning, ContentAlarm,
+    SchemaChanged, CopyMissing, DestinationUnreachable and DataOmitted."""
     slack: Slack | None = None
     """Sends a message to a Slack channel."""
     email: Email | None = None

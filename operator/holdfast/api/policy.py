@@ -1,5 +1,6 @@
 """BackupPolicy: its spec, its status and its columns."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -7,6 +8,7 @@ from pydantic import Field, model_validator
 from holdfast.api.base import DnsLabel, Duration, Int64, Model, SecretRef, Time
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Destination
+from holdfast.api.drill import DRILL_RULES, Drill
 from holdfast.api.hook import Hooks
 from holdfast.api.meta import AGE, Column, LenientModel, Resource, condition_column
 from holdfast.api.notification import Notification
@@ -14,7 +16,7 @@ from holdfast.api.retention import Retention
 from holdfast.api.run import RunSettings
 from holdfast.api.runner import Runner
 from holdfast.api.schedule import Cron, TimeZone
-from holdfast.api.target import Target
+from holdfast.api.target import Percent, Target
 from holdfast.api.text import Message, Uri, cut
 
 MAX_PLANNED = 100
@@ -48,15 +50,45 @@ class Encryption(Model):
     """Encryption in the format of the tool age (age-encryption.org)."""
 
 
-class VerificationPolicy(Model):
-    """When and how the newest run is verified."""
+class ChecksumVerification(Model):
+    """Not built yet: a policy with this section is not ready. Reads every stored byte back at times of its
+    own."""
 
     schedule: Cron
     """A cron expression, in the policy's time zone."""
-    mode: Literal["Restore", "Checksum"] = "Restore"
-    """Checksum: a Job reads every stored byte back. Restore, the default, is not built yet, and a policy
-    with it is not ready: set Checksum. Restore: a drill restores the run into a sandbox and compares the
-    counts."""
+
+
+class VerificationPolicy(Model):
+    """When and how the newest run is verified."""
+
+    rules: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("!has(self.mode) || has(self.schedule)", "mode needs schedule"),
+        ("!has(self.checksum) || !has(self.mode) || self.mode != 'Checksum'",
+         "checksum and mode: Checksum exclude each other: both read every stored byte back"),
+    )  # fmt: skip
+    unbuilt: ClassVar[Mapping[str, tuple[object, ...]]] = {"checksum": (), "drill": ()}
+
+    schedule: Cron | None = None
+    """A cron expression, in the policy's time zone."""
+    mode: Literal["Restore", "Checksum"] | None = None
+    """What happens at the schedule. Checksum: a Job reads every stored byte back. Restore, the default, is
+    not built yet, and a policy with it is not ready: set Checksum. Restore: a drill restores the run into a
+    sandbox and compares the counts."""
+    checksum: ChecksumVerification | None = None
+    drill: Drill | None = None
+
+    def set_but_unbuilt(self) -> dict[str, str]:
+        """Of a schedule without a mode too: it asks for a drill."""
+        drills = self.schedule is not None and self.mode != "Checksum"
+        said = {"mode": "mode: Restore (the default; set verification.mode: Checksum)"} if drills else {}
+        return said | super().set_but_unbuilt()
+
+
+class ContentAlarm(Model):
+    """Not built yet: a policy with this section is not ready. A run whose contents shrank raises an alarm."""
+
+    max_drop_percent: Percent = 50
+    """How much less than in the run before a count may be, in percent. 0: no alarm."""
 
 
 class Objectives(Model):
@@ -85,9 +117,19 @@ class BackupPolicySpec(Model):
          "timeZone must be the IANA name of a time zone, such as Asia/Ho_Chi_Minh or UTC"),
         ("has(self.encryption) || !self.targets.exists(t, has(t.objects) && 'Secret' in t.objects.kinds)",
          "targets with objects.kinds Secret need encryption"),
+        ("has(self.encryption) || !self.targets.exists(t, "
+         "has(t.postgres) && has(t.postgres.passwords) && t.postgres.passwords == 'Include')",
+         "targets with postgres.passwords Include need encryption"),
+        *DRILL_RULES,
         _more_than_zero("startingDeadline"),
         _more_than_zero("activeDeadline"),
     )  # fmt: skip
+
+    unbuilt: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        "content_alarm": (),
+        "objectives": (),
+        "notifications": (),
+    }
 
     schedule: Cron | None = None
     """A cron expression with five fields, or a macro such as @daily. Default: no schedule; a run starts only
@@ -117,6 +159,7 @@ class BackupPolicySpec(Model):
     """What is backed up: 1 to 20 targets, each with a name and the section of exactly one engine."""
     destinations: Annotated[tuple[Destination, ...], Field(min_length=1, max_length=5)]
     """Where backups are stored: 1 to 5 destinations. A target is read once and written to all of them."""
+    content_alarm: ContentAlarm | None = None
     encryption: Encryption | None = None
     """How artifacts are encrypted. Default: Holdfast does not encrypt them."""
     retention: Retention | None = None

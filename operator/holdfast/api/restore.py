@@ -1,11 +1,12 @@
 """RestoreRequest: restore targets of a run."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AwareDatetime, Field, WithJsonSchema, computed_field
 
-from holdfast.api.base import Int64, Model, ObjectName, SecretRef, Time
+from holdfast.api.base import Duration, Int64, Model, ObjectName, SecretRef, Time
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Location
 from holdfast.api.meta import AGE, Column, LenientModel, Resource
@@ -86,10 +87,38 @@ class RestoreSource(Model):
     """The path of a run in a bucket or on a volume."""
 
 
+class SandboxSettings(Model):
+    """Not built yet: a request with this section is refused. How long the sandbox of a drill stays."""
+
+    rules: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("!has(self.keepFor) || self.expose", "keepFor needs expose: true"),
+        ("!has(self.keepFor) || self.keepFor.matches('[1-9]')", "keepFor must be longer than zero"),
+    )
+
+    expose: bool = False
+    """Whether a Service leads to the sandbox's servers, for reading, after the comparison."""
+    keep_for: Duration | None = None
+    """With expose: how long the sandbox stays, such as `2h`. Default: 1h."""
+
+
+def _of_targets(condition: str) -> str:
+    """CEL: no target `t` of the request is so."""
+    return f"!has(self.targets) || !self.targets.exists(t, {condition})"
+
+
 class RestoreRequestSpec(Model):
     """What is restored, to where and how."""
 
-    immutable_except: ClassVar[tuple[str, ...] | None] = ("cancel",)
+    immutable_except: ClassVar[tuple[str, ...] | None] = ("cancel", "promote", "discard")
+    unbuilt: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        "point_in_time": (),
+        "mode": ("InPlace", "Sandbox"),
+        "on_object_error": ("Continue",),
+        "accepted_risks": (),
+        "sandbox": (),
+        "promote": (),
+        "discard": (),
+    }
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
         ("!has(self.pointInTime) || !has(self.source.runRef)",
          "pointInTime needs source.policyRef or source.location: a run has one recovery point only"),
@@ -99,7 +128,22 @@ class RestoreRequestSpec(Model):
          "confirm must be set with mode InPlace, to the policy's name, and with no other mode"),
         ("!has(self.confirm) || !has(self.source.policyRef) || self.confirm == self.source.policyRef.name",
          "confirm must equal the name of the policy"),
+        ("!has(self.sandbox) || self.mode == 'Sandbox'", "sandbox needs mode: Sandbox"),
+        (_of_targets("has(t.postgres) && has(t.postgres.placement)") + " || self.mode == 'InPlace'",
+         "placement needs mode: InPlace"),
+        (_of_targets("has(t.postgres) && has(t.postgres.recoveryTarget)")
+         + " || !(has(self.pointInTime) || has(self.source.runRef)"
+         " || (has(self.source.policyRef) && has(self.source.policyRef.notAfter)))",
+         "recoveryTarget excludes pointInTime, source.policyRef.notAfter and source.runRef"),
+        (_of_targets("has(t.files) && !has(t.files.claimName)") + " || !has(self.source.location)",
+         "files.claimName must be set with source.location: no policy names it"),
+        (_of_targets("has(t.objects) && !has(t.objects.serviceAccountName)")
+         + " || !has(self.source.location)",
+         "objects.serviceAccountName must be set with source.location: no policy names it"),
         ("!oldSelf.cancel || self.cancel", "cancel cannot be taken back"),
+        ("!has(oldSelf.promote) || (has(self.promote) && self.promote == oldSelf.promote)",
+         "promote cannot be changed or taken back"),
+        ("!oldSelf.discard || self.discard", "discard cannot be taken back"),
     )  # fmt: skip
 
     source: RestoreSource
@@ -113,14 +157,31 @@ class RestoreRequestSpec(Model):
     Sandbox: the restore is a drill and touches no existing data."""
     confirm: ObjectName | None = None
     """With mode InPlace, which is not built yet: the name of the run's policy, to prevent accidents."""
-    safety_backup: bool = True
+    safety_backup: bool | None = None
     """With mode InPlace, which is not built yet: a run backs the data up first. If that run fails, nothing is
-    replaced."""
+    replaced. Default with mode InPlace: true. It is refused with other modes."""
+    on_object_error: Literal["Fail", "Continue"] = "Fail"
+    """What happens if an object of the source cannot be restored. Fail: the restore fails, and the copy stays
+    under its staged name. Not built yet: Continue. Continue: the restore goes on without the object."""
+    accepted_risks: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]*$", max_length=63)], ...],
+        Field(max_length=20, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = ()
+    """Not built yet: a request with this field is refused. Names of checks that block the restore and that
+    you accept, such as CollationVersion, ExtensionVersion, ServerNewer or Interruption."""
+    sandbox: SandboxSettings | None = None
     targets: Annotated[tuple[RestoreTarget, ...], Field(max_length=20)] = ()
     """Which targets are restored, and to where. Default: all targets, each to the server that it came
     from."""
     cancel: bool = False
     """Set it to true to stop the restore. It cannot be set back to false."""
+    promote: Literal["Swap", "Merge"] | None = None
+    """Not built yet: a request with this field is refused. It can be set once, after the request was created:
+    with placement Beside, or after errors of objects. Swap: the restored copy takes the place of the existing
+    data. Merge: what the existing data lacks is copied into it."""
+    discard: bool = False
+    """Not built yet: true. Set it to true after the request was created, to delete staged and former copies.
+    It cannot be set back to false."""
 
 
 class Comparison(LenientModel):
@@ -217,6 +278,14 @@ class RestoreRequest(Resource):
     )
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
         ("self.metadata.name.size() <= 63", "metadata.name must have at most 63 characters"),
+        # The status has not been written when an object is created. Requests of 0.1.0 have safetyBackup: true
+        # with every mode, by default.
+        ("!has(self.spec.safetyBackup) || self.spec.mode == 'InPlace' || has(self.status)",
+         "safetyBackup needs mode: InPlace"),
+        ("!has(self.spec.promote) || has(self.status)",
+         "promote can only be added after the request was created"),
+        ("!self.spec.discard || has(self.status)",
+         "discard can only become true after the request was created"),
     )  # fmt: skip
 
     kind: Literal["RestoreRequest"] = "RestoreRequest"

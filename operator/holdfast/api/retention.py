@@ -1,6 +1,7 @@
 """Retention: how many runs are kept, of a policy or in one destination."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +12,8 @@ _Keep = Annotated[int, Field(ge=0, le=10000)]
 
 class Retention(Model):
     """Which runs are kept. A run is kept if any rule keeps it. If no number is above 0, every run is kept."""
+
+    unbuilt: ClassVar[Mapping[str, tuple[object, ...]]] = {"verified_by": ("Restore",)}
 
     keep_last: _Keep | None = None
     """How many of the newest runs to keep."""
@@ -24,6 +27,9 @@ class Retention(Model):
     """For how many months the newest run of the month is kept. Months without a run do not count."""
     keep_yearly: _Keep | None = None
     """For how many years the newest run of the year is kept. Years without a run do not count."""
+    verified_by: Literal["Any", "Restore"] = "Any"
+    """Which runs are verified ones for minVerified. Any: those that a verification of any mode passed. Not
+    built yet: Restore. Restore: those that a drill restored."""
     min_verified: Annotated[int, Field(ge=0, le=1000)] = 1
     """How many of the newest verified runs to keep in any case. 0 means the same as 1: the newest verified
     run is always kept."""

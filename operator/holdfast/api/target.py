@@ -1,11 +1,20 @@
 """A target of a policy or a restore request: a name and the section of exactly one registered engine."""
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from holdfast.api.base import DnsLabel, Model, with_sections
 from holdfast.engines.registry import ENGINES
 
 _RESTORABLE = {name: engine for name, engine in ENGINES.items() if engine.restore_spec is not Model}
+
+
+_UNBUILT: Mapping[str, tuple[object, ...]] = {
+    name: () for name, engine in ENGINES.items() if not engine.is_built
+}
+Percent = Annotated[int, Field(ge=0, le=100)]
 
 
 class _EngineChoice(Model):
@@ -25,16 +34,34 @@ class _EngineChoice(Model):
         return spec
 
 
+class TargetContentAlarm(Model):
+    """Not built yet: a policy with this section is not ready. It replaces the policy's contentAlarm."""
+
+    max_drop_percent: Percent
+    """How much less than in the run before a count may be, in percent. 0: no alarm."""
+
+
 class Target(_EngineChoice):
     """One data store that is backed up."""
 
     exactly_one: ClassVar[tuple[str, ...]] = tuple(ENGINES)
+    unbuilt: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        **_UNBUILT,
+        "on_omission": ("Fail",),
+        "content_alarm": (),
+    }
+
+    on_omission: Literal["Warn", "Fail"] = "Warn"
+    """What happens if something of the source cannot be in the backup. Warn: the run has a warning. Not built
+    yet: Fail. Fail: the target fails."""
+    content_alarm: TargetContentAlarm | None = None
 
 
 class RestoreTarget(_EngineChoice):
     """One target that is restored, where it is restored to, and which part of it is restored."""
 
     exactly_one: ClassVar[tuple[str, ...]] = tuple(_RESTORABLE)
+    unbuilt: ClassVar[Mapping[str, tuple[object, ...]]] = _UNBUILT
 
 
 if not TYPE_CHECKING:

@@ -13,6 +13,9 @@ Path = Annotated[
     Field(pattern=r"^[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*$", min_length=1, max_length=512),
 ]
 
+Endpoint = Annotated[str, Field(pattern=r"^https?://[^/?#\s]+/?$", max_length=512)]
+"""The URL of a store, without a path."""
+
 
 def no_dots(field: str) -> tuple[str, str]:
     """The rule that an optional Path does not lead out of its folder."""
@@ -25,6 +28,8 @@ def no_dots(field: str) -> tuple[str, str]:
 class DestinationSpec(Model):
     """One kind's section of a destination. Its data plane is found by name, inside a Job only."""
 
+    is_built: ClassVar[bool] = True
+    """False: the contract describes the kind, and nothing of it is built yet."""
     place_fields: ClassVar[tuple[str, ...]]
     """The fields that `identity` consists of, as the user writes them."""
 

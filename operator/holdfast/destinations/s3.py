@@ -1,11 +1,12 @@
 """What a policy and a restore request say of a bucket."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from holdfast.api.base import Duration, Model, SecretRef
-from holdfast.destinations.destination import DestinationSpec, Path, no_dots
+from holdfast.api.base import ONE_CA, ConfigMapRef, Duration, Model, SecretRef
+from holdfast.destinations.destination import DestinationSpec, Endpoint, Path, no_dots
 from holdfast.mounts import CA, CA_FILE, CREDENTIALS, SecretMount
 
 ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
@@ -31,14 +32,18 @@ class ObjectLock(Model):
 class S3(DestinationSpec):
     """A bucket in an S3-compatible object store."""
 
-    rules: ClassVar[tuple[tuple[str, str], ...]] = (no_dots("prefix"),)
+    rules: ClassVar[tuple[tuple[str, str], ...]] = (no_dots("prefix"), *ONE_CA)
+    unbuilt: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        "ca_config_map": (),
+        "addressing_style": ("Path", "Virtual"),
+    }
     place_fields: ClassVar[tuple[str, ...]] = ("bucket", "prefix", "endpoint")
 
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", min_length=3, max_length=63)]
     """The bucket's name. The bucket must exist."""
     prefix: Path | None = None
     """The folder in the bucket, without a slash at either end and without `..`."""
-    endpoint: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+/?$", max_length=512)] | None = None
+    endpoint: Endpoint | None = None
     """The URL of the object store, such as `https://s3.example.com`. Default: Amazon S3 in the region."""
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]+$", max_length=64)] = "us-east-1"
     """The bucket's region."""
@@ -46,6 +51,11 @@ class S3(DestinationSpec):
     """A Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Default: workload identity."""
     ca_secret: SecretRef | None = None
     """A Secret with the key ca.crt: the CA that signed the endpoint's certificate."""
+    ca_config_map: ConfigMapRef | None = None
+    """Not built yet. A ConfigMap with the key ca.crt, in place of caSecret."""
+    addressing_style: Literal["Auto", "Path", "Virtual"] = "Auto"
+    """Where the bucket's name is in a URL. Auto: in the path if an endpoint is set, else in the host. Not
+    built yet: Path and Virtual. Path: in the path. Virtual: in the host."""
     storage_class: Annotated[str, Field(pattern=r"^[A-Z0-9_]+$", max_length=64)] | None = None
     """The storage class of artifacts, such as STANDARD_IA. A restore first thaws the objects of the classes
     GLACIER and DEEP_ARCHIVE, which takes hours."""

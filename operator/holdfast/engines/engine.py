@@ -57,6 +57,8 @@ class Engine(ABC):
     Its data plane, the modules `backup` and `restore`, is found by the folder's name, inside its image only.
     """
 
+    is_built: ClassVar[bool] = True
+    """False: the contract describes the engine, and nothing of it is built yet."""
     target_spec: ClassVar[type[Model]]
     """The engine's section of a policy's target."""
     restore_spec: ClassVar[type[Model]] = Model
@@ -69,11 +71,3 @@ class Engine(ABC):
     @abstractmethod
     def restore_pod(self, spec: Any, override: Any | None) -> PodNeeds:
         """What a restore needs of a target that was backed up by `spec`, to where `override` says."""
-
-    def not_supported_yet(self, spec: Any) -> list[str]:
-        """The fields of `spec` whose behaviour is not built yet, as paths such as `method: Physical`."""
-        return []
-
-    def restore_not_supported_yet(self, override: Any) -> list[str]:
-        """The fields of `override` whose behaviour is not built yet."""
-        return []

@@ -8,6 +8,8 @@ _NAMES = (
     "postgres",
     "chroma",
     "redis",
+    "mysql",
+    "memcached",
     "files",
     "objects",
 )

@@ -56,6 +56,13 @@ def test_include_and_exclude(two: Database, memory: Memory) -> None:
     assert [item["name"] for item in report.detail["collections"]] == ["two"]
 
 
+def test_a_tenant_without_databases_named_is_backed_up_as_a_whole(two: Database, memory: Memory) -> None:
+    Database(two.server, two.tenant, "second").create().make("three")
+    for tenant in ({"name": two.tenant}, {"name": two.tenant, "databases": ["*", "second"]}):
+        report = run_backup(memory, two.server.spec(tenants=[tenant]))
+        assert report.contents == {"tenants": 1, "databases": 2, "collections": 3, "embeddings": 1}
+
+
 def test_existing_collections_are_refused_and_untouched(two: Database, memory: Memory) -> None:
     run_backup(memory, two.spec())
     before = two.everything()

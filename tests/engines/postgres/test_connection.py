@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from holdfast.api.base import SecretRef
+from holdfast.api.base import CredentialsSecret, SecretRef
 from holdfast.engines.postgres.connection import server
-from holdfast.engines.postgres.spec import CredentialsSecret, PostgresTls
+from holdfast.engines.postgres.spec import PostgresTls
 from holdfast.engines.transfer import TaskError
 from holdfast.mounts import CA, CA_FILE, CREDENTIALS
 

@@ -12,10 +12,10 @@ from tests.engines.postgres.same import assert_same
 from tests.engines.postgres.servers import PASSWORD, TestServer, secrets
 from tests.harness import Runner, failed
 
+from holdfast.api.base import CredentialsSecret
 from holdfast.engines.postgres.connection import Server
 from holdfast.engines.postgres.detail import Inventory
 from holdfast.engines.postgres.inspect import compare
-from holdfast.engines.postgres.spec import CredentialsSecret
 from holdfast.engines.postgres.staging import user_object
 from holdfast.protocol import RestoreResult
 

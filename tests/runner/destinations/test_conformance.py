@@ -25,7 +25,10 @@ PLACES: dict[str, Callable[[pytest.FixtureRequest], Place]] = {
 """A new place of each kind, by the name of its section; and others that behave differently."""
 
 
-@pytest.fixture(params=[*DESTINATIONS, "s3-with-versions"])
+BUILT = [name for name, section in DESTINATIONS.items() if section.is_built]
+
+
+@pytest.fixture(params=[*BUILT, "s3-with-versions"])
 def place(request: pytest.FixtureRequest) -> Place:
     """A new place of a kind."""
     assert request.param in PLACES, f"add a place of the new kind {request.param} to PLACES"

@@ -14,7 +14,7 @@ from holdfast.controller.work.context import Context
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels, restoration
 from holdfast.domain.naming import part_of
-from holdfast.domain.plan.support import restore_not_supported_yet
+from holdfast.domain.plan.support import not_supported_yet
 from holdfast.domain.restoration import (
     LocationOrigin,
     Plan,
@@ -64,7 +64,7 @@ class Restores:
 
     async def _resolve(self, request: RestoreRequest) -> float:
         """Choose the run once: later policyRef could mean a newer one."""
-        fields = restore_not_supported_yet(request.spec)
+        fields = not_supported_yet(request.spec)
         if fields:
             raise RefusedError("NotSupportedYet", f"not supported yet: {', '.join(fields)}")
         source = request.spec.source

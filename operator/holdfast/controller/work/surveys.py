@@ -34,7 +34,7 @@ from holdfast.domain import labels
 from holdfast.domain.backup import catalogue, survey
 from holdfast.domain.backup.catalogue import Page, PageDecision
 from holdfast.domain.naming import job_name, part_of
-from holdfast.domain.plan.support import policy_not_supported_yet
+from holdfast.domain.plan.support import not_supported_yet
 from holdfast.domain.rows import row_of
 from holdfast.domain.step import updated
 from holdfast.domain.tasks import survey_task
@@ -66,7 +66,7 @@ class Surveys:
         except NotFoundError:
             self.release(key)
             return None
-        if policy_not_supported_yet(policy.spec):
+        if not_supported_yet(policy.spec):
             self.release(key)
             return None
         if survey.survey_of(policy) is not None:

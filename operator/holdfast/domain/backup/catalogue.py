@@ -27,6 +27,7 @@ from holdfast.api.run import (
     TargetPhase,
     TargetStatus,
 )
+from holdfast.destinations.destination import DestinationSpec
 from holdfast.domain import labels
 from holdfast.domain.backup.copies import destinations_lacking
 from holdfast.domain.places import destinations_unmoved, places_by_destination
@@ -56,6 +57,8 @@ from holdfast.protocol import (
 DATA_GONE = "DataGone"
 _ABSENT_SECTIONS: dict[str, Any] = {"s3": None, "volume": None}
 """In every digest of places, which a policy's status keeps: no kind that is added later may change it."""
+_LATER_FIELDS = ("ca_config_map", "addressing_style")
+"""Fields of a section that the first digests did not have: they are in one if they are not the default."""
 _MAX_DESTINATIONS = 5
 _LOST = Failure(reason="TargetFailed", message="it failed when the run was made")
 
@@ -99,11 +102,18 @@ def page_of(result: SurveyResult, log: bytes, after: str, asked: datetime) -> Pa
 def places_of(destinations: Iterable[Destination]) -> str:
     """The same as long as the destinations are the same places, reached in the same way."""
     described = [
-        _ABSENT_SECTIONS
-        | {"name": destination.name, destination.kind: destination.spec.model_dump(mode="json")}
+        _ABSENT_SECTIONS | {"name": destination.name, destination.kind: _digested(destination.spec)}
         for destination in destinations
     ]
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _digested(section: DestinationSpec) -> dict[str, Any]:
+    fields = type(section).model_fields
+    unset = {
+        name for name in _LATER_FIELDS if name in fields and getattr(section, name) == fields[name].default
+    }
+    return section.model_dump(mode="json", exclude=unset)
 
 
 def is_unfinished(run: BackupRun) -> bool:

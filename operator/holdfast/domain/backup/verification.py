@@ -66,14 +66,15 @@ def decide(
     Changing the schedule does not make earlier slots due. Of several slots the newest counts. It waits while
     another verification of the policy is under way. `suspend` stops backups, not verifications.
     """
-    if policy.spec.verification is None:
+    verification = policy.spec.verification
+    if verification is None or verification.schedule is None:
         return VerificationDecision(_without_verification(status))
     status = _with_verdict(policy, status, rows, now)
     if not state.is_ready:
         return VerificationDecision(updated(status, next_verification_time=None))
     schedule = verification_schedule_of(policy.spec)
     assert schedule is not None
-    plan = expression_of(policy.spec.verification.schedule, policy.spec.time_zone)
+    plan = expression_of(verification.schedule, policy.spec.time_zone)
     handled = status.verification_handled if status.verification_scheduled == plan else None
     handled = handled or now
     delay = delay_of(policy.spec, policy.metadata.uid)

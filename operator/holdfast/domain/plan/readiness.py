@@ -7,7 +7,7 @@ from holdfast.api.policy import BackupPolicy
 from holdfast.domain.places import shared_places
 from holdfast.domain.plan.recipients import wrong_recipients
 from holdfast.domain.plan.schedule import Schedule, ScheduleError, schedule_of, verification_schedule_of
-from holdfast.domain.plan.support import policy_not_supported_yet
+from holdfast.domain.plan.support import not_supported_yet
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Refusal:
 
 def refusal(policy: BackupPolicy) -> Refusal | None:
     """Why none of the policy's runs can start; None when they can. Only the schedule needs a right one."""
-    fields = policy_not_supported_yet(policy.spec)
+    fields = not_supported_yet(policy.spec)
     if fields:
         return Refusal("NotSupportedYet", f"not supported yet: {', '.join(fields)}")
     shared = shared_places(policy.spec.destinations)

@@ -157,7 +157,7 @@ def schedule_of(spec: BackupPolicySpec) -> Schedule | None:
 
 def verification_schedule_of(spec: BackupPolicySpec) -> Schedule | None:
     """The schedule of the policy's verification, None where it has none. Raises ScheduleError."""
-    if spec.verification is None:
+    if spec.verification is None or spec.verification.schedule is None:
         return None
     try:
         return _schedule(spec.verification.schedule, spec.time_zone)

@@ -49,7 +49,7 @@ from holdfast.engines.chroma.inspect import (
     id_hashes,
     to_matrix,
 )
-from holdfast.engines.chroma.spec import ChromaTarget, Collections
+from holdfast.engines.chroma.spec import EVERY, ChromaTarget, Collections, Tenant
 from holdfast.engines.transfer import BackupContext, BackupSummary, Sink, TaskError
 from holdfast.protocol import Note
 
@@ -88,7 +88,8 @@ def backup(context: BackupContext) -> BackupSummary:
         context.progress.step(f"connecting to {client.address}")
         version = client.version()
         snapshot_time = datetime.now(UTC)
-        chosen = _choose(client, spec)
+        databases = _databases(client, spec.tenants)
+        chosen = _choose(client, databases, spec.collections)
         details = []
         changes: dict[Where, _Changes] = {}
         vanished = []
@@ -101,38 +102,48 @@ def backup(context: BackupContext) -> BackupSummary:
                     details.append(detail)
                 else:
                     vanished.append(where)
-    databases = [(tenant.name, name) for tenant in spec.tenants for name in tenant.databases]
     return BackupSummary(
         snapshot_time=snapshot_time,
         source=Source(address=client.address, role="Primary", version=version),
         contents={
             "tenants": len({tenant for tenant, _ in databases}),
-            "databases": len(set(databases)),
+            "databases": len(databases),
             "collections": len(details),
             "embeddings": sum(detail["count"] for detail in details),
         },
-        detail={"format": FORMAT, "databases": sorted(set(databases)), "collections": details},
+        detail={"format": FORMAT, "databases": databases, "collections": details},
         notes=tuple(_notes(changes, vanished)),
     )
 
 
-def _choose(client: Client, spec: ChromaTarget) -> list[tuple[Where, Collection]]:
-    """The collections to back up, after every tenant and database was found to exist."""
-    for tenant in spec.tenants:
+def _databases(client: Client, tenants: Iterable[Tenant]) -> list[tuple[str, str]]:
+    """Each database to back up, after its tenant, sorted. Each tenant and database must exist."""
+    databases = set()
+    for tenant in tenants:
         if not client.has_tenant(tenant.name):
             raise TaskError("TenantNotFound", f"Chroma at {client.address} has no tenant {tenant.name!r}")
         for database in tenant.databases:
-            if not client.has_database(tenant.name, database):
+            if database == EVERY:
+                databases |= {(tenant.name, name) for name in client.databases(tenant.name)}
+            elif client.has_database(tenant.name, database):
+                databases.add((tenant.name, database))
+            else:
                 raise TaskError(
                     "DatabaseNotFound",
                     f"Chroma at {client.address} has no database {database!r} in tenant {tenant.name!r}",
                 )
-    databases = {(tenant.name, database) for tenant in spec.tenants for database in tenant.databases}
+    return sorted(databases)
+
+
+def _choose(
+    client: Client, databases: Iterable[tuple[str, str]], collections: Collections
+) -> list[tuple[Where, Collection]]:
+    """The collections to back up."""
     return [
         (Where(*database, name), collection)
-        for database in sorted(databases)
+        for database in databases
         for name, collection in sorted(client.collections(*database).items())
-        if _is_chosen(name, spec.collections)
+        if _is_chosen(name, collections)
     ]
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from ssl import create_default_context
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -26,7 +26,7 @@ PARTS = ("embeddings", "documents", "metadatas", "uris")
 _TIMEOUT = httpx.Timeout(300, connect=10)
 _PAUSES = (0.2, 0.5, 1, 2)
 _REFUSALS = (httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY)
-_COLLECTIONS_A_PAGE = 1000
+_PAGE = 1000
 _MAX_REPLY_BYTES = 32 << 20
 
 
@@ -43,11 +43,16 @@ class Limits(ServerReply):
     supports_base64_encoding: bool = False
 
 
-class Collection(ServerReply):
+class Named(ServerReply):
+    """Something that has a name, such as a database."""
+
+    name: str
+
+
+class Collection(Named):
     """A collection without its rows."""
 
     id: str
-    name: str
     metadata: dict[str, Any] | None = None
     schema_: dict[str, Any] | None = Field(default=None, alias="schema")
     configuration: dict[str, Any] = Field(alias="configuration_json")
@@ -66,6 +71,8 @@ class Collection(ServerReply):
 
 
 _COLLECTIONS = TypeAdapter(list[Collection])
+_DATABASES = TypeAdapter(list[Named])
+Listed = TypeVar("Listed", bound=Named)
 
 
 @dataclass(frozen=True)
@@ -174,31 +181,36 @@ class Client:
         """Create a database in a tenant."""
         self.ask("POST", f"/tenants/{quote(tenant, safe='')}/databases", {"name": database})
 
+    def databases(self, tenant: str) -> set[str]:
+        """The names of all databases of the tenant. Raises SourceError (CollectionsKeepChanging)."""
+        return set(self._all(f"/tenants/{quote(tenant, safe='')}/databases", _DATABASES, tenant))
+
     def collections(self, tenant: str, database: str) -> dict[str, Collection]:
-        """All collections by name.
+        """All collections by name. Raises SourceError (CollectionsKeepChanging)."""
+        return self._all(f"{_database(tenant, database)}/collections", _COLLECTIONS, f"{tenant}/{database}")
+
+    def _all(self, path: str, kind: TypeAdapter[list[Listed]], where: str) -> dict[str, Listed]:
+        """All items of a list by name.
 
         More than a page of them are listed until two listings agree, because a deletion in between moves
-        others out of an offset's reach. Raises SourceError (CollectionsKeepChanging).
+        others out of an offset's reach.
         """
-        listed = self._listed(tenant, database)
+        listed = self._listed(path, kind)
         for _ in range(10):
-            if len(listed) < _COLLECTIONS_A_PAGE:
+            if len(listed) < _PAGE:
                 return listed
-            before, listed = listed, self._listed(tenant, database)
+            before, listed = listed, self._listed(path, kind)
             if before.keys() == listed.keys():
                 return listed
-        raise SourceError(
-            "CollectionsKeepChanging", f"no two listings of {tenant}/{database} were alike in ten attempts"
-        )
+        raise SourceError("CollectionsKeepChanging", f"no two listings of {where} were alike in ten attempts")
 
-    def _listed(self, tenant: str, database: str) -> dict[str, Collection]:
-        listed: dict[str, Collection] = {}
-        for offset in range(0, 10**9, _COLLECTIONS_A_PAGE):
-            query = f"?limit={_COLLECTIONS_A_PAGE}&offset={offset}"
-            reply = self.ask("GET", f"{_database(tenant, database)}/collections{query}")
-            page = _COLLECTIONS.validate_json(reply.content)
-            listed |= {collection.name: collection for collection in page}
-            if len(page) < _COLLECTIONS_A_PAGE:
+    def _listed(self, path: str, kind: TypeAdapter[list[Listed]]) -> dict[str, Listed]:
+        listed: dict[str, Listed] = {}
+        for offset in range(0, 10**9, _PAGE):
+            reply = self.ask("GET", f"{path}?limit={_PAGE}&offset={offset}")
+            page = kind.validate_json(reply.content)
+            listed |= {one.name: one for one in page}
+            if len(page) < _PAGE:
                 break
         return listed
 

@@ -39,8 +39,8 @@ GROUPS = (
             ),
             Reason(
                 "CollectionsKeepChanging", _BOTH,
-                "No two listings of the collections were alike.",
-                "Run the backup when fewer collections are made and deleted.",
+                "No two listings of the collections or databases were alike.",
+                "Run the backup when fewer of them are made and deleted.",
             ),
         ),
     ),

@@ -8,6 +8,9 @@ from holdfast.api.base import AddressOverride, Model, SecretRef, ServerAddress, 
 
 PORT = 8000
 
+EVERY = "*"
+"""In place of a database's name: every database of the tenant."""
+
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 
 
@@ -16,8 +19,8 @@ class Tenant(Model):
 
     name: Name
     """The tenant's name."""
-    databases: Annotated[tuple[Name, ...], Field(min_length=1, max_length=100)] = ("default_database",)
-    """The names of the tenant's databases."""
+    databases: Annotated[tuple[Name, ...], Field(min_length=1, max_length=100)] = (EVERY,)
+    """The names of the tenant's databases. The name * stands for every database of the tenant."""
 
 
 class Collections(Model):

@@ -10,9 +10,10 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from holdfast.api.base import CredentialsSecret
 from holdfast.engines.access import named, unknown_host, without_inner_words
 from holdfast.engines.postgres.failures import DatabaseRefusedError
-from holdfast.engines.postgres.spec import CredentialsSecret, PostgresTls
+from holdfast.engines.postgres.spec import PostgresTls
 from holdfast.engines.transfer import BackupContext, RestoreContext, SourceError, TaskError, TransferError
 from holdfast.mounts import CA, CA_FILE, CREDENTIALS
 

@@ -16,16 +16,5 @@ class Postgres(Engine):
     def restore_pod(self, spec: PostgresTarget, override: PostgresRestore | None) -> PodNeeds:
         return PodNeeds("postgres", f"pg{spec.major_version}", mounts(override, spec))
 
-    def not_supported_yet(self, spec: PostgresTarget) -> list[str]:
-        missing = [] if spec.method == "Logical" else [f"method: {spec.method}"]
-        return missing + (["walArchiving"] if spec.wal_archiving else [])
-
-    def restore_not_supported_yet(self, override: PostgresRestore) -> list[str]:
-        return [
-            field
-            for field, value in (("volumeClaim", override.volume_claim), ("include", override.include))
-            if value
-        ]
-
 
 ENGINE = Postgres()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from holdfast.api.base import AddressOverride, SecretRef, ServerAddress, Tls, listening_on
+from holdfast.api.base import AddressOverride, MutualTls, SecretRef, ServerAddress, listening_on
 
 PORT = 6379
 
@@ -17,7 +17,7 @@ class RedisTarget(ServerAddress):
         default=None,
         description="A Secret with the key `password`. For an ACL user it also has the key `username`.",
     )
-    tls: Tls | None = Field(
+    tls: MutualTls | None = Field(
         default=None, description=("Encrypts the connection. Default: an unencrypted connection.")
     )
     prefer_replica: bool = Field(
@@ -38,7 +38,7 @@ class RedisRestore(AddressOverride):
             "policy's."
         ),
     )
-    tls: Tls | None = Field(default=None, description="Encrypts the connection. Default: the policy's.")
+    tls: MutualTls | None = Field(default=None, description="Encrypts the connection. Default: the policy's.")
     databases: Annotated[tuple[Annotated[int, Field(ge=0, le=65535)], ...], Field(max_length=100)] | None = (
         Field(default=None, description="Restore only the databases with these numbers.")
     )

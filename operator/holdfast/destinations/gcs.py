@@ -1,0 +1,32 @@
+"""What a policy and a restore request say of a bucket of Google Cloud Storage."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from holdfast.api.base import SecretRef
+from holdfast.destinations.destination import DestinationSpec, Endpoint, Path, no_dots
+
+
+class Gcs(DestinationSpec):
+    """Not built yet: a policy or request with this section is refused. A bucket of Google Cloud Storage."""
+
+    is_built = False
+    rules: ClassVar[tuple[tuple[str, str], ...]] = (no_dots("prefix"),)
+    place_fields: ClassVar[tuple[str, ...]] = ("bucket", "prefix", "endpoint")
+
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*[a-z0-9]$", min_length=3, max_length=222)]
+    """The bucket's name. The bucket must exist."""
+    prefix: Path | None = None
+    """The folder in the bucket, without a slash at either end and without `..`."""
+    endpoint: Endpoint | None = None
+    """The URL of the object store. Default: Google's."""
+    credentials_secret: SecretRef | None = None
+    """A Secret with the key key.json: the key of a service account. Default: workload identity."""
+
+    def uri(self, key: str) -> str:
+        return "/".join(part for part in (f"gs://{self.bucket}", self.prefix) if part) + f"/{key}"
+
+    def identity(self) -> tuple[str | None, ...]:
+        endpoint = None if self.endpoint is None else self.endpoint.rstrip("/").lower()
+        return endpoint, self.bucket, self.prefix

@@ -19,6 +19,7 @@ from holdfast.api.crd import KINDS, file_name, render, stale
 from holdfast.api.policy import MAX_KEPT_LISTED, BackupPolicyStatus
 from holdfast.api.restore import RestoreRequestStatus
 from holdfast.api.run import MAX_ARTIFACTS, BackupRunStatus
+from holdfast.api.runner import Runner
 
 NAMES = [kind.kind_name() for kind in KINDS]
 CRDS = REPOSITORY / "crds"
@@ -172,7 +173,7 @@ STATUSES: dict[str, dict[str, Any]] = {
         "settings": {
             "activeDeadline": "6h",
             "retries": 2,
-            "runner": EXAMPLES["policy"]["spec"]["runner"],
+            "runner": Runner.model_validate(EXAMPLES["policy"]["spec"]["runner"]).to_json(),
             "recipients": EXAMPLES["policy"]["spec"]["encryption"]["age"]["recipients"],
         },
         "plan": [{"name": "sessions", "spec": "{}"}],

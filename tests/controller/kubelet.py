@@ -96,11 +96,19 @@ class Lingers:
 
 
 @dataclass(frozen=True)
+class Held:
+    """The runner ends, and another container that was injected into its pod does not."""
+
+    exit_code: int = 0
+    message: str | None = None
+
+
+@dataclass(frozen=True)
 class Evicted:
     """The node is drained: nobody's failure."""
 
 
-Behaviour = Ends | Waits | Runs | Lingers | Unschedulable | Evicted
+Behaviour = Ends | Held | Waits | Runs | Lingers | Unschedulable | Evicted
 
 
 def failed(exit_code: int, reason: str, message: str, refused: bool = False) -> Ends:
@@ -240,13 +248,17 @@ class Kubelet:
         if uid not in self._taken:
             self._taken[uid] = self._start(pod)
         behaviour = self._taken[uid]
-        if isinstance(behaviour, Ends) or (isinstance(behaviour, Runs) and behaviour.until.is_set()):
-            ending = behaviour if isinstance(behaviour, Ends) else Ends()
+        if isinstance(behaviour, Ends | Held) or (isinstance(behaviour, Runs) and behaviour.until.is_set()):
+            code = 0 if isinstance(behaviour, Runs) else behaviour.exit_code
+            ending = (
+                behaviour if isinstance(behaviour, Ends) else Ends(code, getattr(behaviour, "message", None))
+            )
             message = self._result(metadata["name"]) if ending.message is None else ending.message
             self._stored(self.tasks[metadata["name"]], message)
             if ending.log:
                 self._logs.logs[metadata["name"]] = ending.log
             phase = "Succeeded" if ending.exit_code == 0 else "Failed"
+            phase = "Running" if isinstance(behaviour, Held) else phase
             self._ended.add(uid)
             self._status(pod, phase, _terminated(ending.exit_code, message, ending.reason))
 

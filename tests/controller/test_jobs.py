@@ -16,7 +16,7 @@ from holdfast.controller.jobs.job import JobRequest, build_job
 from holdfast.controller.jobs.kinds import JOB_KINDS, MAX_SURVEYS, MAX_VERIFICATIONS, Permit, limit_of
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import owner_key
-from holdfast.controller.views import job_of
+from holdfast.controller.views import complaint_of, job_of
 from holdfast.domain.naming import part_of
 from holdfast.domain.rows import row_of
 from holdfast.domain.run.admission import permits_of
@@ -334,3 +334,38 @@ def test_jobs_that_are_for_no_target_have_the_names_that_they_always_had() -> No
     task = CommitTask(**COMMON, trigger="Manual", targets=(), destinations=(BUCKET,))
     job = build_job(JobRequest(RUN, task, JobSettings(), part_of("Commit")), Config())
     assert job["metadata"]["name"] == "chatbot-202601010000-commit-e5c67d0c"
+
+
+def _event(kind: str, reason: str, second: int, **fields: Any) -> dict[str, Any]:
+    seen = {"lastTimestamp": f"2026-01-01T00:00:{second:02}Z"}
+    return {"type": kind, "reason": reason, "message": reason.lower()} | seen | fields
+
+
+MOUNT = _event("Warning", "FailedMount", 5)
+
+
+@pytest.mark.parametrize(
+    ("events", "reason"),
+    [
+        ([], None),
+        ([MOUNT, _event("Normal", "Scheduled", 5)], "FailedMount"),
+        ([MOUNT, _event("Normal", "Pulling", 5)], None),
+        ([_event("Warning", "FailedCreate", 1), _event("Normal", "SuccessfulCreate", 9)], None),
+        ([_event("Normal", "Pulling", 1), MOUNT], "FailedMount"),
+        (
+            [
+                _event(
+                    "Warning", "Again", 0, lastTimestamp=None, eventTime="2026-01-01T00:00:01.5Z",
+                    series={"lastObservedTime": "2026-01-01T00:00:07.25Z"},
+                ),
+                _event("Normal", "Pulling", 6),
+            ],
+            "Again",
+        ),
+    ],
+)  # fmt: skip
+def test_a_warning_counts_until_something_newer_has_happened(
+    events: list[dict[str, Any]], reason: str | None
+) -> None:
+    complaint = complaint_of(events)
+    assert (complaint.reason if complaint else None) == reason

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 import pytest
-from tests.controller.client import Namespace, policy_spec, wait_for
-from tests.controller.kubelet import Ends, Evicted, Kubelet, Runs, Unschedulable, Waits, failed
+from tests.controller.client import Client, Namespace, policy_spec, wait_for
+from tests.controller.kubelet import Ends, Evicted, Held, Kubelet, Lingers, Runs, Unschedulable, Waits, failed
 from tests.controller.process import Operator
 
 from holdfast.protocol import BackupTask, CommitTask
@@ -361,3 +361,52 @@ def test_slot_waits_for_the_run_under_way_when_told(namespace: Namespace, kubele
     assert (status["phase"], status["reason"]) == ("Pending", "WaitingForRun")
     first.until.set()
     namespace.wait_phase("BackupRun", "slot", "Succeeded")
+
+
+@pytest.mark.parametrize("part", ["sessions", "Commit"])
+def test_a_container_beside_the_runner_that_runs_on_holds_up_no_run(
+    namespace: Namespace, kubelet: Kubelet, part: str
+) -> None:
+    namespace.policy()
+    kubelet.behave(namespace.name, part, Held())
+    namespace.run("now")
+    namespace.wait_phase("BackupRun", "now", "Succeeded")
+    wait_for("the pod to be ended", lambda: len(namespace.items("Job")) == 1)
+
+
+def test_a_failure_beside_a_container_that_runs_on_ends_the_target(
+    namespace: Namespace, kubelet: Kubelet
+) -> None:
+    namespace.policy()
+    broken = failed(3, "Unreachable", "connection refused")
+    kubelet.behave(namespace.name, "sessions", Held(broken.exit_code, broken.message))
+    namespace.run("now")
+    status = namespace.wait_phase("BackupRun", "now", "Failed")
+    assert status["reason"] == "Unreachable"
+    assert "another container of the pod runs on" in status["message"]
+
+
+def test_cancelling_ends_though_the_node_is_lost(
+    client: Client, namespace: Namespace, kubelet: Kubelet
+) -> None:
+    namespace.policy()
+    lost = Lingers()
+    kubelet.behave(namespace.name, "sessions", lost)
+    namespace.run("now")
+
+    def pods() -> list[str]:
+        return [p["metadata"]["name"] for p in namespace.items("Pod") if p["status"]["phase"] == "Running"]
+
+    (pod,) = wait_for("its pod to run", pods)
+    namespace.patch("BackupRun", "now", {"spec": {"cancel": True}})
+
+    def is_deleted() -> bool:
+        return "deletionTimestamp" in namespace.get("Pod", pod)["metadata"]
+
+    wait_for("its pod to be deleted", is_deleted)
+    # Without the node's answer it stays, but the time that it has for its end need not be waited for.
+    client.must("DELETE", f"/api/v1/namespaces/{namespace.name}/pods/{pod}", {"gracePeriodSeconds": 1})
+    status = namespace.wait_phase("BackupRun", "now", "Cancelled")
+    assert f"pod {pod} on node played-" in status["message"]
+    assert namespace.get("Pod", pod)
+    lost.until.set()

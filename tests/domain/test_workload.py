@@ -194,3 +194,36 @@ def test_only_what_says_nothing_itself_is_asked_about() -> None:
     assert to_be_explained([job()], [creating, pulling, running]) == {"creating-uid": "Pod"}
     assert to_be_explained([job()], [ended("a", 3, BAD)]) == {"job-uid": "Job"}
     assert to_be_explained([job(end_condition="Failed")], []) == {}
+
+
+def test_the_end_of_the_runner_counts_though_another_container_of_its_pod_runs_on() -> None:
+    held = replace(ended("a", 0, GOOD), phase="Running")
+    assert isinstance(seen(job(active=1), held).result, BackupResult)
+    broken = seen(job(active=1), replace(ended("a", 3, BAD), phase="Running"))
+    assert not broken.has_ended
+    patience, since = timedelta(minutes=2), NOW + timedelta(minutes=1)
+    assert end_failure(broken, since + timedelta(minutes=1), patience) is None, "it may end by itself"
+    failure = end_failure(broken, since + patience, patience)
+    assert failure is not None
+    assert (failure.reason, failure.exit_code) == ("Unreachable", 3)
+    assert "another container of the pod runs on" in failure.message
+
+
+def test_a_warning_of_the_time_before_the_pod_had_a_node_is_old() -> None:
+    old = {"p-uid": Complaint("FailedScheduling", "0/1 nodes are available")}
+    placed = pod(scheduled_since=NOW + timedelta(seconds=90), waiting_reason="ContainerCreating")
+    observed = seen(job(active=1), placed, complaints=old)
+    assert observed.complaint is None
+    mount = {"p-uid": Complaint("FailedMount", "timed out")}
+    observed = seen(job(active=1), placed, complaints=mount)
+    assert end_failure(observed, NOW + timedelta(seconds=120), timedelta(minutes=2)) is None
+    assert end_failure(observed, NOW + timedelta(seconds=210), timedelta(minutes=2)) is not None
+
+
+def test_a_deleted_pod_that_does_not_end_is_lost_after_a_while() -> None:
+    patience = timedelta(minutes=2)
+    lingering = pod(phase="Running", is_due=NOW)
+    assert not lingering.is_lost(NOW + timedelta(seconds=119), patience)
+    assert lingering.is_lost(NOW + patience, patience)
+    assert not pod(phase="Running").is_lost(NOW + patience, patience), "nobody has deleted it"
+    assert not pod(phase="Failed", is_due=NOW).is_lost(NOW + patience, patience)

@@ -368,8 +368,8 @@ class Cluster:
         return await self._request("GET", path, None, "application/json")
 
     async def complaint(self, namespace: str, uid: str) -> Complaint | None:
-        """The newest warning among the events of an object."""
-        query = urlencode({"fieldSelector": f"involvedObject.uid={uid},type=Warning"})
+        """What the events of an object warn of now."""
+        query = urlencode({"fieldSelector": f"involvedObject.uid={uid}"})
         return complaint_of(await self._items(f"/api/v1/namespaces/{namespace}/events?{query}"))
 
     async def create_event(self, manifest: dict[str, Any]) -> None:

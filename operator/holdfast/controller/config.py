@@ -35,7 +35,8 @@ class Config:
     max_running_jobs: int = 20
     """MAX_RUNNING_JOBS: how many Jobs of backups run at once in all namespaces; restores are not counted."""
     pod_start_deadline: timedelta = timedelta(minutes=2)
-    """POD_START_DEADLINE: how long to wait for a pod that cannot start, if the cluster says why."""
+    """POD_START_DEADLINE: how long to wait for a pod that cannot start, if the cluster says why; for one that
+    is deleted and does not end; and for the other containers of a pod whose runner has failed."""
     resync: timedelta = timedelta(minutes=1)
     """RESYNC: how often the operator looks for changes that no watch reported. Every tenth time it looks at
     all runs and Jobs."""

@@ -101,6 +101,9 @@ def pod_of(body: dict[str, Any]) -> Pod:
         unschedulable=_unschedulable(status),
         running_since=_time_or_none((running or {}).get("startedAt")),
         termination=None if ended is None else _termination(ended),
+        node=body["spec"].get("nodeName", ""),
+        scheduled_since=_scheduled_since(body),
+        is_due=_time_or_none(metadata.get("deletionTimestamp")),
     )
 
 
@@ -135,6 +138,15 @@ def _termination(ended: dict[str, Any]) -> Termination:
     )
 
 
+def _scheduled_since(body: dict[str, Any]) -> datetime | None:
+    if not body["spec"].get("nodeName"):
+        return None
+    for condition in body.get("status", {}).get("conditions", []):
+        if condition["type"] == "PodScheduled" and condition["status"] == "True":
+            return _time_or_none(condition.get("lastTransitionTime"))
+    return _time(body["metadata"]["creationTimestamp"])
+
+
 def _unschedulable(status: dict[str, Any]) -> str:
     for condition in status.get("conditions", []):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
@@ -143,11 +155,18 @@ def _unschedulable(status: dict[str, Any]) -> str:
 
 
 def complaint_of(events: list[dict[str, Any]]) -> Complaint | None:
-    """The newest of an object's warnings."""
-    if not events:
+    """The warning that is the newest of an object's events. What has happened since makes a warning old."""
+    newest = max(events, key=_moment, default=None)
+    if newest is None or newest.get("type") != "Warning":
         return None
-    newest = max(events, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
     return Complaint(newest.get("reason") or "Warning", newest.get("message") or "")
+
+
+def _moment(event: dict[str, Any]) -> tuple[str, bool]:
+    """When an event was last seen, to the second. Within one second, work goes on after a warning."""
+    series = event.get("series") or {}
+    last = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or ""
+    return str(last)[:19], event.get("type") != "Warning" and event.get("reason") != "Scheduled"
 
 
 def _time(value: str) -> datetime:

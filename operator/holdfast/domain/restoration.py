@@ -30,7 +30,7 @@ from holdfast.domain.stored import (
     preferred_destination,
     targets_held,
 )
-from holdfast.domain.targets import JobFacts, advance_targets, cancel, failures, obstacle
+from holdfast.domain.targets import JobFacts, advance_targets, cancel, failures, not_ended, obstacle
 from holdfast.domain.workload import Observation, end_failure, obstacle_of
 from holdfast.layout import PathError, RunPath
 from holdfast.protocol import ExitCode, ListedTarget, LookupResult, RestoreResult, StoredRun
@@ -414,10 +414,11 @@ def refuse(request: RestoreRequest, error: RefusedError, now: datetime) -> Resto
     return end(request, request.status, End(RestorePhase.REFUSED, error.reason, error.message), now)
 
 
-def end_cancelled(request: RestoreRequest, now: datetime) -> RestoreStep:
-    """A request that was cancelled and whose pods are gone."""
+def end_cancelled(request: RestoreRequest, now: datetime, lost_pods: Sequence[str] = ()) -> RestoreStep:
+    """A request that was cancelled and whose pods are gone, or on a node that is lost."""
     status = updated(request.status, targets=cancel(request.status.targets, now))
     message = "cancelled by spec.cancel; what was restored until then is left as it is"
+    message += not_ended(lost_pods)
     return end(request, status, End(RestorePhase.CANCELLED, "Cancelled", message), now)
 
 

@@ -120,6 +120,12 @@ def not_created(subject: str, error: str) -> tuple[str, str]:
     return JOB_NOT_CREATED, f"the Job of {subject} cannot be created: {error}"
 
 
+def not_ended(lost_pods: Iterable[str]) -> str:
+    """What a message adds about pods that the cluster cannot end."""
+    pods = ", ".join(lost_pods)
+    return f"; {pods} did not end: the node is probably lost, and what runs there may go on" if pods else ""
+
+
 def failures(targets: Iterable[T]) -> tuple[str, str]:
     """The reason of the first target that did not succeed, and the failures of all in words."""
     failed_targets = [

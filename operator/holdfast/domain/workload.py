@@ -43,6 +43,12 @@ class Pod:
     unschedulable: str = ""
     running_since: datetime | None = None
     termination: Termination | None = None
+    """How the runner ended. Other containers, of a mesh for example, may run on."""
+    node: str = ""
+    scheduled_since: datetime | None = None
+    """Since when it has a node; None as long as it has none."""
+    is_due: datetime | None = None
+    """When a pod that is deleted has to have ended."""
 
     @property
     def has_ended(self) -> bool:
@@ -53,6 +59,15 @@ class Pod:
     def is_starting(self) -> bool:
         """Whether its container has not been started yet."""
         return not self.has_ended and self.running_since is None and self.termination is None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the runner has ended and another container of the pod has not."""
+        return not self.has_ended and self.termination is not None
+
+    def is_lost(self, now: datetime, patience: timedelta) -> bool:
+        """Whether it should have ended so long ago that its node is probably lost."""
+        return not self.has_ended and self.is_due is not None and now - self.is_due >= patience
 
 
 @dataclass(frozen=True)
@@ -105,6 +120,9 @@ class Observation:
     waiting_since: datetime | None = None
     """Since when a pod has not started."""
     running_pod: str = ""
+    held: Failure | None = None
+    """Why the runner failed in a pod that does not end, so that the Job makes no other attempt."""
+    held_since: datetime | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -126,6 +144,13 @@ def observe(job: Job, pods: Iterable[Pod], kind: Kind, complaints: Mapping[str, 
                 notes=result.notes, more=result.more,
             )  # fmt: skip
         return Observation(job, attempts, started, ended, failure=_lost(job, result))
+    held = next((pod for pod in reversed(mine) if pod.is_held), None)
+    result = _result(held) if held is not None else None
+    if isinstance(result, kind.result):
+        return Observation(
+            job, attempts, started, ended, result=result, attempt_failure=_last_failure(mine)[0],
+            notes=result.notes, more=result.more,
+        )  # fmt: skip
     failure, said = _last_failure(mine)
     notes, more = (said.notes, said.more) if said else ((), 0)
     if job.end_condition == "Failed":
@@ -139,12 +164,21 @@ def observe(job: Job, pods: Iterable[Pod], kind: Kind, complaints: Mapping[str, 
     return Observation(
         job, attempts, started, attempt_failure=failure, notes=notes, more=more,
         complaint=complaint, waiting_since=waiting_since, running_pod=running,
+        held=_failure_of(held)[0] if held else None, held_since=_end_of(held) if held else None,
     )  # fmt: skip
 
 
 def end_failure(job: Observation, now: datetime, start_deadline: timedelta) -> Failure | None:
-    """Why a Job has failed, or is given up because its pod cannot start; None while neither is so."""
-    return job.failure or _cannot_start(job, now, start_deadline)
+    """Why a Job has failed, or is given up because its pod cannot start or end; None while neither is so."""
+    return job.failure or _cannot_end(job, now, start_deadline) or _cannot_start(job, now, start_deadline)
+
+
+def _cannot_end(job: Observation, now: datetime, deadline: timedelta) -> Failure | None:
+    """Why its runner failed, once the pod's other containers have had their time to end too."""
+    if job.held is None or job.held_since is None or now - job.held_since < deadline:
+        return None
+    message = f"{job.held.message}; another container of the pod runs on, so the Job makes no other attempt"
+    return job.held.model_copy(update={"message": message})
 
 
 def obstacle_of(job: Observation, subject: str) -> tuple[str, str] | None:
@@ -223,12 +257,14 @@ def _result(pod: Pod) -> Result | None:
 
 def _last_failure(pods: list[Pod]) -> tuple[Failure | None, FailedResult | None]:
     failed = [pod for pod in pods if pod.phase == "Failed"]
-    if not failed:
-        return None, None
-    result = _result(failed[-1])
+    return _failure_of(failed[-1]) if failed else (None, None)
+
+
+def _failure_of(pod: Pod) -> tuple[Failure, FailedResult | None]:
+    result = _result(pod)
     if isinstance(result, FailedResult):
         return result.failure.model_copy(update={"exit_code": result.exit_code}), result
-    return _killed(failed[-1]), None
+    return _killed(pod), None
 
 
 def _killed(pod: Pod) -> Failure:
@@ -276,7 +312,7 @@ def _not_starting(
     pod = alive[-1]
     if not pod.is_starting:
         return None, None
-    return _complaint(pod, complaints), pod.created
+    return _complaint(pod, complaints), pod.scheduled_since or pod.created
 
 
 def _complaint(pod: Pod, complaints: Mapping[str, Complaint]) -> Complaint | None:
@@ -284,4 +320,6 @@ def _complaint(pod: Pod, complaints: Mapping[str, Complaint]) -> Complaint | Non
         return Complaint("Unschedulable", pod.unschedulable)
     if pod.waiting_reason not in _NORMAL_WAITING:
         return Complaint(pod.waiting_reason, pod.waiting_message or pod.waiting_reason)
-    return complaints.get(pod.uid)
+    complaint = complaints.get(pod.uid)
+    is_old = complaint is not None and complaint.reason == "FailedScheduling" and pod.scheduled_since
+    return None if is_old else complaint

@@ -198,10 +198,12 @@ class Restores:
     async def _cancel(self, request: RestoreRequest) -> float:
         workload = await self._workloads.read(request, labels.RESTORE)
         await self._workloads.stop(workload.jobs_under_way)
-        if workload.has_live_pods:
+        now = self._context.now()
+        lost = workload.lost_pods(now, self._context.config.pod_start_deadline)
+        if lost is None:
             await self._write(request, Step(restoration.with_cancellation_started(request.status)))
             return POLL_SECONDS
-        await self._write(request, restoration.end_cancelled(request, self._context.now()))
+        await self._write(request, restoration.end_cancelled(request, now, lost))
         return 0
 
     async def _write(self, request: RestoreRequest, step: RestoreStep) -> None:

@@ -211,14 +211,15 @@ class Runs:
 
     async def _cancel(self, run: BackupRun, workload: Workload) -> float | None:
         await self._workloads.stop(workload.jobs_under_way)
-        if workload.has_live_pods:
+        now = self._context.now()
+        lost = workload.lost_pods(now, self._context.config.pod_start_deadline)
+        if lost is None:
             await self._write(run, Step(lifecycle.with_cancellation_started(run.status)))
             return POLL_SECONDS
-        now = self._context.now()
         status = hooks.with_hook_given_up(run.status, "the run is cancelled", now)
         due = hooks.next_after(status)
         if due is None:
-            await self._write(run, lifecycle.end_cancelled(run, now))
+            await self._write(run, lifecycle.end_cancelled(run, now, lost))
         elif status != run.status:
             await self._write(run, Step(status))
         else:
@@ -251,7 +252,10 @@ def _has_ended(step: RunStep) -> bool:
 
 
 def _commit_done(workload: Workload) -> bool:
-    return any(job.component == COMMIT.component and job.end_condition == "Complete" for job in workload.jobs)
+    is_complete = any(
+        job.component == COMMIT.component and job.end_condition == "Complete" for job in workload.jobs
+    )
+    return is_complete or any(job.result is not None for job in workload.observe(COMMIT).values())
 
 
 def _settings(workload: Workload) -> JobSettings | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -51,6 +52,13 @@ class Workload:
     def has_live_pods(self) -> bool:
         """Whether a pod may still do something."""
         return any(not pod.has_ended for pod in self.pods)
+
+    def lost_pods(self, now: datetime, patience: timedelta) -> tuple[str, ...] | None:
+        """Pods that will not end, each with its node; None while another may still do something."""
+        live = [pod for pod in self.pods if not pod.has_ended]
+        if not all(pod.is_lost(now, patience) for pod in live):
+            return None
+        return tuple(f"pod {pod.name} on node {pod.node or 'unknown'}" for pod in live)
 
     @property
     def jobs_under_way(self) -> list[Job]:
@@ -106,7 +114,9 @@ class Workloads:
 
     async def log(self, workload: Workload, job: Job) -> bytes:
         """What the pod of a Job that succeeded has written."""
-        pod = next(pod for pod in workload.pods if pod.phase == "Succeeded" and pod.job == job.name)
+        pod = next(
+            pod for pod in workload.pods if pod.phase != "Failed" and pod.termination and pod.job == job.name
+        )
         return await self._context.cluster.log(job.namespace, pod.name, _MAX_LOG_BYTES)
 
     async def _absent_claims(self, namespace: str, claims: Iterable[str]) -> set[str]:

@@ -1,7 +1,7 @@
 """How a BackupRun goes from phase to phase. Pure: facts and `now` come in, the next status goes out."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -35,6 +35,7 @@ from holdfast.domain.targets import (
     cancel,
     failures,
     not_created,
+    not_ended,
     obstacle,
 )
 from holdfast.domain.workload import Observation, end_failure, notices_of, obstacle_of
@@ -328,10 +329,11 @@ def with_cancellation_started(status: BackupRunStatus) -> BackupRunStatus:
     return updated(status, reason="Cancelling", message="waits for its pods to end")
 
 
-def end_cancelled(run: BackupRun, now: datetime) -> RunStep:
-    """A run that was cancelled and whose pods are gone."""
+def end_cancelled(run: BackupRun, now: datetime, lost_pods: Sequence[str] = ()) -> RunStep:
+    """A run that was cancelled and whose pods are gone, or on a node that is lost."""
     status = updated(run.status, targets=cancel(run.status.targets, now))
     message = "cancelled by spec.cancel" if run.spec.cancel else "deleted while it was under way"
+    message += not_ended(lost_pods)
     return end(run, status, End(RunPhase.CANCELLED, "Cancelled", message), now)
 
 

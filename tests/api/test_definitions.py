@@ -147,6 +147,7 @@ STATUSES: dict[str, dict[str, Any]] = {
                 "sizeBytes": 2048,
                 "artifactsOmitted": 3,
                 "missing": {"offsite": "BucketNotFound: no bucket backups-offsite"},
+                "warningReason": "StandbyUnreachable",
                 "artifacts": [
                     {
                         "destination": "main",
@@ -265,8 +266,8 @@ COLUMNS: dict[str, list[tuple[str, int, Any]]] = {
         ("SIZE", 0, "3.0Gi"),
         ("DURATION", 0, "1m5s"),
         ("VERIFIED", 0, "True"),
+        ("REASON", 0, "DestinationFailed"),
         ("RECOVERY-POINT", 1, NOW),
-        ("REASON", 1, "DestinationFailed"),
         ("AGE", 0, None),
     ],
     "RestoreRequest": [
@@ -275,7 +276,7 @@ COLUMNS: dict[str, list[tuple[str, int, Any]]] = {
         ("PHASE", 0, "Verifying"),
         ("PROGRESS", 0, "1/1 1.0Ki"),
         ("RESTORE-TIME", 0, "2h0m"),
-        ("REASON", 1, "CountsDiffer"),
+        ("REASON", 0, "CountsDiffer"),
         ("AGE", 0, None),
     ],
 }

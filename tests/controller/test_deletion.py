@@ -11,6 +11,7 @@ from tests.controller.client import Client, Namespace, wait_for
 from tests.controller.kubelet import Ends, Kubelet, Lingers, Runs, Waits, failed
 from tests.controller.process import Operator
 
+from holdfast.destinations.s3 import S3
 from holdfast.protocol import BackupTask, Note, PurgeResult, PurgeTask
 
 DATA = "holdfast.dev/data"
@@ -45,6 +46,12 @@ def _none_of_run(namespace: Namespace, kind: str, run: str) -> bool:
 def _failed_or_gone(namespace: Namespace, run: str) -> bool:
     late = namespace.get("BackupRun", run)
     return not late or late.get("status", {}).get("phase") == "Failed"
+
+
+def _is_deleting(namespace: Namespace, policy: str) -> bool:
+    conditions = namespace.status("BackupPolicy", policy).get("conditions", [])
+    ready = [(each["status"], each["reason"]) for each in conditions if each["type"] == "Ready"]
+    return ready == [("False", "Deleting")]
 
 
 def wait_gone(namespace: Namespace, kind: str, name: str, seconds: float = 120) -> None:
@@ -195,6 +202,8 @@ class TestDelete:
         # Whoever comes first: it fails because its policy goes, or goes with it before it is looked at.
         wait_for("its end", partial(_failed_or_gone, namespace, "late"))
         assert namespace.get("BackupPolicy", "chatbot")["metadata"]["deletionTimestamp"]
+        assert namespace.status("BackupRun", "one")["reason"] == "Deleting"
+        wait_for("the policy to say so", partial(_is_deleting, namespace, "chatbot"))
         going.until.set()
         for name in ("one", "two", "late"):
             wait_gone(namespace, "BackupRun", name)
@@ -259,11 +268,45 @@ class TestDelete:
         )
         state = namespace.status("BackupRun", "one")["deletion"]
         assert (state["attempts"], state["message"]) == (1, "Unreachable: no answer")
+        status = namespace.status("BackupRun", "one")
+        assert (status["phase"], status["reason"]) == ("Succeeded", "DeletionFailed")
+        retried = f"Unreachable: no answer; the deletion is retried at {state['nextTime']}"
+        assert status["message"] == retried
+        assert "Deleting" in namespace.events("BackupRun", "one")
         assert "nextTime" in state
         assert "DeletionFailed" in namespace.events("BackupRun", "one")
         wait_gone(namespace, "BackupRun", "one", 60)
         assert time.monotonic() - began > 9
         assert purges() == ["one", "one"]
+
+    def test_a_rotation_of_secrets_keeps_no_policy_from_being_deleted(
+        self, namespace: Namespace, kubelet: Kubelet
+    ) -> None:
+        def destination(name: str, bucket: str, secret: str) -> dict[str, Any]:
+            return {"name": name, "s3": {"bucket": bucket, "credentialsSecret": {"name": secret}}}
+
+        stays, moves = destination("stays", "backups", "old"), destination("moves", "former", "old")
+        namespace.policy(destinations=[stays, moves], **DELETE)
+        namespace.back_up("one")
+        # New Secrets, another name for one place, and another place for the other.
+        rotated = [destination("renamed", "backups", "new"), destination("moves", "later", "new")]
+        namespace.patch("BackupPolicy", "chatbot", {"spec": {"destinations": rotated}})
+        namespace.delete("BackupPolicy", "chatbot")
+        wait_gone(namespace, "BackupRun", "one")
+        wait_gone(namespace, "BackupPolicy", "chatbot", 90)
+        (task,) = [task for task in kubelet.tasks.values() if _purges(task, namespace, "one")]
+        assert isinstance(task, PurgeTask)
+        used = {
+            each.name: (each.spec.bucket, each.spec.credentials_secret.name)
+            for each in task.destinations
+            if isinstance(each.spec, S3) and each.spec.credentials_secret
+        }
+        assert used == {"stays": ("backups", "new"), "moves": ("former", "old")}
+        (event,) = [each for each in namespace.items("Event") if each["reason"] == "RecordedSecrets"]
+        assert event["message"] == (
+            "destination moves: the policy has no destination at s3://former at Amazon S3, "
+            "so the Job uses what the run recorded: Secret old"
+        )
 
     def test_a_deletion_that_hangs_says_why_and_is_given_up_by_retain(
         self, namespace: Namespace, kubelet: Kubelet

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from tests.controller.bucket import SNAPSHOT
-from tests.controller.client import Namespace, wait_for
-from tests.controller.kubelet import Ends, Kubelet, failed
+from tests.controller.client import Namespace, policy_spec, wait_for
+from tests.controller.kubelet import Ends, Kubelet, Runs, failed
 
 from holdfast.protocol import CommitResult, CommitTask, DeletionOutcome, Note
 
@@ -139,3 +139,23 @@ def test_a_locked_run_waits_and_says_so(namespace: Namespace, kubelet: Kubelet) 
     wait_for("the plan to say why", lambda: "locked" in plan(namespace)["delete"][0].get("message", ""))
     namespace.back_up("y")
     namespace.wait_phase("BackupRun", "one", "Expired")
+
+
+def test_a_run_that_a_restore_reads_by_its_location_stays(
+    namespace: Namespace, kubelet: Kubelet, tasks: Callable[[str], list[CommitTask]]
+) -> None:
+    namespace.policy(retention=KEEP_ONE)
+    namespace.back_up("one")
+    namespace.back_up("two")
+    wait_due(namespace, "one")
+    going = Runs()
+    kubelet.behave(namespace.name, "Lookup", going)
+    location = policy_spec(())["destinations"][0] | {"path": f"{namespace.name}/chatbot/one"}
+    del location["name"]
+    namespace.create("RestoreRequest", "back", {"source": {"location": location}})
+    namespace.back_up("x")
+    assert handed(tasks("x")[0]) == []
+    going.until.set()
+    namespace.wait_phase("RestoreRequest", "back", "Succeeded", "Failed")
+    namespace.back_up("y")
+    assert handed(tasks("y")[0]) == ["one", "two"]

@@ -143,6 +143,9 @@ def test_failed_attempt_is_tried_again_and_counted(namespace: Namespace, kubelet
 
     wait_for("the status to say why it is tried again", retrying)
     assert namespace.status("BackupRun", "now")["targets"][0]["failure"]["reason"] == "Unreachable"
+    (event,) = [each for each in namespace.items("Event") if each["reason"] == "Retrying"]
+    said = "target sessions: attempt 1 failed: Unreachable: connection refused; the next one "
+    assert (event["type"], event["message"].startswith(said)) == ("Warning", True)
     target = namespace.wait_phase("BackupRun", "now", "Succeeded")["targets"][0]
     assert target["attempts"] == 2
     assert "failure" not in target

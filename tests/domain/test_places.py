@@ -24,6 +24,9 @@ def test_a_destination_that_is_no_longer_in_the_policy_has_moved() -> None:
 def test_credentials_are_those_of_the_policy_as_long_as_it_means_the_same_place() -> None:
     one, two = factories.spec(destinations=[ONE, TWO]).destinations
     policy = factories.policy(destinations=[TWO | ELSEWHERE, ONE | KEYS])
-    assert current_destination(one, policy) == policy.spec.destinations[1]
+    assert current_destination(one, policy).spec == policy.spec.destinations[1].spec
+    renamed = factories.policy(destinations=[ONE | KEYS | {"name": "three", "required": False}])
+    now = current_destination(one, renamed)
+    assert (now.name, now.required, now.spec) == ("one", one.required, renamed.spec.destinations[0].spec)
     assert current_destination(two, policy) == two
     assert current_destination(two, None) == two

@@ -276,3 +276,36 @@ def test_the_end_of_a_restore_says_what_was_compared(compared: int, message: str
         }
     )
     assert restoration.advance(subject, JobFacts({}, timedelta(minutes=2)), NOW).status.message == message
+
+
+@pytest.mark.parametrize(
+    ("namespace", "phase", "source", "resolved", "runs"),
+    [
+        ("rag", None, {"policyRef": {"name": "chatbot"}}, None, set()),
+        ("rag", "Pending", {"policyRef": {"name": "chatbot"}}, "a", {"a"}),
+        ("rag", None, {"runRef": {"name": "b"}}, None, {"b"}),
+        ("rag", "Failed", {"runRef": {"name": "b"}}, "b", set()),
+        ("other", "Running", {"runRef": {"name": "b"}}, "b", set()),
+        ("rag", None, {"location": {"path": "rag/chatbot/c"}}, None, {"c"}),
+        ("rag", "Running", {"location": {"path": "rag/chatbot/c"}}, "rag/chatbot/c", {"c"}),
+        ("rag", "Running", {"location": {"path": "rag/other/c"}}, "rag/other/c", set()),
+        ("rag", None, {"location": {"path": "no-run"}}, None, set()),
+        ("rag", None, {"location": {"path": "rag/chatbot/c", "s3": {"bucket": "other"}}}, None, set()),
+        ("other", "Pending", {"location": {"path": "rag/chatbot/c"}}, "rag/chatbot/c", set()),
+        ("other", "Running", {"location": {"path": "rag/chatbot/c"}}, "rag/chatbot/c", {"c"}),
+    ],
+)
+def test_a_run_is_in_use_whichever_way_a_request_names_it(
+    namespace: str, phase: str | None, source: dict[str, Any], resolved: str | None, runs: set[str]
+) -> None:
+    if "location" in source:
+        source = {"location": {"s3": ONE["s3"]} | source["location"]}
+    status = {name: value for name, value in (("phase", phase), ("source", resolved)) if value}
+    reader = RestoreRequest.model_validate(
+        {"metadata": {"name": "back", "namespace": namespace}, "spec": {"source": source}, "status": status}
+    )
+    policy = factories.policy(destinations=[ONE])
+    policy = policy.model_copy(
+        update={"metadata": policy.metadata.model_copy(update={"namespace": "rag", "name": "chatbot"})}
+    )
+    assert restoration.runs_read_by([reader], policy) == runs

@@ -1,11 +1,13 @@
 """What a Job has come to, told from its condition, its pods and their Results."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from holdfast.api.base import format_time
 from holdfast.api.run import Failure, Source
 from holdfast.domain.complaints import Complaint
 from holdfast.domain.step import Notice
@@ -87,6 +89,34 @@ def test_complete_job_is_failed_without_a_result_that_can_be_understood() -> Non
         assert found.result is None, case
         assert found.failure is not None, case
         assert found.failure.reason == reason, case
+
+
+@pytest.mark.parametrize(
+    ("retries", "pods", "said"),
+    [
+        (2, (ended("a", 3, BAD),), "attempt 1 failed: Unreachable: no route; the next one starts at {10}"),
+        (2, (ended("a", 3, BAD), ended("b", 3, BAD)),
+         "attempt 2 failed: Unreachable: no route; the next one starts at {20}"),
+        (9, tuple(ended(name, 3, BAD) for name in "abcdefgh"),
+         "attempt 8 failed: Unreachable: no route; the next one starts at {600}"),
+        (2, (ended("a", 3, BAD), pod("b", phase="Running", minute=5)),
+         "attempt 1 failed: Unreachable: no route; the next one has started"),
+        (0, (ended("a", 3, BAD),), None),
+        (2, (ended("a", 2, BAD),), None),
+        (2, (), None),
+    ],
+)  # fmt: skip
+def test_each_attempt_that_failed_is_reported_with_the_time_of_the_next(
+    retries: int, pods: tuple[Pod, ...], said: str | None
+) -> None:
+    notices = notices_of(seen(job(active=1, retries=retries), *pods), "target db")
+    if said is None:
+        assert notices == ()
+        return
+    (notice,) = notices
+    end = max(pod.termination.ended for pod in pods if pod.termination and pod.termination.ended)
+    time = re.sub(r"{(\d+)}", lambda match: format_time(end + timedelta(seconds=int(match[1]))), said)
+    assert (notice.reason, notice.warning, notice.message) == ("Retrying", True, f"target db: {time}")
 
 
 def test_job_that_is_not_complete_has_no_result_though_its_pod_ended_well() -> None:

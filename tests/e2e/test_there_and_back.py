@@ -64,7 +64,17 @@ def test_sizes_and_checksums_are_those_of_the_stored_bytes(stage: Stage, run: di
 def test_columns_and_events_tell_the_story(stage: Stage, run: dict[str, Any]) -> None:
     name = run["metadata"]["name"]
     header, row = stage.kubectl("get", "backupruns", name).splitlines()
-    assert header.split() == ["NAME", "POLICY", "PHASE", "TARGETS", "SIZE", "DURATION", "VERIFIED", "AGE"]
+    assert header.split() == [
+        "NAME",
+        "POLICY",
+        "PHASE",
+        "TARGETS",
+        "SIZE",
+        "DURATION",
+        "VERIFIED",
+        "REASON",
+        "AGE",
+    ]
     assert row.split()[:4] == [name, "chatbot", "Succeeded", "3/3"]
     header, row = stage.kubectl("get", "backuppolicies").splitlines()
     assert header.split() == [

@@ -273,7 +273,7 @@ class RestoreRequest(Resource):
         Column("PHASE", ".status.phase"),
         Column("PROGRESS", ".status.progress"),
         Column("RESTORE-TIME", ".status.restoreTime"),
-        Column("REASON", ".status.reason", priority=1),
+        Column("REASON", ".status.reason"),
         AGE,
     )
     rules: ClassVar[tuple[tuple[str, str], ...]] = (

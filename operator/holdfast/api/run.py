@@ -199,6 +199,8 @@ class TargetStatus(JobTargetStatus):
     """The optional destinations that the target was not written to, each with the cause."""
     warnings: Warnings = ()
     """Messages that you should read. They did not make the backup fail."""
+    warning_reason: ShortText | None = None
+    """The reason of the first warning of the backup, such as StandbyUnreachable if it reads the primary."""
 
     @model_validator(mode="before")
     @classmethod
@@ -463,8 +465,8 @@ class BackupRun(Resource):
         Column("SIZE", ".status.size"),
         Column("DURATION", ".status.duration"),
         condition_column("VERIFIED", "Verified"),
+        Column("REASON", ".status.reason"),
         Column("RECOVERY-POINT", ".status.recoveryPoint", priority=1),
-        Column("REASON", ".status.reason", priority=1),
         AGE,
     )
     rules: ClassVar[tuple[tuple[str, str], ...]] = (

@@ -38,6 +38,7 @@ def job_of(body: dict[str, Any]) -> Job:
         end_condition=ended.get("type", ""),
         reason=ended.get("reason", ""),
         message=ended.get("message", ""),
+        retries=body["spec"].get("backoffLimit", 0),
         has_ttl="ttlSecondsAfterFinished" in body["spec"],
         is_being_deleted="deletionTimestamp" in metadata,
     )

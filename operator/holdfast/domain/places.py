@@ -44,7 +44,18 @@ def shared_places(destinations: Iterable[Destination]) -> list[tuple[Destination
 
 
 def current_destination(recorded: Destination, policy: BackupPolicy | None) -> Destination:
-    """The policy's destination of that name if it is the same place, because its credentials may be newer."""
+    """The recorded destination with the policy's section for the same place: its Secrets may be newer.
+
+    The policy may give the place another name. Without a section for it, what was recorded stays.
+    """
+    now = destination_at_place_of(recorded, policy)
+    if now is None:
+        return recorded
+    return Destination.model_validate(recorded.to_json() | {now.kind: now.spec.to_json()})
+
+
+def destination_at_place_of(recorded: Destination, policy: BackupPolicy | None) -> Destination | None:
+    """The policy's destination at the same place, the one of the same name before others."""
     destinations = policy.spec.destinations if policy is not None else ()
-    unmoved = destinations_unmoved(places_by_destination([recorded]), destinations)
-    return next((destination for destination in destinations if destination.name in unmoved), recorded)
+    here = [destination for destination in destinations if destination.place == recorded.place]
+    return next((one for one in here if one.name == recorded.name), here[0] if here else None)

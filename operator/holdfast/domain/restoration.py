@@ -27,6 +27,7 @@ from holdfast.domain.step import End, Notice, Step, describe, seconds_between, u
 from holdfast.domain.stored import (
     EARLIEST,
     destinations_being_deleted,
+    notices_of_recorded_secrets,
     preferred_destination,
     targets_held,
 )
@@ -189,6 +190,10 @@ class RunOrigin:
             raise RefusedError("NoDestination", f"no destination holds all of {', '.join(sorted(wanted))}")
         return StoredRun(destination=current_destination(chosen, self.policy), path=str(run_path(run)))
 
+    def notices(self, plan: Plan) -> tuple[Notice, ...]:
+        """What a user should know of the plan's source."""
+        return notices_of_recorded_secrets([plan.stored.destination], self.policy)
+
     def plan(self, request: RestoreRequest) -> Plan | None:
         """The plan, if the policy is still the one that was run; else the catalogue has to be read.
 
@@ -230,6 +235,10 @@ class LocationOrigin:
             raise RefusedError("LocationInvalid", message) from error
         destination = Destination.model_validate({"name": "location", location.kind: location.spec})
         return StoredRun(destination=destination, path=location.path)
+
+    def notices(self, plan: Plan) -> tuple[Notice, ...]:
+        """None: the request itself names the Secrets."""
+        return ()
 
     def plan(self, request: RestoreRequest) -> Plan | None:
         """None: the catalogue has to be read."""
@@ -319,7 +328,8 @@ def start(request: RestoreRequest, origin: RestoreOrigin, plan: Plan) -> Restore
     )
     names = ", ".join(target.name for target in plan.targets)
     destination = plan.stored.destination.name
-    return Step(status, (Notice("Started", f"restoring {names} from {plan.stored.path} in {destination}"),))
+    started = Notice("Started", f"restoring {names} from {plan.stored.path} in {destination}")
+    return Step(status, (started, *origin.notices(plan)))
 
 
 def advance(request: RestoreRequest, facts: JobFacts, now: datetime) -> RestoreStep:
@@ -425,6 +435,40 @@ def end_cancelled(request: RestoreRequest, now: datetime, lost_pods: Sequence[st
 def with_cancellation_started(status: RestoreRequestStatus) -> RestoreRequestStatus:
     """A request whose Jobs are being stopped."""
     return updated(status, reason="Cancelling", message="waits for its pods to end")
+
+
+def runs_read_by(requests: Iterable[RestoreRequest], policy: BackupPolicy) -> set[str]:
+    """The runs of a policy that requests read or are about to read, by whichever way they name them.
+
+    A request of another namespace counts once it has read the run's entry: then it may read the place.
+    """
+    namespace, name = policy.metadata.namespace, policy.metadata.name
+    places = {destination.place for destination in policy.spec.destinations}
+    runs = set()
+    for request in requests:
+        phase, location = request.status.phase, request.spec.source.location
+        is_here = request.metadata.namespace == namespace
+        if phase is not None and (phase.has_ended or not (is_here or phase is RestorePhase.RUNNING)):
+            continue
+        if location is None:
+            runs |= {request.status.source or _run_named(request)} if is_here else set()
+        elif (is_here or phase is not None) and location.place in places:
+            runs |= {
+                path.run for path in _path_of(location) if (path.namespace, path.policy) == (namespace, name)
+            }
+    return runs - {""}
+
+
+def _run_named(request: RestoreRequest) -> str:
+    source = request.spec.source.run_ref
+    return source.name if source is not None else ""
+
+
+def _path_of(location: LocationSource) -> tuple[RunPath, ...]:
+    try:
+        return (RunPath.parse(location.path),)
+    except PathError:
+        return ()  # the request is refused
 
 
 def overrides(request: RestoreRequest) -> dict[str, dict[str, Any]]:

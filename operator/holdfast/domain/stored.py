@@ -5,9 +5,12 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 
 from holdfast.api.destination import Destination
+from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import STORED, Artifact, BackupRun, BackupRunStatus, RunPhase, TargetPhase, TargetStatus
 from holdfast.domain.naming import run_path
-from holdfast.domain.step import updated
+from holdfast.domain.places import destination_at_place_of
+from holdfast.domain.step import Notice, updated
+from holdfast.mounts import SecretMount
 from holdfast.protocol import CommittedTarget
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
@@ -133,3 +136,25 @@ def may_hold_data(run: BackupRun) -> bool:
     deleted, ended = run.metadata.deletion_timestamp, status.completion_time
     # The deletion stopped its pods, and no Result says what they had written.
     return deleted is not None and ended is not None and ended >= deleted
+
+
+def notices_of_recorded_secrets(
+    recorded: Iterable[Destination], policy: BackupPolicy | None
+) -> tuple[Notice, ...]:
+    """The destinations whose recorded Secrets are used, because the policy has none for the place."""
+    return tuple(
+        Notice("RecordedSecrets", _recorded_secrets(destination, secrets), destination.name)
+        for destination in recorded
+        if (secrets := _secrets_of(destination)) and destination_at_place_of(destination, policy) is None
+    )
+
+
+def _secrets_of(destination: Destination) -> list[str]:
+    return [mount.secret for mount in destination.spec.mounts() if isinstance(mount, SecretMount)]
+
+
+def _recorded_secrets(destination: Destination, secrets: list[str]) -> str:
+    return (
+        f"destination {destination.name}: the policy has no destination at {destination.spec.place_text()}, "
+        f"so the Job uses what the run recorded: Secret {', '.join(secrets)}"
+    )

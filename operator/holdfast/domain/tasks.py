@@ -86,15 +86,17 @@ def _recipients(run: BackupRun) -> tuple[str, ...]:
     return run.status.settings.recipients if run.status.settings is not None else ()
 
 
-def purge_task(run: BackupRun) -> PurgeTask:
-    """The Task that deletes all data of a run."""
+def purge_task(run: BackupRun, policy: BackupPolicy | None) -> PurgeTask:
+    """The Task that deletes all data of a run, with the policy's credentials as they are now."""
     return PurgeTask(
         namespace=run.metadata.namespace,
         policy=run.spec.policy_ref.name,
         run=run.metadata.name,
         run_uid=run.metadata.uid,
         recovery_point=run.status.recovery_point,
-        destinations=run.status.destinations,
+        destinations=tuple(
+            current_destination(destination, policy) for destination in run.status.destinations
+        ),
     )
 
 

@@ -6,13 +6,18 @@ from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
+from holdfast.api.base import format_time
 from holdfast.api.run import Failure
 from holdfast.domain.complaints import Complaint, explained
 from holdfast.domain.step import Notice, describe
-from holdfast.protocol import RESULT, FailedResult, Kind, Note, Result
+from holdfast.protocol import RESULT, ExitCode, FailedResult, Kind, Note, Result
 
 _JOB_ENDS = frozenset({"PodFailurePolicy", "BackoffLimitExceeded", "DeadlineExceeded"})
 """Reasons of a Job's warnings that say how it ends: its pods have started."""
+_FINAL = frozenset({ExitCode.TASK_WRONG, ExitCode.MISMATCH})
+"""The exit codes after which a Job makes no other attempt."""
+_FIRST_BACKOFF, _MAX_BACKOFF = timedelta(seconds=10), timedelta(minutes=10)
+"""The Job controller's (https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-backoff-failure-policy)."""
 _NORMAL_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
 
 
@@ -92,9 +97,21 @@ class Job:
     """Complete, Failed or nothing."""
     reason: str = ""
     message: str = ""
+    retries: int = 0
+    """How many more attempts it makes after the first."""
     has_ttl: bool = False
     """Whether it is deleted a while after its end."""
     is_being_deleted: bool = False
+
+
+@dataclass(frozen=True)
+class Retry:
+    """An attempt that failed and is followed by another one."""
+
+    number: int
+    """How many attempts have failed."""
+    next_time: datetime | None
+    """When the next one starts; None if it has started."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +127,8 @@ class Observation:
     """Why the Job failed; None as long as it has not."""
     attempt_failure: Failure | None = None
     """Why the last failed attempt of a Job failed that is retried, or that has succeeded since."""
+    retry: "Retry | None" = None
+    """The last failed attempt, if another one follows."""
     refused: bool = False
     """Whether it failed without having touched anything."""
     notes: tuple[Note, ...] = ()
@@ -162,7 +181,7 @@ def observe(job: Job, pods: Iterable[Pod], kind: Kind, complaints: Mapping[str, 
     complaint = explained(complaint, job.task) if complaint else None
     running = next((pod.name for pod in reversed(mine) if pod.running_since and not pod.has_ended), "")
     return Observation(
-        job, attempts, started, attempt_failure=failure, notes=notes, more=more,
+        job, attempts, started, attempt_failure=failure, retry=_retry(job, mine), notes=notes, more=more,
         complaint=complaint, waiting_since=waiting_since, running_pod=running,
         held=_failure_of(held)[0] if held else None, held_since=_end_of(held) if held else None,
     )  # fmt: skip
@@ -205,11 +224,35 @@ def notices_of(job: Observation, subject: str, place_of_rest: str | None = None)
         Notice(note.reason, f"{subject}: {note.message}", f"{subject}/{note.message}", note.warning)
         for note in job.notes
     )
+    notices = (*_retry_notices(job, subject), *notices)
     if not job.more:
         return notices
     where = f"are in {place_of_rest}" if place_of_rest else "are left out"
     message = f"{subject}: {job.more} more notes {where}"
     return (*notices, Notice("NotesOmitted", message, f"{subject}/more"))
+
+
+def _retry_notices(job: Observation, subject: str) -> tuple[Notice, ...]:
+    """The failed attempt of a Job that makes another one."""
+    if job.retry is None or job.attempt_failure is None:
+        return ()
+    number, time = job.retry.number, job.retry.next_time
+    follows = "the next one has started" if time is None else f"the next one starts at {format_time(time)}"
+    message = f"{subject}: attempt {number} failed: {describe(job.attempt_failure)}; {follows}"
+    return (Notice("Retrying", message, f"{subject}/{number}", warning=True),)
+
+
+def _retry(job: Job, pods: list[Pod]) -> Retry | None:
+    """The last failed attempt, if the Job makes another one."""
+    failed = [pod for pod in pods if pod.phase == "Failed"]
+    if not failed or len(failed) > job.retries:
+        return None
+    end = failed[-1].termination
+    if end is not None and end.exit_code in _FINAL:
+        return None
+    if any(not pod.has_ended for pod in pods) or end is None or end.ended is None:
+        return Retry(len(failed), None)
+    return Retry(len(failed), end.ended + min(_FIRST_BACKOFF * 2 ** (len(failed) - 1), _MAX_BACKOFF))
 
 
 def to_be_explained(jobs: Iterable[Job], pods: Iterable[Pod]) -> dict[str, str]:

@@ -51,6 +51,11 @@ GROUPS = (
                 "Set `suspend: false` to resume the schedule.",
             ),
             Reason(
+                "Deleting", (*_READY, Where.RUN, Where.RUN_EVENT),
+                "Somebody deleted the policy or the run, and its data is being deleted.",
+                "Wait. If it lasts, look at the column REASON of the runs that the message names.",
+            ),
+            Reason(
                 "NotSupportedYet", (*_READY, Where.RUN, Where.REQUEST, Where.BACKUP, Where.RESTORE),
                 "The spec uses a field, or an engine, whose behaviour is not built yet. The message names "
                 "it.",

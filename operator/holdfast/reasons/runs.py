@@ -90,9 +90,10 @@ GROUPS = (
             ),
             Reason("RunningHook", (Where.RUN,), "A hook of the run goes on.", ""),
             Reason(
-                "Retrying", (Where.RUN, Where.REQUEST, Where.VERIFICATION),
-                "An attempt failed and the Job makes another one. The message holds the reason of the "
-                "failure.",
+                "Retrying",
+                (Where.RUN, Where.REQUEST, Where.VERIFICATION, Where.RUN_EVENT, Where.REQUEST_EVENT),
+                "An attempt failed and the Job makes another one, after a pause of 10 s, 20 s, 40 s and so "
+                "on up to 10 minutes. The message holds the reason of the failure.",
                 "Look that reason up here while the Job goes on.",
             ),
             Reason(
@@ -321,6 +322,13 @@ GROUPS = (
                 "Nothing of the run is left in the destination that the message names.", "",
             ),
             Reason(
+                "RecordedSecrets", (Where.RUN_EVENT, Where.REQUEST_EVENT),
+                "The policy has no destination at the place where the run is stored. So the Job uses the "
+                "Secrets that the run recorded, and not newer ones.",
+                "If these Secrets are gone or out of date, add a destination at that place to the policy, or "
+                "restore by `source.location`.",
+            ),
+            Reason(
                 "DataKept", (Where.RUN_EVENT,),
                 "The data under the run's name belongs to another run, or Holdfast cannot read to which run "
                 "the data belongs. Holdfast does not delete it.",
@@ -337,7 +345,7 @@ GROUPS = (
                 " whose event says that some of it is gone, or a run whose policy is deleted.",
             ),
             Reason(
-                "DeletionFailed", (Where.RUN_EVENT,),
+                "DeletionFailed", (Where.RUN, Where.RUN_EVENT),
                 "A destination did not let the data be deleted, or the Purge Job could not run. The run "
                 "stays, and the operator retries after a pause of 10 seconds to one hour.",
                 "Repair what the message names. To give up, set `deletionPolicy: Retain`.",

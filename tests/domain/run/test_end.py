@@ -38,6 +38,16 @@ def test_a_target_that_failed_comes_first_then_a_missing_copy_then_a_hook(
     assert end_of_stored(status, missing) == End(phase, reason, message)
 
 
+def test_a_warning_of_a_backup_is_the_reason_of_a_success() -> None:
+    warned = stored_target("one") | {
+        "warningReason": "StandbyUnreachable", "warnings": ["no standby; reading from the primary"],
+    }  # fmt: skip
+    status = run(status={"phase": "Committing", "copies": "1/1", "sizeBytes": 5, "targets": [warned]}).status
+    name = warned["name"]
+    message = f"{WHOLE}; target {name}: no standby; reading from the primary"
+    assert end_of_stored(status, {}) == End(RunPhase.SUCCEEDED, "StandbyUnreachable", message)
+
+
 @pytest.mark.parametrize("phase", [phase for phase in RunPhase if phase.has_ended])
 @pytest.mark.parametrize("reason", [None, "Broken"])
 def test_complete_says_what_the_status_says(phase: RunPhase, reason: str | None) -> None:

@@ -20,7 +20,7 @@ from holdfast.domain.naming import part_of
 from holdfast.domain.rows import RunRow, row_of
 from holdfast.domain.run import deletion
 from holdfast.domain.step import Step, describe
-from holdfast.domain.stored import may_hold_data
+from holdfast.domain.stored import may_hold_data, notices_of_recorded_secrets
 from holdfast.domain.tasks import purge_task
 from holdfast.domain.workload import Job, Observation, notices_of
 from holdfast.protocol import PURGE
@@ -71,7 +71,8 @@ class Deletions:
             for row in rows:
                 if not row.is_deleted:
                     await self._delete(row)
-            if self._context.runs.of_policy(namespace, name):
+            if rows := self._context.runs.of_policy(namespace, name):
+                await self._context.save(policy, deletion.report_policy(policy, rows, self._context.now()))
                 return
         await self.set_finalizers(policy, deletion.without(policy.metadata.finalizers, labels.DATA))
         _log.info("policy %s/%s: finalizer removed", namespace, name)
@@ -97,7 +98,7 @@ class Deletions:
         if await self.set_finalizers(run, deletion.without_foreground(run)):
             return 0
         if run.status.deletion is None:
-            await self._context.save(run, Step(deletion.with_deletion_started(run.status)))
+            await self._context.save(run, deletion.start(run))
             return 0
         workload = await self._workloads.read(run, labels.RUN)
         if await self._stop_others(workload):
@@ -125,7 +126,9 @@ class Deletions:
             return (state.next_time - now).total_seconds()
         if any(job.component == PURGE.component for job in workload.jobs):
             return POLL_SECONDS  # the last attempt's is about to be gone
-        wanted = JobRequest(run, purge_task(run), JobSettings.of(policy), part_of(PURGE.component))
+        await self._context.reporter.report(run, notices_of_recorded_secrets(run.status.destinations, policy))
+        task = purge_task(run, policy)
+        wanted = JobRequest(run, task, JobSettings.of(policy), part_of(PURGE.component))
         failure = await self._workloads.ensure(run, build_job(wanted, self._context.config))
         if failure is None:
             return POLL_SECONDS

@@ -9,6 +9,7 @@ from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun
 from holdfast.controller.work.context import Context
 from holdfast.domain.backup import retention as decisions
+from holdfast.domain.restoration import runs_read_by
 from holdfast.domain.workload import Observation
 from holdfast.protocol import TASK, CommitResult, CommitTask, DeletionOutcome, Expiry
 
@@ -25,12 +26,7 @@ class Retention:
             return ()
         namespace = run.metadata.namespace
         rows = self._context.runs.of_policy(namespace, policy.metadata.name)
-        restores = await self._context.cluster.get_all(RestoreRequest, namespace)
-        in_use = {
-            request.status.source
-            for request in restores
-            if request.status.source and not (request.status.phase and request.status.phase.has_ended)
-        }
+        in_use = runs_read_by(await self._context.cluster.get_all(RestoreRequest), policy)
         in_use |= {row.name for row in rows if row.is_being_verified}
         expiries = decisions.expiries(policy, run, rows, in_use)
         destinations: defaultdict[str, list[str]] = defaultdict(list)

@@ -17,6 +17,7 @@ from holdfast.domain.naming import job_name
 from holdfast.domain.policy.status import PolicySituation
 from holdfast.domain.rows import request_of
 from holdfast.domain.step import Step
+from holdfast.domain.stored import notices_of_recorded_secrets
 from holdfast.domain.tasks import verify_task
 from holdfast.domain.workload import Observation, observe
 from holdfast.protocol import VERIFY
@@ -87,6 +88,8 @@ class Verifications:
         task = verify_task(run, policy)
         if task is None:
             return decisions.nothing_stored(run)
+        old = [d for d in run.status.destinations if d.name in {used.name for used in task.destinations}]
+        await self._context.reporter.report(run, notices_of_recorded_secrets(old, policy))
         wanted = JobRequest(run, task, JobSettings.of(policy), decisions.job_part(run))
         return await self._workloads.ensure(run, build_job(wanted, self._context.config))
 

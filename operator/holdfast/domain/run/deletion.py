@@ -7,12 +7,17 @@ The run is marked before that Job exists, so that no restore reads from it any m
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from holdfast.api.policy import BackupPolicy
+from holdfast.api.base import format_time
+from holdfast.api.conditions import Verdict, set_condition
+from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
 from holdfast.api.run import BackupRun, BackupRunStatus, Deletion, ExpiringCopy
+from holdfast.api.text import counted, some_of
 from holdfast.domain.labels import DATA
 from holdfast.domain.rows import RunRow
 from holdfast.domain.step import Notice, Step, updated
 
+DELETING, DELETION_FAILED = "Deleting", "DeletionFailed"
+_MAX_NAMED = 5
 _FIRST_PAUSE = timedelta(seconds=10)
 _MAX_PAUSE = timedelta(hours=1)
 _FOREGROUND = "foregroundDeletion"
@@ -64,7 +69,15 @@ def with_deletion_started(status: BackupRunStatus) -> BackupRunStatus:
         ExpiringCopy(destination=destination.name, begun=True, message="it is deleted with its BackupRun")
         for destination in status.destinations
     )
-    return updated(status, expiring=copies, deletion=Deletion())
+    return updated(
+        status, expiring=copies, deletion=Deletion(), reason=DELETING, message="its data is deleted"
+    )
+
+
+def start(run: BackupRun) -> Step[BackupRunStatus]:
+    """The run's data is about to be deleted."""
+    names = ", ".join(destination.name for destination in run.status.destinations)
+    return Step(with_deletion_started(run.status), (Notice(DELETING, f"its data is deleted in {names}"),))
 
 
 def retry_later(status: BackupRunStatus, message: str, now: datetime) -> Step[BackupRunStatus]:
@@ -72,11 +85,21 @@ def retry_later(status: BackupRunStatus, message: str, now: datetime) -> Step[Ba
     attempts = status.deletion.attempts if status.deletion else 0
     pause = min(_MAX_PAUSE, _FIRST_PAUSE * 2 ** min(attempts, 12))
     deletion = Deletion(attempts=attempts + 1, next_time=now + pause, message=message)
-    notice = Notice("DeletionFailed", f"{message}; it is retried", message, warning=True)
-    return Step(updated(status, deletion=deletion), (notice,))
+    said = f"{message}; the deletion is retried at {format_time(now + pause)}"
+    notice = Notice(DELETION_FAILED, said, f"{attempts + 1}/{message}", warning=True)
+    return Step(updated(status, deletion=deletion, reason=DELETION_FAILED, message=said), (notice,))
 
 
 def with_obstacle(status: BackupRunStatus, message: str | None) -> BackupRunStatus:
     """The status while the purge goes on; `message` says what keeps its Job from running."""
-    deletion = status.deletion or Deletion()
-    return updated(status, deletion=updated(deletion, message=message))
+    deletion = updated(status.deletion or Deletion(), message=message)
+    return updated(status, deletion=deletion, reason=DELETING, message=message or "its data is deleted")
+
+
+def report_policy(policy: BackupPolicy, rows: Sequence[RunRow], now: datetime) -> Step[BackupPolicyStatus]:
+    """What keeps a policy that is being deleted: the runs whose data is not deleted yet."""
+    names = some_of(sorted(row.name for row in rows), _MAX_NAMED)
+    message = f"waits until the data of {counted(len(rows), 'runs')} is deleted: {names}"
+    verdict = Verdict("Ready", "False", DELETING, message)
+    conditions = set_condition(policy.status.conditions, verdict, now, policy.metadata.generation)
+    return Step(updated(policy.status, conditions=conditions))

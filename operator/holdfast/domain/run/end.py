@@ -29,7 +29,12 @@ def end_of_stored(status: BackupRunStatus, missing: Mapping[str, str]) -> End[Ru
         return End(RunPhase.PARTIALLY_SUCCEEDED, *hook_failure(hook))
     size = sized(status.size_bytes or 0)
     message = f"{counted(len(status.targets), 'targets')}, {size} in {status.copies} destinations"
-    return End(RunPhase.SUCCEEDED, None, message)
+    warned = next((target for target in status.targets if target.warning_reason and target.warnings), None)
+    if warned is None:
+        return End(RunPhase.SUCCEEDED, None, message)
+    return End(
+        RunPhase.SUCCEEDED, warned.warning_reason, f"{message}; target {warned.name}: {warned.warnings[0]}"
+    )
 
 
 def hook_failure(hook: HookStatus) -> tuple[str, str]:

@@ -186,6 +186,7 @@ def _succeed(
         artifacts=artifacts_of(run, target.name, result),
         artifacts_omitted=result.artifacts_omitted * len(result.destinations) or None,
         failure=None,
+        warning_reason=next((note.reason for note in job.notes if note.warning), None),
         missing={name: _bare(name, why) for name, why in result.missing.items()} or None,
     )
     contents = ", ".join(counted(count, kind) for kind, count in result.contents.items())

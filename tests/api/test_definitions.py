@@ -112,6 +112,7 @@ STATUSES: dict[str, dict[str, Any]] = {
         "message": "rack is full.",
         "policyGeneration": 4,
         "retentionPlanTime": NOW,
+        "jobsAtOnce": 2,
         "overQuota": {"rack": "It holds 5Gi of its quota of 5Gi."},
         "leftovers": ["main"],
         "expiring": [

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import (
@@ -176,9 +176,51 @@ CpuQuantity = Annotated[str, _string(_CPUS, 32), BeforeValidator(_digits), _int_
 """A number of CPUs in Kubernetes' notation, such as `500m` or `2`."""
 
 
+_FIRST_MOMENT = datetime(1000, 1, 1, tzinfo=UTC)
+_LAST_MOMENT = datetime(9000, 1, 1, tzinfo=UTC)
+
+
+def to_utc(moment: datetime) -> datetime:
+    """`moment` in UTC, but not before the year 1000 nor after the year 9000.
+
+    An object may hold any moment from year 1 to 9999. Within these bounds, every Duration can be added to it.
+    """
+    try:
+        utc = moment.astimezone(UTC)
+    except OverflowError:
+        return _FIRST_MOMENT if moment.year < _LAST_MOMENT.year else _LAST_MOMENT
+    return min(max(utc, _FIRST_MOMENT), _LAST_MOMENT)
+
+
 def to_utc_second(moment: datetime) -> datetime:
-    """`moment` in UTC without fractions of a second: what a Kubernetes time can say."""
-    return moment.astimezone(UTC).replace(microsecond=0)
+    """`to_utc` without fractions of a second: what a Kubernetes time can say."""
+    return to_utc(moment).replace(microsecond=0)
+
+
+_ANY_TIME = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:.\d+)?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
+)
+
+
+def moment_of(text: str) -> datetime:
+    """The second that `text` names, in every form that the API server takes for a time.
+
+    It takes more than RFC 3339: the year 0, offsets up to 99:99, and any sign before the fraction. Raises
+    ValueError for everything else.
+    """
+    match = _ANY_TIME.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no time; such as 2026-01-31T02:00:00Z")
+    year, month, day, hour, minute, second = map(int, match.groups()[:6])
+    sign, hours, minutes = match.groups()[6:]
+    if year < _FIRST_MOMENT.year:
+        return _FIRST_MOMENT
+    east = timedelta(hours=int(hours or 0), minutes=int(minutes or 0)) * (-1 if sign == "-" else 1)
+    local = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+    try:
+        return to_utc(local - east)
+    except OverflowError:
+        return _LAST_MOMENT
 
 
 def format_time(moment: datetime) -> str:

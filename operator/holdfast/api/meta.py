@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, PrivateAttr
 
+from holdfast.api import lenient
 from holdfast.api.base import Model, Time
 
 GROUP = "holdfast.dev"
@@ -82,10 +83,29 @@ class Resource(LenientModel):
         assert isinstance(name, str)
         return name
 
-    @classmethod
-    def from_object(cls, body: dict[str, Any]) -> Self:
-        """Parse an object as the API server gives it.
+    _problem: str = PrivateAttr(default="")
+    _body: dict[str, Any] | None = PrivateAttr(default=None)
 
-        Raises pydantic.ValidationError where the object does not follow the contract.
+    @property
+    def problem(self) -> str:
+        """What of the object in the cluster is not understood; empty if it is.
+
+        Such an object is shown as far as it is understood. Nothing is decided for it and nothing is done with
+        what it names.
         """
-        return cls.model_validate(body)
+        return self._problem
+
+    @property
+    def body(self) -> dict[str, Any] | None:
+        """The object as the API server gave it, None in an object that was made here."""
+        return self._body
+
+    @classmethod
+    def from_object(cls, body: dict[str, Any], *, keep_body: bool = False) -> Self:
+        """Read an object as the API server gives it: leniently, because anybody may have written it.
+
+        Raises NotUnderstoodError where nothing can be made of it.
+        """
+        read, problem = lenient.read(cls, body)
+        read._problem, read._body = problem, body if keep_body else None  # noqa: SLF001 it is this class's own
+        return read

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AwareDatetime, Field, WithJsonSchema, computed_field
+from pydantic import AfterValidator, AwareDatetime, Field, WithJsonSchema, computed_field
 
-from holdfast.api.base import Duration, Int64, Model, ObjectName, SecretRef, Time
+from holdfast.api.base import Duration, Int64, Model, ObjectName, SecretRef, Time, to_utc
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Location
 from holdfast.api.meta import AGE, Column, LenientModel, Resource
@@ -15,8 +15,10 @@ from holdfast.api.target import RestoreTarget
 from holdfast.api.text import Message, Uri, Warnings, human_bytes, human_seconds
 from holdfast.destinations.destination import Path
 
-Moment = Annotated[AwareDatetime, WithJsonSchema({"type": "string", "format": "date-time"})]
-"""A moment with its time zone; fractions of a second are kept."""
+Moment = Annotated[
+    AwareDatetime, AfterValidator(to_utc), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+"""A moment in UTC; fractions of a second are kept."""
 
 
 class RestorePhase(StrEnum):

@@ -396,6 +396,9 @@ class BackupRunStatus(LenientModel):
     retention_plan_time: Time | None = None
     """The value that status.retentionPlan.time of the policy had when the run started. The run's commit
     deletes only runs that this plan listed."""
+    jobs_at_once: Annotated[int, Field(ge=1)] | None = None
+    """How many Backup Jobs of the run may run at once: the share of its namespace when the run started.
+    Unset: as many as the operator runs at all."""
     destinations: Annotated[tuple[Destination, ...], Field(max_length=5)] = ()
     """The policy's destinations when the run started. A restore uses them when the policy is gone."""
     over_quota: Annotated[dict[str, Message], Field(max_length=5)] | None = None

@@ -13,8 +13,13 @@ _MAX_LOG_TAIL = 4096
 _BINARY_UNITS = ("", "Ki", "Mi", "Gi", "Ti", "Pi")
 
 
+def shorten(text: str) -> str:
+    """The text, or as much of it as a message may have."""
+    return text[: _MAX_MESSAGE - 1] + "…" if len(text) > _MAX_MESSAGE else text
+
+
 def _cut_end(value: object) -> object:
-    return value[: _MAX_MESSAGE - 1] + "…" if isinstance(value, str) and len(value) > _MAX_MESSAGE else value
+    return shorten(value) if isinstance(value, str) else value
 
 
 def _cut_start(value: object) -> object:

@@ -26,8 +26,8 @@ import aiohttp
 from kubernetes.aio import config as kubernetes_config
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
-from pydantic import ValidationError
 
+from holdfast.api import lenient
 from holdfast.api.meta import API_VERSION, GROUP, VERSION, Resource
 from holdfast.controller import channels
 from holdfast.controller.channels import ChannelClosedError, CommandExit
@@ -41,6 +41,7 @@ from holdfast.controller.errors import (
     InvalidError,
     NamespaceTerminatingError,
     NotFoundError,
+    NotUnderstoodError,
     TransientError,
 )
 from holdfast.controller.views import candidate_of, complaint_of, job_of, pod_of
@@ -124,18 +125,20 @@ class Cluster:
         if kind in self._answers:
             try:
                 self._answers[kind].came(kind.from_object(body))
-            except ValidationError as error:
+            except lenient.NotUnderstoodError as error:
                 _log.warning("the answer to a write cannot be read: %s", error)
 
     async def get(self, kind: type[R], namespace: str, name: str) -> R:
-        """The object, with kind `kind`."""
+        """The object, with kind `kind`. Raises NotUnderstoodError if a part of it is not understood."""
         body = await self._send("GET", f"{_path(kind, namespace)}/{quote(name)}")
         try:
-            resource = kind.from_object(body)
-        except ValidationError as error:
-            raise InvalidError(f"{kind.singular} {namespace}/{name}", 422, str(error)) from error
+            resource = kind.from_object(body, keep_body=True)
+        except lenient.NotUnderstoodError as error:
+            raise NotUnderstoodError(f"{kind.singular} {namespace}/{name}", str(error), body) from error
         if kind in self._answers:
             self._answers[kind].came(resource)
+        if resource.problem:
+            raise NotUnderstoodError(f"{kind.singular} {namespace}/{name}", resource.problem, body)
         return resource
 
     def collections(self, kind: type[Resource]) -> dict[str, Collection]:
@@ -203,18 +206,19 @@ class Cluster:
     async def get_all(self, kind: type[R], namespace: str | None = None) -> list[R]:
         """All objects of `kind` in the namespace, or in all that are watched.
 
-        One that does not follow the contract is logged and left out: it must not stop the others.
+        Each is read as far as it is understood: whoever asks looks at `problem`. One of which nothing is
+        understood is left out; its own reconcile says so on it.
         """
         objects: list[R] = []
         for body in await self._list_all(kind, namespace):
             try:
                 objects.append(kind.from_object(body))
-            except ValidationError as error:
+            except lenient.NotUnderstoodError as error:
                 at = f"{body['metadata'].get('namespace')}/{body['metadata'].get('name')}"
-                _log.error("%s %s does not follow the contract: %s", kind.singular, at, error)
+                _log.debug("%s %s is not understood: %s", kind.singular, at, error)
         return objects
 
-    async def _list_all(self, kind: type[R], namespace: str | None) -> list[dict[str, Any]]:
+    async def _list_all(self, kind: type[Resource], namespace: str | None) -> list[dict[str, Any]]:
         if namespace is not None or not self._namespaces:
             return await self._items(_path(kind, namespace))
         return [body for name in self._namespaces for body in await self._items(_path(kind, name))]
@@ -229,8 +233,16 @@ class Cluster:
         return type(resource).from_object(answer)
 
     async def write_status(self, resource: R, status: Any) -> None:
-        """Replace the status. Raises ConflictError if the object has changed since it was read."""
-        metadata = resource.metadata
+        """Replace the status, but keep what a newer release has written into it.
+
+        Raises ConflictError if the object has changed since it was read.
+        """
+        metadata, after = resource.metadata, status.to_json()
+        spec = resource.spec.to_json()  # type: ignore[attr-defined]
+        if resource.body is not None:
+            before = resource.status.to_json()  # type: ignore[attr-defined]
+            after = lenient.rewritten(resource.body.get("status", {}), before, after)
+            spec = resource.body["spec"]
         body = {
             "apiVersion": API_VERSION,
             "kind": resource.kind_name(),
@@ -240,11 +252,21 @@ class Cluster:
                 "uid": metadata.uid,
                 "resourceVersion": metadata.resource_version,
             },
-            "spec": resource.spec.to_json(),  # type: ignore[attr-defined]
-            "status": status.to_json(),
+            "spec": spec,
+            "status": after,
         }
-        path = f"{_path(type(resource), metadata.namespace)}/{quote(metadata.name)}/status"
-        self._came(type(resource), await self._send("PUT", path, body))
+        self._came(type(resource), await self.put_status(resource.plural, body))
+
+    async def put_status(self, plural: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Replace the status of an object, which is given as a whole. Raises ConflictError as well."""
+        metadata = body["metadata"]
+        path = f"/apis/{GROUP}/{VERSION}/namespaces/{metadata['namespace']}/{plural}"
+        return await self._send("PUT", f"{path}/{quote(metadata['name'])}/status", body)
+
+    async def get_body(self, plural: str, namespace: str, name: str) -> dict[str, Any]:
+        """An object of one of the three kinds as it is, understood or not."""
+        path = f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{plural}/{quote(name)}"
+        return await self._send("GET", path)
 
     async def delete(self, resource: Resource) -> None:
         """Delete the object, if it is still the same one."""

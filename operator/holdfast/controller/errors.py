@@ -1,5 +1,7 @@
 """The ways in which a request to the API server fails, as far as they are treated differently."""
 
+from typing import Any
+
 
 class ApiError(Exception):
     """A request failed; `status` is the HTTP status, 0 without an answer."""
@@ -34,7 +36,16 @@ class NamespaceTerminatingError(ForbiddenError):
 
 
 class InvalidError(ApiError):
-    """The API server does not accept the object, or the operator does not understand it."""
+    """The API server does not accept the object."""
+
+
+class NotUnderstoodError(ApiError):
+    """This release does not understand the object, which is there. `body` is the object."""
+
+    def __init__(self, called: str, problem: str, body: dict[str, Any]) -> None:
+        super().__init__(called, 200, f"this release does not understand it: {problem}")
+        self.problem = problem
+        self.body = body
 
 
 class TransientError(ApiError):

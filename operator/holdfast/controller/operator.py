@@ -29,6 +29,7 @@ from holdfast.controller.watches import Watches
 from holdfast.controller.work.context import Context
 from holdfast.controller.work.joblist import JobList
 from holdfast.controller.work.runlist import RunList
+from holdfast.controller.work.unclear import answered
 
 _log = logging.getLogger(__name__)
 _STOP_SECONDS = 5.0
@@ -52,9 +53,12 @@ async def _run(config: Config) -> None:
     reporter = Reporter(cluster, _now)
     context = Context(cluster, config, queue, reporter, scheduler, _now, time.monotonic, runs, jobs)
     services: dict[str, Handler] = {
-        BackupPolicy.plural: Policies(context).reconcile,
-        BackupRun.plural: Runs(context).reconcile,
-        RestoreRequest.plural: Restores(context).reconcile,
+        kind.plural: answered(context, kind.kind_name(), handler)
+        for kind, handler in (
+            (BackupPolicy, Policies(context).reconcile),
+            (BackupRun, Runs(context).reconcile),
+            (RestoreRequest, Restores(context).reconcile),
+        )
     }
     interval = config.resync.total_seconds()
     resync = Resync(cluster, (runs, jobs), queue, health, interval)
@@ -75,6 +79,7 @@ async def _run(config: Config) -> None:
             _until(stop),
             watches.run(),
             scheduler.run(),
+            reporter.run(health),
             *(feed.run() for feed in feeds),
             _after_first_lists(feeds, queue, resync),
         )

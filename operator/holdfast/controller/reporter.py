@@ -1,63 +1,146 @@
 """Report what has happened as Kubernetes events, once however often a step is repeated."""
 
+import asyncio
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from holdfast.api.base import format_time
 from holdfast.api.meta import API_VERSION, Resource
 from holdfast.controller.cluster import Cluster
-from holdfast.controller.errors import ForbiddenError, InvalidError
+from holdfast.controller.errors import ApiError, ConflictError, TransientError
+from holdfast.controller.health import Health
 from holdfast.domain.naming import event_name
 from holdfast.domain.step import Notice
 
+NAME = "events"
+MAX_BACKLOG = 5000
 _log = logging.getLogger(__name__)
 _MAX_MESSAGE = 1024
 _MAX_REMEMBERED = 4096
+_PATIENCE = 2.0
+"""Seconds that a status waits for its event."""
+_FIRST_PAUSE = 1.0
+_MAX_PAUSE = 30.0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The object that an event is about."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+    @classmethod
+    def of(cls, resource: Resource) -> "Subject":
+        """An object of the three kinds."""
+        metadata = resource.metadata
+        return cls(resource.kind_name(), metadata.namespace, metadata.name, metadata.uid)
 
 
 class Reporter:
     """An event's name is made of what it says, so the API server refuses to create it twice.
 
     It is created before the status that follows from it is written: should the operator die between the two,
-    the step is repeated and the event is there already.
+    the step is repeated and the event is there already. But no status waits long for its event. As soon as
+    one cannot be written, this and all later ones stand in a backlog, which `run` writes when it can. The
+    backlog has a limit and is lost with the process; how many events are lost by the limit is logged.
     """
 
     def __init__(self, cluster: Cluster, now: Callable[[], datetime]) -> None:
         self._cluster = cluster
         self._now = now
         self._names: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._backlog: deque[dict[str, Any]] = deque()
+        self._has_backlog = asyncio.Event()
+        self._dropped = 0
 
     async def report(self, resource: Resource, notices: Iterable[Notice]) -> None:
-        """Create the events that are not known to be there."""
+        """Create the events that are not known to be there, or see to it that they are created later."""
+        await self.report_on(Subject.of(resource), notices)
+
+    async def report_on(self, subject: Subject, notices: Iterable[Notice]) -> None:
+        """The same, for an object that is not understood."""
         for notice in notices:
-            uid = resource.metadata.uid
-            name = event_name(resource.metadata.name, uid, notice.reason, notice.subject)
-            if (uid, name) in self._names:
+            name = event_name(subject.name, subject.uid, notice.reason, notice.subject)
+            if (subject.uid, name) in self._names:
                 continue
-            try:
-                await self._cluster.create_event(self._event(resource, notice, name))
-            except (ForbiddenError, InvalidError) as error:
-                # An event only reports: a namespace that takes none must not keep a backup from going on.
-                _log.warning("event %s: %s", notice.reason, error)
-            self._names[uid, name] = None
+            event = self._event(subject, notice, name)
+            if self._backlog or not await self._write(event):
+                self._put_off(event)
+            self._names[subject.uid, name] = None
             if len(self._names) > _MAX_REMEMBERED:
                 self._names.popitem(last=False)
 
-    def _event(self, resource: Resource, notice: Notice, name: str) -> dict[str, object]:
-        metadata, now = resource.metadata, format_time(self._now())
-        message = notice.message
+    async def run(self, health: Health) -> None:
+        """Write the backlog whenever there is one. Turns until cancelled."""
+        health.expect(NAME, _MAX_PAUSE * 3)
+        pause = _FIRST_PAUSE
+        while True:
+            health.beat(NAME)
+            try:
+                async with asyncio.timeout(_MAX_PAUSE):
+                    await self._has_backlog.wait()
+            except TimeoutError:
+                continue
+            event = self._backlog[0]
+            if not await self._write(event):
+                await asyncio.sleep(pause)
+                pause = min(_MAX_PAUSE, pause * 2)
+                continue
+            pause = _FIRST_PAUSE
+            if self._backlog[0] is event:  # else it was dropped in between
+                self._backlog.popleft()
+            if not self._backlog:
+                self._has_backlog.clear()
+                self._say_dropped()
+
+    async def _write(self, event: dict[str, Any]) -> bool:
+        """Whether nothing more has to be done for the event: it is there, or will never be."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._cluster.create_event(event)
+        except (TransientError, ConflictError, TimeoutError) as error:
+            if not self._backlog:
+                _log.warning("events cannot be written at the moment and are written later: %s", error)
+            return False
+        except ApiError as error:
+            # An event only reports: a namespace that takes none must not keep a backup from going on.
+            _log.warning("event %s: %s", event["reason"], error)
+        return True
+
+    def _put_off(self, event: dict[str, Any]) -> None:
+        if len(self._backlog) >= MAX_BACKLOG:
+            self._backlog.popleft()
+            self._dropped += 1
+        self._backlog.append(event)
+        self._has_backlog.set()
+
+    def _say_dropped(self) -> None:
+        if self._dropped:
+            _log.warning(
+                "events can be written again; the oldest %d of those put off were dropped, because no more "
+                "than %d are kept", self._dropped, MAX_BACKLOG,
+            )  # fmt: skip
+            self._dropped = 0
+
+    def _event(self, subject: Subject, notice: Notice, name: str) -> dict[str, Any]:
+        now, message = format_time(self._now()), notice.message
         return {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": name, "namespace": metadata.namespace},
+            "metadata": {"name": name, "namespace": subject.namespace},
             "involvedObject": {
                 "apiVersion": API_VERSION,
-                "kind": resource.kind_name(),
-                "name": metadata.name,
-                "namespace": metadata.namespace,
-                "uid": metadata.uid,
+                "kind": subject.kind,
+                "name": subject.name,
+                "namespace": subject.namespace,
+                "uid": subject.uid,
             },
             "type": "Warning" if notice.warning else "Normal",
             "reason": notice.reason,

@@ -48,6 +48,8 @@ class RunRow:
     completion_time: datetime | None
     phase: RunPhase | None
     message: str
+    problem: str
+    """What of the BackupRun is not understood; empty if it is. Such a run is counted and never touched."""
     recovery_point: datetime | None
     finalizers: tuple[str, ...]
     places: Mapping[str, Place]
@@ -68,6 +70,8 @@ class RunRow:
     """How many targets the run has."""
     targets_under_way: int
     """How many targets have not ended."""
+    jobs_at_once: int | None
+    """How many of its Backup Jobs may run at once. None: the limit of all runs is the only one."""
     verification: Verification | None
     has_targets: bool
     """True once the run has started."""
@@ -97,6 +101,18 @@ class RunRow:
     def is_stored(self) -> bool:
         """Whether it holds a backup."""
         return self.phase in STORED
+
+    @property
+    def is_understood(self) -> bool:
+        """Whether anything may be decided for it."""
+        return not self.problem
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it has Jobs of a backup. A run in a phase that only a newer release knows may have some."""
+        if self.phase is None:
+            return bool(self.problem) and self.start_time is not None and self.completion_time is None
+        return self.phase in (RunPhase.RUNNING, RunPhase.COMMITTING)
 
     @property
     def has_ended(self) -> bool:
@@ -138,6 +154,7 @@ def row_of(run: BackupRun) -> RunRow:
         completion_time=status.completion_time,
         phase=status.phase,
         message=intern(status.message or ""),
+        problem=run.problem,
         recovery_point=status.recovery_point,
         finalizers=_shared(metadata.finalizers),
         places=_shared_places(status.destinations),
@@ -150,6 +167,7 @@ def row_of(run: BackupRun) -> RunRow:
         targets_held=_shared_set(targets_held(run)),
         targets_count=len(status.targets),
         targets_under_way=sum(not target.phase.has_ended for target in status.targets),
+        jobs_at_once=status.jobs_at_once,
         verification=status.verification,
         has_targets=bool(status.targets),
         has_checksums=all(target.manifest_sha256 for target in succeeded),

@@ -62,6 +62,14 @@ GROUPS = (
                 "Remove the field from the spec.",
             ),
             Reason(
+                "NotUnderstood",
+                (*_READY, Where.RUN, Where.REQUEST, Where.RUN_EVENT, Where.REQUEST_EVENT),
+                "The object has a value that this release does not understand; the message names it. A "
+                "newer release may have written it. Nothing is done with the object, and what it is in the "
+                "middle of stays as it is.",
+                "Correct the field that the message names, or install the release that wrote it.",
+            ),
+            Reason(
                 "SamePlace", (*_READY, Where.RUN),
                 "Two destinations of the policy are the same place: one copy would count as two, and the "
                 "retention of one destination would delete the copy of the other. No run starts.",

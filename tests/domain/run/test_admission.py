@@ -149,13 +149,26 @@ def test_run_with_more_targets_than_may_run_at_once_starts_alone() -> None:
     assert permits_of(row_of(started(big, large)), 2) == 2
 
 
-def test_backup_of_a_restore_is_held_back_by_nothing_but_its_own_policy() -> None:
-    full, other = policy("full"), policy("other")
-    going = started(run("going", full), full)
-    waiting, safety = run("waiting", other), run("safety", other, after=5, trigger="Safety")
-    line = line_up(situation([going, waiting, safety], [full, other], 1), NOW)
-    assert names(line.starters) == ["safety"]
-    assert permits_of(row_of(started(safety, other)), 1) == 0
+def test_backups_for_safety_stand_in_line_too() -> None:
+    policies = [policy(f"p{n:03}") for n in range(200)]
+    runs = [run(f"r{n:03}", each, trigger="Safety") for n, each in enumerate(policies)]
+    line = line_up(situation(runs, policies, 20), NOW)
+    assert (len(line.starters), len(line.waiters)) == (20, 180)
+    assert permits_of(row_of(started(runs[0], policies[0])), 20) == 1
+    assert standing(situation(runs, policies, 20), line, row_of(runs[30]), NOW).position == 11
+
+
+def test_a_run_of_many_targets_uses_its_share_while_other_namespaces_have_runs() -> None:
+    large, small = policy("large", "ns-a", targets=20), policy("small", "ns-b")
+    big, little = run("big", large), run("little", small)
+    alone = line_up(situation([big], [large, small], 20), NOW)
+    assert (names(alone.starters), alone.share) == (["big"], 20)
+    seen = situation([big, little], [large, small], 20)
+    line = line_up(seen, NOW)
+    assert (names(line.starters), line.share) == (["big", "little"], 10)
+    step = lifecycle.admit(big, large, standing(seen, line, row_of(big), NOW), NOW)
+    assert step.status.jobs_at_once == 10
+    assert permits_of(row_of(factories.with_status(big, step.status)), 20) == 10
 
 
 def test_one_run_of_a_policy_at_a_time_in_the_order_of_their_making() -> None:

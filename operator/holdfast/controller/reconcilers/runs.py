@@ -159,7 +159,8 @@ class Runs:
         targets = run.status.targets
         waiting = [t for t in targets if t.phase is TargetPhase.PENDING and t.name not in jobs]
         under_way = sum(not job.has_ended for job in jobs.values())
-        waiting = waiting[: max(0, limit_of(BACKUP, self._context.config) - under_way)]
+        limit = limit_of(BACKUP, self._context.config)
+        waiting = waiting[: max(0, min(limit, run.status.jobs_at_once or limit) - under_way)]
         failures: dict[str, Failure] = {}
         for target in waiting:
             task = backup_task(run, target)

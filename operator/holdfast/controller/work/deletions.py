@@ -69,7 +69,7 @@ class Deletions:
         await self.set_run_finalizers(policy, rows)
         if deletion.has_delete_policy(policy):
             for row in rows:
-                if not row.is_deleted:
+                if row.is_understood and not row.is_deleted:
                     await self._delete(row)
             if rows := self._context.runs.of_policy(namespace, name):
                 await self._context.save(policy, deletion.report_policy(policy, rows, self._context.now()))

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from pydantic import ValidationError
-
+from holdfast.api.lenient import NotUnderstoodError
 from holdfast.api.run import BackupRun
 from holdfast.controller.cluster import Cluster
 from holdfast.controller.errors import ConflictError, NotFoundError, TransientError
@@ -42,15 +41,15 @@ class RunList:
     # What tells: a feed, and the answers to requests.
 
     def see(self, body: dict[str, Any]) -> None:
-        """An object as it is, or was a moment ago. One that cannot be read is logged and left out."""
+        """An object as it is, or was a moment ago. One of which nothing is understood is left out."""
         metadata = body["metadata"]
         at = At.of(metadata["namespace"], metadata["name"], metadata["uid"], metadata["resourceVersion"])
         if not self._known.is_newer(at):
             return
         try:
             self.came(BackupRun.from_object(body))
-        except ValidationError as error:
-            _log.error("backuprun %s/%s does not follow the contract: %s", at.namespace, at.name, error)
+        except NotUnderstoodError as error:
+            _log.warning("backuprun %s/%s is not understood: %s", at.namespace, at.name, error)
 
     def lose(self, body: dict[str, Any]) -> None:
         """It is deleted."""

@@ -22,6 +22,7 @@ from holdfast.controller.errors import (
     ForbiddenError,
     InvalidError,
     NotFoundError,
+    NotUnderstoodError,
 )
 from holdfast.controller.jobs.job import JobRequest, build_job
 from holdfast.controller.jobs.kinds import limit_of
@@ -195,7 +196,10 @@ class Surveys:
             status = catalogue.imported_status(policy, run, entry, listed, self._context.now())
             made = await cluster.create(run)
         except AlreadyExistsError:
-            there = await cluster.get(BackupRun, run.metadata.namespace, run.metadata.name)
+            try:
+                there = await cluster.get(BackupRun, run.metadata.namespace, run.metadata.name)
+            except NotUnderstoodError as error:
+                return catalogue.problem(policy, entry, str(error))
             taken = catalogue.name_taken(policy, row_of(there), entry)
             if taken is not None or not catalogue.is_unfinished(there):
                 return taken

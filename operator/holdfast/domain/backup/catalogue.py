@@ -155,6 +155,8 @@ def to_compare(policy: BackupPolicy, rows: Iterable[RunRow], page: Page) -> list
 
 
 def _may_differ(policy: BackupPolicy, row: RunRow, page: Page) -> bool:
+    if not row.is_understood:
+        return False
     entry = page.runs.get(row.name)
     if entry is not None and entry.run_uid != row.original_uid:
         return False

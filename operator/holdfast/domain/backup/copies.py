@@ -126,7 +126,7 @@ def _gaps_of_runs(policy: BackupPolicy, run: BackupRun, rows: Iterable[RunRow]) 
     if zone is None:
         return []
     destinations = _destinations_to_write(policy, run)
-    others = [row for row in rows if row.name != run.metadata.name]
+    others = [row for row in rows if row.name != run.metadata.name and row.is_understood]
     missing = {
         row.name: destinations_lacking(row) & destinations_unshared(row.places, destinations)
         for row in others
@@ -197,7 +197,7 @@ def leftovers_to_clear(
 
     The caller sees to it that they have no pods that could still write.
     """
-    destinations = run.status.destinations
+    destinations, rows = run.status.destinations, [row for row in rows if row.is_understood]
     leftovers = [LeftoversToClear(row, destinations_to_clear(row, destinations)) for row in rows]
     for gaps in _gaps_of_runs(policy, run, rows):
         remembered = {copy.destination for copy in gaps.row.expiring}

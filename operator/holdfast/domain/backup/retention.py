@@ -195,6 +195,7 @@ def next_plan(
         )
         has_rules = any(rules.values())
         return None, (Notice("RetentionPaused", message, warning=True),) if has_rules else ()
+    rows = [row for row in rows if row.is_understood]
     rulings = decide((backup_of(row, policy.spec.destinations) for row in rows), rules, zone)
     # Later than what was shown before, so that a plan's time tells it from every other.
     moment = max(now, before.time + timedelta(seconds=1)) if before and before.time else now
@@ -293,7 +294,7 @@ def expiries(
     if plan is None or start_plan_time is None or zone is None:
         return ()
     rules = without_dry_run(rules_of(policy.spec))
-    others = [row for row in rows if row.name != run.metadata.name]
+    others = [row for row in rows if row.name != run.metadata.name and row.is_understood]
     # As this run knows the destinations: its Job is given no other.
     rulings = decide((backup_of(row, run.status.destinations) for row in others), rules, zone)
     shared = destinations_sharing(places_by_destination(run.status.destinations))

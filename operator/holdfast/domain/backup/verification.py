@@ -107,7 +107,7 @@ def _without_verification(status: BackupPolicyStatus) -> BackupPolicyStatus:
 
 def _newest(rows: Sequence[RunRow]) -> RunRow | None:
     """The newest run with a whole copy that is not being deleted."""
-    stored = [row for row in rows if row.destinations_holding]
+    stored = [row for row in rows if row.destinations_holding and row.is_understood]
     return max(stored, key=lambda row: row.age_of_data, default=None)
 
 

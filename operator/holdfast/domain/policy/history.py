@@ -30,7 +30,7 @@ def runs_to_prune(
     """
     by_limit: dict[str, list[RunRow]] = {"failed": [], "succeeded": []}
     for row in rows:
-        if row.phase in _WITHOUT_DATA:
+        if row.phase in _WITHOUT_DATA and row.is_understood:
             by_limit[_WITHOUT_DATA[row.phase]].append(row)
     destinations = tuple(destinations)
     beyond = [

@@ -4,7 +4,8 @@ Runs of one policy never overlap. Beyond that no more Jobs of backups run at onc
 allows. The runs that wait for permits stand in one line and take turns: the next permit goes to the namespace
 that has the fewest, among equals to the one whose last start is longest ago, and within it to the policy
 whose last start is longest ago. Nobody overtakes the first in line, so a run of many targets gets its turn
-too. A run that a restore makes for safety needs no permit.
+too. While several namespaces have runs, a run uses no more permits at a time than its namespace's share, so
+that the runs of the others start beside it. Who made a run, and what for, makes no difference.
 """
 
 import heapq
@@ -52,10 +53,12 @@ class Line:
     """The runs for which permits are free."""
     waiters: tuple[RunRow, ...]
     """The runs behind them."""
+    share: int
+    """How many permits a run that starts now may use at a time."""
 
     def without(self, uid: str) -> "Line":
         """The line once this run has left it. Its start changes nothing for those behind it."""
-        return Line(_without(self.starters, uid), _without(self.waiters, uid))
+        return Line(_without(self.starters, uid), _without(self.waiters, uid), self.share)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class Standing:
     """How many runs wait for a permit."""
     limit: int = 0
     """How many Jobs may run at once."""
+    share: int | None = None
+    """How many of them may be the run's own. None: as many as run at once."""
 
 
 def is_scheduled(row: RunRow) -> bool:
@@ -83,17 +88,17 @@ def is_scheduled(row: RunRow) -> bool:
 
 def is_waiting(row: RunRow) -> bool:
     """Whether a run has not started and may still start."""
-    is_pending = row.phase in (None, RunPhase.PENDING) and not row.is_deleted
+    is_pending = row.phase in (None, RunPhase.PENDING) and not row.is_deleted and row.is_understood
     return is_pending and not row.is_cancelled and not row.is_imported and not row.is_missed
 
 
 def permits_of(row: RunRow, limit: int) -> int:
     """The permits that a run has: one for each of its Jobs that run at once."""
-    if row.trigger == "Safety":
+    if not row.is_under_way:
         return 0
-    if row.phase is not RunPhase.RUNNING:
-        return 1 if row.phase is RunPhase.COMMITTING else 0
-    return min(limit, row.targets_under_way)
+    if row.phase is RunPhase.COMMITTING:
+        return 1
+    return min(limit, row.jobs_at_once or limit, row.targets_under_way)
 
 
 def situation_of(rows: Iterable[RunRow], policies: Iterable[BackupPolicy], limit: int) -> AdmissionSituation:
@@ -107,7 +112,7 @@ def situation_of(rows: Iterable[RunRow], policies: Iterable[BackupPolicy], limit
         if start is not None:
             last_start[name] = max(start, last_start.get(name, start))
             last_turn[row.namespace] = max(start, last_turn.get(row.namespace, start))
-        if row.phase in (RunPhase.RUNNING, RunPhase.COMMITTING):
+        if row.is_under_way:
             active[name].append(row)
         elif is_waiting(row):
             pending[name].append(row)
@@ -116,7 +121,7 @@ def situation_of(rows: Iterable[RunRow], policies: Iterable[BackupPolicy], limit
         {
             (policy.metadata.namespace, policy.metadata.name): policy
             for policy in policies
-            if refusal(policy) is None
+            if not policy.problem and refusal(policy) is None
         },
         {name: tuple(runs) for name, runs in active.items()},
         {name: tuple(sorted(runs, key=_order)) for name, runs in pending.items()},
@@ -147,15 +152,24 @@ def line_up(situation: AdmissionSituation, now: datetime) -> Line:
     """Who starts, and who waits for a permit."""
     limit = situation.limit
     free = limit - sum(permits_of(row, limit) for rows in situation.active_runs.values() for row in rows)
+    heads = _heads(situation, now)
+    share = _share(situation, heads)
     starters: list[RunRow] = []
     waiters: list[RunRow] = []
-    for row, permits in _in_turn(situation, _heads(situation, now)):
-        if row.trigger == "Safety" or (not waiters and permits <= free):
+    for row, targets in _in_turn(situation, heads):
+        permits = min(share, targets)
+        if not waiters and permits <= free:
             free -= permits
             starters.append(row)
         else:
             waiters.append(row)
-    return Line(tuple(starters), tuple(waiters))
+    return Line(tuple(starters), tuple(waiters), share)
+
+
+def _share(situation: AdmissionSituation, namespaces_in_line: Iterable[str]) -> int:
+    """The permits of a namespace, while all of those that have runs use theirs."""
+    active = {name[0] for name, rows in situation.active_runs.items() if rows}
+    return max(1, situation.limit // max(1, len(active.union(namespaces_in_line))))
 
 
 def standing(situation: AdmissionSituation, line: Line, row: RunRow, now: datetime) -> Standing:
@@ -179,6 +193,7 @@ def standing(situation: AdmissionSituation, line: Line, row: RunRow, now: dateti
         position,
         len(line.waiters),
         situation.limit,
+        line.share,
     )
 
 
@@ -237,7 +252,7 @@ def _heads(situation: AdmissionSituation, now: datetime) -> dict[str, list[tuple
             continue
         rows = _startable(situation, policy, now)
         if rows:
-            permits = 0 if rows[0].trigger == "Safety" else min(situation.limit, len(policy.spec.targets))
+            permits = min(situation.limit, len(policy.spec.targets))
             heads[rows[0].namespace].append((rows[0], permits))
     for group in heads.values():
         group.sort(

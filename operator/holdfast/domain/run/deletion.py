@@ -30,6 +30,8 @@ def has_delete_policy(policy: BackupPolicy | None) -> bool:
 
 def run_finalizers(row: RunRow, policy: BackupPolicy) -> tuple[str, ...]:
     """The finalizers that a run should have, by its policy as it is now."""
+    if not row.is_understood:
+        return row.finalizers
     needs_purge = has_delete_policy(policy) and row.may_hold_data
     return _finalizers(row.finalizers, needs_purge, row.is_deleted)
 

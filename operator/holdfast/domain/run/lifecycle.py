@@ -64,7 +64,7 @@ def admit(run: BackupRun, policy: BackupPolicy | None, standing: Standing, now: 
         message = f"policy {name} is not ready: {refused.message}"
         return end(run, run.status, End(RunPhase.FAILED, refused.reason, message), now)
     dropped = _drop(run, policy, standing, now) if is_scheduled(row_of(run)) else None
-    return dropped or _wait(run, standing) or _start(run, policy, now)
+    return dropped or _wait(run, standing) or _start(run, policy, standing, now)
 
 
 def _drop(run: BackupRun, policy: BackupPolicy, standing: Standing, now: datetime) -> RunStep | None:
@@ -106,7 +106,7 @@ def _wait(run: BackupRun, standing: Standing) -> RunStep | None:
     return Step(status, (Notice(reason, message),))
 
 
-def _start(run: BackupRun, policy: BackupPolicy, now: datetime) -> RunStep:
+def _start(run: BackupRun, policy: BackupPolicy, standing: Standing, now: datetime) -> RunStep:
     uid = run.metadata.uid
     full = quota.full_destinations(policy)
     why_not = quota.refusal(policy.spec.destinations, full)
@@ -123,6 +123,7 @@ def _start(run: BackupRun, policy: BackupPolicy, now: datetime) -> RunStep:
         settings=policy.spec.settings,
         plan=planned_targets(policy.spec.targets),
         retention_plan_time=policy.status.retention_plan.time if policy.status.retention_plan else None,
+        jobs_at_once=standing.share,
         destinations=policy.spec.destinations,
         over_quota=full or None,
         hook_plan=policy.spec.hooks,

@@ -388,7 +388,8 @@ class BackupPolicyStatus(LenientModel):
     catalogue: Catalogue | None = None
     """What the last survey found in the destinations, and the survey that is in progress."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
-    """The conditions Ready, DestinationsReachable, WithinQuota, BackupFresh and RecoveryVerified."""
+    """The conditions Ready, OnSchedule, DestinationsReachable, WithinQuota, BackupFresh and
+    RecoveryVerified."""
 
 
 class BackupPolicy(Resource):

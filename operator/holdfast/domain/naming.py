@@ -16,6 +16,11 @@ def run_name(policy: str, slot: datetime) -> str:
     return f"{policy}-{slot.astimezone(UTC):%Y%m%d%H%M}"
 
 
+def second_run_name(policy: str, slot: datetime) -> str:
+    """The name of the run of a slot if something else has the first one: 63 characters at most."""
+    return f"{run_name(policy, slot)}-slot"
+
+
 def job_name(owner: str, owner_uid: str, part: str) -> str:
     """The name of the Job for `part` of a run or restore, at most 63 characters.
 

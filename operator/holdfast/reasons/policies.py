@@ -9,6 +9,12 @@ CONDITIONS = (
         "The schedule of the policy starts no run until you correct what the reason names.",
     ),
     ConditionType(
+        "BackupPolicy", "OnSchedule",
+        "Never: the condition is there only while something is wrong.",
+        "Something was in the way of a slot; the message says what became of it. The condition goes with the "
+        "next slot that has nothing in its way.",
+    ),
+    ConditionType(
         "BackupPolicy", "BackupFresh",
         "The newest run that ended holds a backup. Skipped and cancelled runs do not count.",
         "The newest run that ended holds none.",
@@ -68,6 +74,25 @@ GROUPS = (
                 "newer release may have written it. Nothing is done with the object, and what it is in the "
                 "middle of stays as it is.",
                 "Correct the field that the message names, or install the release that wrote it.",
+            ),
+            Reason(
+                "RunRefused", _READY,
+                "A slot is due, and the API server refuses its BackupRun: because of a ResourceQuota, an "
+                "admission policy or a missing right, which the message names. The slot stays due.",
+                "Raise the quota, correct the admission policy or grant the right.",
+            ),
+            Reason(
+                "RunNameTaken", (Where.ON_SCHEDULE, Where.POLICY_EVENT),
+                "An object that is not the run of a slot has its name. The slot's run has the same name with "
+                "`-slot`; if that is taken too, the slot has no run.",
+                "Delete the object that the message names, and do not give runs by hand such names.",
+            ),
+            Reason(
+                "ClockWasAhead", (Where.ON_SCHEDULE, Where.POLICY_EVENT),
+                "The policy's status names a slot that is still to come: the operator's clock was ahead, or "
+                "the status was brought from elsewhere. If it is less than a day ahead, the slots up to that "
+                "moment count as handled. If it is more, slots count from now on.",
+                "See that the clocks of the nodes are right.",
             ),
             Reason(
                 "SamePlace", (*_READY, Where.RUN),

@@ -8,6 +8,7 @@ class Where(StrEnum):
     """Where a user meets a reason."""
 
     READY = "condition `Ready` of a policy"
+    ON_SCHEDULE = "condition `OnSchedule` of a policy"
     FRESH = "condition `BackupFresh` of a policy"
     REACHABLE = "condition `DestinationsReachable` of a policy"
     RECOVERY = "condition `RecoveryVerified` of a policy"

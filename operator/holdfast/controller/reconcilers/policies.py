@@ -11,8 +11,14 @@ from datetime import datetime
 
 from holdfast.api.meta import Metadata
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
-from holdfast.api.run import BackupRun, BackupRunSpec, PolicyRef
-from holdfast.controller.errors import AlreadyExistsError, NotFoundError
+from holdfast.api.run import BackupRun, BackupRunSpec, PolicyRef, RunTrigger
+from holdfast.controller.errors import (
+    AlreadyExistsError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    NotUnderstoodError,
+)
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
 from holdfast.controller.work.deletions import Deletions
@@ -21,7 +27,7 @@ from holdfast.controller.work.surveys import Surveys
 from holdfast.controller.work.verification import mark_due
 from holdfast.controller.work.workloads import Workloads
 from holdfast.domain import labels
-from holdfast.domain.naming import run_name
+from holdfast.domain.naming import run_name, second_run_name
 from holdfast.domain.plan.readiness import readiness
 from holdfast.domain.plan.schedule import DueSlots
 from holdfast.domain.policy.history import runs_to_prune
@@ -30,11 +36,13 @@ from holdfast.domain.policy.status import (
     PolicySituation,
     PolicyStep,
     record_slots,
+    refuse_slots,
     slots_due,
 )
 from holdfast.domain.rows import RunRow
 from holdfast.domain.run import deletion
 from holdfast.domain.run.admission import is_waiting
+from holdfast.domain.run.slot import why_foreign
 from holdfast.domain.step import Step
 
 _log = logging.getLogger(__name__)
@@ -84,8 +92,12 @@ class Policies:
         situation = PolicySituation(policy, readiness(policy), (), now)
         with sections.section("schedule"):
             slots = slots_due(policy, situation.readiness, situation.now)
-            await self._create_runs(policy, slots.due)
-            step = record_slots(situation, step.status, slots)
+            try:
+                taken = await self._create_runs(policy, slots.due)
+            except (ForbiddenError, InvalidError) as error:
+                step = refuse_slots(situation, step.status, str(error))
+                raise
+            step = record_slots(situation, step.status, slots, taken)
         rows = context.runs.of_policy(policy.metadata.namespace, policy.metadata.name)
         situation = replace(situation, rows=rows)
         for name, decide in STATUS_SECTIONS.items():
@@ -121,33 +133,59 @@ class Policies:
             return await self._surveys.reconcile(Key.of(policy), unchanged)
         return None
 
-    async def _create_runs(self, policy: BackupPolicy, slots: DueSlots) -> None:
-        for slot in slots.missed:
-            await self._create_run(policy, slot, "Schedule", {labels.MISSED: slots.why})
+    async def _create_runs(self, policy: BackupPolicy, slots: DueSlots) -> list[str]:
+        """Make the runs of these slots; returns what is in the way of their names."""
+        missed = {labels.MISSED: slots.why}
+        taken = [await self._create_run(policy, slot, "Schedule", missed) for slot in slots.missed]
         if slots.newest is not None and slots.starts:
-            await self._create_run(policy, slots.newest, "CatchUp" if slots.catches_up else "Schedule", {})
+            trigger: RunTrigger = "CatchUp" if slots.catches_up else "Schedule"
+            taken.append(await self._create_run(policy, slots.newest, trigger, {}))
+        return [message for message in taken if message]
 
     async def _create_run(
-        self, policy: BackupPolicy, slot: datetime, trigger: str, annotations: dict[str, str]
-    ) -> None:
-        metadata = policy.metadata
-        run = BackupRun(
-            metadata=Metadata(
-                name=run_name(metadata.name, slot),
-                namespace=metadata.namespace,
-                labels={labels.POLICY: metadata.name},
-                annotations=annotations,
-            ),
-            spec=BackupRunSpec.model_validate(
-                {"policy_ref": PolicyRef(name=metadata.name), "scheduled_time": slot, "trigger": trigger}
-            ),
-        )
+        self, policy: BackupPolicy, slot: datetime, trigger: RunTrigger, annotations: dict[str, str]
+    ) -> str:
+        """Make the run of a slot, under its second name if something else has the first; returns what."""
+        metadata, messages = policy.metadata, []
+        for name in (run_name(metadata.name, slot), second_run_name(metadata.name, slot)):
+            run = BackupRun(
+                metadata=Metadata(
+                    name=name,
+                    namespace=metadata.namespace,
+                    labels={labels.POLICY: metadata.name},
+                    annotations=annotations,
+                ),
+                spec=BackupRunSpec(
+                    policy_ref=PolicyRef(name=metadata.name), scheduled_time=slot, trigger=trigger
+                ),
+            )
+            try:
+                await self._context.cluster.create(run)
+            except AlreadyExistsError:
+                why = await self._why_foreign(run)
+                if why is not None:
+                    messages.append(
+                        f"BackupRun {name} is not the run of the slot {slot:%Y-%m-%dT%H:%MZ}: {why}"
+                    )
+                    continue
+                # Made before the operator was stopped.
+                _log.info("run %s/%s exists already", metadata.namespace, name)
+            else:
+                _log.info("run %s/%s created", metadata.namespace, name)
+            if messages:
+                messages.append(f"its run is {name}")
+            return ", ".join(messages)
+        return ", ".join([*messages, "so it has none"])
+
+    async def _why_foreign(self, wanted: BackupRun) -> str | None:
+        """Why what has the name of a slot's run is not this run; None where it is."""
         try:
-            await self._context.cluster.create(run)
-            _log.info("run %s/%s created", metadata.namespace, run.metadata.name)
-        except AlreadyExistsError:
-            # Made before the operator was stopped, or by hand under the slot's name: it is the slot's run.
-            _log.info("run %s/%s exists already", metadata.namespace, run.metadata.name)
+            there = await self._context.cluster.get(
+                BackupRun, wanted.metadata.namespace, wanted.metadata.name
+            )
+        except NotUnderstoodError as error:
+            return error.problem
+        return why_foreign(there, wanted)
 
     async def _prune(self, policy: BackupPolicy, rows: Sequence[RunRow]) -> None:
         for row in runs_to_prune(rows, policy.spec.history, policy.spec.destinations):

@@ -35,6 +35,9 @@ MISMATCH = "ChecksumMismatch"
 _MATCH = "ChecksumsMatch"
 _FAILED = "VerificationFailed"
 
+_MAX_AHEAD = timedelta(days=1)
+"""A clock that was ahead by more than that silences no verification."""
+
 
 @dataclass(frozen=True)
 class VerificationDecision:
@@ -76,7 +79,7 @@ def decide(
     assert schedule is not None
     plan = expression_of(verification.schedule, policy.spec.time_zone)
     handled = status.verification_handled if status.verification_scheduled == plan else None
-    handled = handled or now
+    handled = handled if handled and handled < now + _MAX_AHEAD else now
     delay = delay_of(policy.spec, policy.metadata.uid)
     _, slots = schedule.slots_between(handled, now - delay)
     slot, row = (slots[-1] if slots else None), None

@@ -1,11 +1,12 @@
 """What a policy's status says, by its spec and its runs: one function for each section of it. Pure."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
-from holdfast.api.conditions import Verdict, find_condition, set_condition
+from holdfast.api.base import format_time
+from holdfast.api.conditions import Condition, Verdict, find_condition, set_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, RecoveryWindow
 from holdfast.api.run import STORED, RunPhase
 from holdfast.api.text import counted
@@ -27,6 +28,11 @@ from holdfast.domain.step import Notice, Step, updated
 
 PolicyStep = Step[BackupPolicyStatus]
 
+_TOLERANCE = timedelta(minutes=1)
+"""By so much a clock may be set back without a word."""
+_MAX_AHEAD = timedelta(days=1)
+"""What a clock ran through that was ahead by less stays handled: none of these slots has two runs."""
+
 
 @dataclass(frozen=True)
 class PolicySituation:
@@ -47,6 +53,8 @@ class Slots:
     since: datetime
     """The moment from which on slots count."""
     due: DueSlots
+    ahead: datetime | None = None
+    """A moment of the status that is still to come: a clock was ahead, or the status is from elsewhere."""
 
 
 def slots_due(policy: BackupPolicy, state: Readiness, now: datetime) -> Slots:
@@ -55,9 +63,18 @@ def slots_due(policy: BackupPolicy, state: Readiness, now: datetime) -> Slots:
     Neither the policy's creation nor a change of its schedule nor its resumption makes earlier slots due.
     Slots of the schedule before a change that had not been started by then are missed.
     """
-    status, plan = policy.status, _plan(policy, state)
+    status = policy.status
     since = status.scheduled_since or policy.metadata.creation_timestamp or now
     handled = max(since, status.last_schedule_time or since)
+    ahead = handled if handled > now + _TOLERANCE else None
+    if handled > now + _MAX_AHEAD:
+        since, handled = min(since, now), now
+    return replace(_slots(policy, state, (since, handled), now), ahead=ahead)
+
+
+def _slots(policy: BackupPolicy, state: Readiness, known: tuple[datetime, datetime], now: datetime) -> Slots:
+    """`known`: since when slots count, and up to when they are handled."""
+    status, plan, (since, handled) = policy.status, _plan(policy, state), known
     if status.scheduled is not None and status.scheduled != plan:
         return Slots(now, missed_by_change(status.scheduled, handled, now))
     is_new = status.observed_generation is None
@@ -75,11 +92,31 @@ def _plan(policy: BackupPolicy, state: Readiness) -> str | None:
     return scheduled_expression(policy.spec) if is_kept else None
 
 
-def record_slots(situation: PolicySituation, status: BackupPolicyStatus, slots: Slots) -> PolicyStep:
-    """The due slots have become runs. Only this section may write observedGeneration: slots depend on it."""
+def refuse_slots(situation: PolicySituation, status: BackupPolicyStatus, why: str) -> PolicyStep:
+    """The due slots cannot become runs. They stay due, and the policy says why and when the next ones are."""
+    policy, now = situation.policy, situation.now
+    message = f"no BackupRun can be created for a slot that is due: {why}"
+    verdict = Verdict("Ready", "False", "RunRefused", message)
+    since = min(status.scheduled_since or now, now)
+    status = updated(
+        status,
+        next_schedule_time=_next_start(situation, since, None),
+        conditions=set_condition(status.conditions, verdict, now, policy.metadata.generation),
+    )
+    return Step(status, (Notice("RunRefused", message, message, warning=True),))
+
+
+def record_slots(
+    situation: PolicySituation, status: BackupPolicyStatus, slots: Slots, taken: Sequence[str] = ()
+) -> PolicyStep:
+    """The due slots have become runs. `taken` says which of them could not have their names.
+
+    Only this section may write observedGeneration: slots depend on it."""
     policy, state = situation.policy, situation.readiness
     plan = _plan(policy, state)
     last_slot = slots.due.newest or policy.status.last_schedule_time
+    if last_slot is not None and last_slot > situation.now + _MAX_AHEAD:
+        last_slot = None
     generation = policy.metadata.generation
     verdict = Verdict("Ready", "True" if state.is_ready else "False", state.reason, state.message)
     status = updated(
@@ -90,9 +127,39 @@ def record_slots(situation: PolicySituation, status: BackupPolicyStatus, slots: 
         scheduled=plan,
         scheduled_since=slots.since if plan else None,
         missed_runs=policy.status.missed_runs + slots.due.missed_count,
-        conditions=set_condition(status.conditions, verdict, situation.now, generation),
+        conditions=set_condition(
+            _with_exceptions(situation, status, slots, taken), verdict, situation.now, generation
+        ),
     )
-    return Step(status, (*_readiness_notices(situation), *_missed_notices(slots.due)))
+    notices = (*_readiness_notices(situation), *_missed_notices(slots.due))
+    return Step(status, (*notices, *_exceptions(slots, taken, situation.now)))
+
+
+def _exceptions(slots: Slots, taken: Sequence[str], now: datetime) -> Iterable[Notice]:
+    """What was not as it should be."""
+    if slots.ahead is not None:
+        from_when = "now on" if slots.ahead > now + _MAX_AHEAD else "then on"
+        message = (
+            f"the status names {format_time(slots.ahead)}, which is still to come: a clock was ahead, or the "
+            f"status is from elsewhere; slots count from {from_when}"
+        )
+        yield Notice("ClockWasAhead", message, format_time(slots.ahead), warning=True)
+    if taken:
+        yield Notice("RunNameTaken", "; ".join(taken), "; ".join(taken), warning=True)
+
+
+def _with_exceptions(
+    situation: PolicySituation, status: BackupPolicyStatus, slots: Slots, taken: Sequence[str]
+) -> tuple[Condition, ...]:
+    """The conditions with OnSchedule, which is there from an exception until the next slot without one."""
+    notices = list(_exceptions(slots, taken, situation.now))
+    if notices:
+        message = "; ".join(notice.message for notice in notices)
+        verdict = Verdict("OnSchedule", "False", notices[0].reason, message)
+        return set_condition(status.conditions, verdict, situation.now, situation.policy.metadata.generation)
+    if slots.due.newest is None:
+        return status.conditions
+    return tuple(condition for condition in status.conditions if condition.type != "OnSchedule")
 
 
 def _next_start(situation: PolicySituation, since: datetime, last_slot: datetime | None) -> datetime | None:

@@ -189,7 +189,7 @@ def standing(situation: AdmissionSituation, line: Line, row: RunRow, now: dateti
     return Standing(
         active[0].name if active else "",
         tuple(runs_ahead),
-        _is_overtaken(situation, row),
+        _is_overtaken(situation, row, now),
         position,
         len(line.waiters),
         situation.limit,
@@ -224,13 +224,13 @@ def _order(row: RunRow) -> tuple[bool, datetime, datetime, str]:
     return row.trigger != "Safety", created, row.scheduled_time or created, row.name
 
 
-def _is_overtaken(situation: AdmissionSituation, row: RunRow) -> bool:
+def _is_overtaken(situation: AdmissionSituation, row: RunRow, now: datetime) -> bool:
     name, slot = row.policy_name, row.scheduled_time
     runs = (*situation.active_runs.get(name, ()), *situation.pending_runs.get(name, ()))
     if slot is None or len(runs) < 2:
         return False
     slots = (run.scheduled_time for run in runs if is_scheduled(run))
-    return any(other is not None and other > slot for other in slots)
+    return any(other is not None and slot < other <= now for other in slots)
 
 
 def _startable(situation: AdmissionSituation, policy: BackupPolicy, now: datetime) -> list[RunRow]:
@@ -239,7 +239,7 @@ def _startable(situation: AdmissionSituation, policy: BackupPolicy, now: datetim
         row
         for row in situation.pending_runs.get((policy.metadata.namespace, policy.metadata.name), ())
         if not is_scheduled(row)
-        or not (policy.spec.suspend or is_too_late(row, policy, _is_overtaken(situation, row), now))
+        or not (policy.spec.suspend or is_too_late(row, policy, _is_overtaken(situation, row, now), now))
     ]
 
 

@@ -81,6 +81,7 @@ async def _hanging(request: Request, passes: Passes) -> web.StreamResponse:
 @pytest.mark.parametrize(
     "treatment",
     [
+        pytest.param(_refusing(401, "Unauthorized"), id="401"),
         pytest.param(_refusing(429, "TooManyRequests"), id="429"),
         pytest.param(_refusing(500, "InternalError"), id="500"),
         pytest.param(_dropping(), id="dropped"),

@@ -53,7 +53,7 @@ from holdfast.domain.workload import Job, Pod
 R = TypeVar("R", bound=Resource)
 
 _log = logging.getLogger(__name__)
-_RETRYABLE = frozenset({0, 408, 425, 429, 500, 502, 503, 504})
+_RETRYABLE = frozenset({0, 401, 408, 425, 429, 500, 502, 503, 504})
 _MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -446,7 +446,7 @@ def _classify(request: str, status: int, data: bytes) -> ApiError:
     elif status in _RETRYABLE or status > 500:
         kind = TransientError
     else:
-        kinds = {404: NotFoundError, 410: ExpiredError, 401: ForbiddenError, 403: ForbiddenError}
+        kinds = {404: NotFoundError, 410: ExpiredError, 403: ForbiddenError}
         kind = kinds.get(status, InvalidError)
     return kind(request, status, message)
 

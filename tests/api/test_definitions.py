@@ -243,7 +243,7 @@ STATUSES: dict[str, dict[str, Any]] = {
             }
         ],
         "conditions": [CONDITION | {"type": "Complete"}],
-        "progress": "1/1 1.0Ki",
+        "progress": "1/1 1.0KiB",
         "restoreTime": "2h0m",
     },
 }
@@ -275,7 +275,7 @@ COLUMNS: dict[str, list[tuple[str, int, Any]]] = {
         ("SOURCE", 0, "support-desk-202602280115"),
         ("MODE", 0, "New"),
         ("PHASE", 0, "Verifying"),
-        ("PROGRESS", 0, "1/1 1.0Ki"),
+        ("PROGRESS", 0, "1/1 1.0KiB"),
         ("RESTORE-TIME", 0, "2h0m"),
         ("REASON", 0, "CountsDiffer"),
         ("AGE", 0, None),

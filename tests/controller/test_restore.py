@@ -52,7 +52,7 @@ def test_restore_of_a_run_succeeds(backed_up: Namespace, kubelet: Kubelet) -> No
 def test_a_policy_that_nothing_knows_is_refused_with_those_that_have_runs(backed_up: Namespace) -> None:
     backed_up.create("RestoreRequest", "back", {"source": {"policyRef": {"name": "nosuch"}}})
     status = backed_up.wait_phase("RestoreRequest", "back", "Refused", "Succeeded", "Failed")
-    assert (status["phase"], status["reason"]) == ("Refused", "NoRun")
+    assert (status["phase"], status["reason"]) == ("Refused", "PolicyNotFound")
     assert status["message"].endswith("no BackupRun of nosuch; it has runs of: chatbot")
 
 
@@ -108,7 +108,7 @@ def test_latest_means_the_newest_run_that_holds_the_targets(backed_up: Namespace
     ("spec", "reason", "text"),
     [
         ({"source": {"runRef": {"name": "absent"}}}, "RunNotFound", "absent"),
-        ({"source": {"policyRef": {"name": "other"}}}, "NoRun", "other"),
+        ({"source": {"policyRef": {"name": "other"}}}, "PolicyNotFound", "other"),
         ({"source": {"policyRef": {"name": "chatbot", "notAfter": "2020-01-01T00:00:00Z"}}}, "NoRun", "2026"),
         (RUN_REF | {"targets": [{"name": "absent", "redis": {}}]}, "TargetNotFound", "sessions"),
         (RUN_REF | {"targets": [{"name": "sessions", "chroma": {}}]}, "EngineMismatch", "redis"),

@@ -156,6 +156,7 @@ def test_a_policy_that_nothing_knows_is_refused_with_those_that_have_runs() -> N
     start = "spec.source.policyRef: this namespace has no BackupPolicy and no BackupRun of nosuch; "
     runs = [factories.run("a", policy="cop"), factories.run("b", policy="chatbot"), run(1)]
     assert unknown_policy("nosuch", rows(runs)).message == f"{start}it has runs of: chatbot, cop"
+    assert unknown_policy("nosuch", ()).reason == "PolicyNotFound"
     assert unknown_policy("nosuch", ()).message == f"{start}it has no runs at all"
 
 
@@ -254,7 +255,7 @@ def test_a_target_that_is_restored_is_in_no_phase_of_its_work_any_more() -> None
     seen = {"a": Observation(job, attempts=1, result=result)}
     status = restoration.advance(subject, JobFacts(seen, timedelta(minutes=2)), NOW).status
     assert status.targets[0].progress == Progress(bytes=9)
-    assert status.to_json()["progress"] == "1/1 9"
+    assert status.to_json()["progress"] == "1/1 9B"
 
 
 @pytest.mark.parametrize(

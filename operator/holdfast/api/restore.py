@@ -12,7 +12,7 @@ from holdfast.api.destination import Location
 from holdfast.api.meta import AGE, Column, LenientModel, Resource
 from holdfast.api.run import Contents, JobTargetStatus, ShortText, TargetPhase
 from holdfast.api.target import RestoreTarget
-from holdfast.api.text import Message, Uri, Warnings, human_bytes, human_seconds
+from holdfast.api.text import Message, Uri, Warnings, human_seconds, sized
 from holdfast.destinations.destination import Path
 
 Moment = Annotated[
@@ -254,7 +254,7 @@ class RestoreRequestStatus(LenientModel):
             return None
         done = sum(target.phase is TargetPhase.SUCCEEDED for target in self.targets)
         restored = sum(target.progress.bytes or 0 for target in self.targets if target.progress)
-        return f"{done}/{len(self.targets)}" + (f" {human_bytes(restored)}" if restored else "")
+        return f"{done}/{len(self.targets)}" + (f" {sized(restored)}" if restored else "")
 
     @computed_field(json_schema_extra={"maxLength": 32})
     def restore_time(self) -> str | None:

@@ -141,7 +141,7 @@ def unknown_policy(policy: str, rows: Iterable[RunRow]) -> RefusedError:
     others = sorted({row.policy for row in rows})
     has = f"it has runs of: {some_of(others, _MAX_NAMED)}" if others else "it has no runs at all"
     message = f"spec.source.policyRef: this namespace has no BackupPolicy and no BackupRun of {policy}; {has}"
-    return RefusedError("NoRun", message)
+    return RefusedError("PolicyNotFound", message)
 
 
 def _point(row: RunRow) -> datetime:

@@ -24,9 +24,8 @@ GROUPS = (
         (
             Reason(
                 "NoRun", _END,
-                "No run can be restored as the request asks. The namespace knows no such policy, no run "
-                "holds a backup, every recovery point is after `notAfter`, or no run holds all the wanted "
-                "targets.",
+                "No run can be restored as the request asks. No run holds a backup, every recovery point is "
+                "after `notAfter`, or no run holds all the wanted targets.",
                 "Read the message; it names the oldest recovery point or the targets. If `spec.targets` is "
                 "empty, name there the targets that the message says a run holds. If no run holds all "
                 "targets that you named, create one request for each.",

@@ -107,10 +107,10 @@ GROUPS = (
         "See also `Suspended`, `Missed`, `QuotaExceeded` and `NotSupportedYet` above.",
         (
             Reason(
-                "PolicyNotFound", _END,
-                "The policy that `spec.policyRef` names does not exist in the namespace, or is being "
-                "deleted.",
-                "Create the policy, or a run that names another one.",
+                "PolicyNotFound", (*_END, Where.REQUEST),
+                "The namespace has no policy of the name in `spec.policyRef` of a run or "
+                "`spec.source.policyRef` of a request. Of a run: or the policy is being deleted.",
+                "Create the policy, or a run or request that names another one.",
             ),
             Reason(
                 "StartingDeadlineExceeded", _END,

@@ -42,6 +42,7 @@ class ApiServer:
         self._token = secrets.token_hex(16)
         self._client = ApiClient(self.connect, self.authorization)
         self.port = 0
+        self.etcd_port = 0
 
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="holdfast-api-", dir=memory()))
@@ -128,7 +129,7 @@ class ApiServer:
         etcd, apiserver, *manager = programs(
             "etcd", "kube-apiserver", *(["kube-controller-manager"] if self._controllers else [])
         )
-        client, peer, self.port = free_ports(3)
+        self.etcd_port, peer, self.port = free_ports(3)
         key = self.folder / "service-accounts.key"
         subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
         tokens = self.folder / "tokens.csv"
@@ -136,14 +137,14 @@ class ApiServer:
         self._write_kubeconfig("admin", self._token)
         self._run(
             *(etcd, f"--data-dir={self.folder / 'etcd'}", "--unsafe-no-fsync", "--log-level=warn"),
-            *(f"--listen-client-urls=http://127.0.0.1:{client}",),
-            *(f"--advertise-client-urls=http://127.0.0.1:{client}",),
+            *(f"--listen-client-urls=http://127.0.0.1:{self.etcd_port}",),
+            *(f"--advertise-client-urls=http://127.0.0.1:{self.etcd_port}",),
             *(f"--listen-peer-urls=http://127.0.0.1:{peer}",),
             *(f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",),
             f"--initial-cluster=default=http://127.0.0.1:{peer}",
         )
         self._run(
-            *(apiserver, f"--etcd-servers=http://127.0.0.1:{client}"),
+            *(apiserver, f"--etcd-servers=http://127.0.0.1:{self.etcd_port}"),
             *("--bind-address=127.0.0.1", f"--secure-port={self.port}", f"--cert-dir={self.folder}"),
             *("--authorization-mode=RBAC", f"--token-auth-file={tokens}", "--anonymous-auth=false"),
             *("--service-account-issuer=https://kubernetes.default.svc",),

@@ -1,18 +1,28 @@
-"""What many runs cost that have ended: requests and bytes, counted."""
+"""What many runs cost that have ended, and many policies: requests and bytes, counted."""
 
+import asyncio
 import json
+import time
 
+import pytest
 from tests.apiserver import ApiServer
 from tests.controller.client import HOLDFAST, Client, Namespace, wait_for
 from tests.controller.process import Operator
 from tests.controller.proxy import ApiProxy, Request
+from tests.machine import free_port
 
 from holdfast.api.policy import BackupPolicy
+from holdfast.controller.config import Config
 from holdfast.controller.feed import PAGE
+from holdfast.controller.health import Health
+from holdfast.controller.queue import Key
 from holdfast.controller.resync import TURNS
+from holdfast.controller.watches import Watches
 from holdfast.domain.backup.catalogue import places_of
 
 RUNS, POLICIES = 500, 10
+LISTED = 300
+"""Policies: at four a second, which a limit of kopf's workers lets through, they take 75 seconds."""
 PAST = "2026-01-01T02:00:00Z"
 
 
@@ -78,3 +88,23 @@ def test_runs_that_have_ended_cost_a_list_now_and_then(
     assert sum(path.startswith(f"{root}/backuppolicies/") for path in paths) <= 2 * POLICIES
     assert proxy.answered_bytes[f"{root}/backupruns"] - before <= 2.1 * every_run
     assert len(asked) <= 6 * TURNS
+
+
+async def test_event_behind_many_others_comes_at_once(
+    control_plane: ApiServer, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(LISTED):
+        namespace.policy(f"p{number}")
+    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
+    config = Config(namespaces=(namespace.name,), liveness_port=free_port())
+    keys: set[Key] = set()
+    running = asyncio.create_task(Watches(config, Health(time.monotonic), keys.add).run())
+    async with asyncio.timeout(60):
+        while not keys:  # noqa: ASYNC110 kopf tells of it in its own thread
+            await asyncio.sleep(0.05)
+        namespace.policy("later")
+        while len(keys) < LISTED + 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert Key(BackupPolicy.plural, namespace.name, "later") in keys
+    running.cancel()
+    await asyncio.wait([running])

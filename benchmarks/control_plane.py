@@ -189,23 +189,25 @@ def _multiply(server: ApiServer, path: str, names: Sequence[tuple[str, str]]) ->
     resource = path.split("/")[-2]
     first = server.must("GET", path)
     text = json.dumps(first)
-    for start in range(0, len(names), 100):
-        puts = []
-        for namespace, name in names[start : start + 100]:
-            policy = name.partition("-")[0]
-            body = json.loads(text.replace("bench-0", namespace).replace(first["metadata"]["name"], name))
-            del body["metadata"]["resourceVersion"]
-            body["metadata"] |= {"name": name, "namespace": namespace, "uid": str(uuid.uuid4())}
-            if resource == "backupruns":
-                body["metadata"]["labels"] = {POLICY: policy}
-                body["spec"]["policyRef"] = {"name": policy}
-            key = f"/registry/holdfast.dev/{resource}/{namespace}/{name}"
-            put = {
-                "key": b64encode(key.encode()).decode(),
-                "value": b64encode(json.dumps(body).encode()).decode(),
-            }
-            puts.append({"requestPut": put})
-        _etcd(server, {"success": puts})
+    etcd = http.client.HTTPConnection("127.0.0.1", server.etcd_port)
+    for namespace, name in names:
+        policy = name.partition("-")[0]
+        body = json.loads(text.replace("bench-0", namespace).replace(first["metadata"]["name"], name))
+        del body["metadata"]["resourceVersion"]
+        body["metadata"] |= {"name": name, "namespace": namespace, "uid": str(uuid.uuid4())}
+        if resource == "backupruns":
+            body["metadata"]["labels"] = {POLICY: policy}
+            body["spec"]["policyRef"] = {"name": policy}
+        key = f"/registry/holdfast.dev/{resource}/{namespace}/{name}"
+        put = {
+            name: b64encode(text.encode()).decode()
+            for name, text in (("key", key), ("value", json.dumps(body)))
+        }
+        etcd.request("POST", "/v3/kv/put", json.dumps(put))
+        answer = etcd.getresponse()
+        assert answer.status == 200, answer.read()
+        answer.read()
+    etcd.close()
     while _count(server, resource) < len(names):
         time.sleep(1)
 
@@ -213,15 +215,6 @@ def _multiply(server: ApiServer, path: str, names: Sequence[tuple[str, str]]) ->
 def _count(server: ApiServer, resource: str) -> int:
     status, found = server.request("GET", f"{HOLDFAST}/{resource}?limit=1")
     return 1 + int(found["metadata"].get("remainingItemCount", 0)) if status == 200 else 0
-
-
-def _etcd(server: ApiServer, transaction: dict[str, Any]) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.etcd_port)
-    connection.request("POST", "/v3/kv/txn", json.dumps(transaction))
-    answer = connection.getresponse()
-    assert answer.status == 200, answer.read()
-    answer.read()
-    connection.close()
 
 
 def _all(server: ApiServer, numbers: range, make: Callable[[Client, int], None]) -> None:

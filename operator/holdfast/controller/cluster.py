@@ -54,6 +54,7 @@ R = TypeVar("R", bound=Resource)
 
 _log = logging.getLogger(__name__)
 _RETRYABLE = frozenset({0, 401, 408, 425, 429, 500, 502, 503, 504})
+_PAGE_PAUSES = (0.25, 0.5, 1.0, 2.0)
 _MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -154,12 +155,22 @@ class Cluster:
         following = ""
         while True:
             more = {"continue": following} if following else {}
-            answer = await self._send("GET", collection.query(limit=str(limit), **more))
+            answer = await self._page(collection.query(limit=str(limit), **more))
             metadata = answer["metadata"]
             yield Page(answer["items"], metadata["resourceVersion"])
             following = metadata.get("continue", "")
             if not following:
                 return
+
+    async def _page(self, path: str) -> dict[str, Any]:
+        """Retried here: of a hundred pages one may fail, and then the list need not begin again."""
+        for pause in _PAGE_PAUSES:
+            try:
+                return await self._send("GET", path)
+            except TransientError as error:
+                _log.info("a page of a list is retried in %.1f s: %s", pause, error)
+                await asyncio.sleep(pause)
+        return await self._send("GET", path)
 
     async def watch(
         self, collection: Collection, version: str, server_seconds: int, silent_seconds: float

@@ -110,7 +110,8 @@ class Feed:
             except ApiError as error:
                 _log.warning("%s: %s", self.name, error)
                 refused = isinstance(error, ForbiddenError)
-                self.tried.set()
+                if refused:
+                    self.tried.set()
                 await asyncio.sleep(_REFUSED_PAUSE if refused else pause)
                 pause = min(_MAX_PAUSE, pause * 2)
             else:

@@ -33,6 +33,20 @@ CONDITION = {
     "lastTransitionTime": NOW,
     "observedGeneration": 1,
 }
+LISTS = {
+    "omissions": [{"target": "tickets", "what": "large objects", "count": 3, "reason": "NotReadable"}],
+    "omissionsOmitted": 1,
+    "preflight": [
+        {
+            "target": "tickets",
+            "check": "ServerNewer",
+            "state": "Blocked",
+            "message": "The server is newer.",
+            "remedy": "Set majorVersion.",
+        }
+    ],
+    "preflightOmitted": 2,
+}
 PROGRESS = {"phase": "Dumping", "bytes": 1024, "rows": 3, "percent": 50}
 FAILURE = {
     "reason": "SourceUnreachable",
@@ -60,8 +74,28 @@ STATUSES: dict[str, dict[str, Any]] = {
         "nextVerificationTime": "2036-03-02T05:00:00Z",
         "verificationScheduled": "@weekly Europe/Lisbon",
         "verificationHandled": NOW,
-        "recoveryWindow": {"main": {"first": NOW, "last": LATER, "copies": 3}},
-        "storedBytes": {"main": 2**40},
+        "destinations": [
+            {
+                "name": "main",
+                "profile": {
+                    "conditionalWrites": True,
+                    "checksums": True,
+                    "partSizes": "Equal",
+                    "addressingStyle": "Path",
+                    "versions": "Enabled",
+                    "lock": False,
+                },
+                "recoveryWindow": {"first": NOW, "last": LATER, "copies": 3},
+                "storedBytes": 2**40,
+            }
+        ],
+        "targets": [
+            {
+                "name": "tickets",
+                "archiver": {"storedLSN": "0/3000060", "canaryTime": NOW, "retainedWAL": 2**30},
+                "schemaHash": "a" * 64,
+            }
+        ],
         "missedRuns": 1,
         "retentionPlan": {
             "time": NOW,
@@ -193,6 +227,7 @@ STATUSES: dict[str, dict[str, Any]] = {
             }
             for when in ("Before", "After")
         ],
+        **LISTS,
         "report": "s3://desk-backups/live/support/support-desk/support-desk-202602280115/report.json",
         "deletion": {"attempts": 2, "nextTime": LATER, "message": "No answer."},
         "verification": {
@@ -221,6 +256,7 @@ STATUSES: dict[str, dict[str, Any]] = {
         "dataLossSeconds": 65,
         "restoreSeconds": 7200,
         "verification": {"compared": 40, "mismatched": 1, "details": ["public.messages: 3 rows, not 4"]},
+        **LISTS,
         "report": "s3://desk-backups/live/support/support-desk/support-desk-202602280115/report.json",
         "rollback": "Restore the run support-desk-safety.",
         "reason": "CountsDiffer",

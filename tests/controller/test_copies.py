@@ -86,8 +86,8 @@ def test_a_later_commit_heals_what_is_missing(namespace: Namespace, kubelet: Kub
     ]  # fmt: skip
 
     def copies() -> bool:
-        window = namespace.status("BackupPolicy", "chatbot").get("recoveryWindow", {})
-        return {name: each["copies"] for name, each in window.items()} == dict.fromkeys(
+        held = namespace.status("BackupPolicy", "chatbot").get("destinations", ())
+        return {one["name"]: one.get("recoveryWindow", {}).get("copies") for one in held} == dict.fromkeys(
             ("primary", "offsite", "nearby"), 3
         )
 

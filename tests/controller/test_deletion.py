@@ -84,8 +84,9 @@ class TestRetain:
         namespace.create("RestoreRequest", "without", {"source": {"runRef": {"name": "one"}}})
         namespace.wait_phase("RestoreRequest", "without", "Succeeded")
         namespace.policy()
-        window = lambda: namespace.status("BackupPolicy", "chatbot").get("recoveryWindow")  # noqa: E731
-        assert wait_for("the new one to know the run", window)["primary"]["copies"] == 1
+        held = lambda: namespace.status("BackupPolicy", "chatbot").get("destinations")  # noqa: E731
+        (primary,) = wait_for("the new one to know the run", held)
+        assert (primary["name"], primary["recoveryWindow"]["copies"]) == ("primary", 1)
         namespace.create("RestoreRequest", "with", {"source": {"policyRef": {"name": "chatbot"}}})
         namespace.wait_phase("RestoreRequest", "with", "Succeeded")
         assert purges() == []

@@ -67,7 +67,7 @@ def test_what_was_shown_goes_with_the_next_run(
     assert status["expiring"] == [{"destination": "primary", "begun": False, "gone": True}]
     assert namespace.events("BackupRun", "one")[-1] == "RetentionExpired"
     wait_due(namespace, "two")
-    assert namespace.status("BackupPolicy", "chatbot")["recoveryWindow"]["primary"]["copies"] == 2
+    assert namespace.status("BackupPolicy", "chatbot")["destinations"][0]["recoveryWindow"]["copies"] == 2
 
 
 def test_a_policy_that_is_changed_shows_its_plan_first(

@@ -29,7 +29,7 @@ def broken(*_: Any) -> Any:
 PARTS = {
     "schedule": {"nextScheduleTime", "observedGeneration", "Ready"},
     "newest runs": {"lastRun", "BackupFresh"},
-    "recovery windows": {"storedBytes", "recoveryWindow"},
+    "recovery windows": {"destinations"},
     "retention plan": {"retentionPlan"},
     "quota": {"WithinQuota"},
     "verification": {"nextVerificationTime", "RecoveryVerified"},

@@ -209,6 +209,61 @@ class RecoveryWindow(LenientModel):
     """How many runs the destination holds."""
 
 
+class DestinationProfile(LenientModel):
+    """Not built yet, so never set: what the store of a destination can do."""
+
+    conditional_writes: bool | None = None
+    """Whether the store refuses to write over an object if it is asked to."""
+    checksums: bool | None = None
+    """Whether the store verifies the checksums that it is sent."""
+    part_sizes: Annotated[str, Field(max_length=63)] | None = None
+    """Which sizes the parts of an upload may have."""
+    addressing_style: Literal["Path", "Virtual"] | None = None
+    """Where the bucket's name is in a URL."""
+    versions: Annotated[str, Field(max_length=63)] | None = None
+    """Whether the bucket keeps former versions of objects."""
+    lock: bool | None = None
+    """Whether the bucket has object lock enabled."""
+
+
+class DestinationState(LenientModel):
+    """What a destination holds of the policy's runs, and what its store can do."""
+
+    name: DnsLabel
+    """The name of the destination."""
+    profile: DestinationProfile | None = None
+    recovery_window: RecoveryWindow | None = None
+    """The first and the last recovery point in the destination."""
+    stored_bytes: Int64 | None = None
+    """How many bytes of the policy's runs the destination holds. If this number reaches the quota, no further
+    run is written there."""
+
+
+class Archiver(LenientModel):
+    """Not built yet, so never set: how far the archive of the write-ahead log is."""
+
+    stored_lsn: Annotated[str, Field(max_length=17)] | None = Field(
+        default=None, alias="storedLSN", description="The last position in the log that is archived."
+    )
+    canary_time: Time | None = None
+    """When the last change that the archive holds was made for a test."""
+    retained_wal: Int64 | None = Field(
+        default=None,
+        alias="retainedWAL",
+        description="Bytes of the log that the server keeps for the archive.",
+    )
+
+
+class TargetState(LenientModel):
+    """Not built yet, so never set: what is known of a target between runs."""
+
+    name: DnsLabel
+    """The name of the target."""
+    archiver: Archiver | None = None
+    schema_hash: Annotated[str, Field(max_length=64)] | None = None
+    """A digest of the schema that the newest run has of the target."""
+
+
 class KeptRun(LenientModel):
     """A run that retention keeps, and why."""
 
@@ -373,11 +428,10 @@ class BackupPolicyStatus(LenientModel):
     verification_handled: Time | None = None
     """No slot of verification.schedule up to this moment is due any more: each started a verification, or
     passed without one."""
-    recovery_window: Annotated[dict[str, RecoveryWindow], Field(max_length=20)] | None = None
-    """For each destination: its first and its last recovery point."""
-    stored_bytes: Annotated[dict[str, Int64], Field(max_length=20)] | None = None
-    """For each destination: how many bytes of the policy's runs it holds. If this number reaches the quota,
-    no further run is written there."""
+    destinations: Annotated[tuple[DestinationState, ...], Field(max_length=20)] = ()
+    """What the destinations hold of the policy's runs."""
+    targets: Annotated[tuple[TargetState, ...], Field(max_length=20)] = ()
+    """Not built yet, so never set: what is known of the targets between runs."""
     missed_runs: Int64 = 0
     """How many slots were missed since the last successful run."""
     retention_plan: RetentionPlan | None = None
@@ -390,6 +444,11 @@ class BackupPolicyStatus(LenientModel):
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
     """The conditions Ready, OnSchedule, DestinationsReachable, WithinQuota, BackupFresh and
     RecoveryVerified."""
+
+    @property
+    def stored_bytes(self) -> dict[str, int]:
+        """By destination: how many bytes of the policy's runs it holds, if that is known."""
+        return {one.name: one.stored_bytes for one in self.destinations if one.stored_bytes is not None}
 
 
 class BackupPolicy(Resource):

@@ -10,7 +10,7 @@ from holdfast.api.base import Duration, Int64, Model, ObjectName, SecretRef, Tim
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Location
 from holdfast.api.meta import AGE, Column, LenientModel, Resource
-from holdfast.api.run import Contents, JobTargetStatus, ShortText, TargetPhase
+from holdfast.api.run import Contents, JobTargetStatus, Omission, PreflightCheck, ShortText, TargetPhase
 from holdfast.api.target import RestoreTarget
 from holdfast.api.text import Message, Uri, Warnings, human_seconds, sized
 from holdfast.destinations.destination import Path
@@ -234,6 +234,14 @@ class RestoreRequestStatus(LenientModel):
     """The comparison with the backup, over all targets."""
     rollback: Message | None = None
     """Not built yet, so never set. With mode InPlace: how to get back the data that the restore replaced."""
+    omissions: Annotated[tuple[Omission, ...], Field(max_length=20)] = ()
+    """Not built yet, so never set: at most 20 of the things that are left out. The report has all."""
+    omissions_omitted: Int64 | None = None
+    """How many omissions are not listed."""
+    preflight: Annotated[tuple[PreflightCheck, ...], Field(max_length=20)] = ()
+    """Not built yet, so never set: at most 20 of the checks before the start. The report has all."""
+    preflight_omitted: Int64 | None = None
+    """How many checks are not listed."""
     report: Uri | None = None
     """Not built yet, so never set: the URI of a report that lists everything that is too long for the
     status."""

@@ -176,6 +176,34 @@ class JobTargetStatus(LenientModel):
     """Why the target failed."""
 
 
+class Omission(LenientModel):
+    """Not built yet, so never set: something of the source that is not in the backup or the restored data."""
+
+    target: DnsLabel
+    """The name of the target."""
+    what: ShortText
+    """What is left out, such as large objects."""
+    count: Int64 | None = None
+    """How many of them."""
+    reason: ShortText
+    """Why, as one CamelCase word for programs."""
+
+
+class PreflightCheck(LenientModel):
+    """Not built yet, so never set: something that was checked before anything was changed."""
+
+    target: DnsLabel
+    """The name of the target."""
+    check: ShortText
+    """What was checked, as one CamelCase word."""
+    state: Literal["Passed", "Warned", "Blocked"]
+    """Blocked: nothing starts until it is mended, or accepted where that is possible."""
+    message: Message = ""
+    """What was noticed."""
+    remedy: Message = ""
+    """What helps."""
+
+
 class TargetStatus(JobTargetStatus):
     """How one target ended, or how far it is."""
 
@@ -427,6 +455,14 @@ class BackupRunStatus(LenientModel):
     ] = ()
     """The hooks that were started: at most 20 before the targets and 20 after the targets. The list is never
     shortened: a hook of hookPlan that has not ended in this list still has to run."""
+    omissions: Annotated[tuple[Omission, ...], Field(max_length=20)] = ()
+    """Not built yet, so never set: at most 20 of the things that are left out. The report has all."""
+    omissions_omitted: Int64 | None = None
+    """How many omissions are not listed."""
+    preflight: Annotated[tuple[PreflightCheck, ...], Field(max_length=20)] = ()
+    """Not built yet, so never set: at most 20 of the checks before the start. The report has all."""
+    preflight_omitted: Int64 | None = None
+    """How many checks are not listed."""
     report: Uri | None = None
     """The URI of the run's report, in the first required destination that holds the run. The report lists
     everything."""

@@ -7,7 +7,13 @@ import pytest
 from tests import factories
 
 from holdfast.api.conditions import Condition, find_condition
-from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, DestinationPlan, RetentionPlan
+from holdfast.api.policy import (
+    BackupPolicy,
+    BackupPolicyStatus,
+    DestinationPlan,
+    DestinationState,
+    RetentionPlan,
+)
 from holdfast.api.run import RunPhase
 from holdfast.domain.plan.quota import conditions_of, fills, full_destinations, refusal
 from holdfast.domain.run import lifecycle
@@ -20,7 +26,9 @@ GIB = 1 << 30
 def status(*, freed: int = 0, dry_run: bool = False, **stored: int) -> BackupPolicyStatus:
     plans = [DestinationPlan(destination=name, dry_run=dry_run, delete_bytes=freed) for name in stored]
     return BackupPolicyStatus(
-        stored_bytes=stored, observed_generation=1, retention_plan=RetentionPlan(destinations=tuple(plans))
+        destinations=tuple(DestinationState(name=name, stored_bytes=size) for name, size in stored.items()),
+        observed_generation=1,
+        retention_plan=RetentionPlan(destinations=tuple(plans)),
     )
 
 

@@ -271,5 +271,5 @@ def test_what_is_stored_in_another_place_of_the_name_is_not_in_the_destination()
             subject, readiness(subject), factories.rows([stored]), at("2026-01-02T03:00")
         )
         status = report_recovery_windows(situation, subject.status).status
-        told = (status.stored_bytes or {}, status.recovery_window or {})
-        assert ["one" in each for each in told] == [is_there, is_there]
+        held = [(one.name, one.stored_bytes, one.recovery_window is not None) for one in status.destinations]
+        assert held == ([("one", 1, True)] if is_there else [])

@@ -1,7 +1,8 @@
 """How full a policy's destinations are against their quotas, and which of them a run is not written to. Pure.
 
-`status.storedBytes` counts: the artifacts of the policy's runs. If a destination is at its quota when a run
-starts, the run is not written there. A run may end above the quota, because nobody knows its size before.
+`status.destinations[].storedBytes` counts: the artifacts of the policy's runs. If a destination is at its
+quota when a run starts, the run is not written there. A run may end above the quota, because nobody knows its
+size before.
 
 Only commits delete what retention has due, and a run that is refused has no commit. So the bytes that the
 plan would delete with the run's own commit count as gone: a quota refuses a run only if retention does not
@@ -74,7 +75,7 @@ class Fill:
 
 def fills(destinations: Iterable[Destination], status: BackupPolicyStatus) -> list[Fill]:
     """How full every destination with a quota is."""
-    stored, plan = status.stored_bytes or {}, status.retention_plan
+    stored, plan = status.stored_bytes, status.retention_plan
     plans = plan.destinations if plan else ()
     due = {shown.destination: shown.delete_bytes for shown in plans if not shown.dry_run}
     return [

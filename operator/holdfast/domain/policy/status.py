@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from holdfast.api.base import format_time
 from holdfast.api.conditions import Condition, Verdict, find_condition, set_condition
-from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, RecoveryWindow
+from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, DestinationState, RecoveryWindow
 from holdfast.api.run import STORED, RunPhase
 from holdfast.api.text import counted
 from holdfast.domain.backup.retention import next_plan
@@ -247,8 +247,17 @@ def report_recovery_windows(situation: PolicySituation, status: BackupPolicyStat
         for name, times in points.items()
         if times
     }
-    stored = {name: totals[name] for name in names if name in totals}
-    return Step(updated(status, recovery_window=windows or None, stored_bytes=stored or None))
+    before = {one.name: one for one in status.destinations}
+    states = [
+        updated(
+            before.get(name, DestinationState(name=name)),
+            recovery_window=windows.get(name),
+            stored_bytes=totals.get(name),
+        )
+        for name in names
+    ]
+    known = tuple(state for state in states if state != DestinationState(name=state.name))
+    return Step(updated(status, destinations=known))
 
 
 def report_retention_plan(situation: PolicySituation, status: BackupPolicyStatus) -> PolicyStep:

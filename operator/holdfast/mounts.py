@@ -30,3 +30,5 @@ class ClaimMount:
 
     folder: str
     claim: str
+    may_be_mounted: bool = False
+    """Whether Jobs may write there while a pod that is not Holdfast's mounts the claim."""

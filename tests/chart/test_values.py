@@ -59,6 +59,7 @@ def test_the_default_values_are_the_operators_defaults() -> None:
         ("image.pullPolicy=Always", "image_pull_policy", "Always"),
         ("watchNamespaces={rag,web}", "namespaces", ("rag", "web")),
         ("runner.serviceAccountName=backup", "runner_service_account", "backup"),
+        ("runner.podIdentity=Cluster", "runner_pod_identity", "Cluster"),
         ("operator.logLevel=DEBUG", "log_level", "DEBUG"),
         ("operator.maxRunningJobs=2000000", "max_running_jobs", 2000000),
     ],
@@ -98,6 +99,8 @@ def test_the_operator_reads_every_variable_that_it_gets() -> None:
         ("operator.resync=60", "/operator/resync"),
         ("operator.resync=1 minute", "/operator/resync"),
         ("operator.logLevel=LOUD", "/operator/logLevel"),
+        ("runner.podIdentity=Node", "/runner/podIdentity"),
+        ("operator.podIdentity=Node", "/operator/podIdentity"),
         ("operator.hooks=perhaps", "/operator/hooks"),
         ("operator.maxRunningJobs=0", "/operator/maxRunningJobs"),
         ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
@@ -112,6 +115,18 @@ def test_a_wrong_value_is_refused_by_name(value: str, complaint: str) -> None:
     result = helm("template", CHART, "--kube-version=1.34.0", f"--set={value}", check=False)
     assert result.returncode != 0
     assert complaint in result.stderr
+
+
+def test_the_cluster_may_choose_the_operators_user() -> None:
+    context = pod_security("operator.podIdentity=Cluster")
+    assert context == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert pod_security() == context | {"runAsUser": 65532, "runAsGroup": 65532}
+
+
+def pod_security(*values: str) -> dict[str, Any]:
+    (deployment,) = (each for each in render(*values) if each["kind"] == "Deployment")
+    context: dict[str, Any] = deployment["spec"]["template"]["spec"]["securityContext"]
+    return context
 
 
 def test_the_versions_are_one() -> None:

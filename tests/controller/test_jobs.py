@@ -10,7 +10,7 @@ from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun
-from holdfast.api.runner import Runner
+from holdfast.api.runner import PodIdentity, Runner
 from holdfast.controller.config import Config, ConfigError
 from holdfast.controller.jobs.job import JobRequest, build_job
 from holdfast.controller.jobs.kinds import JOB_KINDS, MAX_SURVEYS, MAX_VERIFICATIONS, Permit, limit_of
@@ -80,6 +80,38 @@ def backup(**settings: Any) -> dict[str, Any]:
 def pod_of(job: dict[str, Any]) -> dict[str, Any]:
     spec: dict[str, Any] = job["spec"]["template"]["spec"]
     return spec
+
+
+@pytest.mark.parametrize(
+    ("policys", "charts", "is_named"),
+    [
+        (None, "Image", True),
+        ("Cluster", "Image", False),
+        (None, "Cluster", False),
+        ("Image", "Cluster", True),
+    ],
+)
+def test_the_user_of_a_pod_is_named_unless_the_cluster_chooses(
+    policys: PodIdentity | None, charts: PodIdentity, is_named: bool
+) -> None:
+    settings = JobSettings(runner=Runner(pod_identity=policys))
+    job = build_job(JobRequest(RUN, VERIFY, settings, "verify"), Config(runner_pod_identity=charts))
+    context = pod_of(job)["securityContext"]
+    named = {"runAsUser", "runAsGroup", "fsGroup"} & set(context)
+    assert named == ({"runAsUser", "runAsGroup", "fsGroup"} if is_named else set())
+    assert context["runAsNonRoot"]
+
+
+def test_any_user_can_read_the_secrets_where_nobody_says_which_group_may() -> None:
+    for identity, mode in (("Image", 0o440), ("Cluster", 0o444)):
+        volumes = pod_of(backup(runner={"podIdentity": identity}))["volumes"]
+        assert {v["secret"]["defaultMode"] for v in volumes if "secret" in v} == {mode}
+
+
+def test_a_pod_gets_no_annotation_that_steers_an_injector() -> None:
+    annotations = {"sidecar.istio.io/proxyImage": "evil", "sidecar.istio.io/inject": "false", "a/b": "c"}
+    template = backup(runner={"annotations": annotations})["spec"]["template"]
+    assert template["metadata"]["annotations"] == {"sidecar.istio.io/inject": "false", "a/b": "c"}
 
 
 def test_backup_pod_mounts_what_the_protocol_says() -> None:

@@ -100,6 +100,12 @@ def test_the_digest_of_places_stays_as_it_is_in_the_status_of_policies() -> None
     ]
 
 
+def test_a_claim_that_may_now_be_mounted_is_surveyed_at_once() -> None:
+    claim = {"claimName": "claim", "path": "a/b"}
+    allowed = destination("nearby", volume=claim | {"allowMounted": True})
+    assert places_of([allowed]) != places_of([destination("nearby", volume=claim)])
+
+
 def test_the_data_plane_loads_a_kind_only_when_a_task_names_it() -> None:
     code = "import sys, holdfast.runner.destinations; print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()

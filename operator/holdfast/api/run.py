@@ -430,8 +430,8 @@ class BackupRunStatus(LenientModel):
     destinations: Annotated[tuple[Destination, ...], Field(max_length=5)] = ()
     """The policy's destinations when the run started. A restore uses them when the policy is gone."""
     over_quota: Annotated[dict[str, Message], Field(max_length=5)] | None = None
-    """The destinations that were at their quota when the run started, each with a message: how full the
-    destination was, and what makes room. The run is not written to these destinations."""
+    """The destinations that the run is not written to, each with a message. When the run started, the
+    destination was at its quota, or a pod mounted its claim."""
     targets: Annotated[tuple[TargetStatus, ...], Field(max_length=20)] = ()
     """The state of each target."""
     expiring: Annotated[tuple[ExpiringCopy, ...], Field(max_length=5)] = ()

@@ -1,9 +1,10 @@
 """How the pods of a policy's Jobs run: a few fields of a PodSpec."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from holdfast.api import injection
 from holdfast.api.base import CpuQuantity, Model, ObjectName, Quantity, SecretRef
 from holdfast.api.selector import LabelKey, LabelValue
 
@@ -52,8 +53,14 @@ class Scratch(Model):
     """The StorageClass of the volume. Default: the cluster's."""
 
 
+PodIdentity = Literal["Image", "Cluster"]
+"""Who says which user a Job's pod runs as."""
+
+
 class Runner(Model):
     """How the pods of a policy's Jobs run."""
+
+    rules: ClassVar[tuple[tuple[str, str], ...]] = ((injection.RULE, injection.MESSAGE),)
 
     resources: Resources | None = None
     """The CPU and memory of the pods."""
@@ -68,6 +75,19 @@ class Runner(Model):
     annotations: (
         Annotated[dict[LabelKey, Annotated[str, Field(max_length=1024)]], Field(max_length=20)] | None
     ) = None
-    """Annotations of the pods."""
+    """Annotations of the pods. Of those in the domain of a service mesh or of another injector, only these
+    are allowed: a switch such as `sidecar.istio.io/inject` or `linkerd.io/inject`, and the ports and
+    addresses that pass the proxy, such as `traffic.sidecar.istio.io/excludeOutboundPorts`."""
     scratch: Scratch | None = None
     """Space for temporary files."""
+    pod_identity: PodIdentity | None = None
+    """Who chooses the user and the groups of the pods. Image: they run as the images' own user and group,
+    65532. Cluster: the pods name none, and the cluster chooses, as OpenShift does. Default: the chart's value
+    runner.podIdentity, which is Image unless somebody has changed it."""
+
+    @property
+    def pod_annotations(self) -> dict[str, str]:
+        """The annotations that the pods get. An object may be older than the rule that refuses one."""
+        annotations = self.annotations or {}
+        refused = injection.refused_annotations(annotations)
+        return {name: value for name, value in annotations.items() if name not in refused}

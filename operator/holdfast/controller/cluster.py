@@ -44,8 +44,9 @@ from holdfast.controller.errors import (
     NotUnderstoodError,
     TransientError,
 )
-from holdfast.controller.views import candidate_of, complaint_of, job_of, pod_of
+from holdfast.controller.views import candidate_of, claim_users_of, complaint_of, job_of, pod_of
 from holdfast.domain import labels
+from holdfast.domain.claims import ClaimUser
 from holdfast.domain.complaints import Complaint
 from holdfast.domain.run.hooks import Candidate
 from holdfast.domain.workload import Job, Pod
@@ -349,6 +350,15 @@ class Cluster:
     async def pods(self, namespace: str, labels: dict[str, str]) -> list[Pod]:
         """The pods with these labels."""
         return [pod_of(body) for body in await self._items(f"/api/v1/namespaces/{namespace}/pods", labels)]
+
+    async def claim_users(self, namespace: str) -> list[ClaimUser]:
+        """The pods of a namespace that mount a claim, have not ended and are not Holdfast's."""
+        query = {
+            "labelSelector": f"{labels.MANAGED_BY}!=holdfast",
+            "fieldSelector": "status.phase!=Succeeded,status.phase!=Failed",
+        }
+        path = f"/api/v1/namespaces/{namespace}/pods?{urlencode(query)}"
+        return claim_users_of(await self._items(path))
 
     async def candidates(self, namespace: str, labels: dict[str, str]) -> list[Candidate]:
         """The pods with exactly these labels and values, as a hook sees them."""

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from holdfast import __version__
 from holdfast.api.base import Duration
+from holdfast.api.runner import PodIdentity
 
 _DURATION = TypeAdapter(Duration)
 
@@ -48,6 +49,8 @@ class Config:
     """SURVEY_INTERVAL: about how often the operator surveys a policy's destinations."""
     runner_service_account: str | None = None
     """RUNNER_SERVICE_ACCOUNT: the ServiceAccount of Jobs whose policy names none."""
+    runner_pod_identity: PodIdentity = "Image"
+    """RUNNER_POD_IDENTITY: Image or Cluster: who chooses the user of Jobs' pods, by default."""
     liveness_port: int = 8080
     """LIVENESS_PORT: the port of the health check, at path /healthz."""
     api_timeout: timedelta = timedelta(seconds=30)
@@ -76,6 +79,7 @@ class Config:
             job_ttl=read.duration("JOB_TTL", cls.job_ttl),
             survey_interval=read.duration("SURVEY_INTERVAL", cls.survey_interval),
             runner_service_account=read.text("RUNNER_SERVICE_ACCOUNT", "") or None,
+            runner_pod_identity=read.pod_identity("RUNNER_POD_IDENTITY"),
             liveness_port=read.number("LIVENESS_PORT", cls.liveness_port),
             api_timeout=read.duration("API_TIMEOUT", cls.api_timeout),
             log_level=read.text("LOG_LEVEL", cls.log_level).upper(),
@@ -88,6 +92,15 @@ class _Reader:
 
     def text(self, name: str, default: str) -> str:
         return self.environment.get(f"HOLDFAST_{name}") or default
+
+    def pod_identity(self, name: str) -> PodIdentity:
+        match self.text(name, "Image"):
+            case "Image":
+                return "Image"
+            case "Cluster":
+                return "Cluster"
+            case value:
+                raise ConfigError(f"HOLDFAST_{name}={value!r} must be Image or Cluster")
 
     def number(self, name: str, default: int, least: int = 0) -> int:
         value = self.text(name, str(default))

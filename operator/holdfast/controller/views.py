@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from holdfast.domain.claims import ClaimUser
 from holdfast.domain.complaints import Complaint
 from holdfast.domain.labels import COMPONENT, SETTINGS, TARGET
 from holdfast.domain.run.hooks import Candidate
@@ -126,6 +127,20 @@ def candidate_of(body: dict[str, Any]) -> Candidate:
             condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
         ),
         is_being_deleted="deletionTimestamp" in metadata,
+    )
+
+
+def claim_users_of(bodies: Iterable[dict[str, Any]]) -> list[ClaimUser]:
+    """The pods that mount claims, with these."""
+    return [ClaimUser(body["metadata"]["name"], claims) for body in bodies if (claims := _claims(body))]
+
+
+def _claims(pod: dict[str, Any]) -> frozenset[str]:
+    volumes = pod["spec"].get("volumes", [])
+    return frozenset(
+        volume["persistentVolumeClaim"]["claimName"]
+        for volume in volumes
+        if "persistentVolumeClaim" in volume
     )
 
 

@@ -20,6 +20,9 @@ class Volume(DestinationSpec):
     """The claim's name."""
     path: Path | None = None
     """The folder on the volume, without a slash at either end and without `..`."""
+    allow_mounted: bool = False
+    """Whether Holdfast may write on the volume while a pod that is not its own mounts the claim. False
+    protects the volume of an application, such as a database, from a wrong claimName."""
 
     def uri(self, key: str) -> str:
         return "/".join(part for part in (f"pvc://{self.claim_name}", self.path) if part) + f"/{key}"
@@ -28,4 +31,4 @@ class Volume(DestinationSpec):
         return self.claim_name, self.path
 
     def mounts(self) -> tuple[ClaimMount, ...]:
-        return (ClaimMount(VOLUME, self.claim_name),)
+        return (ClaimMount(VOLUME, self.claim_name, self.allow_mounted),)

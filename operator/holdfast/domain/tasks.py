@@ -1,6 +1,7 @@
 """What each kind of Job is given: the Tasks of runs, policies and restores. Pure."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from holdfast.api.policy import BackupPolicy
@@ -56,8 +57,13 @@ def backup_task(run: BackupRun, target: TargetStatus) -> BackupTask | None:
     )
 
 
-def commit_task(run: BackupRun, upkeep: Upkeep, budget: float | None) -> CommitTask:
-    """The Task that commits a run; `budget` is in seconds, None without a limit."""
+def commit_task(
+    run: BackupRun, upkeep: Upkeep, budget: float | None, left_out: Collection[str] = ()
+) -> CommitTask:
+    """The Task that commits a run; `budget` is in seconds, None without a limit.
+
+    Nothing is written to the destinations `left_out`.
+    """
     targets = run.status.targets
     succeeded_targets = [target for target in targets if target.phase is TargetPhase.SUCCEEDED]
     return CommitTask(
@@ -73,7 +79,7 @@ def commit_task(run: BackupRun, upkeep: Upkeep, budget: float | None) -> CommitT
             for target in succeeded_targets
         ),
         failed_targets=tuple(t.name for t in targets if t.phase is not TargetPhase.SUCCEEDED),
-        destinations=run.status.destinations,
+        destinations=tuple(d for d in run.status.destinations if d.name not in left_out),
         retention=upkeep.expiries,
         retention_seconds=budget,
         gaps=upkeep.gaps,
@@ -125,12 +131,12 @@ def verify_task(run: BackupRun, policy: BackupPolicy | None) -> VerifyTask | Non
     )
 
 
-def survey_task(policy: BackupPolicy, after: str) -> SurveyTask:
+def survey_task(policy: BackupPolicy, after: str, left_out: Collection[str] = ()) -> SurveyTask:
     """The Task that surveys a policy's destinations, and the page of their catalogues after this run."""
     return SurveyTask(
         namespace=policy.metadata.namespace,
         policy=policy.metadata.name,
-        destinations=policy.spec.destinations,
+        destinations=tuple(d for d in policy.spec.destinations if d.name not in left_out),
         after=after,
     )
 

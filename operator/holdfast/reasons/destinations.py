@@ -26,6 +26,14 @@ GROUPS = (
                 "Create the claim, or correct `volume.claimName`.",
             ),
             Reason(
+                "ClaimMounted", (Where.REACHABLE, Where.RUN, Where.RUN_EVENT, Where.TARGET),
+                "A pod that is not Holdfast's mounts the claim of a volume: it may be an application's data. "
+                "No Job that writes mounts the claim. A restore reads from it, and so does a verification. "
+                "As long as an optional destination has this problem, commits delete and heal nothing.",
+                "Correct `volume.claimName`, end the pod, or set `volume.allowMounted: true` if the pod and "
+                "Holdfast may both write there.",
+            ),
+            Reason(
                 "DestinationFailed", _READ,
                 "The store or the file system gave an error that has no reason of its own.",
                 "Read the message.",

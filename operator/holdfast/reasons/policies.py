@@ -106,6 +106,13 @@ GROUPS = (
                 "Copy the recipient again; `age-keygen -y FILE` prints the recipient of an identity.",
             ),
             Reason(
+                "AnnotationRefused", (*_READY, Where.RUN),
+                "`runner.annotations` has an annotation of a service mesh, or of another injector, that may "
+                "choose an image or commands for the pods of Jobs. The API server refuses it now; the policy "
+                "is older. Jobs run without it, and no run starts.",
+                "Remove the annotation that the message names.",
+            ),
+            Reason(
                 "ScheduleInvalid", _READY,
                 "A schedule is no cron expression of five fields.",
                 "Correct the expression that the message names, for example to `0 2 * * *`.",

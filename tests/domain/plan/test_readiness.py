@@ -80,6 +80,11 @@ def test_destinations_in_one_bucket_are_ready_when_their_prefixes_differ() -> No
             "RecipientInvalid",
             "encryption.age.recipients[0]",
         ),
+        (
+            factories.policy(runner={"annotations": {"sidecar.istio.io/proxyImage": "evil"}}),
+            "AnnotationRefused",
+            "sidecar.istio.io/proxyImage may choose what is injected",
+        ),
         (factories.policy(objectives={"rpo": "1h"}), "NotSupportedYet", "objectives"),
     ],
 )
@@ -94,6 +99,15 @@ def test_a_run_by_hand_of_a_policy_that_cannot_be_run_fails_at_once(
     assert text in step.status.message
     # It gets no permit either, so that it keeps no other run from starting.
     assert line_up(situation_of([row_of(run)], [policy], 1), NOW).starters == ()
+
+
+def test_a_switch_of_a_mesh_and_other_annotations_are_ready() -> None:
+    annotations = {
+        "sidecar.istio.io/inject": "false",
+        "traffic.sidecar.istio.io/excludeOutboundPorts": "5432",
+        "example.org/a": "$(b)",
+    }
+    assert readiness(factories.policy(runner={"annotations": annotations})).is_ready
 
 
 def test_a_run_by_hand_needs_no_right_schedule() -> None:

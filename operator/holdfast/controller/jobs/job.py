@@ -44,7 +44,7 @@ def build_job(request: JobRequest, config: Config) -> dict[str, Any]:
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": {"rules": _failure_rules()},
         "template": {
-            "metadata": {"labels": own_labels, "annotations": settings.runner.annotations or {}},
+            "metadata": {"labels": own_labels, "annotations": settings.runner.pod_annotations},
             "spec": pod_spec(job_kind, task, settings.runner, config),
         },
     }

@@ -1,8 +1,9 @@
 """The template of a Job's pod: its containers, and what it is allowed."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from holdfast.api.runner import Runner
+from holdfast.api.runner import PodIdentity, Runner
 from holdfast.controller.config import Config
 from holdfast.controller.jobs.kinds import Container, JobKind
 from holdfast.controller.jobs.volumes import mounts_of
@@ -21,6 +22,9 @@ def pod_spec(job_kind: JobKind, task: Task, runner: Runner, config: Config) -> d
         mounts = mounts_of(container, job_kind.destinations(task), runner, reads_only=job_kind.reads_only)
         volumes |= {volume["name"]: volume for volume in mounts.volumes}
         containers.append(_container(container, task, mounts.mounts, runner, config))
+    identity = _identity(job_kind, runner.pod_identity or config.runner_pod_identity)
+    if not identity:
+        _make_readable(volumes.values())
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": job_kind.has_token,
@@ -33,16 +37,28 @@ def pod_spec(job_kind: JobKind, task: Task, runner: Runner, config: Config) -> d
         "tolerations": [toleration.to_json() for toleration in runner.tolerations],
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": job_kind.user,
-            "runAsGroup": job_kind.user,
-            "fsGroup": job_kind.user,
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
+            **identity,
         },
         "containers": containers,
         "volumes": list(volumes.values()),
     }
     return {key: value for key, value in spec.items() if value or value is False}
+
+
+def _identity(job_kind: JobKind, pod_identity: PodIdentity) -> dict[str, int]:
+    """The user and the groups; none where the cluster assigns them."""
+    if pod_identity == "Cluster":
+        return {}
+    return dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), job_kind.user)
+
+
+def _make_readable(volumes: Iterable[dict[str, Any]]) -> None:
+    """Nobody says which group may read a Secret, and the pod has one user."""
+    for volume in volumes:
+        if "secret" in volume:
+            volume["secret"]["defaultMode"] = 0o444
 
 
 def _container(

@@ -8,6 +8,7 @@ from holdfast.controller.jobs.job import JobRequest, build_job
 from holdfast.controller.jobs.kinds import limit_of
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
+from holdfast.controller.work import claims
 from holdfast.controller.work.admissions import Admissions
 from holdfast.controller.work.context import Context
 from holdfast.controller.work.copies import Copies
@@ -26,7 +27,7 @@ from holdfast.domain.step import Step
 from holdfast.domain.targets import JobFacts
 from holdfast.domain.tasks import Upkeep, backup_task, commit_task
 from holdfast.domain.workload import Observation
-from holdfast.protocol import BACKUP, COMMIT, Task
+from holdfast.protocol import BACKUP, COMMIT, BackupTask, CommitTask
 
 _log = logging.getLogger(__name__)
 
@@ -175,22 +176,19 @@ class Runs:
                 failures[target.name] = failure
         return failures, {}
 
-    async def _ensure(self, run: BackupRun, task: Task, part: str) -> Failure | None:
+    async def _ensure(self, run: BackupRun, task: BackupTask | CommitTask, part: str) -> Failure | None:
         """Create a Job as the run's settings say; returns why it can never be had."""
         settings = JobSettings.recorded(run.status.settings or RunSettings())
-        return await self._workloads.ensure(
-            run, build_job(JobRequest(run, task, settings, part), self._context.config)
-        )
+        job = build_job(JobRequest(run, task, settings, part), self._context.config)
+        cluster, namespace = self._context.cluster, run.metadata.namespace
+        failure = await claims.why_refused(cluster, namespace, task.destinations)
+        return failure or await self._workloads.ensure(run, job)
 
     async def _commit(self, run: BackupRun, workload: Workload) -> float | None:
         job = workload.observe(COMMIT).get("")
         failure = None
         if job is None:
-            policy = await self._context.policy_of(run)
-            expiries = await self._retention.mark(run, policy)
-            gaps, leftovers = await self._copies.choose(run, policy)
-            budget = deadline.budget(run.status, self._context.now())
-            task = commit_task(run, Upkeep(expiries, gaps, leftovers), budget)
+            task = await self._commit_task(run)
             try:
                 failure = await self._ensure(run, task, part_of(COMMIT.component))
             except TransientError as error:
@@ -209,6 +207,17 @@ class Runs:
             return 0
         pause = POLL_SECONDS if job is None or not job.running_pod else None
         return self._earliest(run, pause)
+
+    async def _commit_task(self, run: BackupRun) -> CommitTask:
+        """Without optional destinations whose claim somebody else mounts; with one, also without upkeep."""
+        optional = [destination for destination in run.status.destinations if not destination.required]
+        mounted = await claims.mounted(self._context.cluster, run.metadata.namespace, optional)
+        upkeep = Upkeep()
+        if not mounted:
+            policy = await self._context.policy_of(run)
+            expiries = await self._retention.mark(run, policy)
+            upkeep = Upkeep(expiries, *await self._copies.choose(run, policy))
+        return commit_task(run, upkeep, deadline.budget(run.status, self._context.now()), mounted)
 
     async def _cancel(self, run: BackupRun, workload: Workload) -> float | None:
         await self._workloads.stop(workload.jobs_under_way)

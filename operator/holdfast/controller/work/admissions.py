@@ -3,12 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, RunPhase
 from holdfast.controller.errors import ApiError, NotFoundError
 from holdfast.controller.jobs.kinds import limit_of
 from holdfast.controller.queue import Key
+from holdfast.controller.work import claims
 from holdfast.controller.work.context import Context
 from holdfast.domain.plan.readiness import refusal
 from holdfast.domain.rows import PolicyName, RunRow, row_of
@@ -89,6 +91,8 @@ class Admissions:
         assert self._known is not None
         situation, line = self._known
         standing = admission.standing(situation, line, row, self._context.now())
+        mounted = await claims.mounted(self._context.cluster, row.namespace, policy.spec.destinations, policy)
+        standing = replace(standing, mounted=mounted)
         return situation.policies.get(row.policy_name, policy), standing
 
     async def _read(self) -> Line:

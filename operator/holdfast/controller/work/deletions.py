@@ -8,6 +8,7 @@ from holdfast.api.run import BackupRun, Failure
 from holdfast.controller.errors import NotFoundError
 from holdfast.controller.jobs.job import JobRequest, build_job
 from holdfast.controller.jobs.settings import JobSettings
+from holdfast.controller.work import claims
 from holdfast.controller.work.context import Context
 from holdfast.controller.work.workloads import (
     NAMESPACE_TERMINATING,
@@ -129,7 +130,9 @@ class Deletions:
         await self._context.reporter.report(run, notices_of_recorded_secrets(run.status.destinations, policy))
         task = purge_task(run, policy)
         wanted = JobRequest(run, task, JobSettings.of(policy), part_of(PURGE.component))
-        failure = await self._workloads.ensure(run, build_job(wanted, self._context.config))
+        cluster, namespace = self._context.cluster, run.metadata.namespace
+        failure = await claims.why_refused(cluster, namespace, task.destinations, policy)
+        failure = failure or await self._workloads.ensure(run, build_job(wanted, self._context.config))
         if failure is None:
             return POLL_SECONDS
         if failure.reason == NAMESPACE_TERMINATING:

@@ -28,12 +28,14 @@ from holdfast.controller.jobs.job import JobRequest, build_job
 from holdfast.controller.jobs.kinds import limit_of
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
+from holdfast.controller.work import claims
 from holdfast.controller.work.context import Context
 from holdfast.controller.work.permits import Permits
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
 from holdfast.domain.backup import catalogue, survey
 from holdfast.domain.backup.catalogue import Page, PageDecision
+from holdfast.domain.claims import CLAIM_MOUNTED
 from holdfast.domain.naming import job_name, part_of
 from holdfast.domain.plan.support import not_supported_yet
 from holdfast.domain.rows import row_of
@@ -115,7 +117,16 @@ class Surveys:
         if catalogue.may_have_changed(rows, asked):
             await self._context.save(policy, survey.retry_page(policy, self._context.now()))
             return 0
-        task = survey_task(policy, _survey(policy).after)
+        cluster, namespace = self._context.cluster, policy.metadata.namespace
+        mounted = await claims.mounted(cluster, namespace, policy.spec.destinations, policy)
+        step = survey.leave_out(policy, CLAIM_MOUNTED, mounted)
+        if step.status != policy.status:
+            await self._context.save(policy, step)
+            return 0
+        if len(mounted) == len(policy.spec.destinations):
+            await self._fail(policy, Failure(reason=CLAIM_MOUNTED, message="; ".join(mounted.values())))
+            return 0
+        task = survey_task(policy, _survey(policy).after, mounted)
         wanted = JobRequest(policy, task, JobSettings.of(policy), _part(policy))
         failure = await self._workloads.ensure(policy, build_job(wanted, self._context.config))
         if failure is None:

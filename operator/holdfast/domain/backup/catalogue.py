@@ -57,7 +57,7 @@ from holdfast.protocol import (
 DATA_GONE = "DataGone"
 _ABSENT_SECTIONS: dict[str, Any] = {"s3": None, "volume": None}
 """In every digest of places, which a policy's status keeps: no kind that is added later may change it."""
-_LATER_FIELDS = ("ca_config_map", "addressing_style")
+_LATER_FIELDS = ("ca_config_map", "addressing_style", "allow_mounted")
 """Fields of a section that the first digests did not have: they are in one if they are not the default."""
 _MAX_DESTINATIONS = 5
 _LOST = Failure(reason="TargetFailed", message="it failed when the run was made")

@@ -70,6 +70,21 @@ def start(policy: BackupPolicy, now: datetime) -> SurveyStep:
     return Step(_with_catalogue(policy, updated(catalogue, survey=survey, job=catalogue.job + 1)))
 
 
+def leave_out(policy: BackupPolicy, reason: str, problems: Mapping[str, str]) -> SurveyStep:
+    """The survey that is in progress does not use these destinations; `problems` say why."""
+    before = catalogue_of(policy)
+    assert before.survey is not None
+    known = {lost.destination for lost in before.survey.unreachable}
+    new = tuple(
+        UnreachableDestination(destination=name, reason=reason, message=message)
+        for name, message in problems.items()
+        if name not in known
+    )
+    survey = updated(before.survey, unreachable=before.survey.unreachable + new)
+    notices = tuple(_unreachable_notices(before, new))
+    return Step(_with_catalogue(policy, updated(before, survey=survey)), notices)
+
+
 def retry_page(policy: BackupPolicy, now: datetime) -> SurveyStep:
     """The same page is read once more."""
     catalogue = catalogue_of(policy)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from holdfast.api.destination import Destination
+from holdfast.api.injection import refused_annotations
 from holdfast.api.policy import BackupPolicy
 from holdfast.domain.places import shared_places
 from holdfast.domain.plan.recipients import wrong_recipients
@@ -40,6 +41,13 @@ def refusal(policy: BackupPolicy) -> Refusal | None:
     if wrong:
         message = f"{', '.join(wrong)}: wrong checksum; `age-keygen -y` prints the recipient of an identity"
         return Refusal("RecipientInvalid", message)
+    annotations = policy.spec.runner.annotations if policy.spec.runner else None
+    injecting = refused_annotations(annotations or {})
+    if injecting:
+        message = (
+            f"runner.annotations: {', '.join(injecting)} may choose what is injected into a Job's pod: remove"
+        )
+        return Refusal("AnnotationRefused", f"{message} {'it' if len(injecting) == 1 else 'them'}")
     return None
 
 

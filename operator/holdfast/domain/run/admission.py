@@ -11,7 +11,7 @@ that the runs of the others start beside it. Who made a run, and what for, makes
 import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from holdfast.api.policy import BackupPolicy
@@ -79,6 +79,8 @@ class Standing:
     """How many Jobs may run at once."""
     share: int | None = None
     """How many of them may be the run's own. None: as many as run at once."""
+    mounted: Mapping[str, str] = field(default_factory=dict)
+    """By destination whose claim a pod of somebody else mounts: why the run is not written there."""
 
 
 def is_scheduled(row: RunRow) -> bool:

@@ -18,6 +18,7 @@ from holdfast.api.run import (
 )
 from holdfast.api.target import Target
 from holdfast.api.text import counted, sized
+from holdfast.domain.claims import CLAIM_MOUNTED
 from holdfast.domain.labels import MISSED
 from holdfast.domain.naming import job_name, run_path
 from holdfast.domain.plan import quota
@@ -107,11 +108,13 @@ def _wait(run: BackupRun, standing: Standing) -> RunStep | None:
 
 
 def _start(run: BackupRun, policy: BackupPolicy, standing: Standing, now: datetime) -> RunStep:
-    uid = run.metadata.uid
-    full = quota.full_destinations(policy)
+    uid, mounted = run.metadata.uid, standing.mounted
+    full = quota.full_destinations(policy) | dict(mounted)
     why_not = quota.refusal(policy.spec.destinations, full)
     if why_not is not None:
-        return end(run, run.status, End(RunPhase.FAILED, "QuotaExceeded", why_not), now)
+        is_by_claim = quota.refusal(policy.spec.destinations, mounted) is not None
+        reason = CLAIM_MOUNTED if is_by_claim else "QuotaExceeded"
+        return end(run, run.status, End(RunPhase.FAILED, reason, why_not), now)
     status = updated(
         run.status,
         phase=RunPhase.RUNNING,
@@ -135,7 +138,10 @@ def _start(run: BackupRun, policy: BackupPolicy, standing: Standing, now: dateti
     names = ", ".join(target.name for target in policy.spec.targets)
     destinations = ", ".join(d.name for d in policy.spec.destinations if d.name not in full)
     notices = [Notice("Started", f"backing up {names} to {destinations}")]
-    notices += [Notice("QuotaExceeded", why, name, warning=True) for name, why in full.items()]
+    notices += [
+        Notice(CLAIM_MOUNTED if name in mounted else "QuotaExceeded", why, name, warning=True)
+        for name, why in full.items()
+    ]
     return Step(status, tuple(notices))
 
 

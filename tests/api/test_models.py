@@ -123,13 +123,27 @@ def test_a_condition_leaves_the_others_in_their_order() -> None:
 
 def test_text_is_cut_rather_than_refused() -> None:
     failure = Failure(reason="Broken", message="m" * 5000, log_tail="first" + "l" * 5000 + "last")
-    assert len(failure.message) == 2048
+    assert len(failure.message.encode()) == 2048
     assert failure.message.endswith("…")
     assert len(failure.log_tail) == 4096
     assert failure.log_tail.endswith("last")
     target = TargetStatus(name="a", engine="redis", warnings=tuple(f"w{i}" for i in range(50)))
     assert len(target.warnings) == MAX_WARNINGS
     assert target.warnings[-2:] == ("w18", "and 31 more")
+
+
+@pytest.mark.parametrize("sign", ["é", "<", "\u0001", "\n"])
+def test_text_is_cut_by_the_bytes_that_the_api_server_stores(sign: str) -> None:
+    stored = {"é": 2, "<": 6, "\u0001": 6, "\n": 2}[sign]
+    failure = Failure(reason=sign * 300, message=sign * 5000, log_tail="first" + sign * 5000)
+    assert failure.reason == sign * (250 // stored) + "…"
+    assert failure.message == sign * (2045 // stored) + "…"
+    assert failure.log_tail == sign * (4096 // stored)
+    target = TargetStatus(name="a", engine="redis", warnings=("few", *[sign * 600] * 9))
+    kept = len(target.warnings) - 1
+    assert sum(len(warning) * stored for warning in target.warnings[1:kept]) <= 6144
+    assert target.warnings[-1] == f"and {10 - kept} more"
+    assert TargetStatus.model_validate(target.to_json()) == target, "what was cut stays as it is"
 
 
 @pytest.mark.parametrize(

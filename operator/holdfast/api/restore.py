@@ -10,9 +10,9 @@ from holdfast.api.base import Duration, Int64, Model, ObjectName, SecretRef, Tim
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Location
 from holdfast.api.meta import AGE, Column, LenientModel, Resource
-from holdfast.api.run import Contents, JobTargetStatus, Omission, PreflightCheck, ShortText, TargetPhase
+from holdfast.api.run import Contents, JobTargetStatus, Omission, PreflightCheck, TargetPhase
 from holdfast.api.target import RestoreTarget
-from holdfast.api.text import Message, Uri, Warnings, human_seconds, sized
+from holdfast.api.text import Message, ShortText, Uri, Warnings, human_seconds, sized
 from holdfast.destinations.destination import Path
 
 Moment = Annotated[

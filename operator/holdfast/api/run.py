@@ -13,10 +13,9 @@ from holdfast.api.destination import Destination
 from holdfast.api.hook import MAX_HOOKS, Hooks, When
 from holdfast.api.meta import AGE, Column, LenientModel, Resource, condition_column
 from holdfast.api.runner import Runner
-from holdfast.api.text import LogTail, Message, Uri, Warnings, cut, human_bytes, human_seconds
+from holdfast.api.text import LogTail, Message, ShortText, Uri, Warnings, cut, human_bytes, human_seconds
 from holdfast.layout import RESERVED
 
-ShortText = Annotated[str, Field(max_length=253)]
 RunTrigger = Literal["Schedule", "CatchUp", "Manual", "Safety"]
 
 
@@ -286,7 +285,7 @@ class PlannedTarget(LenientModel):
 
     name: DnsLabel
     """The target's name."""
-    spec: Annotated[str, Field(max_length=131_072)]
+    spec: Annotated[str, Field(max_length=262_144)]
     """The section of the target's engine, as JSON."""
 
 

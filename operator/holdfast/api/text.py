@@ -1,7 +1,13 @@
-"""Text for people. That of a status is cut to its limit rather than refused, so that it can be written."""
+"""Text for people. That of a status is cut to its limit rather than refused, so that it can be written.
 
+A limit is in bytes as the API server stores them, so that the largest status has a size that is known.
+"""
+
+import json
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
@@ -10,29 +16,64 @@ MAX_URI = 2048
 MAX_WARNINGS = 20
 _MAX_MESSAGE = 2048
 _MAX_LOG_TAIL = 4096
+_MAX_SHORT = 253
+_MAX_WARNINGS_BYTES = 6144
+"""Of all warnings of a list."""
+_MAX_ESCAPE = 6
+"""The most bytes that a character has in JSON, such as a control character."""
 _BINARY_UNITS = ("", "Ki", "Mi", "Gi", "Ti", "Pi")
+
+
+def json_bytes(json_text: str) -> int:
+    """How many bytes the API server stores for JSON: Go escapes <, > and &."""
+    return len(json_text.encode(errors="surrogatepass")) + 5 * sum(json_text.count(sign) for sign in "<>&")
+
+
+def stored_bytes(text: str) -> int:
+    """How many bytes a text has in the API server's JSON, without the quotes."""
+    return json_bytes(json.dumps(text, ensure_ascii=False)[1:-1])
+
+
+def _most(size: int, text_of: Callable[[int], str], limit: int) -> str:
+    """The longest text of `text_of`, which is given a number of characters, that fits into the limit."""
+    return text_of(bisect_right(range(1, size + 1), limit, key=lambda keep: stored_bytes(text_of(keep))))
+
+
+def _cut_to(limit: int) -> Callable[[object], object]:
+    def cut_end(value: object) -> object:
+        if not isinstance(value, str) or len(value) * _MAX_ESCAPE <= limit or stored_bytes(value) <= limit:
+            return value
+        return _most(len(value), lambda keep: value[:keep] + "…", limit)
+
+    return cut_end
 
 
 def shorten(text: str) -> str:
     """The text, or as much of it as a message may have."""
-    return text[: _MAX_MESSAGE - 1] + "…" if len(text) > _MAX_MESSAGE else text
-
-
-def _cut_end(value: object) -> object:
-    return shorten(value) if isinstance(value, str) else value
+    return str(_cut_to(_MAX_MESSAGE)(text))
 
 
 def _cut_start(value: object) -> object:
-    return value[-_MAX_LOG_TAIL:] if isinstance(value, str) else value
+    if not isinstance(value, str) or len(value) * _MAX_ESCAPE <= _MAX_LOG_TAIL:
+        return value
+    return _most(len(value), lambda keep: value[len(value) - keep :], _MAX_LOG_TAIL)
 
 
 def _cut_list(value: object) -> object:
-    if not isinstance(value, tuple | list) or len(value) <= MAX_WARNINGS:
+    if not isinstance(value, tuple | list):
         return value
-    return (*value[: MAX_WARNINGS - 1], f"and {len(value) - MAX_WARNINGS + 1} more")
+    texts = tuple(map(_cut_to(_MAX_MESSAGE), value))
+    sizes = list(accumulate(stored_bytes(str(text)) for text in texts))
+    if len(texts) <= MAX_WARNINGS and (not sizes or sizes[-1] <= _MAX_WARNINGS_BYTES):
+        return texts
+    kept = min(MAX_WARNINGS - 1, bisect_right(sizes, _MAX_WARNINGS_BYTES - len("and 1000000 more")))
+    return (*texts[:kept], f"and {len(texts) - kept} more")
 
 
-Message = Annotated[str, Field(max_length=_MAX_MESSAGE), BeforeValidator(_cut_end)]
+ShortText = Annotated[str, Field(max_length=_MAX_SHORT), BeforeValidator(_cut_to(_MAX_SHORT))]
+"""A name or a version; cut at its end."""
+
+Message = Annotated[str, Field(max_length=_MAX_MESSAGE), BeforeValidator(_cut_to(_MAX_MESSAGE))]
 """A message for people; cut at its end."""
 
 LogTail = Annotated[str, Field(max_length=_MAX_LOG_TAIL), BeforeValidator(_cut_start)]

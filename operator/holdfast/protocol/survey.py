@@ -6,7 +6,8 @@ from pydantic import AwareDatetime, Field, TypeAdapter
 
 from holdfast.api.base import DnsLabel, Model
 from holdfast.api.destination import Destination
-from holdfast.api.run import Contents, Failure, RunTrigger, ShortText, Source
+from holdfast.api.run import Contents, Failure, RunTrigger, Source
+from holdfast.api.text import ShortText
 from holdfast.protocol.message import CUT_NOTES, MAX_MESSAGE, Cut, Result, Task
 from holdfast.protocol.stored import RunName, StoredArtifact
 

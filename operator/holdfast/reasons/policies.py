@@ -95,6 +95,13 @@ GROUPS = (
                 "See that the clocks of the nodes are right.",
             ),
             Reason(
+                "SpecTooLarge", (*_READY, Where.RUN, Where.REQUEST),
+                "The spec has more than 192 KiB as JSON. A run keeps parts of it in its status, and the API "
+                "server stores no object of more than 1.5 MB.",
+                "Make several policies or requests of it, or name fewer tenants, databases or hooks. The "
+                "message names the longest part.",
+            ),
+            Reason(
                 "SamePlace", (*_READY, Where.RUN),
                 "Two destinations of the policy are the same place: one copy would count as two, and the "
                 "retention of one destination would delete the copy of the other. No run starts.",

@@ -20,7 +20,8 @@ _END = (Where.REQUEST,)
 GROUPS = (
     Group(
         "A restore is refused",
-        "A request that is `Refused` has touched nothing. See also `NotSupportedYet` above.",
+        "A request that is `Refused` has touched nothing. See also `NotSupportedYet` and `SpecTooLarge` "
+        "above.",
         (
             Reason(
                 "NoRun", _END,

@@ -14,6 +14,7 @@ from holdfast.controller.work.context import Context
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels, restoration
 from holdfast.domain.naming import part_of
+from holdfast.domain.plan.size import too_large
 from holdfast.domain.plan.support import not_supported_yet
 from holdfast.domain.restoration import (
     LocationOrigin,
@@ -67,6 +68,9 @@ class Restores:
         fields = not_supported_yet(request.spec)
         if fields:
             raise RefusedError("NotSupportedYet", f"not supported yet: {', '.join(fields)}")
+        too_much = too_large(request.spec)
+        if too_much is not None:
+            raise RefusedError("SpecTooLarge", too_much)
         source = request.spec.source
         if source.location is not None:
             name = LocationOrigin(source.location).stored(request).path

@@ -8,6 +8,7 @@ from holdfast.api.policy import BackupPolicy
 from holdfast.domain.places import shared_places
 from holdfast.domain.plan.recipients import wrong_recipients
 from holdfast.domain.plan.schedule import Schedule, ScheduleError, schedule_of, verification_schedule_of
+from holdfast.domain.plan.size import too_large
 from holdfast.domain.plan.support import not_supported_yet
 
 
@@ -34,6 +35,9 @@ def refusal(policy: BackupPolicy) -> Refusal | None:
     fields = not_supported_yet(policy.spec)
     if fields:
         return Refusal("NotSupportedYet", f"not supported yet: {', '.join(fields)}")
+    too_much = too_large(policy.spec)
+    if too_much is not None:
+        return Refusal("SpecTooLarge", too_much)
     shared = shared_places(policy.spec.destinations)
     if shared:
         return Refusal("SamePlace", "; ".join(_same_place(*pair) for pair in shared))

@@ -148,7 +148,10 @@ def _start(run: BackupRun, policy: BackupPolicy, standing: Standing, now: dateti
 def planned_targets(targets: Iterable[Target]) -> tuple[PlannedTarget, ...]:
     """What the run has to know of its targets until their Jobs are there, whatever becomes of the policy."""
     return tuple(
-        PlannedTarget(name=target.name, spec=json.dumps(target.engine_spec.to_json(), separators=(",", ":")))
+        PlannedTarget(
+            name=target.name,
+            spec=json.dumps(target.engine_spec.to_json(), separators=(",", ":"), ensure_ascii=False),
+        )
         for target in targets
     )
 

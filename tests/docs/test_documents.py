@@ -11,7 +11,7 @@ from tests.machine import REPOSITORY
 PACKAGE = REPOSITORY / "operator/holdfast"
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("hack/*.md")])
 README = (REPOSITORY / "README.md").read_text()
-POLICY = REPOSITORY / "examples/knowledge-base/policy.yaml"
+EXAMPLE = REPOSITORY / "examples/knowledge-base"
 # Made by running something.
 MADE = {".cluster/kubeconfig"}
 
@@ -58,9 +58,12 @@ def test_the_readmes_commands_name_files_that_exist() -> None:
     assert [path for path in named if not (REPOSITORY / path).exists()] == []
 
 
-def test_the_readmes_policy_is_the_example() -> None:
-    (policy,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    assert yaml.safe_load(policy) == yaml.safe_load(POLICY.read_text())
+def test_the_readmes_resources_are_the_examples() -> None:
+    resources = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    files = [EXAMPLE / name for name in ("policy.yaml", "run.yaml", "restore.yaml")]
+    assert [yaml.safe_load(text) for text in resources] == [
+        yaml.safe_load(file.read_text()) for file in files
+    ]
 
 
 def test_every_decision_is_listed() -> None:

@@ -382,7 +382,7 @@ class Catalogue(LenientModel):
     next_survey_time: Time | None = None
     """When the next survey is due."""
     runs: Int64 | None = None
-    """How many runs the destinations hold."""
+    """How many runs the destinations held at the last survey. The next survey counts the runs since then."""
     damaged: Int64 = 0
     """How many entries are damaged."""
     problems: Annotated[tuple[CatalogueProblem, ...], Field(max_length=10)] = ()

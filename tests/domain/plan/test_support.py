@@ -265,7 +265,7 @@ Destination: name required quota retention s3 volume
 Quota: size warn_at_percent
 S3: bucket prefix endpoint region credentials_secret ca_secret storage_class object_lock
 ObjectLock: mode retain
-Volume: claim_name path
+Volume: claim_name path allow_mounted
 Encryption: age
 Age: recipients identity_secret
 Retention: keep_last keep_hourly keep_daily keep_weekly keep_monthly keep_yearly min_verified dry_run
@@ -275,6 +275,7 @@ Hooks: before after
 Hook: name pod_selector container command timeout on_error
 LabelSelector: match_labels
 Runner: resources node_selector tolerations service_account_name image_pull_secrets annotations scratch
+  pod_identity
 Resources: requests limits
 ResourceList: cpu memory ephemeral_storage
 Toleration: key operator value effect toleration_seconds

@@ -68,6 +68,8 @@ STATUSES: dict[str, dict[str, Any]] = {
         "lastScheduleTime": NOW,
         "scheduled": "15 1 * * MON-SAT Europe/Lisbon",
         "scheduledSince": NOW,
+        "suspended": "0 2 * * * UTC",
+        "suspendedSince": NOW,
         "lastRun": "support-desk-202602280115",
         "lastSuccessfulTime": NOW,
         "lastVerifiedTime": NOW,

@@ -76,6 +76,25 @@ def test_edited_schedule_fires_no_past_slot(namespace: Namespace) -> None:
     assert namespace.items("BackupRun") == []
 
 
+def test_a_policy_that_is_resumed_accounts_for_the_slots_of_its_suspension(namespace: Namespace) -> None:
+    namespace.policy(schedule="0 2 * * *", suspend=True)
+
+    def suspended() -> bool:
+        return "suspendedSince" in namespace.status("BackupPolicy", "chatbot")
+
+    wait_for("the suspension to be known", suspended)
+    since = {"suspendedSince": f"{datetime.now(UTC) - timedelta(days=3):%Y-%m-%dT%H:%M:%SZ}"}
+    namespace.patch("BackupPolicy", "chatbot", {"status": since}, subresource="/status")
+    namespace.patch("BackupPolicy", "chatbot", {"spec": {"suspend": False}})
+    run = wait_for("the run that speaks for them", lambda: next(iter(namespace.items("BackupRun")), None))
+    status = namespace.wait_phase("BackupRun", run["metadata"]["name"], "Skipped")
+    assert status["reason"] == "Suspended"
+    assert "3 slots from" in status["message"]
+    wait_for("the suspension to be forgotten", lambda: not suspended())
+    assert len(namespace.items("BackupRun")) == 1
+    assert namespace.items("Job") == []
+
+
 def test_due_slot_starts_a_run(namespace: Namespace) -> None:
     """The slot of the next whole minute, as it comes."""
     namespace.policy(schedule="* * * * *")

@@ -413,6 +413,11 @@ class BackupPolicyStatus(LenientModel):
     scheduled_since: Time | None = None
     """Slots before this moment are never due. It is the newest of these moments: the policy was created, its
     schedule or timeZone changed, suspend was set back to false, or an error in its spec was corrected."""
+    suspended: Annotated[str, Field(max_length=400)] | None = None
+    """While suspend is true: the schedule and time zone when the policy was suspended."""
+    suspended_since: Time | None = None
+    """While suspend is true: since when. When suspend is set back to false, one Skipped run says how many
+    slots of `suspended` have passed since then."""
     last_run: Annotated[str, Field(max_length=63)] | None = None
     """The name of the newest BackupRun."""
     last_successful_time: Time | None = None

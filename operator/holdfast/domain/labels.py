@@ -18,6 +18,8 @@ VERIFY = "holdfast.dev/verify"
 """On a run, with any new value: asks for a verification of the run now."""
 MISSED = "holdfast.dev/missed"
 """On a run that the scheduler made for a slot that was missed: why. Such a run never starts."""
+SKIPPED = "holdfast.dev/skipped"
+"""On a run that speaks for the slots of a suspension: which these were. Such a run never starts."""
 IMPORTED = "holdfast.dev/imported"
 """On an imported run: the UID that it had when it was run. Such a run never starts."""
 

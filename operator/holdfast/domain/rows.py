@@ -13,7 +13,7 @@ from sys import intern
 from holdfast.api.conditions import is_true
 from holdfast.api.destination import Destination, Place
 from holdfast.api.run import STORED, BackupRun, ExpiringCopy, RunPhase, RunTrigger, TargetPhase, Verification
-from holdfast.domain.labels import IMPORTED, MISSED, PAUSED, POLICY, VERIFY, of_policy
+from holdfast.domain.labels import IMPORTED, MISSED, PAUSED, POLICY, SKIPPED, VERIFY, of_policy
 from holdfast.domain.places import places_by_destination
 from holdfast.domain.stored import (
     EARLIEST,
@@ -87,7 +87,7 @@ class RunRow:
     is_settled: bool
     """True: it has ended, and nothing more is asked of it than what its Jobs still need."""
     is_missed: bool
-    """True: its slot was missed before the BackupRun was made."""
+    """True: its slot was missed or skipped before the BackupRun was made."""
     is_verified: bool
     is_whole: bool
     may_hold_data: bool
@@ -176,7 +176,7 @@ def row_of(run: BackupRun) -> RunRow:
         is_deleted=metadata.deletion_timestamp is not None,
         is_imported=is_imported(run),
         is_settled=_is_settled(run),
-        is_missed=MISSED in metadata.annotations,
+        is_missed=MISSED in metadata.annotations or SKIPPED in metadata.annotations,
         is_verified=is_true(status.conditions, "Verified"),
         is_whole=is_whole(status),
         may_hold_data=may_hold_data(run),

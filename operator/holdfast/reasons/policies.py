@@ -53,7 +53,8 @@ GROUPS = (
             Reason(
                 "Suspended", (*_READY, Where.RUN),
                 "Of a policy: `suspend` is true, so no scheduled run starts. Of a run: the policy was "
-                "suspended before the run started, so the run was skipped.",
+                "suspended before the run started, so the run was skipped; or the run speaks for all slots "
+                "of a suspension.",
                 "Set `suspend: false` to resume the schedule.",
             ),
             Reason(

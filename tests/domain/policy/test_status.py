@@ -56,6 +56,11 @@ class Kept:
         self.policy = self.policy.model_copy(update={"status": status})
         return self
 
+    def skipped(self, moment: str) -> str:
+        """What the run says that speaks for the slots of a suspension; nothing without one."""
+        slots = slots_due(self.policy, readiness(self.policy), at(moment)).due
+        return f"{slots.newest:%m-%d %H:%M} {slots.why}" if slots.skipped else ""
+
     def edit(self, **fields: Any) -> "Kept":
         generation = {"generation": (self.policy.metadata.generation or 0) + 1}
         metadata = self.policy.metadata.model_copy(update=generation)
@@ -163,6 +168,27 @@ def test_slots_while_suspended_are_none() -> None:
     policy.edit().look("2026-01-05T12:00")
     assert (policy.started, policy.missed, policy.next) == ([], [], "01-06 02:00")
     assert policy.look("2026-01-06T02:00").started == ["01-06 02:00"]
+
+
+def test_slots_while_suspended_are_accounted_for_by_one_run_when_it_is_resumed() -> None:
+    policy = kept().look("2026-01-01T12:00").edit(suspend=True).look("2026-01-01T13:00")
+    policy.look("2026-01-03T13:00")
+    assert policy.skipped("2026-01-05T12:00") == ""
+    resumed = policy.edit(suspend=False)
+    assert resumed.skipped("2026-01-05T12:00") == (
+        "01-05 02:00 the policy was suspended: "
+        "4 slots from 2026-01-02T02:00Z to 2026-01-05T02:00Z did not start"
+    )
+    assert resumed.look("2026-01-05T12:00").skipped("2026-01-05T12:01") == "", "once"
+    assert resumed.policy.status.last_schedule_time == at("2026-01-05T02:00")
+    assert (resumed.started, resumed.missed) == ([], [])
+    assert resumed.look("2026-01-06T02:00").started == ["01-06 02:00"]
+
+
+def test_a_suspension_without_a_slot_makes_no_run() -> None:
+    policy = kept().look("2026-01-01T12:00").edit(suspend=True).look("2026-01-01T13:00").edit(suspend=False)
+    assert policy.skipped("2026-01-01T14:00") == ""
+    assert policy.look("2026-01-01T14:00").policy.status.suspended is None
 
 
 def test_jitter_puts_off_the_next_start_and_keeps_the_slot() -> None:

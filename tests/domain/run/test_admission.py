@@ -174,11 +174,13 @@ def test_a_run_of_many_targets_uses_its_share_while_other_namespaces_have_runs()
 def test_one_run_of_a_policy_at_a_time_in_the_order_of_their_making() -> None:
     one = policy("one", concurrencyPolicy="Queue")
     runs = [run(f"r{n}", one, n, "Schedule") for n in range(3)]
-    seen = situation(runs, [one], 9)
-    line = line_up(seen, NOW)
+    seen, now = situation(runs, [one], 9), NOW + timedelta(seconds=2)
+    line = line_up(seen, now)
     assert names(line.starters) == ["r0"]
-    assert standing(seen, line, row_of(runs[2]), NOW).runs_ahead == ("r0", "r1")
-    assert [standing(seen, line, row_of(each), NOW).is_overtaken for each in runs] == [True, True, False]
+    assert standing(seen, line, row_of(runs[2]), now).runs_ahead == ("r0", "r1")
+    assert [standing(seen, line, row_of(each), now).is_overtaken for each in runs] == [True, True, False]
+    # A slot that is still to come, of a clock that was ahead, overtakes nothing.
+    assert not any(standing(seen, line, row_of(each), NOW).is_overtaken for each in runs)
 
 
 def test_queued_slot_that_waits_too_long_is_missed_and_the_newest_is_not() -> None:

@@ -12,7 +12,7 @@ from tests.factories import ONE, REDIS, SHA, TWO, targets
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, Failure, RunPhase, Source
 from holdfast.domain.complaints import Complaint
-from holdfast.domain.labels import MISSED
+from holdfast.domain.labels import MISSED, SKIPPED
 from holdfast.domain.run import lifecycle
 from holdfast.domain.run.admission import Standing
 from holdfast.domain.step import Step
@@ -102,6 +102,7 @@ QUEUE = policy(concurrencyPolicy="Queue")
         (LATE, policy(catchUp="None", startingDeadline="3h"), FREE, RunPhase.RUNNING, None),
         (run("Schedule", False, **{MISSED: "too late"}), policy(), FREE, RunPhase.MISSED, "Missed"),
         (run("Schedule"), policy(suspend=True), FREE, RunPhase.SKIPPED, "Suspended"),
+        (run("Schedule", False, **{SKIPPED: "4 slots"}), policy(), FREE, RunPhase.SKIPPED, "Suspended"),
         (run(), policy(suspend=True), FREE, RunPhase.RUNNING, None),
     ],
 )  # fmt: skip

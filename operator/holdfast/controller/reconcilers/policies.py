@@ -137,6 +137,9 @@ class Policies:
         """Make the runs of these slots; returns what is in the way of their names."""
         missed = {labels.MISSED: slots.why}
         taken = [await self._create_run(policy, slot, "Schedule", missed) for slot in slots.missed]
+        if slots.newest is not None and slots.skipped:
+            skipped = {labels.SKIPPED: slots.why}
+            taken.append(await self._create_run(policy, slots.newest, "Schedule", skipped))
         if slots.newest is not None and slots.starts:
             trigger: RunTrigger = "CatchUp" if slots.catches_up else "Schedule"
             taken.append(await self._create_run(policy, slots.newest, trigger, {}))

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 
 from holdfast.api.policy import BackupPolicySpec
+from holdfast.api.text import counted
 
 MACROS = {
     "@hourly": "0 * * * *",
@@ -57,7 +58,9 @@ class DueSlots:
     missed_count: int = 0
     """All slots that were missed, recorded or not."""
     why: str = _PASSED
-    """Why they were missed."""
+    """Why they were missed or skipped."""
+    skipped: bool = False
+    """Whether `newest` becomes the one Skipped run that speaks for all slots of a suspension."""
 
 
 class Schedule:
@@ -231,6 +234,24 @@ def missed_by_change(expression: str, since: datetime, now: datetime) -> DueSlot
         return DueSlots()
     missed = tuple(reversed(slots[-MAX_MISSED_RUNS:]))
     return DueSlots(newest=slots[-1], missed=missed, missed_count=count, why=_SUPERSEDED)
+
+
+def skipped_by_suspension(expression: str, since: datetime, now: datetime) -> DueSlots:
+    """The slots in (since, now] of the schedule of a policy that was suspended: the newest speaks for all."""
+    try:
+        schedule = _schedule(*_parts_of(expression))
+    except ScheduleError:
+        return DueSlots()  # its time zone is known no longer, and neither are its slots
+    count, slots = schedule.slots_between(since, now)
+    if not slots:
+        return DueSlots()
+    first, last = schedule.next_after(since), slots[-1]
+    slots_text = f"{'at least ' if count == MAX_COUNTED else ''}{counted(count, 'slots')}"
+    why = (
+        f"the policy was suspended: {slots_text} from {first:%Y-%m-%dT%H:%MZ} to {last:%Y-%m-%dT%H:%MZ} "
+        "did not start"
+    )
+    return DueSlots(newest=last, why=why, skipped=True)
 
 
 def zone_named(name: str) -> ZoneInfo:

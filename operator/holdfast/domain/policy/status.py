@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from holdfast.api.base import format_time
 from holdfast.api.conditions import Condition, Verdict, find_condition, set_condition
@@ -20,8 +21,10 @@ from holdfast.domain.plan.schedule import (
     DueSlots,
     delay_of,
     due,
+    expression_of,
     missed_by_change,
     scheduled_expression,
+    skipped_by_suspension,
 )
 from holdfast.domain.rows import RunRow
 from holdfast.domain.step import Notice, Step, updated
@@ -78,6 +81,8 @@ def _slots(policy: BackupPolicy, state: Readiness, known: tuple[datetime, dateti
     if status.scheduled is not None and status.scheduled != plan:
         return Slots(now, missed_by_change(status.scheduled, handled, now))
     is_new = status.observed_generation is None
+    if not policy.spec.suspend and status.suspended is not None and status.suspended_since is not None:
+        return Slots(now, skipped_by_suspension(status.suspended, status.suspended_since, now))
     if plan is None or (status.scheduled is None and not is_new):
         return Slots(now, DueSlots())
     if state.schedule is None:
@@ -126,6 +131,7 @@ def record_slots(
         last_schedule_time=last_slot,
         scheduled=plan,
         scheduled_since=slots.since if plan else None,
+        **_suspension(policy, slots.since),
         missed_runs=policy.status.missed_runs + slots.due.missed_count,
         conditions=set_condition(
             _with_exceptions(situation, status, slots, taken), verdict, situation.now, generation
@@ -160,6 +166,16 @@ def _with_exceptions(
     if slots.due.newest is None:
         return status.conditions
     return tuple(condition for condition in status.conditions if condition.type != "OnSchedule")
+
+
+def _suspension(policy: BackupPolicy, since: datetime) -> dict[str, Any]:
+    """What a suspended policy remembers, so that its slots are accounted for when it is resumed."""
+    spec, status = policy.spec, policy.status
+    if not spec.suspend or spec.schedule is None:
+        return {"suspended": None, "suspended_since": None}
+    if status.suspended is not None:
+        return {}
+    return {"suspended": expression_of(spec.schedule, spec.time_zone), "suspended_since": since}
 
 
 def _next_start(situation: PolicySituation, since: datetime, last_slot: datetime | None) -> datetime | None:

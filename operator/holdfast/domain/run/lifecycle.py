@@ -19,7 +19,7 @@ from holdfast.api.run import (
 from holdfast.api.target import Target
 from holdfast.api.text import counted, sized
 from holdfast.domain.claims import CLAIM_MOUNTED
-from holdfast.domain.labels import MISSED
+from holdfast.domain.labels import MISSED, SKIPPED
 from holdfast.domain.naming import job_name, run_path
 from holdfast.domain.plan import quota
 from holdfast.domain.plan.readiness import refusal
@@ -51,6 +51,9 @@ def admit(run: BackupRun, policy: BackupPolicy | None, standing: Standing, now: 
     name = run.spec.policy_ref.name
     if missed is not None:
         return end(run, run.status, End(RunPhase.MISSED, "Missed", missed), now)
+    skipped = run.metadata.annotations.get(SKIPPED)
+    if skipped is not None:
+        return end(run, run.status, End(RunPhase.SKIPPED, "Suspended", skipped), now)
     if run.spec.cancel:
         return end(run, run.status, End(RunPhase.CANCELLED, "Cancelled", "cancelled before it started"), now)
     if policy is None:

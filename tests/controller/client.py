@@ -54,6 +54,14 @@ class Namespace:
         """Create a run by hand."""
         self.create("BackupRun", name, {"policyRef": {"name": policy}} | fields)
 
+    def claim(self, name: str) -> None:
+        """Create a claim, which nothing binds."""
+        claim = {
+            "metadata": {"name": name},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+        }
+        self._client.must("POST", f"/api/v1/namespaces/{self.name}/persistentvolumeclaims", claim)
+
     def back_up(self, *names: str) -> None:
         """Create runs by hand, and wait for the success of each before the next one."""
         for name in names:

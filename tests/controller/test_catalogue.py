@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -293,7 +293,8 @@ def test_a_slot_whose_run_came_back_is_not_started(
     control_plane: ApiServer, client: Client, world: World
 ) -> None:
     namespace = world.namespace
-    world.store("chatbot-202601010000", trigger="Schedule", scheduled_time=SNAPSHOT)
+    slot = datetime(2026, 1, 1, tzinfo=UTC)
+    world.store("chatbot-202601010000", trigger="Schedule", scheduled_time=slot)
     settings: dict[str, Any] = {"WATCH_NAMESPACES": namespace.name}
     with Operator(control_plane.kubeconfig, **settings):
         namespace.policy()

@@ -102,6 +102,7 @@ def test_its_job_outlives_the_runs_end_reads_only_and_expires(namespace: Namespa
     going = Runs()
     kubelet.behave(namespace.name, "Verify", going)
     places = [{"name": "nearby", "volume": {"claimName": "backups"}}]
+    namespace.claim("backups")
     namespace.policy(verification=YEARLY, destinations=places)
     namespace.back_up("one")
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 from tests.apiserver import ApiServer
-from tests.controller.client import Client, Namespace, policy_spec, wait_for
+from tests.controller.client import Namespace, policy_spec, wait_for
 from tests.controller.kubelet import Kubelet, Waits, failed
 from tests.machine import programs
 
@@ -109,15 +109,11 @@ def test_a_missing_secret_of_a_target_is_named_by_its_field(namespace: Namespace
     assert (status["reason"], status["targets"][0]["failure"]["message"]) == ("SecretNotFound", said)
 
 
-def test_a_missing_claim_keeps_no_pod_from_starting(namespace: Namespace, client: Client) -> None:
+def test_a_missing_claim_keeps_no_pod_from_starting(namespace: Namespace) -> None:
     volumes = [
         {"name": name, "required": False, "volume": {"claimName": name}} for name in ("there", "absent")
     ]
-    claim = {
-        "metadata": {"name": "there"},
-        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
-    }
-    client.must("POST", f"/api/v1/namespaces/{namespace.name}/persistentvolumeclaims", claim)
+    namespace.claim("there")
     namespace.policy(destinations=[*policy_spec(())["destinations"], *volumes])
     namespace.run("now")
     namespace.wait_phase("BackupRun", "now", "Succeeded", "PartiallySucceeded")

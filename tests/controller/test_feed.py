@@ -23,6 +23,7 @@ from holdfast.controller.queue import Key
 from holdfast.controller.work.joblist import JobList
 from holdfast.controller.work.known import At, Known
 from holdfast.controller.work.runlist import RunList
+from holdfast.domain import labels
 from holdfast.domain.rows import RunRow
 
 
@@ -281,3 +282,26 @@ def test_a_job_concerns_its_owner_until_the_cluster_does_the_rest() -> None:
     jobs.see(job(6, ttl=True, **ended))
     assert not jobs.has_unsettled(owner, "ru")
     assert jobs.owners() == ()
+
+
+def test_a_job_that_replaces_one_of_its_name_leaves_nothing_of_it() -> None:
+    told: list[Key] = []
+    jobs = JobList(told.append)
+    for uid, version in (("a", "1"), ("b", "2")):
+        jobs.see(_job_body(uid, version))
+    assert jobs.owners() == (Key("backupruns", "ns", "run"),)
+    jobs.lose(_job_body("b", "3"))
+    assert jobs.owners() == ()
+
+
+def _job_body(uid: str, version: str) -> dict[str, Any]:
+    container = {"name": "runner", "env": []}
+    return {
+        "metadata": {
+            "name": "j", "namespace": "ns", "uid": uid, "resourceVersion": version,
+            "labels": {labels.RUN: "run", labels.COMPONENT: "Backup"},
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        },
+        "spec": {"template": {"spec": {"containers": [container]}}},
+        "status": {},
+    }  # fmt: skip

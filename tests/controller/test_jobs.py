@@ -401,3 +401,11 @@ def test_a_warning_counts_until_something_newer_has_happened(
 ) -> None:
     complaint = complaint_of(events)
     assert (complaint.reason if complaint else None) == reason
+
+
+def test_a_run_records_of_the_runner_what_a_status_and_the_former_release_take() -> None:
+    runner = Runner(pod_identity="Cluster", annotations={"sidecar.istio.io/proxyCPU": "2", "team": "a"})
+    settings = JobSettings(runner=runner)
+    recorded = settings.recorded_fields()["runner"]
+    assert (recorded.annotations, recorded.pod_identity) == ({"team": "a"}, "Cluster")
+    assert "podIdentity" not in json.loads(settings.for_former_release())["runner"]

@@ -52,6 +52,13 @@ def test_a_task_of_half_a_megabyte_starts_a_program() -> None:
     assert TASK.validate_json(output.stdout) == task
 
 
+def test_what_fits_into_one_variable_is_in_one_as_the_former_release_reads_it() -> None:
+    task = backup(*(f"tenant-{number}-" + "é" * 400 for number in range(140)))
+    variables = task_variables(task)
+    assert 110_000 < len(variables[TASK_VARIABLE].encode()) < 128 << 10
+    assert [*variables] == [TASK_VARIABLE]
+
+
 def test_a_short_task_is_one_variable_that_people_can_read() -> None:
     (variable,) = task_variables(backup("a")).items()
     assert (variable[0], json.loads(variable[1])["target"]) == (TASK_VARIABLE, "vectors")

@@ -193,7 +193,7 @@ class BackupPolicySpec(Model):
         return RunSettings(
             active_deadline=self.active_deadline,
             retries=self.retries,
-            runner=self.runner,
+            runner=self.runner.recorded if self.runner else None,
             recipients=self.recipients,
         )
 

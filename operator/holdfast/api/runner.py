@@ -1,6 +1,6 @@
 """How the pods of a policy's Jobs run: a few fields of a PodSpec."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -84,6 +84,11 @@ class Runner(Model):
     """Who chooses the user and the groups of the pods. Image: they run as the images' own user and group,
     65532. Cluster: the pods name none, and the cluster chooses, as OpenShift does. Default: the chart's value
     runner.podIdentity, which is Image unless somebody has changed it."""
+
+    @property
+    def recorded(self) -> Self:
+        """As a status takes it, which refuses what the pods do not get anyway."""
+        return self.model_copy(update={"annotations": self.pod_annotations or None})
 
     @property
     def pod_annotations(self) -> dict[str, str]:

@@ -89,11 +89,16 @@ class Feed:
             raise AssertionError
 
     async def _list_once(self) -> str:
-        version = ""
+        version, known = "", int(self._version or 0)
         self._sink.begin(self._namespace)
         async for page in self._cluster.pages(self._collection, PAGE):
             self._health.beat(self.name)
             version = page.version
+            if int(version) < known:
+                raise RuntimeError(
+                    f"{self.name}: version {version} came after {known}: the cluster has gone to an "
+                    "earlier state, and what is in memory has not; the operator starts afresh"
+                )
             for number, body in enumerate(page.items):
                 self._sink.see(body)
                 if number % _BREATH == 0:

@@ -21,6 +21,8 @@ NAME = "resync"
 TURNS = 10
 """In so many turns all policies are handled, and the feeds list everything."""
 _ENDED = frozenset(phase.value for phase in RestorePhase if phase.has_ended)
+_MAX_SILENCE = 300.0
+"""Seconds: a page that hangs is tried several times."""
 _log = logging.getLogger(__name__)
 
 
@@ -40,7 +42,7 @@ class Resync:
 
     async def run(self) -> None:
         """Turn until cancelled. A request that fails is an answer; only one that hangs stops the heart."""
-        self._health.expect(NAME, self._interval * 3 + 5)
+        self._health.expect(NAME, max(self._interval * 3 + 5, _MAX_SILENCE))
         while True:
             self._turn += 1
             for kind in (BackupPolicy, RestoreRequest):
@@ -51,20 +53,32 @@ class Resync:
 
     async def _add_changed(self, kind: type[Resource]) -> None:
         for namespace, collection in self._cluster.collections(kind).items():
+            shown: set[Key] = set()
             try:
                 async for page in self._cluster.pages(collection, PAGE):
-                    for body in page.items:
-                        self._look_at(kind, body)
+                    self._health.beat(NAME)
+                    shown.update(self._look_at(kind, body) for body in page.items)
             except ApiError as error:
                 _log.warning("resync of %s %s: %s", kind.plural, namespace, error)
+            else:
+                self._forget_gone(kind, namespace, shown)
+            self._health.beat(NAME)
 
-    def _look_at(self, kind: type[Resource], body: dict[str, Any]) -> None:
+    def _forget_gone(self, kind: type[Resource], namespace: str, shown: set[Key]) -> None:
+        """What is deleted is handled once more: a watch may have lost that."""
+        known = (key for key in self._versions if key.kind == kind.plural)
+        for key in [key for key in known if namespace in ("", key.namespace) and key not in shown]:
+            del self._versions[key]
+            self._queue.add_to_background(key)
+
+    def _look_at(self, kind: type[Resource], body: dict[str, Any]) -> Key:
         metadata = body["metadata"]
         key, version = Key(kind.plural, metadata["namespace"], metadata["name"]), metadata["resourceVersion"]
         has_changed = self._versions.get(key) != version
         self._versions[key] = version
         if has_changed or self._is_its_turn(key, body):
             self._queue.add_to_background(key)
+        return key
 
     def _is_its_turn(self, key: Key, body: dict[str, Any]) -> bool:
         if key.kind == BackupPolicy.plural:

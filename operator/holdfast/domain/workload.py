@@ -189,10 +189,10 @@ def observe(job: Job, pods: Iterable[Pod], kind: Kind, complaints: Mapping[str, 
 
 def end_failure(job: Observation, now: datetime, start_deadline: timedelta) -> Failure | None:
     """Why a Job has failed, or is given up because its pod cannot start or end; None while neither is so."""
-    return job.failure or _cannot_end(job, now, start_deadline) or _cannot_start(job, now, start_deadline)
+    return job.failure or cannot_end(job, now, start_deadline) or _cannot_start(job, now, start_deadline)
 
 
-def _cannot_end(job: Observation, now: datetime, deadline: timedelta) -> Failure | None:
+def cannot_end(job: Observation, now: datetime, deadline: timedelta) -> Failure | None:
     """Why its runner failed, once the pod's other containers have had their time to end too."""
     if job.held is None or job.held_since is None or now - job.held_since < deadline:
         return None

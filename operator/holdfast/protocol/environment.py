@@ -1,6 +1,6 @@
 """What a Job's container is started with: its variables, and the folder that everything is mounted below."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from holdfast.protocol.message import Task
 
@@ -11,16 +11,25 @@ POD_VARIABLE = "HOLDFAST_POD"
 TERMINATION_VARIABLE = "HOLDFAST_TERMINATION_LOG"
 """The file of the termination message, where that is not the one that Kubernetes gives a container."""
 DEFAULT_ROOT = "/holdfast"
-_MAX_CHARACTERS = 30_000
-"""Of one variable: Linux takes 128 KiB at most (execve(2)), and a character has up to 4 bytes."""
+_MAX_BYTES = (128 << 10) - 64
+"""Of a value: Linux takes 128 KiB at most for a variable with its name and `=` (execve(2))."""
 
 
 def task_variables(task: Task) -> dict[str, str]:
     """The variables that give a container its Task. A long Task is continued in HOLDFAST_TASK_2 and so on."""
     # The kubelet replaces $(NAME) and $$ in the value of a variable. In JSON, $ only stands in strings.
     text = task.model_dump_json(by_alias=True, exclude_none=True).replace("$", "\\u0024")
-    pieces = [text[start : start + _MAX_CHARACTERS] for start in range(0, len(text), _MAX_CHARACTERS)]
-    return {_name(number): piece for number, piece in enumerate(pieces, start=1)}
+    return {_name(number): piece for number, piece in enumerate(_pieces(text.encode()), start=1)}
+
+
+def _pieces(data: bytes) -> Iterator[str]:
+    """As few as can be: the former release reads the first alone."""
+    while data:
+        end = _MAX_BYTES
+        while end < len(data) and data[end] & 0xC0 == 0x80:  # in the middle of a character
+            end -= 1
+        yield data[:end].decode()
+        data = data[end:]
 
 
 def task_text(variables: Mapping[str, str]) -> str:

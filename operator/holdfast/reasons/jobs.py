@@ -24,6 +24,13 @@ GROUPS = (
                 "Do what the message says: mend the webhook that it names.",
             ),
             Reason(
+                "DefinitionsOutdated", (Where.RUN,),
+                "The CustomResourceDefinitions are of an earlier release than the operator: the API server "
+                "drops what the run lives by, so no Job is created.",
+                "Apply the definitions of this release. If several releases of the chart share the cluster, "
+                "upgrade first the one with `crds.enabled`.",
+            ),
+            Reason(
                 "JobNameTaken", _JOB,
                 "Holdfast cannot create its Job: a Job of this name exists already and belongs to something"
                 " else.",

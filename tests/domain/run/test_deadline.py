@@ -75,9 +75,7 @@ def test_what_is_stored_is_recorded_when_another_target_is_overdue() -> None:
     assert [notice.reason for notice in step.notices] == ["TargetSucceeded", "Failed"]
 
 
-@pytest.mark.parametrize(
-    ("commit", "is_overdue"), [(None, True), (GOING, True), (COMMITTED, False), (BROKEN, False)]
-)
+@pytest.mark.parametrize(("commit", "is_overdue"), [(GOING, True), (COMMITTED, False), (BROKEN, False)])
 def test_a_commit_that_has_ended_counts_whatever_the_clock_says(
     commit: Observation | None, is_overdue: bool
 ) -> None:
@@ -85,6 +83,16 @@ def test_a_commit_that_has_ended_counts_whatever_the_clock_says(
     assert (step is not None) is is_overdue
     if step is not None:
         assert (step.status.phase, step.status.reason) == (RunPhase.FAILED, "DeadlineExceeded")
+
+
+def test_a_commit_that_the_operator_could_not_ask_for_gets_the_time_once_more() -> None:
+    run = committing()
+    step = deadline.check(run, facts(), None, LATE)
+    assert step is not None
+    assert (step.status.phase, step.status.deadline) == (RunPhase.COMMITTING, LATE + LIMIT)
+    again = deadline.check(with_status(run, step.status), facts(), None, LATE + LIMIT)
+    assert again is not None
+    assert (again.status.phase, again.status.reason) == (RunPhase.FAILED, "DeadlineExceeded")
 
 
 def test_a_run_whose_jobs_cannot_be_created_ends_with_this_reason() -> None:

@@ -57,7 +57,7 @@ def build_job(request: JobRequest, config: Config) -> dict[str, Any]:
             "name": job_name(metadata.name, metadata.uid, request.part),
             "namespace": metadata.namespace,
             "labels": own_labels,
-            "annotations": {labels.SETTINGS: settings.model_dump_json(by_alias=True, exclude_none=True)},
+            "annotations": {labels.SETTINGS: settings.for_former_release()},
             "ownerReferences": [_owner_reference(owner)],
         },
         "spec": spec,

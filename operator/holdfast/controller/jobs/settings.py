@@ -25,10 +25,14 @@ class JobSettings(Model):
     def recorded_fields(self) -> dict[str, Any]:
         """The same, as fields of the settings that a status records."""
         return {
-            "runner": self.runner,
+            "runner": self.runner.recorded,
             "retries": self.retries,
             "active_deadline": Duration(f"{self.active_deadline_seconds}s"),
         }
+
+    def for_former_release(self) -> str:
+        """As JSON, without what the former release refuses: it reads this after a rollback."""
+        return self.model_dump_json(by_alias=True, exclude_none=True, exclude={"runner": {"pod_identity"}})
 
     @classmethod
     def recorded(cls, settings: Settings) -> "JobSettings":

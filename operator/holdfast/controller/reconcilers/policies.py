@@ -4,6 +4,7 @@ Runs belong to no policy: deleting a policy deletes neither its runs nor what th
 deletionPolicy says so.
 """
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -90,6 +91,8 @@ class Policies:
         """The sections that make the status. One that fails leaves its part of it as it was."""
         context, step = self._context, PolicyStep(policy.status)
         situation = PolicySituation(policy, readiness(policy), (), now)
+        # As long as nobody knows which runs there are, none is made.
+        context.runs.of_policy(policy.metadata.namespace, policy.metadata.name)
         with sections.section("schedule"):
             slots = slots_due(policy, situation.readiness, situation.now)
             try:
@@ -124,7 +127,8 @@ class Policies:
         with sections.section("waiting runs"):
             for row in rows:
                 if is_waiting(row):  # another run may have ended, or somebody has changed the policy
-                    self._context.queue.add(Key(BackupRun.plural, row.namespace, row.name))
+                    key = Key(BackupRun.plural, row.namespace, row.name)
+                    self._context.queue.add_to_background(key)
         with sections.section("finalizers"):
             await self._deletions.set_run_finalizers(policy, rows)
         with sections.section("history"):
@@ -191,9 +195,9 @@ class Policies:
         return why_foreign(there, wanted)
 
     async def _prune(self, policy: BackupPolicy, rows: Sequence[RunRow]) -> None:
+        parts = Sections(Key.of(policy))
         for row in runs_to_prune(rows, policy.spec.history, policy.spec.destinations):
-            try:
+            with parts.section(f"history, run {row.name}"), contextlib.suppress(NotFoundError):
                 await self._context.cluster.delete(await self._context.runs.read(row))
-            except NotFoundError:
-                continue
-            _log.info("run %s/%s deleted: beyond history", row.namespace, row.name)
+                _log.info("run %s/%s deleted: beyond history", row.namespace, row.name)
+        parts.raise_first()

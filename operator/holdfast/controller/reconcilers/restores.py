@@ -6,7 +6,7 @@ from datetime import timedelta
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestorePhase, RestoreRequest
 from holdfast.api.run import BackupRun, Failure, TargetPhase
-from holdfast.controller.errors import ApiError, NotFoundError
+from holdfast.controller.errors import ApiError, NotFoundError, TransientError
 from holdfast.controller.jobs.job import JobRequest, build_job
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
@@ -131,6 +131,8 @@ class Restores:
             return result
         try:
             log = await self._workloads.log(workload, job.job)
+        except TransientError:
+            raise
         except ApiError as error:
             return Failure(reason="LogUnreadable", message=f"the log of the lookup's pod: {error}")
         message = "the log of the lookup's pod is not what it has written: it was cut off or rotated"

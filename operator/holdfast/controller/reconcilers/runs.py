@@ -18,6 +18,7 @@ from holdfast.controller.work.retention import Retention
 from holdfast.controller.work.verification import Verifications
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
+from holdfast.domain.claims import CLAIM_MOUNTED
 from holdfast.domain.naming import part_of
 from holdfast.domain.rows import is_imported, row_of
 from holdfast.domain.run import admission, deadline, deletion, hooks, lifecycle
@@ -30,6 +31,8 @@ from holdfast.domain.workload import Observation
 from holdfast.protocol import BACKUP, COMMIT, BackupTask, CommitTask
 
 _log = logging.getLogger(__name__)
+_DEFINITIONS_SECONDS = 30.0
+"""Somebody has to apply the definitions of this release first."""
 
 
 class Runs:
@@ -66,10 +69,10 @@ class Runs:
             # An imported run has ended elsewhere: the survey that made it writes how.
             return None if is_imported(run) else await self._admit(run)
         workload = await self._workloads.read(run, labels.RUN)
-        if run.status.settings is None:
-            return await self._write_settings(run, workload)
         if (run.spec.cancel or deleted) and not _commit_done(workload):
             return await self._cancel(run, workload)
+        if run.status.settings is None:
+            return await self._write_settings(run, workload)
         jobs = JobFacts(workload.observe(BACKUP), self._context.config.pod_start_deadline)
         step = deadline.check(run, jobs, workload.observe(COMMIT).get(""), self._context.now())
         if step is not None:
@@ -86,7 +89,11 @@ class Runs:
         if first is not None:
             settings = settings.model_copy(update=first.recorded_fields())
         await self._write(run, Step(deadline.with_settings(run, settings, policy, self._context.now())))
-        return 0
+        written = await self._context.runs.fetch(run.metadata.namespace, run.metadata.name)
+        if written.status.settings is not None:
+            return 0
+        await self._write(written, Step(deadline.with_old_definitions(written.status)))
+        return _DEFINITIONS_SECONDS
 
     async def _after_end(self, run: BackupRun) -> float | None:
         """After its end a run is only verified and deleted."""
@@ -181,7 +188,8 @@ class Runs:
         settings = JobSettings.recorded(run.status.settings or RunSettings())
         job = build_job(JobRequest(run, task, settings, part), self._context.config)
         cluster, namespace = self._context.cluster, run.metadata.namespace
-        failure = await claims.why_refused(cluster, namespace, task.destinations)
+        policy = await self._context.policy_of(run)
+        failure = await claims.why_refused(cluster, namespace, task.destinations, policy)
         return failure or await self._workloads.ensure(run, job)
 
     async def _commit(self, run: BackupRun, workload: Workload) -> float | None:
@@ -193,6 +201,10 @@ class Runs:
                 failure = await self._ensure(run, task, part_of(COMMIT.component))
             except TransientError as error:
                 await self._write(run, lifecycle.wait_for_commit(run, str(error)))
+                return self._earliest(run, POLL_SECONDS)
+            if failure is not None and failure.reason == CLAIM_MOUNTED:
+                # All is stored: whoever mounts the claim has until the deadline to let it go.
+                await self._write(run, lifecycle.wait_with(run, failure))
                 return self._earliest(run, POLL_SECONDS)
         else:
             await self._retention.record(run, job)

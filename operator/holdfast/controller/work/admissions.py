@@ -7,7 +7,13 @@ from dataclasses import replace
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, RunPhase
-from holdfast.controller.errors import ApiError, NotFoundError
+from holdfast.controller.errors import (
+    ApiError,
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    NotUnderstoodError,
+)
 from holdfast.controller.jobs.kinds import limit_of
 from holdfast.controller.queue import Key
 from holdfast.controller.work import claims
@@ -41,6 +47,8 @@ class Admissions:
         self._keys_in_line: set[Key] = set()
         self._policies: dict[PolicyName, BackupPolicy | None] = {}
         """Of the runs that wait. One is read again when a run of it is looked at, so whenever it changes."""
+        self._stuck: set[str] = set()
+        """UIDs of runs that could not be admitted, so that nobody waits behind them until their next turn."""
 
     async def admit(self, run: BackupRun, write: Write) -> tuple[RunStep, float | None]:
         """Decide on a Pending run; returns also after how many seconds to look at it again."""
@@ -53,11 +61,17 @@ class Admissions:
         # Before anything is read: whoever frees a permit from now on wakes this run.
         self._keys_in_line.add(key)
         async with self._one_at_a_time:
-            policy, standing = await self._look(run, row)
-            now = self._context.now()
-            step = lifecycle.admit(run, policy, standing, now)
-            known, self._known = self._known, None  # nobody knows whether a write that fails was done
-            await write(run, step)
+            self._stuck.discard(row.uid)
+            try:
+                policy, standing = await self._look(run, row)
+                now = self._context.now()
+                step = lifecycle.admit(run, policy, standing, now)
+                known, self._known = self._known, None  # nobody knows whether a write that fails was done
+                await write(run, step)
+            except (ForbiddenError, InvalidError):
+                self._stuck.add(row.uid)
+                self._known = None
+                raise
             if step.status.phase is RunPhase.PENDING:
                 self._known = known
             elif known is not None:
@@ -82,7 +96,13 @@ class Admissions:
             self._context.queue.add(Key(BackupRun.plural, row.namespace, row.name))
 
     async def _look(self, run: BackupRun, row: RunRow) -> tuple[BackupPolicy | None, Standing]:
-        policy = self._policies[row.policy_name] = await self._context.policy_of(run)
+        # Of a policy that is not understood any more no run starts, and none stands in front of others.
+        self._policies[row.policy_name] = None
+        try:
+            policy = self._policies[row.policy_name] = await self._context.policy_of(run)
+        except NotUnderstoodError:
+            self._known = None
+            raise
         if policy is None or refusal(policy) is not None:
             return policy, Standing()
         is_old = self._context.monotonic() - self._read_at > MAX_AGE
@@ -97,7 +117,8 @@ class Admissions:
 
     async def _read(self) -> Line:
         context, started = self._context, self._context.monotonic()
-        rows = context.runs.for_admission()
+        rows = [row for row in context.runs.for_admission() if row.uid not in self._stuck]
+        self._stuck &= {row.uid for row in context.runs.for_admission()}
         policies = await self._policies_of(rows)
         self._read_at = started
         situation = admission.situation_of(rows, policies, limit_of(BACKUP, context.config))

@@ -11,7 +11,12 @@ from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun, BackupRunStatus
 from holdfast.controller.cluster import Cluster
 from holdfast.controller.config import Config
-from holdfast.controller.errors import NotFoundError
+from holdfast.controller.errors import (
+    ForbiddenError,
+    InvalidError,
+    NotFoundError,
+    NotUnderstoodError,
+)
 from holdfast.controller.queue import Key, Queue
 from holdfast.controller.reporter import Reporter
 from holdfast.controller.scheduler import Scheduler
@@ -66,13 +71,20 @@ class Context:
     async def change(
         self, namespace: str, name: str, decide: Callable[[BackupRun], Step[BackupRunStatus]]
     ) -> None:
-        """Save what `decide` makes of a run as it is now, unless somebody has deleted it."""
+        """Save what `decide` makes of a run as it is now, unless somebody has deleted it.
+
+        One that cannot be written keeps nobody else waiting: what a commit has to record of it stays marked,
+        and the next commit does it again.
+        """
         try:
             run = await self.cluster.get(BackupRun, namespace, name)
             step = decide(run)
             await self.save(run, step)
         except NotFoundError:
             _log.info("run %s/%s is gone", namespace, name)
+            return
+        except (ForbiddenError, InvalidError, NotUnderstoodError) as error:
+            _log.warning("run %s/%s cannot be written: %s", namespace, name, error)
             return
         for notice in step.notices:
             _log.info("run %s/%s: %s", namespace, name, notice.message)

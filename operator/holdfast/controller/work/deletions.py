@@ -1,5 +1,6 @@
 """Delete the data of runs that are deleted, where their policy says Delete; else nothing is touched."""
 
+import contextlib
 import logging
 from collections.abc import Sequence
 
@@ -8,8 +9,10 @@ from holdfast.api.run import BackupRun, Failure
 from holdfast.controller.errors import NotFoundError
 from holdfast.controller.jobs.job import JobRequest, build_job
 from holdfast.controller.jobs.settings import JobSettings
+from holdfast.controller.queue import Key
 from holdfast.controller.work import claims
 from holdfast.controller.work.context import Context
+from holdfast.controller.work.sections import Sections
 from holdfast.controller.work.workloads import (
     NAMESPACE_TERMINATING,
     POLL_SECONDS,
@@ -23,7 +26,7 @@ from holdfast.domain.run import deletion
 from holdfast.domain.step import Step, describe
 from holdfast.domain.stored import may_hold_data, notices_of_recorded_secrets
 from holdfast.domain.tasks import purge_task
-from holdfast.domain.workload import Job, Observation, notices_of
+from holdfast.domain.workload import Job, Observation, cannot_end, notices_of
 from holdfast.protocol import PURGE
 
 _log = logging.getLogger(__name__)
@@ -52,14 +55,14 @@ class Deletions:
 
     async def set_run_finalizers(self, policy: BackupPolicy, rows: Sequence[RunRow]) -> None:
         """Have the finalizers of all runs say what the policy does."""
+        parts = Sections(Key.of(policy))
         for row in rows:
             finalizers = deletion.run_finalizers(row, policy)
             if finalizers == row.finalizers:
                 continue
-            try:
+            with parts.section(f"finalizers, run {row.name}"), contextlib.suppress(NotFoundError):
                 await self._context.cluster.set_finalizers(await self._context.runs.read(row), finalizers)
-            except NotFoundError:
-                continue
+        parts.raise_first()
 
     async def end_policy(self, policy: BackupPolicy) -> None:
         """Delete the runs of a policy that is being deleted; it goes when they are gone."""
@@ -67,14 +70,19 @@ class Deletions:
             return
         namespace, name = policy.metadata.namespace, policy.metadata.name
         rows = self._context.runs.of_policy(namespace, name)
-        await self.set_run_finalizers(policy, rows)
+        parts = Sections(Key.of(policy))
+        with parts.section("finalizers"):
+            await self.set_run_finalizers(policy, rows)
         if deletion.has_delete_policy(policy):
             for row in rows:
                 if row.is_understood and not row.is_deleted:
-                    await self._delete(row)
+                    with parts.section(f"deletion, run {row.name}"):
+                        await self._delete(row)
             if rows := self._context.runs.of_policy(namespace, name):
                 await self._context.save(policy, deletion.report_policy(policy, rows, self._context.now()))
+                parts.raise_first()
                 return
+        parts.raise_first()
         await self.set_finalizers(policy, deletion.without(policy.metadata.finalizers, labels.DATA))
         _log.info("policy %s/%s: finalizer removed", namespace, name)
 
@@ -111,8 +119,10 @@ class Deletions:
         if job.result is not None:
             await self._remove_finalizer(run)
             return None
-        if job.failure is not None:
-            return await self._retry(run, job.job, job.failure)
+        held = cannot_end(job, self._context.now(), self._context.config.pod_start_deadline)
+        failure = job.failure or held
+        if failure is not None:
+            return await self._retry(run, job.job, failure)
         return await self._wait(run, job)
 
     async def _stop_others(self, workload: Workload) -> bool:

@@ -55,6 +55,10 @@ class JobList:
         return tuple(self._unsettled)
 
     def _place(self, at: At, before: _Owned | None, after: _Owned | None) -> None:
+        if before is not None and after is not None and before.owner != after.owner:
+            self._place(at, before, None)
+            self._place(at, None, after)
+            return
         owned = after or before
         assert owned is not None
         if owned.owner is None:

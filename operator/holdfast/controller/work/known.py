@@ -62,7 +62,7 @@ class Known(Generic[T]):
         self._entries[key] = _Entry(at.uid, at.version, value)
         same = before is not None and before.uid == at.uid
         if before is not None and not same:
-            self._changed(at, before.value, None)
+            self._changed(At(at.namespace, at.name, before.uid, before.version), before.value, None)
         self._changed(at, before.value if before is not None and same else None, value)
 
     def remove(self, at: At) -> None:

@@ -1,5 +1,6 @@
 """Give the commit of a run what its policy's retention deletes, and record the outcomes."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
@@ -7,11 +8,14 @@ from functools import partial
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun
+from holdfast.controller.errors import ForbiddenError, InvalidError, NotUnderstoodError
 from holdfast.controller.work.context import Context
 from holdfast.domain.backup import retention as decisions
 from holdfast.domain.restoration import runs_read_by
 from holdfast.domain.workload import Observation
 from holdfast.protocol import TASK, CommitResult, CommitTask, DeletionOutcome, Expiry
+
+_log = logging.getLogger(__name__)
 
 
 class Retention:
@@ -35,7 +39,11 @@ class Retention:
                 destinations[held.run].append(expiry.destination)
         for row in rows:
             if row.name in destinations:
-                await self._mark(await self._context.runs.read(row), destinations[row.name])
+                try:
+                    await self._mark(await self._context.runs.read(row), destinations[row.name])
+                except (ForbiddenError, InvalidError, NotUnderstoodError) as error:
+                    _log.warning("run %s/%s stays: it cannot be marked: %s", namespace, row.name, error)
+                    expiries = decisions.without_run(expiries, row.name)
         return expiries
 
     async def _mark(self, run: BackupRun, destinations: Sequence[str]) -> None:

@@ -282,6 +282,14 @@ def _shown(plan: RetentionPlan | None, destination: str) -> dict[str, DueRun]:
     return {due.run: due for shown in plans for due in shown.delete}
 
 
+def without_run(expiries: Iterable[Expiry], run: str) -> tuple[Expiry, ...]:
+    """These, but the run stays wherever it is."""
+    return tuple(
+        expiry.model_copy(update={"delete": tuple(held for held in expiry.delete if held.run != run)})
+        for expiry in expiries
+    )
+
+
 def expiries(
     policy: BackupPolicy, run: BackupRun, rows: Sequence[RunRow], in_use: Collection[str]
 ) -> tuple[Expiry, ...]:

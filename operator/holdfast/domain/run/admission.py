@@ -191,7 +191,7 @@ def standing(situation: AdmissionSituation, line: Line, row: RunRow, now: dateti
     return Standing(
         active[0].name if active else "",
         tuple(runs_ahead),
-        _is_overtaken(situation, row, now),
+        _is_overtaken(row, _newest_slot(situation, name, now)),
         position,
         len(line.waiters),
         situation.limit,
@@ -226,22 +226,26 @@ def _order(row: RunRow) -> tuple[bool, datetime, datetime, str]:
     return row.trigger != "Safety", created, row.scheduled_time or created, row.name
 
 
-def _is_overtaken(situation: AdmissionSituation, row: RunRow, now: datetime) -> bool:
-    name, slot = row.policy_name, row.scheduled_time
+def _newest_slot(situation: AdmissionSituation, name: PolicyName, now: datetime) -> datetime:
+    """Of the policy's runs that wait or are under way. A run of an earlier slot is overtaken."""
     runs = (*situation.active_runs.get(name, ()), *situation.pending_runs.get(name, ()))
-    if slot is None or len(runs) < 2:
-        return False
     slots = (run.scheduled_time for run in runs if is_scheduled(run))
-    return any(other is not None and slot < other <= now for other in slots)
+    return max((slot for slot in slots if slot is not None and slot <= now), default=EARLIEST)
+
+
+def _is_overtaken(row: RunRow, newest: datetime) -> bool:
+    return row.scheduled_time is not None and row.scheduled_time < newest
 
 
 def _startable(situation: AdmissionSituation, policy: BackupPolicy, now: datetime) -> list[RunRow]:
     """The policy's runs that will start some time, in their order."""
+    name = policy.metadata.namespace, policy.metadata.name
+    newest = _newest_slot(situation, name, now)
     return [
         row
-        for row in situation.pending_runs.get((policy.metadata.namespace, policy.metadata.name), ())
+        for row in situation.pending_runs.get(name, ())
         if not is_scheduled(row)
-        or not (policy.spec.suspend or is_too_late(row, policy, _is_overtaken(situation, row, now), now))
+        or not (policy.spec.suspend or is_too_late(row, policy, _is_overtaken(row, newest), now))
     ]
 
 

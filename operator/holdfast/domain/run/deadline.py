@@ -13,7 +13,13 @@ from holdfast.api.run import (
     TargetStatus,
 )
 from holdfast.domain.run import hooks
-from holdfast.domain.run.lifecycle import RunStep, end, planned_targets, record_targets
+from holdfast.domain.run.lifecycle import (
+    RunStep,
+    end,
+    planned_targets,
+    record_targets,
+    with_commit_due,
+)
 from holdfast.domain.step import End, Step, updated
 from holdfast.domain.targets import JOB_NOT_CREATED, JobFacts, fail
 from holdfast.domain.workload import Observation
@@ -49,8 +55,11 @@ def check(run: BackupRun, jobs: JobFacts, commit: Observation | None, now: datet
     if remaining(run.status, now) > 0:
         return None
     if run.status.phase is RunPhase.COMMITTING:
-        has_ended = commit is not None and commit.has_ended
-        return None if has_ended else _end(run, run.status, _failure(run.status), now)
+        if commit is not None and commit.has_ended:
+            return None
+        if commit is None and _was_away(run.status):
+            return Step(with_commit_due(run.status, now))
+        return _end(run, run.status, _failure(run.status), now)
     targets, notices = record_targets(run, jobs, now)
     failure = next((target.failure for target in targets if _is_overdue(target)), None)
     if failure is None and all(target.phase.has_ended for target in targets):
@@ -62,6 +71,14 @@ def check(run: BackupRun, jobs: JobFacts, commit: Observation | None, now: datet
         return Step(hooks.with_hook_given_up(status, failure.message, now), notices)
     step = _end(run, status, failure, now)
     return Step(step.status, (*notices, *step.notices))
+
+
+def _was_away(status: BackupRunStatus) -> bool:
+    """Whether the operator was down before it could ask for the commit's Job; it gets the time once more."""
+    if status.settings is None or status.start_time is None or status.deadline is None:
+        return False
+    first = status.start_time + timedelta(seconds=status.settings.active_deadline.seconds)
+    return status.deadline <= first and status.reason is None
 
 
 def _is_overdue(target: TargetStatus) -> bool:
@@ -82,6 +99,15 @@ def _failure(status: BackupRunStatus) -> Failure:
 
 def _end(run: BackupRun, status: BackupRunStatus, failure: Failure, now: datetime) -> RunStep:
     return end(run, status, End(RunPhase.FAILED, failure.reason, failure.message), now)
+
+
+def with_old_definitions(status: BackupRunStatus) -> BackupRunStatus:
+    """The status of a run whose settings the API server drops."""
+    message = (
+        "the CustomResourceDefinition of BackupRuns is of an earlier release, so the API server drops "
+        "status.settings: apply those of this release"
+    )
+    return updated(status, reason="DefinitionsOutdated", message=message)
 
 
 def with_settings(

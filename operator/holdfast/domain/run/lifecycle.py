@@ -247,14 +247,14 @@ def _commit_or_fail(
     run: BackupRun, status: BackupRunStatus, notices: tuple[Notice, ...], now: datetime
 ) -> RunStep:
     if any(target.phase is TargetPhase.SUCCEEDED for target in status.targets):
-        return Step(_with_commit_due(status, now), notices)
+        return Step(with_commit_due(status, now), notices)
     hook = hooks.first_failure(status, "Before")
     reason, message = failures(status.targets) if hook is None else hook_failure(hook)
     step = end(run, status, End(RunPhase.FAILED, reason, message), now)
     return Step(step.status, (*notices, *step.notices))
 
 
-def _with_commit_due(status: BackupRunStatus, now: datetime) -> BackupRunStatus:
+def with_commit_due(status: BackupRunStatus, now: datetime) -> BackupRunStatus:
     """The commit is next. If the operator sees only after the deadline that all is stored, it has as long."""
     deadline = status.deadline
     if deadline is not None and deadline <= now and status.settings is not None:
@@ -266,6 +266,11 @@ def wait_for_commit(run: BackupRun, error: str) -> RunStep:
     """The commit Job could not be created this time."""
     reason, message = not_created("the commit", error)
     return Step(updated(run.status, reason=reason, message=message))
+
+
+def wait_with(run: BackupRun, obstacle: Failure) -> RunStep:
+    """What keeps the run from going on at the moment."""
+    return Step(updated(run.status, reason=obstacle.reason, message=obstacle.message))
 
 
 def advance_commit(

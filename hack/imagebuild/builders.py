@@ -39,13 +39,9 @@ class Buildah:
         return output_of("buildah", "inspect", "--type=image", "--format={{.FromImageID}}", name)
 
     def size(self, name: str) -> int:
-        """The bytes of an image."""
-        sizes = {
-            tag: entry["size"]
-            for entry in json.loads(run("buildah", "images", "--json"))
-            for tag in entry["names"] or ()
-        }
-        number, unit = sizes[name].split()
+        """The bytes of an image. A list of all images fails while another process deletes one."""
+        (entry,) = json.loads(run("buildah", "images", "--json", name))
+        number, unit = entry["size"].split()
         return int(float(number) * {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9}[unit.upper()])
 
     def debian(self, suite: str) -> str:

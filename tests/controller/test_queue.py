@@ -125,7 +125,9 @@ async def test_what_people_delete_is_no_defect(
     queue.add(A)
     await until(done)
     task.cancel()
-    assert [(record.exc_info is not None) for record in caplog.records] == [is_defect]
+    # asyncio may log of what tests before this one have left, whenever that is collected.
+    said = [record for record in caplog.records if record.name == "holdfast.controller.queue"]
+    assert [record.exc_info is not None for record in said] == [is_defect]
     assert str(error) in caplog.text
 
 

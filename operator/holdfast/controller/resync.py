@@ -21,8 +21,6 @@ NAME = "resync"
 TURNS = 10
 """In so many turns all policies are handled, and the feeds list everything."""
 _ENDED = frozenset(phase.value for phase in RestorePhase if phase.has_ended)
-_MAX_SILENCE = 300.0
-"""Seconds: a page that hangs is tried several times."""
 _log = logging.getLogger(__name__)
 
 
@@ -42,7 +40,7 @@ class Resync:
 
     async def run(self) -> None:
         """Turn until cancelled. A request that fails is an answer; only one that hangs stops the heart."""
-        self._health.expect(NAME, max(self._interval * 3 + 5, _MAX_SILENCE))
+        self._health.expect(NAME, self._interval * 3 + 5)
         while True:
             self._turn += 1
             for kind in (BackupPolicy, RestoreRequest):
@@ -56,13 +54,11 @@ class Resync:
             shown: set[Key] = set()
             try:
                 async for page in self._cluster.pages(collection, PAGE):
-                    self._health.beat(NAME)
                     shown.update(self._look_at(kind, body) for body in page.items)
             except ApiError as error:
                 _log.warning("resync of %s %s: %s", kind.plural, namespace, error)
             else:
                 self._forget_gone(kind, namespace, shown)
-            self._health.beat(NAME)
 
     def _forget_gone(self, kind: type[Resource], namespace: str, shown: set[Key]) -> None:
         """What is deleted is handled once more: a watch may have lost that."""

@@ -134,14 +134,15 @@ async def test_nothing_is_decided_before_the_first_list(
         await cluster.close()
 
 
+async def watches_stall(request: Request, passes: Passes) -> web.StreamResponse:
+    if request.watch:
+        await asyncio.Event().wait()
+    return await passes()
+
+
 async def test_what_was_written_is_in_the_next_list_though_no_watch_says_so(
     control_plane: ApiServer, client: Client, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def watches_stall(request: Request, passes: Passes) -> web.StreamResponse:
-        if request.watch:
-            await asyncio.Event().wait()
-        return await passes()
-
     make(client, namespace, "first")
     async with lists(control_plane, namespace, monkeypatch) as here:
         here.proxy.treatment = watches_stall
@@ -164,11 +165,6 @@ async def test_what_was_written_is_in_the_next_list_though_no_watch_says_so(
 async def test_a_list_now_and_then_repairs_what_a_watch_lost(
     control_plane: ApiServer, client: Client, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def watches_stall(request: Request, passes: Passes) -> web.StreamResponse:
-        if request.watch:
-            await asyncio.Event().wait()
-        return await passes()
-
     make(client, namespace, "goes")
     async with lists(control_plane, namespace, monkeypatch, interval=0.2) as here:
         here.proxy.treatment = watches_stall

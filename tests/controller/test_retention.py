@@ -27,6 +27,14 @@ def due(namespace: Namespace) -> list[str]:
     return [each["run"] for each in plan(namespace).get("delete", [])]
 
 
+def keep_one_of_two(namespace: Namespace) -> None:
+    """Two runs, of which the policy's plan deletes the first."""
+    namespace.policy(retention=KEEP_ONE)
+    namespace.back_up("one")
+    namespace.back_up("two")
+    wait_due(namespace, "one")
+
+
 def wait_due(namespace: Namespace, *names: str) -> None:
     wait_for(f"the plan to say that {names} go", lambda: due(namespace) == list(names))
 
@@ -94,10 +102,7 @@ def test_a_policy_that_is_changed_shows_its_plan_first(
 def test_a_commit_that_fails_leaves_a_mark_and_the_next_one_finishes(
     namespace: Namespace, kubelet: Kubelet, tasks: Callable[[str], list[CommitTask]]
 ) -> None:
-    namespace.policy(retention=KEEP_ONE)
-    namespace.back_up("one")
-    namespace.back_up("two")
-    wait_due(namespace, "one")
+    keep_one_of_two(namespace)
     kubelet.behave(namespace.name, "Commit", failed(2, "Broken", "killed in the middle"))
     namespace.run("x")
     namespace.wait_phase("BackupRun", "x", "Failed")
@@ -115,10 +120,7 @@ def test_a_commit_that_fails_leaves_a_mark_and_the_next_one_finishes(
 
 
 def test_a_locked_run_waits_and_says_so(namespace: Namespace, kubelet: Kubelet) -> None:
-    namespace.policy(retention=KEEP_ONE)
-    namespace.back_up("one")
-    namespace.back_up("two")
-    wait_due(namespace, "one")
+    keep_one_of_two(namespace)
 
     locked = CommitResult(
         verified_bytes=2048,
@@ -144,10 +146,7 @@ def test_a_locked_run_waits_and_says_so(namespace: Namespace, kubelet: Kubelet) 
 def test_a_run_that_a_restore_reads_by_its_location_stays(
     namespace: Namespace, kubelet: Kubelet, tasks: Callable[[str], list[CommitTask]]
 ) -> None:
-    namespace.policy(retention=KEEP_ONE)
-    namespace.back_up("one")
-    namespace.back_up("two")
-    wait_due(namespace, "one")
+    keep_one_of_two(namespace)
     going = Runs()
     kubelet.behave(namespace.name, "Lookup", going)
     location = policy_spec(())["destinations"][0] | {"path": f"{namespace.name}/chatbot/one"}

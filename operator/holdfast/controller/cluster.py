@@ -201,19 +201,23 @@ class Cluster:
 
     async def _stream(self, path: str, limits: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         """An answer whose body is read as it comes."""
-        headers = {"Accept": "application/json"}
+        session, url, options = await self._connection(path, {"Accept": "application/json"})
+        async with asyncio.timeout(self._timeout):
+            return await session.get(url, timeout=limits, **options)
+
+    async def _connection(
+        self, path: str, headers: dict[str, str]
+    ) -> tuple[aiohttp.ClientSession, str, dict[str, Any]]:
+        """For what the client's own requests cannot do: the session, the address and how to reach it."""
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
         configuration = self._api.configuration
-        session: aiohttp.ClientSession = self._rest.pool_manager
-        async with asyncio.timeout(self._timeout):
-            return await session.get(
-                configuration.host + path,
-                headers=headers,
-                timeout=limits,
-                proxy=configuration.proxy,
-                proxy_headers=configuration.proxy_headers,
-                server_hostname=configuration.tls_server_name,
-            )
+        options = {
+            "headers": headers,
+            "proxy": configuration.proxy,
+            "proxy_headers": configuration.proxy_headers,
+            "server_hostname": configuration.tls_server_name,
+        }
+        return self._rest.pool_manager, configuration.host + path, options
 
     async def get_all(self, kind: type[R], namespace: str | None = None) -> list[R]:
         """All objects of `kind` in the namespace, or in all that are watched.
@@ -241,8 +245,10 @@ class Cluster:
         body = resource.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"status"})
         path = _path(type(resource), resource.metadata.namespace)
         answer = await self._send("POST", path, body | {"metadata": metadata})
-        self._came(type(resource), answer)
-        return type(resource).from_object(answer)
+        made = type(resource).from_object(answer)
+        if type(resource) in self._answers:
+            self._answers[type(resource)].came(made)
+        return made
 
     async def write_status(self, resource: R, status: Any) -> None:
         """Replace the status, but keep what a newer release has written into it.
@@ -386,19 +392,12 @@ class Cluster:
             raise TransientError(request, 0, f"{type(error).__name__} {error}") from error
 
     async def _open(self, path: str) -> aiohttp.ClientWebSocketResponse:
-        headers: dict[str, str] = {}
-        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
-        configuration = self._api.configuration
-        session: aiohttp.ClientSession = self._rest.pool_manager
+        session, url, options = await self._connection(path, {})
         async with asyncio.timeout(self._timeout):
-            return await session.ws_connect(
-                configuration.host + path,
-                headers=headers,
-                protocols=(channels.PROTOCOL,),
-                proxy=configuration.proxy,
-                proxy_headers=configuration.proxy_headers,
-                server_hostname=configuration.tls_server_name,
+            socket: aiohttp.ClientWebSocketResponse = await session.ws_connect(
+                url, protocols=(channels.PROTOCOL,), **options
             )
+            return socket
 
     async def log_tail(self, namespace: str, pod: str, lines: int) -> str:
         """The last lines of a pod's log."""

@@ -19,6 +19,13 @@ class ClaimUser:
     claims: frozenset[str]
 
 
+def mounts_claim(destinations: Iterable[Destination]) -> bool:
+    """Whether one of them is a claim."""
+    return any(
+        isinstance(mount, ClaimMount) for destination in destinations for mount in destination.spec.mounts()
+    )
+
+
 def guarded_claims(destinations: Iterable[Destination], policy: BackupPolicy | None) -> dict[str, str]:
     """By destination that no other pod may mount: its claim. The policy's present `allowMounted` counts."""
     return {

@@ -71,3 +71,15 @@ class Engine(ABC):
     @abstractmethod
     def restore_pod(self, spec: Any, override: Any | None) -> PodNeeds:
         """What a restore needs of a target that was backed up by `spec`, to where `override` says."""
+
+
+class NotBuilt(Engine):
+    """An engine that the contract describes; its behaviour is not built yet."""
+
+    is_built = False
+
+    def backup_pod(self, spec: Any) -> PodNeeds:
+        raise NotImplementedError(type(self).__name__)
+
+    def restore_pod(self, spec: Any, override: Any | None) -> PodNeeds:
+        raise NotImplementedError(type(self).__name__)

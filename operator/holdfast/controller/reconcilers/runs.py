@@ -18,7 +18,7 @@ from holdfast.controller.work.retention import Retention
 from holdfast.controller.work.verification import Verifications
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
-from holdfast.domain.claims import CLAIM_MOUNTED
+from holdfast.domain.claims import CLAIM_MOUNTED, mounts_claim
 from holdfast.domain.naming import part_of
 from holdfast.domain.rows import is_imported, row_of
 from holdfast.domain.run import admission, deadline, deletion, hooks, lifecycle
@@ -188,7 +188,7 @@ class Runs:
         settings = JobSettings.recorded(run.status.settings or RunSettings())
         job = build_job(JobRequest(run, task, settings, part), self._context.config)
         cluster, namespace = self._context.cluster, run.metadata.namespace
-        policy = await self._context.policy_of(run)
+        policy = await self._context.policy_of(run) if mounts_claim(task.destinations) else None
         failure = await claims.why_refused(cluster, namespace, task.destinations, policy)
         return failure or await self._workloads.ensure(run, job)
 

@@ -117,8 +117,9 @@ class Admissions:
 
     async def _read(self) -> Line:
         context, started = self._context, self._context.monotonic()
-        rows = [row for row in context.runs.for_admission() if row.uid not in self._stuck]
-        self._stuck &= {row.uid for row in context.runs.for_admission()}
+        known = context.runs.for_admission()
+        self._stuck &= {row.uid for row in known}
+        rows = [row for row in known if row.uid not in self._stuck]
         policies = await self._policies_of(rows)
         self._read_at = started
         situation = admission.situation_of(rows, policies, limit_of(BACKUP, context.config))

@@ -1,8 +1,9 @@
 """The newest that is known of each object, whichever of answers, watches and lists said it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -19,6 +20,12 @@ class At(NamedTuple):
     def of(cls, namespace: str, name: str, uid: str, version: str | None) -> "At":
         """Versions of one cluster are numbers that grow."""
         return cls(namespace, name, uid, int(version or 0))
+
+    @classmethod
+    def of_body(cls, body: dict[str, Any]) -> "At":
+        """Of an object as the API server gives it."""
+        metadata = body["metadata"]
+        return cls.of(metadata["namespace"], metadata["name"], metadata["uid"], metadata["resourceVersion"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +96,36 @@ class Known(Generic[T]):
             self.remove(at)
         # Nothing tells of them any more: whatever was on its way then has come.
         self._gone -= gone
+
+
+class KnownList(ABC, Generic[T]):
+    """What a feed tells of all objects of a kind; how one is read is for the kind to say."""
+
+    def __init__(self) -> None:
+        self._known = Known[T](self._place)
+        self._listed: set[str] = set()
+
+    @abstractmethod
+    def see(self, body: dict[str, Any]) -> None:
+        """An object as it is, or was a moment ago."""
+
+    @abstractmethod
+    def _place(self, at: At, before: T | None, after: T | None) -> None:
+        """Hears of each change, as `Known` tells it."""
+
+    def lose(self, body: dict[str, Any]) -> None:
+        """It is deleted."""
+        self._known.remove(At.of_body(body))
+
+    def begin(self, namespace: str) -> None:
+        """A list of all objects in a namespace begins; in all where that is empty."""
+        self._known.begin(namespace)
+
+    def end(self, namespace: str, version: str) -> None:
+        """All that were there at that version have been seen."""
+        self._known.end(namespace, version)
+        self._listed.add(namespace)
+
+    def _is_listed(self, namespace: str) -> bool:
+        """Whether the first list of the namespace has come."""
+        return "" in self._listed or namespace in self._listed

@@ -14,7 +14,7 @@ from holdfast.api.lenient import NotUnderstoodError
 from holdfast.api.run import BackupRun
 from holdfast.controller.cluster import Cluster
 from holdfast.controller.errors import ConflictError, NotFoundError, TransientError
-from holdfast.controller.work.known import At, Known
+from holdfast.controller.work.known import At, KnownList
 from holdfast.domain.rows import PolicyName, RunRow, row_of
 from holdfast.domain.stored import EARLIEST
 
@@ -24,46 +24,30 @@ Changed = Callable[[RunRow | None, RunRow | None], None]
 """Hears what a run was and what it is now; None: no run."""
 
 
-class RunList:
+class RunList(KnownList[RunRow]):
     """Gives rows. A whole run is read by its name when something is written to it."""
 
     def __init__(self, cluster: Cluster, changed: Changed) -> None:
+        super().__init__()
         self._cluster = cluster
         self._changed = changed
-        self._known = Known[RunRow](self._place)
         self._rows: dict[PolicyName, dict[str, RunRow]] = defaultdict(dict)
         self._policies: dict[str, set[str]] = defaultdict(set)
         self._last_started: dict[PolicyName, RunRow] = {}
         self._unsettled: dict[tuple[str, str], RunRow] = {}
-        self._listed: set[str] = set()
         cluster.tell(BackupRun, self)
 
     # What tells: a feed, and the answers to requests.
 
     def see(self, body: dict[str, Any]) -> None:
         """An object as it is, or was a moment ago. One of which nothing is understood is left out."""
-        metadata = body["metadata"]
-        at = At.of(metadata["namespace"], metadata["name"], metadata["uid"], metadata["resourceVersion"])
+        at = At.of_body(body)
         if not self._known.is_newer(at):
             return
         try:
             self.came(BackupRun.from_object(body))
         except NotUnderstoodError as error:
             _log.warning("backuprun %s/%s is not understood: %s", at.namespace, at.name, error)
-
-    def lose(self, body: dict[str, Any]) -> None:
-        """It is deleted."""
-        metadata = body["metadata"]
-        self._known.remove(At.of(metadata["namespace"], metadata["name"], metadata["uid"], None))
-
-    def begin(self, namespace: str) -> None:
-        """A list of all objects in a namespace begins; in all where that is empty."""
-        self._known.begin(namespace)
-
-    def end(self, namespace: str, version: str) -> None:
-        """All that were there at that version have been seen."""
-        self._known.end(namespace, version)
-        self._listed.add(namespace)
 
     def came(self, resource: BackupRun) -> None:
         """A run as it is since a write, or was when it was read."""
@@ -133,9 +117,6 @@ class RunList:
         rows = {row.uid: row for row in self._last_started.values()}
         rows.update((row.uid, row) for row in self._unsettled.values() if not row.has_ended)
         return tuple(rows.values())
-
-    def _is_listed(self, namespace: str) -> bool:
-        return "" in self._listed or namespace in self._listed
 
     def _require(self, namespace: str) -> None:
         if not self._is_listed(namespace):

@@ -265,7 +265,7 @@ def with_commit_due(status: BackupRunStatus, now: datetime) -> BackupRunStatus:
 def wait_for_commit(run: BackupRun, error: str) -> RunStep:
     """The commit Job could not be created this time."""
     reason, message = not_created("the commit", error)
-    return Step(updated(run.status, reason=reason, message=message))
+    return wait_with(run, Failure(reason=reason, message=message))
 
 
 def wait_with(run: BackupRun, obstacle: Failure) -> RunStep:

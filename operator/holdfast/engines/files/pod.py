@@ -1,21 +1,14 @@
 """What the pod of a Job for files needs: nothing yet."""
 
-from holdfast.engines.engine import Engine, PodNeeds
+from holdfast.engines.engine import NotBuilt
 from holdfast.engines.files.spec import FilesRestore, FilesTarget
 
 
-class Files(Engine):
-    """Described in the contract; its behaviour is not built yet."""
+class Files(NotBuilt):
+    """Its sections of the contract."""
 
-    is_built = False
     target_spec = FilesTarget
     restore_spec = FilesRestore
-
-    def backup_pod(self, spec: FilesTarget) -> PodNeeds:
-        raise NotImplementedError("files")
-
-    def restore_pod(self, spec: FilesTarget, override: FilesRestore | None) -> PodNeeds:
-        raise NotImplementedError("files")
 
 
 ENGINE = Files()

@@ -1,21 +1,14 @@
 """What the pod of a Job for Memcached needs: nothing yet."""
 
-from holdfast.engines.engine import Engine, PodNeeds
+from holdfast.engines.engine import NotBuilt
 from holdfast.engines.memcached.spec import MemcachedRestore, MemcachedTarget
 
 
-class Memcached(Engine):
-    """Described in the contract; its behaviour is not built yet."""
+class Memcached(NotBuilt):
+    """Its sections of the contract."""
 
-    is_built = False
     target_spec = MemcachedTarget
     restore_spec = MemcachedRestore
-
-    def backup_pod(self, spec: MemcachedTarget) -> PodNeeds:
-        raise NotImplementedError("memcached")
-
-    def restore_pod(self, spec: MemcachedTarget, override: MemcachedRestore | None) -> PodNeeds:
-        raise NotImplementedError("memcached")
 
 
 ENGINE = Memcached()

@@ -1,21 +1,14 @@
 """What the pod of a Job for objects needs: nothing yet."""
 
-from holdfast.engines.engine import Engine, PodNeeds
+from holdfast.engines.engine import NotBuilt
 from holdfast.engines.objects.spec import ObjectsRestore, ObjectsTarget
 
 
-class Objects(Engine):
-    """Described in the contract; its behaviour is not built yet."""
+class Objects(NotBuilt):
+    """Its sections of the contract."""
 
-    is_built = False
     target_spec = ObjectsTarget
     restore_spec = ObjectsRestore
-
-    def backup_pod(self, spec: ObjectsTarget) -> PodNeeds:
-        raise NotImplementedError("objects")
-
-    def restore_pod(self, spec: ObjectsTarget, override: ObjectsRestore | None) -> PodNeeds:
-        raise NotImplementedError("objects")
 
 
 ENGINE = Objects()

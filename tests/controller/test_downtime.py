@@ -7,6 +7,8 @@ from tests.controller.client import Namespace, wait_for
 from tests.controller.kubelet import Kubelet, Runs
 from tests.controller.process import Operator
 
+LIMIT = timedelta(seconds=25)
+
 
 def test_what_was_stored_in_time_counts_though_the_operator_was_down_at_the_deadline(
     control_plane: ApiServer, kubelet: Kubelet, namespace: Namespace
@@ -15,7 +17,7 @@ def test_what_was_stored_in_time_counts_though_the_operator_was_down_at_the_dead
     kubelet.behave(namespace.name, "slow", target)
     kubelet.behave(namespace.name, "Commit", commit)
     for name in ("quick", "slow"):
-        namespace.policy(name, targets=(name,), activeDeadline="12s")
+        namespace.policy(name, targets=(name,), activeDeadline=f"{LIMIT.seconds}s")
     with Operator(control_plane.kubeconfig, WATCH_NAMESPACES=namespace.name) as operator:
         namespace.run("quick", "quick")
         namespace.run("slow", "slow")
@@ -23,8 +25,9 @@ def test_what_was_stored_in_time_counts_though_the_operator_was_down_at_the_dead
         def pods() -> int:
             return sum(pod["status"]["phase"] == "Running" for pod in namespace.items("Pod"))
 
-        wait_for("a target and a commit to run", lambda: pods() == 2)
+        # The status says so before the commit's Job is there, and by then quick's target has ended.
         namespace.wait_phase("BackupRun", "quick", "Committing")
+        wait_for("a target and a commit to run", lambda: pods() == 2)
         operator.kill()
         target.until.set()
         commit.until.set()
@@ -37,8 +40,7 @@ def test_what_was_stored_in_time_counts_though_the_operator_was_down_at_the_dead
 
         def are_overdue() -> bool:
             starts = [namespace.status("BackupRun", name)["startTime"] for name in ("quick", "slow")]
-            limit = timedelta(seconds=12)
-            return datetime.now(UTC) > max(map(datetime.fromisoformat, starts)) + limit
+            return datetime.now(UTC) > max(map(datetime.fromisoformat, starts)) + LIMIT
 
         wait_for("the deadlines to pass", are_overdue)
         operator.start()

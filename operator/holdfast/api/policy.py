@@ -189,7 +189,7 @@ class BackupPolicySpec(Model):
 
     @property
     def settings(self) -> RunSettings:
-        """What a run or a restore that starts now writes down."""
+        """What a run that starts now writes down."""
         return RunSettings(
             active_deadline=self.active_deadline,
             retries=self.retries,

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -261,8 +262,9 @@ def _some_of_each(artifacts: Sequence[Any]) -> Sequence[Any]:
     return [artifacts[number] for number in sorted(chosen)]
 
 
-class Settings(LenientModel):
-    """What the policy said about the Jobs at the start. An edit of the policy does not change it."""
+class RunSettings(LenientModel):
+    """What the policy said about the run's Jobs when the run started. An edit of the policy does not change
+    it."""
 
     active_deadline: Duration = Duration("6h")
     """The policy's activeDeadline."""
@@ -270,14 +272,12 @@ class Settings(LenientModel):
     """The policy's retries."""
     runner: Runner | None = None
     """The policy's runner."""
-
-
-class RunSettings(Settings):
-    """What the policy said about the run's Jobs when the run started. An edit of the policy does not change
-    it."""
-
     recipients: Annotated[tuple[Annotated[str, Field(max_length=62)], ...], Field(max_length=20)] = ()
     """The recipients that artifacts are encrypted to; none without encryption."""
+
+    def deadline_from(self, start: datetime) -> datetime:
+        """When what started then has taken too long."""
+        return start + timedelta(seconds=self.active_deadline.seconds)
 
 
 class PlannedTarget(LenientModel):

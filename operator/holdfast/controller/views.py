@@ -21,8 +21,8 @@ def job_of(body: dict[str, Any]) -> Job:
     """The facts of a Job, by its conditions' types (https://kubernetes.io/docs/concepts/workloads/controllers/job/)."""
     metadata, status = body["metadata"], body.get("status", {})
     labels = metadata.get("labels", {})
-    ended = _first(c for c in status.get("conditions", []) if c["type"] in _ENDS and c["status"] == "True")
-    owner = _first(owner for owner in metadata.get("ownerReferences", []) if owner.get("controller"))
+    ended = _end_of(status)
+    owner = _controller_of(metadata)
     return Job(
         name=metadata["name"],
         namespace=metadata["namespace"],
@@ -63,8 +63,8 @@ class JobFacts(NamedTuple):
 def job_facts_of(body: dict[str, Any]) -> JobFacts:
     """The facts of a Job that its owner has to know."""
     metadata, status = body["metadata"], body.get("status", {})
-    owner = _first(owner for owner in metadata.get("ownerReferences", []) if owner.get("controller"))
-    ended = _first(c for c in status.get("conditions", []) if c["type"] in _ENDS and c["status"] == "True")
+    owner = _controller_of(metadata)
+    ended = _end_of(status)
     return JobFacts(
         owner.get("uid", ""),
         tuple(status.get(name) or 0 for name in ("active", "ready", "failed", "succeeded")),
@@ -72,6 +72,15 @@ def job_facts_of(body: dict[str, Any]) -> JobFacts:
         "ttlSecondsAfterFinished" in body["spec"],
         "deletionTimestamp" in metadata,
     )
+
+
+def _controller_of(metadata: dict[str, Any]) -> dict[str, Any]:
+    return _first(owner for owner in metadata.get("ownerReferences", []) if owner.get("controller"))
+
+
+def _end_of(status: dict[str, Any]) -> dict[str, Any]:
+    """The condition that says how a Job has ended; empty as long as it has not."""
+    return _first(c for c in status.get("conditions", []) if c["type"] in _ENDS and c["status"] == "True")
 
 
 def _first(bodies: Iterable[dict[str, Any]]) -> dict[str, Any]:

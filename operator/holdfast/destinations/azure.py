@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from holdfast.api.base import SecretRef
-from holdfast.destinations.destination import DestinationSpec, Endpoint, Path, no_dots
+from holdfast.destinations.destination import DestinationSpec, Endpoint, Path, no_dots, same_host
 
 
 class Azure(DestinationSpec):
@@ -33,5 +33,4 @@ class Azure(DestinationSpec):
         )
 
     def identity(self) -> tuple[str | None, ...]:
-        endpoint = None if self.endpoint is None else self.endpoint.rstrip("/").lower()
-        return endpoint, self.account, self.container, self.prefix
+        return same_host(self.endpoint), self.account, self.container, self.prefix

@@ -17,6 +17,11 @@ Endpoint = Annotated[str, Field(pattern=r"^https?://[^/?#\s]+/?$", max_length=51
 """The URL of a store, without a path."""
 
 
+def same_host(endpoint: str | None) -> str | None:
+    """One form of all that is typed for a store: a host has no case, and the last slash is no path."""
+    return None if endpoint is None else endpoint.rstrip("/").lower()
+
+
 def no_dots(field: str) -> tuple[str, str]:
     """The rule that an optional Path does not lead out of its folder."""
     return (
@@ -30,6 +35,8 @@ class DestinationSpec(Model):
 
     is_built: ClassVar[bool] = True
     """False: the contract describes the kind, and nothing of it is built yet."""
+    later_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields that version 0.1.0 did not have: a digest of places has them if they are not the default."""
     place_fields: ClassVar[tuple[str, ...]]
     """The fields that `identity` consists of, as the user writes them."""
 

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from holdfast.api.base import SecretRef
-from holdfast.destinations.destination import DestinationSpec, Endpoint, Path, no_dots
+from holdfast.destinations.destination import DestinationSpec, Endpoint, Path, no_dots, same_host
 
 
 class Gcs(DestinationSpec):
@@ -28,5 +28,4 @@ class Gcs(DestinationSpec):
         return "/".join(part for part in (f"gs://{self.bucket}", self.prefix) if part) + f"/{key}"
 
     def identity(self) -> tuple[str | None, ...]:
-        endpoint = None if self.endpoint is None else self.endpoint.rstrip("/").lower()
-        return endpoint, self.bucket, self.prefix
+        return same_host(self.endpoint), self.bucket, self.prefix

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from holdfast.api.base import ONE_CA, ConfigMapRef, Duration, Model, SecretRef
-from holdfast.destinations.destination import DestinationSpec, Endpoint, Path, no_dots
+from holdfast.destinations.destination import DestinationSpec, Endpoint, Path, no_dots, same_host
 from holdfast.mounts import CA, CA_FILE, CREDENTIALS, SecretMount
 
 ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
@@ -37,6 +37,7 @@ class S3(DestinationSpec):
         "ca_config_map": (),
         "addressing_style": ("Path", "Virtual"),
     }
+    later_fields: ClassVar[tuple[str, ...]] = ("ca_config_map", "addressing_style")
     place_fields: ClassVar[tuple[str, ...]] = ("bucket", "prefix", "endpoint")
 
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", min_length=3, max_length=63)]
@@ -67,9 +68,7 @@ class S3(DestinationSpec):
         return "/".join(part for part in (f"s3://{self.bucket}", self.prefix) if part) + f"/{key}"
 
     def identity(self) -> tuple[str | None, ...]:
-        # A host has no case, and the slash is no path: both are often typed differently for one store.
-        endpoint = None if self.endpoint is None else self.endpoint.rstrip("/").lower()
-        return endpoint, self.bucket, self.prefix
+        return same_host(self.endpoint), self.bucket, self.prefix
 
     def place_text(self) -> str:
         return f"{super().place_text()} at {self.endpoint or 'Amazon S3'}"

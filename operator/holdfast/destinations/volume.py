@@ -14,6 +14,7 @@ class Volume(DestinationSpec):
     """A PersistentVolumeClaim in the same namespace."""
 
     rules: ClassVar[tuple[tuple[str, str], ...]] = (no_dots("path"),)
+    later_fields: ClassVar[tuple[str, ...]] = ("allow_mounted",)
     place_fields: ClassVar[tuple[str, ...]] = ("claimName", "path")
 
     claim_name: ObjectName

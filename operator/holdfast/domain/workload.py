@@ -155,21 +155,17 @@ def observe(job: Job, pods: Iterable[Pod], kind: Kind, complaints: Mapping[str, 
     attempts = job.failed + job.active + job.succeeded
     started = min((since for pod in mine if (since := _started(pod))), default=None)
     ended = max((pod.termination.ended for pod in mine if _end_of(pod)), default=None)  # type: ignore[union-attr, type-var]
-    if job.end_condition == "Complete":
-        result = next((_result(pod) for pod in mine if pod.phase == "Succeeded"), None)
-        if isinstance(result, kind.result):
-            return Observation(
-                job, attempts, started, ended, result=result, attempt_failure=_last_failure(mine)[0],
-                notes=result.notes, more=result.more,
-            )  # fmt: skip
-        return Observation(job, attempts, started, ended, failure=_lost(job, result))
     held = next((pod for pod in reversed(mine) if pod.is_held), None)
-    result = _result(held) if held is not None else None
+    is_complete = job.end_condition == "Complete"
+    done = next((pod for pod in mine if pod.phase == "Succeeded"), None) if is_complete else held
+    result = _result(done) if done is not None else None
     if isinstance(result, kind.result):
         return Observation(
             job, attempts, started, ended, result=result, attempt_failure=_last_failure(mine)[0],
             notes=result.notes, more=result.more,
         )  # fmt: skip
+    if is_complete:
+        return Observation(job, attempts, started, ended, failure=_lost(job, result))
     failure, said = _last_failure(mine)
     notes, more = (said.notes, said.more) if said else ((), 0)
     if job.end_condition == "Failed":

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from holdfast.api.base import Duration, Model
 from holdfast.api.policy import BackupPolicy
-from holdfast.api.run import Settings
+from holdfast.api.run import RunSettings
 from holdfast.api.runner import Runner
 
 
@@ -20,7 +20,7 @@ class JobSettings(Model):
     @classmethod
     def of(cls, policy: BackupPolicy | None) -> "JobSettings":
         """The settings of a policy; the default once it is gone."""
-        return cls.recorded(policy.spec.settings if policy is not None else Settings())
+        return cls.recorded(policy.spec.settings if policy is not None else RunSettings())
 
     def recorded_fields(self) -> dict[str, Any]:
         """The same, as fields of the settings that a status records."""
@@ -35,8 +35,8 @@ class JobSettings(Model):
         return self.model_dump_json(by_alias=True, exclude_none=True, exclude={"runner": {"pod_identity"}})
 
     @classmethod
-    def recorded(cls, settings: Settings) -> "JobSettings":
-        """The settings that a run or a request was started with."""
+    def recorded(cls, settings: RunSettings) -> "JobSettings":
+        """The settings that a run was started with."""
         return cls(
             runner=settings.runner or Runner(),
             retries=settings.retries,

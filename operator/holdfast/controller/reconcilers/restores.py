@@ -79,11 +79,11 @@ class Restores:
         else:
             assert source.policy_ref is not None
             policy = source.policy_ref.name
-            rows = self._context.runs.in_namespace(request.metadata.namespace)
-            of_policy = [row for row in rows if row.policy == policy]
-            if not of_policy and not await self._has_policy(request, policy):
-                raise restoration.unknown_policy(policy, rows)
-            name = restoration.choose_run(request, of_policy).name
+            runs, namespace = self._context.runs, request.metadata.namespace
+            rows = runs.of_policy(namespace, policy)
+            if not rows and not await self._has_policy(request, policy):
+                raise restoration.unknown_policy(policy, runs.in_namespace(namespace))
+            name = restoration.choose_run(request, rows).name
         await self._write(request, restoration.resolve(request, name, self._context.now()))
         return 0
 

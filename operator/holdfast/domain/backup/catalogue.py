@@ -57,8 +57,6 @@ from holdfast.protocol import (
 DATA_GONE = "DataGone"
 _ABSENT_SECTIONS: dict[str, Any] = {"s3": None, "volume": None}
 """In every digest of places, which a policy's status keeps: no kind that is added later may change it."""
-_LATER_FIELDS = ("ca_config_map", "addressing_style", "allow_mounted")
-"""Fields of a section that the first digests did not have: they are in one if they are not the default."""
 _MAX_DESTINATIONS = 5
 _LOST = Failure(reason="TargetFailed", message="it failed when the run was made")
 
@@ -110,9 +108,7 @@ def places_of(destinations: Iterable[Destination]) -> str:
 
 def _digested(section: DestinationSpec) -> dict[str, Any]:
     fields = type(section).model_fields
-    unset = {
-        name for name in _LATER_FIELDS if name in fields and getattr(section, name) == fields[name].default
-    }
+    unset = {name for name in section.later_fields if getattr(section, name) == fields[name].default}
     return section.model_dump(mode="json", exclude=unset)
 
 

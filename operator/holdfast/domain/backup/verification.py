@@ -23,7 +23,7 @@ from holdfast.api.run import (
 from holdfast.api.text import counted, sized
 from holdfast.domain.naming import part_of
 from holdfast.domain.plan.readiness import Readiness
-from holdfast.domain.plan.schedule import delay_of, expression_of, verification_schedule_of
+from holdfast.domain.plan.schedule import MAX_AHEAD, delay_of, expression_of, verification_schedule_of
 from holdfast.domain.rows import RunRow
 from holdfast.domain.step import Notice, Step, describe, updated
 from holdfast.domain.workload import Observation, end_failure, obstacle_of
@@ -34,9 +34,6 @@ RECOVERY_VERIFIED = "RecoveryVerified"
 MISMATCH = "ChecksumMismatch"
 _MATCH = "ChecksumsMatch"
 _FAILED = "VerificationFailed"
-
-_MAX_AHEAD = timedelta(days=1)
-"""A clock that was ahead by more than that silences no verification."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def decide(
     assert schedule is not None
     plan = expression_of(verification.schedule, policy.spec.time_zone)
     handled = status.verification_handled if status.verification_scheduled == plan else None
-    handled = handled if handled and handled < now + _MAX_AHEAD else now
+    handled = handled if handled and handled < now + MAX_AHEAD else now
     delay = delay_of(policy.spec, policy.metadata.uid)
     _, slots = schedule.slots_between(handled, now - delay)
     slot, row = (slots[-1] if slots else None), None

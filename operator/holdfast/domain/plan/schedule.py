@@ -34,6 +34,10 @@ _DAY = timedelta(days=1)
 _WINDOW = timedelta(days=8)
 """Holds the newest slot of every schedule that had more than MAX_COUNTED slots within a lifetime."""
 
+MAX_AHEAD = timedelta(days=1)
+"""A clock that was ahead by more than that silences nothing. What it ran through that was ahead by less stays
+handled: none of these slots has two runs."""
+
 
 class ScheduleError(Exception):
     """A schedule that can never start a run. `reason` is for the policy's Ready condition."""

@@ -17,6 +17,7 @@ from holdfast.domain.places import destinations_unmoved
 from holdfast.domain.plan import quota
 from holdfast.domain.plan.readiness import Readiness
 from holdfast.domain.plan.schedule import (
+    MAX_AHEAD,
     TIME_ZONE_UNKNOWN,
     DueSlots,
     delay_of,
@@ -33,8 +34,6 @@ PolicyStep = Step[BackupPolicyStatus]
 
 _TOLERANCE = timedelta(minutes=1)
 """By so much a clock may be set back without a word."""
-_MAX_AHEAD = timedelta(days=1)
-"""What a clock ran through that was ahead by less stays handled: none of these slots has two runs."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def slots_due(policy: BackupPolicy, state: Readiness, now: datetime) -> Slots:
     since = status.scheduled_since or policy.metadata.creation_timestamp or now
     handled = max(since, status.last_schedule_time or since)
     ahead = handled if handled > now + _TOLERANCE else None
-    if handled > now + _MAX_AHEAD:
+    if handled > now + MAX_AHEAD:
         since, handled = min(since, now), now
     return replace(_slots(policy, state, (since, handled), now), ahead=ahead)
 
@@ -120,7 +119,7 @@ def record_slots(
     policy, state = situation.policy, situation.readiness
     plan = _plan(policy, state)
     last_slot = slots.due.newest or policy.status.last_schedule_time
-    if last_slot is not None and last_slot > situation.now + _MAX_AHEAD:
+    if last_slot is not None and last_slot > situation.now + MAX_AHEAD:
         last_slot = None
     generation = policy.metadata.generation
     verdict = Verdict("Ready", "True" if state.is_ready else "False", state.reason, state.message)
@@ -144,7 +143,7 @@ def record_slots(
 def _exceptions(slots: Slots, taken: Sequence[str], now: datetime) -> Iterable[Notice]:
     """What was not as it should be."""
     if slots.ahead is not None:
-        from_when = "now on" if slots.ahead > now + _MAX_AHEAD else "then on"
+        from_when = "now on" if slots.ahead > now + MAX_AHEAD else "then on"
         message = (
             f"the status names {format_time(slots.ahead)}, which is still to come: a clock was ahead, or the "
             f"status is from elsewhere; slots count from {from_when}"

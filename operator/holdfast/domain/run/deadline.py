@@ -1,6 +1,6 @@
 """When a run has taken too long, and what becomes of it then. Pure."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import (
@@ -77,14 +77,14 @@ def _was_away(status: BackupRunStatus) -> bool:
     """Whether the operator was down before it could ask for the commit's Job; it gets the time once more."""
     if status.settings is None or status.start_time is None or status.deadline is None:
         return False
-    first = status.start_time + timedelta(seconds=status.settings.active_deadline.seconds)
-    return status.deadline <= first and status.reason is None
+    has_had_its_time = status.deadline > status.settings.deadline_from(status.start_time)
+    return not has_had_its_time and status.reason is None
 
 
 def _is_overdue(target: TargetStatus) -> bool:
-    failure = target.failure
-    is_failed = target.phase is TargetPhase.FAILED and failure is not None
-    return is_failed and failure is not None and failure.reason in (_EXCEEDED, JOB_NOT_CREATED)
+    if target.failure is None or target.phase is not TargetPhase.FAILED:
+        return False
+    return target.failure.reason in (_EXCEEDED, JOB_NOT_CREATED)
 
 
 def _failure(status: BackupRunStatus) -> Failure:
@@ -121,7 +121,7 @@ def with_settings(
     return updated(
         status,
         start_time=start,
-        deadline=start + timedelta(seconds=settings.active_deadline.seconds),
+        deadline=settings.deadline_from(start),
         settings=settings,
         plan=planned_targets(targets),
     )

@@ -125,7 +125,7 @@ def _start(run: BackupRun, policy: BackupPolicy, standing: Standing, now: dateti
         reason=None,
         message=None,
         policy_generation=policy.metadata.generation,
-        deadline=now + timedelta(seconds=policy.spec.active_deadline.seconds),
+        deadline=policy.spec.settings.deadline_from(now),
         settings=policy.spec.settings,
         plan=planned_targets(policy.spec.targets),
         retention_plan_time=policy.status.retention_plan.time if policy.status.retention_plan else None,
@@ -258,7 +258,7 @@ def with_commit_due(status: BackupRunStatus, now: datetime) -> BackupRunStatus:
     """The commit is next. If the operator sees only after the deadline that all is stored, it has as long."""
     deadline = status.deadline
     if deadline is not None and deadline <= now and status.settings is not None:
-        deadline = now + timedelta(seconds=status.settings.active_deadline.seconds)
+        deadline = status.settings.deadline_from(now)
     return updated(status, phase=RunPhase.COMMITTING, deadline=deadline)
 
 

@@ -69,6 +69,16 @@ def wait_running(namespace: Namespace, kubelet: Kubelet, part: type) -> None:
     wait_for(f"a pod with a {part.__name__}", running)
 
 
+def wait_target_running(namespace: Namespace, run: str) -> None:
+    """Until the operator has seen the Job: one that goes before is created again, as after a crash."""
+
+    def running() -> bool:
+        targets = namespace.status("BackupRun", run).get("targets") or [{}]
+        return bool(targets[0].get("phase") == "Running")
+
+    wait_for(f"the target of run {run} to run", running)
+
+
 @pytest.mark.usefixtures("operator")
 class TestRetain:
     """The default: what is stored is not touched, and nothing waits for anything."""
@@ -357,7 +367,7 @@ class TestDelete:
         namespace.back_up("one")
         kubelet.behave(namespace.name, "sessions", Runs())
         namespace.run("two")
-        wait_running(namespace, kubelet, BackupTask)
+        wait_target_running(namespace, "two")
         assert finalizers(namespace, "BackupRun", "two") == [DATA]
         (job,) = _of_run(namespace, "Job", "two")
         namespace.delete("Job", job["metadata"]["name"])

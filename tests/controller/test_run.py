@@ -295,7 +295,8 @@ def test_scheduled_run_is_skipped_while_another_is_under_way(namespace: Namespac
     kubelet.behave(namespace.name, "sessions", Runs())
     namespace.run("first")
     namespace.wait_phase("BackupRun", "first", "Running")
-    namespace.run("slot", trigger="Schedule", scheduledTime="2026-01-01T00:00:00Z")
+    slot = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:00Z}"
+    namespace.run("slot", trigger="Schedule", scheduledTime=slot)
     status = namespace.wait_phase("BackupRun", "slot", "Skipped")
     assert status["reason"] == "ConcurrentRun"
     assert "first" in status["message"]

@@ -7,7 +7,7 @@ from tests import factories
 from tests.factories import ONE, TWO, stored_target
 
 from holdfast.api.run import BackupRun
-from holdfast.domain.labels import IMPORTED, MISSED
+from holdfast.domain.labels import IMPORTED, MISSED, STARTED
 from holdfast.domain.rows import row_of
 
 
@@ -40,6 +40,8 @@ def test_a_row_says_where_a_run_is_stored() -> None:
         (factories.run(metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"}), {"is_deleted"}),
         (factories.run(metadata={"annotations": {IMPORTED: "u"}}), {"is_imported"}),
         (factories.run(metadata={"annotations": {MISSED: "late"}}), {"is_missed"}),
+        (factories.run(metadata={"annotations": {STARTED: "another"}}), {"is_duplicate"}),
+        (factories.run(metadata={"annotations": {STARTED: "r-uid"}}), set()),
         (factories.run(status={"deletion": {}}), {"has_purge"}),
         (factories.run(status={"verification": {"phase": "Running"}}), {"is_being_verified"}),
         (factories.run(status={"verification": {"phase": "Failed"}}), set()),
@@ -48,6 +50,6 @@ def test_a_row_says_where_a_run_is_stored() -> None:
 )
 def test_a_row_says_what_keeps_a_run_from_being_chosen(run: BackupRun, facts: set[str]) -> None:
     row: Any = row_of(run)
-    names = ("is_cancelled", "is_deleted", "is_imported", "is_missed", "has_purge", "is_being_verified",
-             "may_hold_data", "is_verified")  # fmt: skip
+    names = ("is_cancelled", "is_deleted", "is_imported", "is_missed", "is_duplicate", "has_purge",
+             "is_being_verified", "may_hold_data", "is_verified")  # fmt: skip
     assert {name for name in names if getattr(row, name)} == facts

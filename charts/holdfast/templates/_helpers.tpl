@@ -42,9 +42,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [holdfast.dev]
   resources: [backupruns]
   verbs: [create, delete]
-# Finalizers: of runs that may have paused the application, and of what deletionPolicy Delete is said of.
+# Finalizers: of runs that may have paused the application, and of what deletionPolicy Delete is said of. Runs and
+# requests: the label of the policy, and the annotation that tells a duplicate from what has started.
 - apiGroups: [holdfast.dev]
-  resources: [backuppolicies, backupruns]
+  resources: [backuppolicies, backupruns, restorerequests]
   verbs: [patch]
 - apiGroups: [holdfast.dev]
   resources: [backuppolicies/status, backupruns/status, restorerequests/status]

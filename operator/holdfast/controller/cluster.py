@@ -3,7 +3,7 @@
 What it may do, all that the operator's role has to grant (kopf watches what people write):
 
 - holdfast.dev backuppolicies, backupruns, restorerequests: get, list, watch; backupruns: also create, delete
-- holdfast.dev backuppolicies, backupruns: patch (for finalizers, and the label of runs)
+- holdfast.dev backuppolicies, backupruns, restorerequests: patch (for finalizers, labels and annotations)
 - holdfast.dev */status of the three kinds: update
 - holdfast.dev */finalizers of the three kinds: update (for blockOwnerDeletion)
 - batch jobs: get, list, watch, create, delete, patch
@@ -132,15 +132,18 @@ class Cluster:
 
     async def get(self, kind: type[R], namespace: str, name: str) -> R:
         """The object, with kind `kind`. Raises NotUnderstoodError if a part of it is not understood."""
-        body = await self._send("GET", f"{_path(kind, namespace)}/{quote(name)}")
+        return self._understood(kind, await self._send("GET", f"{_path(kind, namespace)}/{quote(name)}"))
+
+    def _understood(self, kind: type[R], body: dict[str, Any]) -> R:
+        what = f"{kind.singular} {body['metadata']['namespace']}/{body['metadata']['name']}"
         try:
             resource = kind.from_object(body, keep_body=True)
         except lenient.NotUnderstoodError as error:
-            raise NotUnderstoodError(f"{kind.singular} {namespace}/{name}", str(error), body) from error
+            raise NotUnderstoodError(what, str(error), body) from error
         if kind in self._answers:
             self._answers[kind].came(resource)
         if resource.problem:
-            raise NotUnderstoodError(f"{kind.singular} {namespace}/{name}", resource.problem, body)
+            raise NotUnderstoodError(what, resource.problem, body)
         return resource
 
     def collections(self, kind: type[Resource]) -> dict[str, Collection]:
@@ -310,12 +313,12 @@ class Cluster:
         path = f"{_path(type(resource), metadata.namespace)}/{quote(metadata.name)}"
         self._came(type(resource), await self._send("PATCH", path, body, _MERGE_PATCH))
 
-    async def set_label(self, resource: Resource, label: str, value: str) -> None:
-        """Set one label of an object, if it is still the same one."""
+    async def mark(self, resource: R, labels: dict[str, str], annotations: dict[str, str]) -> R:
+        """Set labels and annotations of an object, if it is still the same one; the object as it is then."""
         metadata = resource.metadata
-        body = {"metadata": {"uid": metadata.uid, "labels": {label: value}}}
+        body = {"metadata": {"uid": metadata.uid, "labels": labels, "annotations": annotations}}
         path = f"{_path(type(resource), metadata.namespace)}/{quote(metadata.name)}"
-        self._came(type(resource), await self._send("PATCH", path, body, _MERGE_PATCH))
+        return self._understood(type(resource), await self._send("PATCH", path, body, _MERGE_PATCH))
 
     async def jobs(self, namespace: str, labels: dict[str, str]) -> list[Job]:
         """The Jobs with these labels."""

@@ -23,6 +23,9 @@ SKIPPED = "holdfast.dev/skipped"
 IMPORTED = "holdfast.dev/imported"
 """On an imported run: the UID that it had when it was run. Such a run never starts."""
 
+STARTED = "holdfast.dev/started"
+"""On a run or request, before anything is done for it: its UID. In a duplicate it is another one's."""
+
 PAUSED = "holdfast.dev/hooks"
 """The finalizer of a run that may have paused the application: hooks after are run before it is gone."""
 DATA = "holdfast.dev/data"

@@ -13,7 +13,8 @@ from sys import intern
 from holdfast.api.conditions import is_true
 from holdfast.api.destination import Destination, Place
 from holdfast.api.run import STORED, BackupRun, ExpiringCopy, RunPhase, RunTrigger, TargetPhase, Verification
-from holdfast.domain.labels import IMPORTED, MISSED, PAUSED, POLICY, SKIPPED, VERIFY, of_policy
+from holdfast.domain.duplicates import started_uid
+from holdfast.domain.labels import IMPORTED, MISSED, PAUSED, POLICY, SKIPPED, STARTED, VERIFY, of_policy
 from holdfast.domain.places import places_by_destination
 from holdfast.domain.stored import (
     EARLIEST,
@@ -84,6 +85,8 @@ class RunRow:
     """True: the BackupRun has a deletion timestamp."""
     is_imported: bool
     """True: a survey made the BackupRun from a catalogue's entry."""
+    is_duplicate: bool
+    """True: somebody created the BackupRun from the object of a run that had started."""
     is_settled: bool
     """True: it has ended, and nothing more is asked of it than what its Jobs still need."""
     is_missed: bool
@@ -126,9 +129,9 @@ class RunRow:
 
     @property
     def age(self) -> tuple[datetime, str]:
-        """Sorts the oldest first. An imported run is as old as what it holds."""
-        if self.is_imported and self.start_time is not None:
-            return self.start_time, self.name
+        """Sorts the oldest first. An imported run and a duplicate are as old as what they hold."""
+        if self.is_duplicate or (self.is_imported and self.start_time is not None):
+            return self.start_time or EARLIEST, self.name
         return self.creation_time or EARLIEST, self.name
 
     @property
@@ -175,6 +178,7 @@ def row_of(run: BackupRun) -> RunRow:
         is_cancelled=spec.cancel,
         is_deleted=metadata.deletion_timestamp is not None,
         is_imported=is_imported(run),
+        is_duplicate=started_uid(run) is not None,
         is_settled=_is_settled(run),
         is_missed=MISSED in metadata.annotations or SKIPPED in metadata.annotations,
         is_verified=is_true(status.conditions, "Verified"),
@@ -190,7 +194,8 @@ def is_imported(run: BackupRun) -> bool:
 
 def original_uid(run: BackupRun) -> str:
     """The UID that it had when it was run."""
-    return run.metadata.annotations.get(IMPORTED, run.metadata.uid)
+    annotations = run.metadata.annotations
+    return annotations.get(IMPORTED) or annotations.get(STARTED) or run.metadata.uid
 
 
 def request_of(run: BackupRun) -> str | None:

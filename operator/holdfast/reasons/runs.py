@@ -113,9 +113,17 @@ GROUPS = (
                 "Create the policy, or a run or request that names another one.",
             ),
             Reason(
+                "StartedBefore", (Where.RUN, Where.RUN_EVENT, Where.REQUEST),
+                "Somebody created the BackupRun or RestoreRequest from the object of one that had started, "
+                "with Velero or `kubectl apply` of an exported file. Such a duplicate never starts. A run "
+                "is `Expired` until a survey finds its data in a catalogue; a request is `Refused`.",
+                "For another backup or restore, create a run or request without the annotation "
+                "`holdfast.dev/started`.",
+            ),
+            Reason(
                 "StartingDeadlineExceeded", _END,
                 "The run waited longer than `startingDeadline`, and either a later slot is due or `catchUp` "
-                "is `None`. The run is `Missed`.",
+                "is `None`; or the BackupRun was created long after that. The run is `Missed`.",
                 "Raise `startingDeadline`, or make room: fewer runs at once, or a higher "
                 "`operator.maxRunningJobs`.",
             ),

@@ -26,7 +26,7 @@ from holdfast.domain.backup.catalogue import (
 )
 from holdfast.domain.backup.retention import backup_of
 from holdfast.domain.backup.survey import PageRecord
-from holdfast.domain.labels import IMPORTED
+from holdfast.domain.labels import IMPORTED, STARTED
 from holdfast.domain.policy.history import runs_to_prune
 from holdfast.domain.restoration import RunOrigin
 from holdfast.domain.rows import row_of
@@ -265,6 +265,22 @@ def test_what_is_unfinished_never_starts_and_is_finished() -> None:
     ((_, status),) = decide(policy(), [made], page(), NOW).write
     assert (status.phase, status.reason) == (RunPhase.EXPIRED, DATA_GONE)
     assert complete(status) == ("False", DATA_GONE, status.message)
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_a_duplicate_of_a_run_in_the_catalogue_gets_the_status_of_that_run(has_ended: bool) -> None:
+    before, entry = simple()
+    metadata = before.metadata.model_copy(update={"uid": "other", "annotations": {STARTED: "ru"}})
+    made = run().model_copy(update={"metadata": metadata})
+    if has_ended:
+        made = made.model_copy(update={"status": lifecycle.end_duplicate(made, NOW).status})
+    ((_, status),) = decide(policy(), [made], page(entry), NOW).write
+    assert (status.phase, status.reason, status.copies) == (RunPhase.SUCCEEDED, None, "2/2")
+    assert status.targets[0].artifacts == before.status.targets[0].artifacts
+    assert decide(policy(), [made.model_copy(update={"status": status})], page(entry), NOW).write == ()
+    foreign = entry.model_copy(update={"run_uid": "another"})
+    decision = decide(policy(), [made], page(foreign), NOW)
+    assert (decision.write, len(decision.problems)) == ((), 1)
 
 
 @pytest.mark.parametrize("phase", [RunPhase.PENDING, RunPhase.RUNNING, RunPhase.COMMITTING, RunPhase.FAILED])

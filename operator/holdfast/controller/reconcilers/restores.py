@@ -13,6 +13,7 @@ from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels, restoration
+from holdfast.domain.duplicates import STARTED_BEFORE, explanation, mark_of, started_uid
 from holdfast.domain.naming import part_of
 from holdfast.domain.plan.size import too_large
 from holdfast.domain.plan.support import not_supported_yet
@@ -48,12 +49,16 @@ class Restores:
             return None
         if request.metadata.deletion_timestamp is not None:
             return None
+        if annotation := mark_of(request):
+            request = await self._context.cluster.mark(request, {}, annotation)
         if request.status.phase is not None and request.status.phase.has_ended:
             await self._workloads.settle(request, labels.RESTORE)
             return None
-        if request.spec.cancel:
-            return await self._cancel(request)
         try:
+            if started_uid(request) is not None:
+                raise RefusedError(STARTED_BEFORE, explanation(request))
+            if request.spec.cancel:
+                return await self._cancel(request)
             if request.status.source is None:
                 return await self._resolve(request)
             if request.status.phase is RestorePhase.PENDING:

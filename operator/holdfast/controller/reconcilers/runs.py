@@ -19,6 +19,7 @@ from holdfast.controller.work.verification import Verifications
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
 from holdfast.domain.claims import CLAIM_MOUNTED, mounts_claim
+from holdfast.domain.duplicates import mark_of, started_uid
 from holdfast.domain.naming import part_of
 from holdfast.domain.rows import is_imported, row_of
 from holdfast.domain.run import admission, deadline, deletion, hooks, lifecycle
@@ -57,10 +58,7 @@ class Runs:
             self._verifications.release(key)
             await self._admissions.wake_starters(gone=key)
             return None
-        policy_label = labels.of_policy(run)
-        if run.metadata.labels.get(labels.POLICY) != policy_label and policy_label is not None:
-            await self._context.cluster.set_label(run, labels.POLICY, policy_label)
-            return 0
+        run = await self._mark(run)
         phase = run.status.phase or RunPhase.PENDING
         deleted = run.metadata.deletion_timestamp is not None
         if phase.has_ended or (deleted and phase is RunPhase.PENDING):
@@ -68,6 +66,9 @@ class Runs:
         if phase is RunPhase.PENDING:
             # An imported run has ended elsewhere: the survey that made it writes how.
             return None if is_imported(run) else await self._admit(run)
+        if started_uid(run) is not None:
+            await self._write(run, lifecycle.end_duplicate(run, self._context.now()))
+            return 0
         workload = await self._workloads.read(run, labels.RUN)
         if (run.spec.cancel or deleted) and not _commit_done(workload):
             return await self._cancel(run, workload)
@@ -80,6 +81,16 @@ class Runs:
         if phase is RunPhase.RUNNING:
             return await self._run(run, workload)
         return await self._commit(run, workload)
+
+    async def _mark(self, run: BackupRun) -> BackupRun:
+        """The run with the label and the annotation that each one has before anything is done for it."""
+        policy, metadata = labels.of_policy(run), run.metadata
+        is_labelled = policy is None or metadata.labels.get(labels.POLICY) == policy
+        label = {} if policy is None or is_labelled else {labels.POLICY: policy}
+        annotation = mark_of(run)
+        if not label and not annotation:
+            return run
+        return await self._context.cluster.mark(run, label, annotation)
 
     async def _write_settings(self, run: BackupRun, workload: Workload) -> float:
         """A run under way that an earlier release started: the settings are those of its first Job."""

@@ -30,6 +30,7 @@ from holdfast.api.run import (
 from holdfast.destinations.destination import DestinationSpec
 from holdfast.domain import labels
 from holdfast.domain.backup.copies import destinations_lacking
+from holdfast.domain.duplicates import STARTED_BEFORE, started_uid
 from holdfast.domain.places import destinations_unmoved, places_by_destination
 from holdfast.domain.rows import RunRow, is_imported, row_of
 from holdfast.domain.run.end import end_of_stored, with_end
@@ -113,8 +114,9 @@ def _digested(section: DestinationSpec) -> dict[str, Any]:
 
 
 def is_unfinished(run: BackupRun) -> bool:
-    """Whether it has no status yet, because the operator was stopped in between."""
-    return is_imported(run) and run.status.phase in (None, RunPhase.PENDING)
+    """Whether it has no status yet: the operator was stopped in between, or it is a duplicate."""
+    is_foreign = is_imported(run) or started_uid(run) is not None
+    return is_foreign and run.status.phase in (None, RunPhase.PENDING)
 
 
 def was_imported_since(row: RunRow, moment: datetime) -> bool:
@@ -157,7 +159,7 @@ def _may_differ(policy: BackupPolicy, row: RunRow, page: Page) -> bool:
     if entry is not None and entry.run_uid != row.original_uid:
         return False
     if row.phase not in STORED:
-        is_unfinished = row.is_imported and row.phase in (None, RunPhase.PENDING)
+        is_unfinished = (row.is_imported or row.is_duplicate) and row.phase in (None, RunPhase.PENDING)
         return is_unfinished or (row.phase is RunPhase.EXPIRED and entry is not None)
     if entry is None:
         return True
@@ -215,7 +217,7 @@ def _next_status(
     policy: BackupPolicy, run: BackupRun, entry: SurveyedRun | None, page: Page, now: datetime
 ) -> BackupRunStatus:
     status = run.status
-    was_gone = status.phase is RunPhase.EXPIRED and status.reason == DATA_GONE
+    was_gone = status.phase is RunPhase.EXPIRED and status.reason in (DATA_GONE, STARTED_BEFORE)
     if is_unfinished(run) or was_gone:
         if entry is not None:
             return imported_status(policy, run, entry, page.listed, now)

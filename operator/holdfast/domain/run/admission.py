@@ -24,6 +24,8 @@ from holdfast.domain.stored import EARLIEST
 MAX_QUEUED = 3
 """Runs of one policy that may wait before another scheduled one is skipped."""
 
+_TOLERANCE = timedelta(hours=1)
+"""By so much the clocks of the operator and of the API server may differ."""
 _SCHEDULED = ("Schedule", "CatchUp")
 
 
@@ -91,7 +93,8 @@ def is_scheduled(row: RunRow) -> bool:
 def is_waiting(row: RunRow) -> bool:
     """Whether a run has not started and may still start."""
     is_pending = row.phase in (None, RunPhase.PENDING) and not row.is_deleted and row.is_understood
-    return is_pending and not row.is_cancelled and not row.is_imported and not row.is_missed
+    never_starts = row.is_cancelled or row.is_imported or row.is_missed or row.is_duplicate
+    return is_pending and not never_starts
 
 
 def permits_of(row: RunRow, limit: int) -> int:
@@ -211,10 +214,22 @@ def start_deadline(row: RunRow, policy: BackupPolicy) -> datetime | None:
 
 def is_too_late(row: RunRow, policy: BackupPolicy, is_overtaken: bool, now: datetime) -> bool:
     """Whether a run has waited so long that it is missed. With catchUp Latest the newest never is."""
+    end = start_deadline(row, policy)
+    if end is None:
+        return False
+    if is_created_late(row, end):
+        return True
     if not is_overtaken and policy.spec.catch_up == "Latest":
         return False
-    end = start_deadline(row, policy)
-    return end is not None and now > end
+    return now > end
+
+
+def is_created_late(row: RunRow, end: datetime) -> bool:
+    """Whether a run was created so long after its slot that no schedule made it; `end` is `start_deadline`.
+
+    It is an old run without a status, which somebody created from a backup or a file.
+    """
+    return row.creation_time is not None and row.creation_time > end + _TOLERANCE
 
 
 def _without(rows: Iterable[RunRow], uid: str) -> tuple[RunRow, ...]:

@@ -19,13 +19,21 @@ from holdfast.api.run import (
 from holdfast.api.target import Target
 from holdfast.api.text import counted, sized
 from holdfast.domain.claims import CLAIM_MOUNTED
+from holdfast.domain.duplicates import STARTED_BEFORE, explanation, started_uid
 from holdfast.domain.labels import MISSED, SKIPPED
 from holdfast.domain.naming import job_name, run_path
 from holdfast.domain.plan import quota
 from holdfast.domain.plan.readiness import refusal
 from holdfast.domain.rows import row_of
 from holdfast.domain.run import hooks
-from holdfast.domain.run.admission import MAX_QUEUED, Standing, is_scheduled, is_too_late
+from holdfast.domain.run.admission import (
+    MAX_QUEUED,
+    Standing,
+    is_created_late,
+    is_scheduled,
+    is_too_late,
+    start_deadline,
+)
 from holdfast.domain.run.end import COPY_MISSING, end_of_stored, hook_failure, with_end
 from holdfast.domain.step import End, Notice, Step, describe, seconds_between, updated
 from holdfast.domain.stored import kept_in, report_uri
@@ -54,6 +62,8 @@ def admit(run: BackupRun, policy: BackupPolicy | None, standing: Standing, now: 
     skipped = run.metadata.annotations.get(SKIPPED)
     if skipped is not None:
         return end(run, run.status, End(RunPhase.SKIPPED, "Suspended", skipped), now)
+    if started_uid(run) is not None:
+        return end_duplicate(run, now)
     if run.spec.cancel:
         return end(run, run.status, End(RunPhase.CANCELLED, "Cancelled", "cancelled before it started"), now)
     if policy is None:
@@ -77,8 +87,12 @@ def _drop(run: BackupRun, policy: BackupPolicy, standing: Standing, now: datetim
     if spec.suspend:
         message = f"policy {policy.metadata.name} was suspended before it started"
         return end(run, run.status, End(RunPhase.SKIPPED, "Suspended", message), now)
-    if is_too_late(row_of(run), policy, standing.is_overtaken, now):
+    row = row_of(run)
+    if is_too_late(row, policy, standing.is_overtaken, now):
         why = "a later slot is due" if standing.is_overtaken else "catchUp is None"
+        limit = start_deadline(row, policy)
+        if limit is not None and is_created_late(row, limit):
+            why = "the BackupRun was created after that, from a backup or a file"
         message = f"it had not started at the end of startingDeadline ({spec.starting_deadline}), and {why}"
         return end(run, run.status, End(RunPhase.MISSED, "StartingDeadlineExceeded", message), now)
     if spec.concurrency_policy == "Forbid" and (standing.active_run or standing.runs_ahead):
@@ -341,6 +355,14 @@ def _why_not_stored(status: BackupRunStatus, destination: str) -> str | None:
         if target.missing and destination in target.missing:
             return f"target {target.name} was not stored there: {target.missing[destination]}"
     return None
+
+
+def end_duplicate(run: BackupRun, now: datetime) -> RunStep:
+    """It never starts. A survey that finds the data of its run gives it the status of an imported run."""
+    message = f"{explanation(run)}. The next survey imports the run if a catalogue has it"
+    status = updated(run.status, completion_time=now)
+    status = with_end(status, End(RunPhase.EXPIRED, STARTED_BEFORE, message), run.metadata.generation, now)
+    return Step(status, (Notice(STARTED_BEFORE, message, warning=True),))
 
 
 def with_cancellation_started(status: BackupRunStatus) -> BackupRunStatus:

@@ -1,6 +1,6 @@
 """A run lives by what it wrote down at its start: its deadline, its settings and its targets."""
 
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import pytest
 from tests.controller.client import Client, Namespace, wait_for
@@ -8,8 +8,9 @@ from tests.controller.kubelet import Kubelet
 from tests.controller.node import Node, hook
 from tests.controller.process import Operator
 
-from holdfast.protocol import BackupTask
+from holdfast.protocol import BackupTask, CommitTask, RestoreTask
 
+T = TypeVar("T", BackupTask, CommitTask, RestoreTask)
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 
 
@@ -50,6 +51,12 @@ class DeadWebhook:
         return self._client.request("POST", path, {"metadata": {"name": "x"}, "spec": {"template": pod}})[0]
 
 
+def tasks(kubelet: Kubelet, namespace: Namespace, kind: type[T]) -> list[T]:
+    """Those of this kind in the namespace."""
+    every = (task for task in kubelet.tasks.values() if isinstance(task, kind))
+    return [task for task in every if task.namespace == namespace.name]
+
+
 def _waits(namespace: Namespace, run: str = "now") -> bool:
     status = namespace.status("BackupRun", run)
     return (status.get("phase"), status.get("reason")) == ("Running", "JobNotCreated")
@@ -87,12 +94,26 @@ def test_a_run_goes_on_as_it_was_started_whatever_becomes_of_its_policy(
             namespace.delete("BackupPolicy", "chatbot")
         else:
             target = {"name": "a", "redis": {"service": {"name": "elsewhere", "port": 6379}}}
+            bucket = {"bucket": "backups", "prefix": "prod", "credentialsSecret": {"name": "rotated"}}
             edited: dict[str, Any] = {"targets": [target], "retries": 0, "activeDeadline": "1s"}
+            edited["destinations"] = [{"name": "renamed", "s3": bucket | {"storageClass": "GLACIER"}}]
             namespace.patch("BackupPolicy", "chatbot", {"spec": edited})
     status = namespace.wait_phase("BackupRun", "now", "Succeeded", "Failed", "PartiallySucceeded")
     assert status["phase"] == "Succeeded", status
     assert (status["settings"]["retries"], status["settings"]["activeDeadline"]) == (4, "6h")
     assert status["plan"] == []
-    tasks = [t for t in kubelet.tasks.values() if isinstance(t, BackupTask) and t.namespace == namespace.name]
-    assert {(task.target, task.spec["service"]["name"]) for task in tasks} == {("a", "redis"), ("b", "redis")}
+    backups, commits = tasks(kubelet, namespace, BackupTask), tasks(kubelet, namespace, CommitTask)
+    assert {(task.target, task.spec["service"]["name"]) for task in backups} == {
+        ("a", "redis"),
+        ("b", "redis"),
+    }
+    secret = "rotated" if change == "edited" else "s3"
+    section = {"bucket": "backups", "prefix": "prod", "region": "us-east-1", "addressingStyle": "Auto"}
+    made: list[BackupTask | CommitTask] = [*backups, *commits]
+    for task in made:
+        (used,) = task.destinations
+        assert (used.name, used.spec.to_json()) == (
+            "primary", section | {"credentialsSecret": {"name": secret}},
+        )  # fmt: skip
+    assert ("RecordedSecrets" in namespace.events("BackupRun", "now")) is (change == "deleted")
     assert {job["spec"]["backoffLimit"] for job in namespace.items("Job")} == {4}

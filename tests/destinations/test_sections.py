@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.api.base import ConfigMapRef, SecretRef
 from holdfast.api.destination import Destination
 from holdfast.destinations.registry import DESTINATIONS
 from holdfast.domain.backup.catalogue import places_of
@@ -113,3 +114,11 @@ def test_the_data_plane_loads_a_kind_only_when_a_task_names_it() -> None:
         assert f"holdfast.destinations.{kind}" in loaded
         assert f"holdfast.runner.destinations.{kind}" not in loaded
     assert "botocore" not in loaded
+
+
+@pytest.mark.parametrize("kind", DESTINATIONS)
+def test_every_field_that_names_a_secret_or_a_config_map_is_known_as_such(kind: str) -> None:
+    section = DESTINATIONS[kind]
+    refs = {SecretRef | None, ConfigMapRef | None, SecretRef, ConfigMapRef}
+    named = {name for name, field in section.model_fields.items() if field.annotation in refs}
+    assert named == set(section.access_fields)

@@ -3,7 +3,12 @@
 from tests import factories
 from tests.factories import ONE, TWO
 
-from holdfast.domain.places import current_destination, destinations_unmoved, places_by_destination
+from holdfast.domain.places import (
+    current_destination,
+    destinations_unmoved,
+    places_by_destination,
+    with_current_secrets,
+)
 
 KEYS = {"s3": {"bucket": "backups", "credentialsSecret": {"name": "new"}}}
 ELSEWHERE = {"s3": {"bucket": "elsewhere"}}
@@ -30,3 +35,17 @@ def test_credentials_are_those_of_the_policy_as_long_as_it_means_the_same_place(
     assert (now.name, now.required, now.spec) == ("one", one.required, renamed.spec.destinations[0].spec)
     assert current_destination(two, policy) == two
     assert current_destination(two, None) == two
+
+
+def test_only_the_secrets_of_a_run_that_goes_on_are_those_of_the_policy() -> None:
+    lock = {"objectLock": {"mode": "Compliance", "retain": "30d"}}
+    (recorded,) = factories.spec(
+        destinations=[ONE | {"s3": {"bucket": "backups", "region": "eu"}}]
+    ).destinations
+    policy = factories.policy(destinations=[ONE | {"name": "renamed", "s3": KEYS["s3"] | lock}])
+    now = with_current_secrets(recorded, policy)
+    assert now.to_json() == recorded.to_json() | {
+        "s3": recorded.spec.to_json() | {"credentialsSecret": {"name": "new"}}
+    }
+    moved = factories.policy(destinations=[ONE | ELSEWHERE])
+    assert with_current_secrets(recorded, moved) == with_current_secrets(recorded, None) == recorded

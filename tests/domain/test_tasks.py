@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from tests.factories import ONE, REDIS, SHA, TWO, run, stored_target
+from tests.factories import ONE, REDIS, SHA, TWO, policy, run, stored_target
 
 from holdfast.api.run import BackupRun
 from holdfast.domain.tasks import Upkeep, backup_task, commit_task
@@ -33,7 +33,7 @@ UPKEEP = Upkeep(
 
 
 def task_of(of: BackupRun, name: str) -> BackupTask | None:
-    return backup_task(of, next(target for target in of.status.targets if target.name == name))
+    return backup_task(of, next(target for target in of.status.targets if target.name == name), None)
 
 
 def test_a_target_is_backed_up_as_its_run_has_written_down_to_where_the_run_goes() -> None:
@@ -52,16 +52,28 @@ def test_a_target_that_the_run_has_not_written_down_has_no_task() -> None:
 
 
 def test_a_commit_is_given_the_targets_that_succeeded_and_all_upkeep() -> None:
-    task = commit_task(run(status=STATUS), UPKEEP, 60.0)
+    task = commit_task(run(status=STATUS), None, UPKEEP, 60.0)
     assert [(target.name, target.destinations) for target in task.targets] == [("a", ("one", "two"))]
     assert (task.failed_targets, task.recipients) == (("b",), (RECIPIENT,))
     assert Upkeep(task.retention, task.gaps, task.leftovers) == UPKEEP
     assert (task.started_time, task.retention_seconds) == (NOW, 60.0)
-    assert commit_task(run(status=STATUS | {"settings": None}), Upkeep(), None).recipients == ()
+    assert commit_task(run(status=STATUS | {"settings": None}), None, Upkeep(), None).recipients == ()
+
+
+def test_a_run_uses_the_secrets_of_the_policy_for_the_places_that_it_wrote_down() -> None:
+    keys = {"s3": {"bucket": "backups", "credentialsSecret": {"name": "new"}}}
+    now = policy(destinations=[TWO | {"s3": {"bucket": "elsewhere"}}, ONE | keys])
+    subject = run(status=STATUS)
+    target = next(target for target in subject.status.targets if target.name == "b")
+    for task in (backup_task(subject, target, now), commit_task(subject, now, Upkeep(), None)):
+        assert task is not None
+        one, two = task.destinations
+        assert one.to_json() == subject.status.destinations[0].to_json() | keys
+        assert two == subject.status.destinations[1]
 
 
 def test_upkeep_that_no_job_could_read_makes_no_task() -> None:
     wrong: Any = ({"run": "older"},)
     for upkeep in (Upkeep(expiries=wrong), Upkeep(gaps=wrong), Upkeep(leftovers=wrong)):
         with pytest.raises(ValidationError):
-            commit_task(run(status=STATUS), upkeep, None)
+            commit_task(run(status=STATUS), None, upkeep, None)

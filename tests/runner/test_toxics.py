@@ -198,7 +198,7 @@ class Operator:
         for variable, value in told.items():
             self.monkeypatch.setenv(variable, value)
         run = self._after(run, lifecycle.admit(run, self.policy, Standing(), now))
-        seen = {target.name: self._job(backup_task(run, target), now) for target in run.status.targets}
+        seen = {target.name: self._job(backup_task(run, target, None), now) for target in run.status.targets}
         run = self._after(run, lifecycle.advance(run, JobFacts(seen, START), now))
         if run.status.phase is RunPhase.COMMITTING:
             observed = self._job(self._commit_task(run), now)
@@ -212,7 +212,7 @@ class Operator:
         healings = copies.gaps_to_heal(self.policy, run, rows(runs))
         gaps = tuple(copies.gap_of(self.runs[each.row.name], each) for each in healings)
         upkeep = Upkeep(gaps=gaps, leftovers=copies.leftovers_of(left))
-        return commit_task(run, upkeep, 30)
+        return commit_task(run, None, upkeep, 30)
 
     def _take_in(self, seen: Observation, now: datetime) -> None:
         if not isinstance(seen.result, CommitResult):

@@ -14,6 +14,7 @@ class Azure(DestinationSpec):
     is_built = False
     rules: ClassVar[tuple[tuple[str, str], ...]] = (no_dots("prefix"),)
     place_fields: ClassVar[tuple[str, ...]] = ("account", "container", "prefix", "endpoint")
+    access_fields: ClassVar[tuple[str, ...]] = ("credentials_secret",)
 
     account: Annotated[str, Field(pattern=r"^[a-z0-9]{3,24}$", max_length=24)]
     """The name of the storage account."""

@@ -39,6 +39,8 @@ class DestinationSpec(Model):
     """Fields that version 0.1.0 did not have: a digest of places has them if they are not the default."""
     place_fields: ClassVar[tuple[str, ...]]
     """The fields that `identity` consists of, as the user writes them."""
+    access_fields: ClassVar[tuple[str, ...]] = ()
+    """The fields that name Secrets and ConfigMaps."""
 
     @abstractmethod
     def uri(self, key: str) -> str:

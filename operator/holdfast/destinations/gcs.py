@@ -14,6 +14,7 @@ class Gcs(DestinationSpec):
     is_built = False
     rules: ClassVar[tuple[tuple[str, str], ...]] = (no_dots("prefix"),)
     place_fields: ClassVar[tuple[str, ...]] = ("bucket", "prefix", "endpoint")
+    access_fields: ClassVar[tuple[str, ...]] = ("credentials_secret",)
 
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*[a-z0-9]$", min_length=3, max_length=222)]
     """The bucket's name. The bucket must exist."""

@@ -39,6 +39,7 @@ class S3(DestinationSpec):
     }
     later_fields: ClassVar[tuple[str, ...]] = ("ca_config_map", "addressing_style")
     place_fields: ClassVar[tuple[str, ...]] = ("bucket", "prefix", "endpoint")
+    access_fields: ClassVar[tuple[str, ...]] = ("credentials_secret", "ca_secret", "ca_config_map")
 
     bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", min_length=3, max_length=63)]
     """The bucket's name. The bucket must exist."""

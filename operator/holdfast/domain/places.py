@@ -54,6 +54,19 @@ def current_destination(recorded: Destination, policy: BackupPolicy | None) -> D
     return Destination.model_validate(recorded.to_json() | {now.kind: now.spec.to_json()})
 
 
+def with_current_secrets(recorded: Destination, policy: BackupPolicy | None) -> Destination:
+    """The recorded destination with the Secrets that the policy names for the place now.
+
+    Everything else stays: a run lives by what it wrote down at its start.
+    """
+    now = destination_at_place_of(recorded, policy)
+    if now is None:
+        return recorded
+    secrets = {name: getattr(now.spec, name) for name in now.spec.access_fields}
+    section = recorded.spec.model_copy(update=secrets)
+    return Destination.model_validate(recorded.to_json() | {recorded.kind: section.to_json()})
+
+
 def destination_at_place_of(recorded: Destination, policy: BackupPolicy | None) -> Destination | None:
     """The policy's destination at the same place, the one of the same name before others."""
     destinations = policy.spec.destinations if policy is not None else ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun, TargetPhase, TargetStatus
-from holdfast.domain.places import current_destination
+from holdfast.domain.places import current_destination, with_current_secrets
 from holdfast.domain.restoration import Plan, overrides
 from holdfast.domain.stored import committed_target, destinations_holding
 from holdfast.protocol import (
@@ -35,8 +35,11 @@ class Upkeep:
     leftovers: tuple[Leftovers, ...] = ()
 
 
-def backup_task(run: BackupRun, target: TargetStatus) -> BackupTask | None:
-    """The Task that backs up a target of a run; None when the run has not written down what the target is."""
+def backup_task(run: BackupRun, target: TargetStatus, policy: BackupPolicy | None) -> BackupTask | None:
+    """The Task that backs up a target of a run; None when the run has not written down what the target is.
+
+    Credentials are the policy's as they are now; all else is what the run has written down.
+    """
     planned = next((p for p in run.status.plan if p.name == target.name), None)
     if planned is None:
         return None
@@ -50,7 +53,7 @@ def backup_task(run: BackupRun, target: TargetStatus) -> BackupTask | None:
         spec=json.loads(planned.spec),
         recipients=_recipients(run),
         destinations=tuple(
-            destination
+            with_current_secrets(destination, policy)
             for destination in run.status.destinations
             if destination.name not in (run.status.over_quota or {})
         ),
@@ -58,11 +61,15 @@ def backup_task(run: BackupRun, target: TargetStatus) -> BackupTask | None:
 
 
 def commit_task(
-    run: BackupRun, upkeep: Upkeep, budget: float | None, left_out: Collection[str] = ()
+    run: BackupRun,
+    policy: BackupPolicy | None,
+    upkeep: Upkeep,
+    budget: float | None,
+    left_out: Collection[str] = (),
 ) -> CommitTask:
     """The Task that commits a run; `budget` is in seconds, None without a limit.
 
-    Nothing is written to the destinations `left_out`.
+    Nothing is written to the destinations `left_out`. Credentials are as in `backup_task`.
     """
     targets = run.status.targets
     succeeded_targets = [target for target in targets if target.phase is TargetPhase.SUCCEEDED]
@@ -79,7 +86,11 @@ def commit_task(
             for target in succeeded_targets
         ),
         failed_targets=tuple(t.name for t in targets if t.phase is not TargetPhase.SUCCEEDED),
-        destinations=tuple(d for d in run.status.destinations if d.name not in left_out),
+        destinations=tuple(
+            with_current_secrets(destination, policy)
+            for destination in run.status.destinations
+            if destination.name not in left_out
+        ),
         retention=upkeep.expiries,
         retention_seconds=budget,
         gaps=upkeep.gaps,

@@ -2,8 +2,9 @@
 
 import logging
 
+from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, Failure, RunPhase, RunSettings, TargetPhase
-from holdfast.controller.errors import NotFoundError, TransientError
+from holdfast.controller.errors import NotFoundError, NotUnderstoodError, TransientError
 from holdfast.controller.jobs.job import JobRequest, build_job
 from holdfast.controller.jobs.kinds import limit_of
 from holdfast.controller.jobs.settings import JobSettings
@@ -26,6 +27,7 @@ from holdfast.domain.run import admission, deadline, deletion, hooks, lifecycle
 from holdfast.domain.run.hooks import DueHook
 from holdfast.domain.run.lifecycle import RunStep
 from holdfast.domain.step import Step
+from holdfast.domain.stored import notices_of_recorded_secrets
 from holdfast.domain.targets import JobFacts
 from holdfast.domain.tasks import Upkeep, backup_task, commit_task
 from holdfast.domain.workload import Observation
@@ -181,8 +183,9 @@ class Runs:
         limit = limit_of(BACKUP, self._context.config)
         waiting = waiting[: max(0, min(limit, run.status.jobs_at_once or limit) - under_way)]
         failures: dict[str, Failure] = {}
+        policy = await self._policy_now(run) if waiting and (jobs or run.status.reason) else None
         for target in waiting:
-            task = backup_task(run, target)
+            task = backup_task(run, target, policy)
             if task is None:
                 failures[target.name] = lifecycle.target_removed(run, target.name)
                 continue
@@ -193,6 +196,13 @@ class Runs:
             if failure is not None:
                 failures[target.name] = failure
         return failures, {}
+
+    async def _policy_now(self, run: BackupRun) -> BackupPolicy | None:
+        """For Jobs that are created later than the first ones; None if it is gone or not understood."""
+        try:
+            return await self._context.policy_of(run)
+        except NotUnderstoodError:
+            return None
 
     async def _ensure(self, run: BackupRun, task: BackupTask | CommitTask, part: str) -> Failure | None:
         """Create a Job as the run's settings say; returns why it can never be had."""
@@ -235,12 +245,16 @@ class Runs:
         """Without optional destinations whose claim somebody else mounts; with one, also without upkeep."""
         optional = [destination for destination in run.status.destinations if not destination.required]
         mounted = await claims.mounted(self._context.cluster, run.metadata.namespace, optional)
-        upkeep = Upkeep()
+        upkeep, policy = Upkeep(), await self._context.policy_of(run)
         if not mounted:
-            policy = await self._context.policy_of(run)
             expiries = await self._retention.mark(run, policy)
             upkeep = Upkeep(expiries, *await self._copies.choose(run, policy))
-        return commit_task(run, upkeep, deadline.budget(run.status, self._context.now()), mounted)
+        await self._report_secrets(run, policy)
+        budget = deadline.budget(run.status, self._context.now())
+        return commit_task(run, policy, upkeep, budget, mounted)
+
+    async def _report_secrets(self, run: BackupRun, policy: BackupPolicy | None) -> None:
+        await self._context.reporter.report(run, notices_of_recorded_secrets(run.status.destinations, policy))
 
     async def _cancel(self, run: BackupRun, workload: Workload) -> float | None:
         await self._workloads.stop(workload.jobs_under_way)

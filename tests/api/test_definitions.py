@@ -254,6 +254,8 @@ STATUSES: dict[str, dict[str, Any]] = {
         "source": "support-desk-202602280115",
         "startTime": NOW,
         "completionTime": LATER,
+        "deadline": LATER,
+        "settings": {"activeDeadline": "6h", "retries": 2, "recipients": []},
         "recoveryPoint": NOW,
         "dataLossSeconds": 65,
         "restoreSeconds": 7200,

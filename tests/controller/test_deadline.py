@@ -1,4 +1,4 @@
-"""A run lives by what it wrote down at its start: its deadline, its settings and its targets."""
+"""Runs and restores live by what they wrote down at their start: deadline, settings and targets."""
 
 from typing import Any, Self, TypeVar
 
@@ -117,3 +117,20 @@ def test_a_run_goes_on_as_it_was_started_whatever_becomes_of_its_policy(
         )  # fmt: skip
     assert ("RecordedSecrets" in namespace.events("BackupRun", "now")) is (change == "deleted")
     assert {job["spec"]["backoffLimit"] for job in namespace.items("Job")} == {4}
+
+
+def test_a_request_whose_job_cannot_be_created_ends_at_the_deadline_that_it_wrote_down(
+    client: Client, operator: Operator, namespace: Namespace
+) -> None:
+    namespace.policy()
+    namespace.back_up("now")
+    # Once it is edited, the catalogue has to be read.
+    namespace.patch("BackupPolicy", "chatbot", {"spec": {"activeDeadline": "8s", "retries": 4}})
+    with DeadWebhook(client, namespace.name):
+        namespace.create("RestoreRequest", "back", {"source": {"runRef": {"name": "now"}}})
+        wait_for("it to start", lambda: namespace.status("RestoreRequest", "back").get("settings"))
+        namespace.patch("BackupPolicy", "chatbot", {"spec": {"activeDeadline": "9h", "retries": 0}})
+        status = namespace.wait_phase("RestoreRequest", "back", "Failed", "Succeeded")
+    assert (status["reason"], status["settings"]["retries"]) == ("JobNotCreated", 4)
+    assert "activeDeadline (8s)" in status["message"]
+    assert "failed calling webhook" in status["message"]

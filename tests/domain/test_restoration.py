@@ -210,7 +210,7 @@ def test_an_encrypted_run_without_an_identity_is_refused(encrypted: RestoreOrigi
     found = LookupResult(policy="p", run="r", recovery_point=NOW, targets=(target,))
     plan = restoration.plan_from_lookup(request(), encrypted, found)
     with pytest.raises(RefusedError, match=field) as refused:
-        restoration.start(request(), encrypted, plan)
+        restoration.start(request(), encrypted, plan, NOW)
     assert refused.value.reason == "IdentityMissing"
 
 
@@ -310,3 +310,83 @@ def test_a_run_is_in_use_whichever_way_a_request_names_it(
         update={"metadata": policy.metadata.model_copy(update={"namespace": "rag", "name": "chatbot"})}
     )
     assert restoration.runs_read_by([reader], policy) == runs
+
+
+GOING = Observation(Job("job", "rag", "job", "uid", "a", "Restore", "", "", NOW), attempts=1, running_pod="p")
+HOUR = timedelta(hours=1)
+
+
+def under_way(phase: str, *done: str, **fields: Any) -> RestoreRequest:
+    """A request with a deadline in an hour whose targets are a and b; these are restored."""
+    targets = [
+        {"name": name, "engine": "redis", "phase": "Succeeded" if name in done else "Running", "job": "job"}
+        for name in "ab"
+    ]
+    settings = {"activeDeadline": "1h"}
+    status = {"phase": phase, "startTime": NOW, "deadline": NOW + HOUR, "settings": settings}
+    return RestoreRequest.model_validate(
+        {
+            "metadata": {"name": "back", "namespace": "rag", "uid": "uid"},
+            "spec": {"source": {"runRef": {"name": "r"}}},
+            "status": status | {"targets": targets if phase == "Running" else []} | fields,
+        }
+    )
+
+
+def test_a_request_writes_down_its_deadline_and_its_settings_when_it_starts() -> None:
+    policy = factories.policy(activeDeadline="2h", retries=5)
+    status = restoration.resolve(request(), "r", policy, NOW).status
+    assert status.settings is not None
+    assert (status.settings.active_deadline, status.settings.retries) == ("2h", 5)
+    assert (status.start_time, status.deadline) == (NOW, NOW + 2 * HOUR)
+    assert restoration.resolve(request(), "r", None, NOW).status.deadline == NOW + 6 * HOUR
+    frozen = {"name": "one", "s3": {"bucket": "backups", "storageClass": "DEEP_ARCHIVE"}}
+    there = origin()
+    stored = there.run.model_copy(
+        update={
+            "status": factories.run(status=there.run.status.to_json() | {"destinations": [frozen]}).status
+        }
+    )
+    of_archive = RunOrigin(stored, None)
+    target = ListedTarget(name="a", engine="redis", spec={})
+    found = LookupResult(policy="p", run="r", recovery_point=NOW, targets=(target,))
+    plan = restoration.plan_from_lookup(request(), of_archive, found)
+    resolved = request().model_copy(update={"status": status})
+    started = restoration.start(resolved, of_archive, plan, NOW + HOUR).status
+    assert (started.deadline, started.settings) == (NOW + 51 * HOUR, status.settings)
+
+
+@pytest.mark.parametrize(
+    ("reason", "ends_as"), [(None, "DeadlineExceeded"), ("JobNotCreated", "JobNotCreated")]
+)
+def test_a_request_ends_at_the_second_of_its_deadline(reason: str | None, ends_as: str) -> None:
+    facts = JobFacts({"b": GOING}, timedelta(minutes=2))
+    subject = under_way("Running", "a", **({"reason": reason, "message": "no"} if reason else {}))
+    assert restoration.overdue(subject, facts, None, NOW + HOUR - timedelta(seconds=1)) is None
+    step = restoration.overdue(subject, facts, None, NOW + HOUR)
+    assert step is not None
+    assert (step.status.phase, step.status.reason) == ("Failed", ends_as)
+    assert "not done within activeDeadline (1h)" in (step.status.message or "")
+    assert [target.phase for target in step.status.targets] == ["Succeeded", "Failed"]
+
+
+def test_what_is_restored_counts_though_the_operator_was_down_at_the_deadline() -> None:
+    facts = JobFacts({}, timedelta(minutes=2))
+    assert restoration.overdue(under_way("Running", "a", "b"), facts, None, NOW + 2 * HOUR) is None
+
+
+def test_a_lookup_has_a_deadline_and_counts_if_it_has_ended() -> None:
+    facts, late = JobFacts({}, timedelta(minutes=2)), NOW + HOUR
+    ended = Observation(GOING.job, attempts=1, started=NOW, ended=NOW, result=LookupResult(
+        policy="p", run="r", recovery_point=NOW, targets=(),
+    ))  # fmt: skip
+    assert restoration.overdue(under_way("Pending"), facts, ended, late) is None
+    for lookup in (None, GOING):
+        step = restoration.overdue(under_way("Pending"), facts, lookup, late)
+        assert step is not None
+        assert (step.status.phase, step.status.reason) == ("Failed", "DeadlineExceeded")
+
+
+def test_a_request_of_an_earlier_release_has_no_deadline() -> None:
+    old = under_way("Running", deadline=None, settings=None)
+    assert restoration.overdue(old, JobFacts({}, timedelta(minutes=2)), None, NOW + 99 * HOUR) is None

@@ -152,7 +152,7 @@ class BackupPolicySpec(Model):
     """How long a run may still start after its planned start (the slot, plus the delay by `jitter`), such as
     `1h`. catchUp decides what happens if this time has passed."""
     active_deadline: Duration = Duration("6h")
-    """How long a run may take, such as `6h`. A run that takes longer fails."""
+    """How long a run may take, such as `6h`. A run that takes longer fails. So does a restore of a run."""
     retries: Annotated[int, Field(ge=0, le=10)] = 2
     """How often a run retries a target that failed."""
     targets: Annotated[tuple[Target, ...], Field(min_length=1, max_length=20)]

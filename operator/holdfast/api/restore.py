@@ -10,7 +10,7 @@ from holdfast.api.base import Duration, Int64, Model, ObjectName, SecretRef, Tim
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Location
 from holdfast.api.meta import AGE, Column, LenientModel, Resource
-from holdfast.api.run import Contents, JobTargetStatus, Omission, PreflightCheck, TargetPhase
+from holdfast.api.run import Contents, JobTargetStatus, Omission, PreflightCheck, RunSettings, TargetPhase
 from holdfast.api.target import RestoreTarget
 from holdfast.api.text import Message, ShortText, Uri, Warnings, human_seconds, sized
 from holdfast.destinations.destination import Path
@@ -223,6 +223,11 @@ class RestoreRequestStatus(LenientModel):
     """When the restore started, which is when the operator found the run."""
     completion_time: Time | None = None
     """When the restore ended."""
+    deadline: Time | None = None
+    """When the restore fails if it has not ended: activeDeadline after its start, and once more after the
+    run's targets are known. A restore from an archive class also has the time for thawing."""
+    settings: RunSettings | None = None
+    """What the policy said about the restore's Jobs when the restore started."""
     recovery_point: Time | None = None
     """The moment whose data was restored."""
     data_loss_seconds: Int64 | None = None

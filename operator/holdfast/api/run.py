@@ -263,8 +263,8 @@ def _some_of_each(artifacts: Sequence[Any]) -> Sequence[Any]:
 
 
 class RunSettings(LenientModel):
-    """What the policy said about the run's Jobs when the run started. An edit of the policy does not change
-    it."""
+    """What the policy said about Jobs when the run or the restore started. An edit of the policy does not
+    change it. A restore from a location has the defaults."""
 
     active_deadline: Duration = Duration("6h")
     """The policy's activeDeadline."""
@@ -273,7 +273,7 @@ class RunSettings(LenientModel):
     runner: Runner | None = None
     """The policy's runner."""
     recipients: Annotated[tuple[Annotated[str, Field(max_length=62)], ...], Field(max_length=20)] = ()
-    """The recipients that artifacts are encrypted to; none without encryption."""
+    """The recipients that artifacts are encrypted to; none without encryption, and none of a restore."""
 
     def deadline_from(self, start: datetime) -> datetime:
         """When what started then has taken too long."""

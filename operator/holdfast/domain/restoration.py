@@ -18,8 +18,9 @@ from holdfast.api.restore import (
     RestoreRequestStatus,
     RestoreTargetStatus,
 )
-from holdfast.api.run import STORED, BackupRun, Failure, Progress, RunPhase, TargetPhase
+from holdfast.api.run import STORED, BackupRun, Failure, Progress, RunPhase, RunSettings, TargetPhase
 from holdfast.api.text import counted, some_of
+from holdfast.domain.deadline import fail_overdue, failure_of, remaining
 from holdfast.domain.naming import job_name, run_path
 from holdfast.domain.places import current_destination
 from holdfast.domain.rows import RunRow
@@ -31,7 +32,15 @@ from holdfast.domain.stored import (
     preferred_destination,
     targets_held,
 )
-from holdfast.domain.targets import JobFacts, advance_targets, cancel, failures, not_ended, obstacle
+from holdfast.domain.targets import (
+    JobFacts,
+    advance_targets,
+    cancel,
+    failures,
+    not_created,
+    not_ended,
+    obstacle,
+)
 from holdfast.domain.workload import Observation, end_failure, obstacle_of
 from holdfast.layout import PathError, RunPath
 from holdfast.protocol import ExitCode, ListedTarget, LookupResult, RestoreResult, StoredRun
@@ -294,9 +303,24 @@ def _refuse_unknown(wanted: set[str], stored: set[str], run: str) -> None:
         raise RefusedError("TargetNotFound", message)
 
 
-def resolve(request: RestoreRequest, source: str, now: datetime) -> RestoreStep:
-    """The request has its run, and keeps it, whatever becomes of the policy."""
-    return Step(updated(request.status, phase=RestorePhase.PENDING, source=source, start_time=now))
+def resolve(request: RestoreRequest, source: str, policy: BackupPolicy | None, now: datetime) -> RestoreStep:
+    """The request has its run and its settings, and keeps them, whatever becomes of the policy."""
+    settings = settings_of(policy)
+    return Step(
+        updated(
+            request.status,
+            phase=RestorePhase.PENDING,
+            source=source,
+            start_time=now,
+            deadline=settings.deadline_from(now),
+            settings=settings,
+        )
+    )
+
+
+def settings_of(policy: BackupPolicy | None) -> RunSettings:
+    """The settings of a restore that starts now."""
+    return RunSettings() if policy is None else updated(policy.spec.settings, recipients=())
 
 
 def look_up(request: RestoreRequest) -> RestoreStep:
@@ -305,14 +329,18 @@ def look_up(request: RestoreRequest) -> RestoreStep:
     return Step(updated(request.status, reason="LookingUp", message=message))
 
 
-def start(request: RestoreRequest, origin: RestoreOrigin, plan: Plan) -> RestoreStep:
+def start(request: RestoreRequest, origin: RestoreOrigin, plan: Plan, now: datetime) -> RestoreStep:
     """The targets are known; their Jobs come next. Raises RefusedError."""
     _check_identity(origin, plan)
     uid = request.metadata.uid
     created = request.metadata.creation_timestamp
+    settings = request.status.settings or settings_of(origin.policy)
+    thawing = timedelta(seconds=plan.stored.destination.spec.thaw_seconds)
     status = updated(
         request.status,
         phase=RestorePhase.RUNNING,
+        deadline=settings.deadline_from(now) + thawing,
+        settings=settings,
         recovery_point=plan.recovery_point,
         data_loss_seconds=seconds_between(plan.recovery_point, created) if created else None,
         reason=None,
@@ -330,6 +358,36 @@ def start(request: RestoreRequest, origin: RestoreOrigin, plan: Plan) -> Restore
     destination = plan.stored.destination.name
     started = Notice("Started", f"restoring {names} from {plan.stored.path} in {destination}")
     return Step(status, (started, *origin.notices(plan)))
+
+
+def overdue(
+    request: RestoreRequest, facts: JobFacts, lookup: Observation | None, now: datetime
+) -> RestoreStep | None:
+    """The end of a request that takes longer than it may; None as long as it does not.
+
+    What its Jobs have done counts, however late the operator sees it. A request that an earlier release
+    started has no deadline.
+    """
+    if request.status.deadline is None or remaining(request.status, now) > 0:
+        return None
+    failure = failure_of(request.status)
+    if request.status.phase is RestorePhase.PENDING:
+        if lookup is not None and lookup.has_ended:
+            return None
+        how = End(RestorePhase.FAILED, failure.reason, failure.message)
+        return end(request, request.status, how, now)
+    targets, notices = advance_targets(request.status.targets, facts, _succeed, now)
+    if all(target.phase.has_ended for target in targets):
+        return None
+    status = updated(request.status, targets=fail_overdue(targets, failure, now))
+    step = _end_by_targets(request, status, set(), now)
+    return Step(step.status, (*notices, *step.notices))
+
+
+def wait_for_lookup(request: RestoreRequest, error: str) -> RestoreStep:
+    """The lookup Job could not be created this time."""
+    reason, message = not_created("the lookup", error)
+    return Step(updated(request.status, reason=reason, message=message))
 
 
 def advance(request: RestoreRequest, facts: JobFacts, now: datetime) -> RestoreStep:

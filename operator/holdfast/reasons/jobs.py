@@ -156,8 +156,8 @@ GROUPS = (
                 "Raise `runner.resources.limits.memory` of the policy.",
             ),
             Reason(
-                "DeadlineExceeded", (Where.RUN, Where.TARGET, Where.ANY_JOB),
-                "The run or the Job took longer than `activeDeadline` of the policy.",
+                "DeadlineExceeded", (Where.RUN, Where.REQUEST, Where.TARGET, Where.ANY_JOB),
+                "The run, the restore or the Job took longer than `activeDeadline` of the policy.",
                 "Raise `activeDeadline`. Or find out what is slow: create a new run and watch "
                 "`status.targets[].progress` while it goes on.",
             ),

@@ -13,6 +13,7 @@ from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels, restoration
+from holdfast.domain.deadline import remaining
 from holdfast.domain.duplicates import STARTED_BEFORE, explanation, mark_of, started_uid
 from holdfast.domain.naming import part_of
 from holdfast.domain.plan.size import too_large
@@ -61,9 +62,12 @@ class Restores:
                 return await self._cancel(request)
             if request.status.source is None:
                 return await self._resolve(request)
-            if request.status.phase is RestorePhase.PENDING:
-                return await self._prepare(request)
-            return await self._run(request)
+            workload = await self._workloads.read(request, labels.RESTORE)
+            if await self._end_overdue(request, workload):
+                return 0
+            is_pending = request.status.phase is RestorePhase.PENDING
+            pause = await (self._prepare if is_pending else self._run)(request, workload)
+            return self._earliest(request, pause)
         except RefusedError as error:
             await self._write(request, restoration.refuse(request, error, self._context.now()))
             return 0
@@ -89,8 +93,20 @@ class Restores:
             if not rows and not await self._has_policy(request, policy):
                 raise restoration.unknown_policy(policy, runs.in_namespace(namespace))
             name = restoration.choose_run(request, rows).name
-        await self._write(request, restoration.resolve(request, name, self._context.now()))
+        of_run = await self._policy_of(request, name)
+        await self._write(request, restoration.resolve(request, name, of_run, self._context.now()))
         return 0
+
+    async def _policy_of(self, request: RestoreRequest, run: str) -> BackupPolicy | None:
+        """The policy of the run that is restored; None if it, or the run, is gone or none is named."""
+        if request.spec.source.location is not None:
+            return None
+        try:
+            return await self._context.policy_of(
+                await self._context.cluster.get(BackupRun, request.metadata.namespace, run)
+            )
+        except NotFoundError:
+            return None  # without its run, the next step refuses the request
 
     async def _has_policy(self, request: RestoreRequest, policy: str) -> bool:
         try:
@@ -99,34 +115,58 @@ class Restores:
             return False
         return True
 
-    async def _prepare(self, request: RestoreRequest) -> float:
+    async def _end_overdue(self, request: RestoreRequest, workload: Workload) -> bool:
+        """Whether the deadline has ended the request."""
+        facts = JobFacts(workload.observe(RESTORE), self._context.config.pod_start_deadline)
+        lookup = workload.observe(LOOKUP).get("")
+        step = restoration.overdue(request, facts, lookup, self._context.now())
+        if step is None:
+            return False
+        await self._write(request, step)
+        await self._workloads.stop(workload.jobs_under_way)
+        return True
+
+    def _earliest(self, request: RestoreRequest, pause: float | None) -> float | None:
+        """The pause, but no longer than until the deadline."""
+        seconds = remaining(request.status, self._context.now())
+        if pause is None:
+            return seconds or None
+        return min(pause, seconds) if seconds else pause
+
+    async def _prepare(self, request: RestoreRequest, workload: Workload) -> float:
         """Find out what the run holds: by the policy if it is still what was run, else by the catalogue."""
         origin = await self._origin(request)
         plan = origin.plan(request)
         if plan is not None:
-            await self._write(request, restoration.start(request, origin, plan))
+            await self._write(request, restoration.start(request, origin, plan, self._context.now()))
             return 0
         stored = origin.stored(request)
-        workload = await self._workloads.read(request, labels.RESTORE)
         job = workload.observe(LOOKUP).get("")
         now = self._context.now()
         if job is None:
-            settings = JobSettings.of(origin.policy)
+            settings = _settings(request, origin)
             wanted = JobRequest(request, lookup_task(stored), settings, part_of(LOOKUP.component))
-            failure = await self._workloads.ensure(request, build_job(wanted, self._context.config))
-            step = restoration.fail_lookup(request, failure, now) if failure else restoration.look_up(request)
+            step = await self._look_up(request, wanted)
         elif isinstance(job.result, LookupResult):
             result = await self._looked_up(workload, job, job.result)
             if isinstance(result, Failure):
                 step = restoration.fail_lookup(request, result, now)
             else:
-                step = restoration.start(
-                    request, origin, restoration.plan_from_lookup(request, origin, result)
-                )
+                plan = restoration.plan_from_lookup(request, origin, result)
+                step = restoration.start(request, origin, plan, now)
         else:
             step = restoration.advance_lookup(request, job, self._context.config.pod_start_deadline, now)
         await self._write(request, step)
         return POLL_SECONDS if step.status.phase is RestorePhase.PENDING else 0
+
+    async def _look_up(self, request: RestoreRequest, wanted: JobRequest) -> RestoreStep:
+        try:
+            failure = await self._workloads.ensure(request, build_job(wanted, self._context.config))
+        except TransientError as error:
+            return restoration.wait_for_lookup(request, str(error))
+        if failure is not None:
+            return restoration.fail_lookup(request, failure, self._context.now())
+        return restoration.look_up(request)
 
     async def _looked_up(
         self, workload: Workload, job: Observation, result: LookupResult
@@ -156,13 +196,12 @@ class Restores:
             raise RefusedError("RunNotFound", message) from None
         return RunOrigin(run, await self._context.policy_of(run))
 
-    async def _run(self, request: RestoreRequest) -> float | None:
-        workload = await self._workloads.read(request, labels.RESTORE)
+    async def _run(self, request: RestoreRequest, workload: Workload) -> float | None:
         jobs = workload.observe(RESTORE)
-        creation_failures = await self._create_targets(request, workload, jobs)
+        creation_failures, creation_errors = await self._create_targets(request, workload, jobs)
         progress = await self._workloads.progress(jobs)
         start_deadline: timedelta = self._context.config.pod_start_deadline
-        facts = JobFacts(jobs, start_deadline, creation_failures, progress)
+        facts = JobFacts(jobs, start_deadline, creation_failures, progress, creation_errors)
         step = restoration.advance(request, facts, self._context.now())
         await self._write(request, step)
         ended = {target.name for target in step.status.targets if target.phase.has_ended}
@@ -173,26 +212,32 @@ class Restores:
 
     async def _create_targets(
         self, request: RestoreRequest, workload: Workload, jobs: dict[str, Observation]
-    ) -> dict[str, Failure]:
-        """Create the Jobs that are not there yet; returns why those that cannot be are not."""
+    ) -> tuple[dict[str, Failure], dict[str, str]]:
+        """Create the Jobs that are not there yet.
+
+        Returns why some can never be created, and why some could not be this time.
+        """
         targets = request.status.targets
         waiting = [t.name for t in targets if t.phase is TargetPhase.PENDING and t.name not in jobs]
         if not waiting:
-            return {}
+            return {}, {}
         origin = await self._origin(request)
         plan = await self._plan_again(request, origin, workload)
         if isinstance(plan, Failure):
-            return dict.fromkeys(waiting, plan)
-        settings = JobSettings.of(origin.policy)
-        creation_failures = {}
+            return dict.fromkeys(waiting, plan), {}
+        settings = _settings(request, origin)
+        creation_failures: dict[str, Failure] = {}
         for target in plan.targets:
             if target.name in waiting:
                 task = restore_task(request, plan, target)
                 wanted = JobRequest(request, task, settings, target.name)
-                failure = await self._workloads.ensure(request, build_job(wanted, self._context.config))
+                try:
+                    failure = await self._workloads.ensure(request, build_job(wanted, self._context.config))
+                except TransientError as error:
+                    return creation_failures, {target.name: str(error)}
                 if failure is not None:
                     creation_failures[target.name] = failure
-        return creation_failures
+        return creation_failures, {}
 
     async def _plan_again(
         self, request: RestoreRequest, origin: RestoreOrigin, workload: Workload
@@ -221,3 +266,8 @@ class Restores:
         if await self._context.save(request, step, observed=True):
             phase = step.status.phase
             _log.info("restore %s/%s: %s", request.metadata.namespace, request.metadata.name, phase)
+
+
+def _settings(request: RestoreRequest, origin: RestoreOrigin) -> JobSettings:
+    """Those that the request has written down; an earlier release wrote none."""
+    return JobSettings.recorded(request.status.settings or restoration.settings_of(origin.policy))

@@ -20,6 +20,7 @@ from holdfast.controller.work.verification import Verifications
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
 from holdfast.domain.claims import CLAIM_MOUNTED, mounts_claim
+from holdfast.domain.deadline import remaining
 from holdfast.domain.duplicates import mark_of, started_uid
 from holdfast.domain.naming import part_of
 from holdfast.domain.rows import is_imported, row_of
@@ -277,8 +278,8 @@ class Runs:
         """The pause, but no longer than until the deadline."""
         if not deadline.is_pressing(run.status):
             return pause
-        remaining = deadline.remaining(run.status, self._context.now())
-        return remaining if pause is None else min(pause, remaining)
+        seconds = remaining(run.status, self._context.now())
+        return seconds if pause is None else min(pause, seconds)
 
     async def _write(self, run: BackupRun, step: RunStep) -> None:
         await self._save(run, step)

@@ -1,4 +1,4 @@
-"""When a run has taken too long, and what becomes of it then. Pure."""
+"""What becomes of a run that has taken too long. Pure."""
 
 from datetime import datetime
 
@@ -12,6 +12,7 @@ from holdfast.api.run import (
     TargetPhase,
     TargetStatus,
 )
+from holdfast.domain.deadline import EXCEEDED, fail_overdue, failure_of, remaining
 from holdfast.domain.run import hooks
 from holdfast.domain.run.lifecycle import (
     RunStep,
@@ -21,15 +22,8 @@ from holdfast.domain.run.lifecycle import (
     with_commit_due,
 )
 from holdfast.domain.step import End, Step, updated
-from holdfast.domain.targets import JOB_NOT_CREATED, JobFacts, fail
+from holdfast.domain.targets import JOB_NOT_CREATED, JobFacts
 from holdfast.domain.workload import Observation
-
-_EXCEEDED = "DeadlineExceeded"
-
-
-def remaining(status: BackupRunStatus, now: datetime) -> float:
-    """Seconds until the run's deadline, 0 after it."""
-    return 0.0 if status.deadline is None else max(0.0, (status.deadline - now).total_seconds())
 
 
 def budget(status: BackupRunStatus, now: datetime) -> float:
@@ -59,13 +53,13 @@ def check(run: BackupRun, jobs: JobFacts, commit: Observation | None, now: datet
             return None
         if commit is None and _was_away(run.status):
             return Step(with_commit_due(run.status, now))
-        return _end(run, run.status, _failure(run.status), now)
+        return _end(run, run.status, failure_of(run.status), now)
     targets, notices = record_targets(run, jobs, now)
     failure = next((target.failure for target in targets if _is_overdue(target)), None)
     if failure is None and all(target.phase.has_ended for target in targets):
         return None
-    failure = failure or _failure(run.status)
-    targets = tuple(t if t.phase.has_ended else fail(t, failure, now)[0] for t in targets)
+    failure = failure or failure_of(run.status)
+    targets = fail_overdue(targets, failure, now)
     status = updated(run.status, targets=targets, plan=())
     if hooks.next_after(status) is not None:
         return Step(hooks.with_hook_given_up(status, failure.message, now), notices)
@@ -84,17 +78,7 @@ def _was_away(status: BackupRunStatus) -> bool:
 def _is_overdue(target: TargetStatus) -> bool:
     if target.failure is None or target.phase is not TargetPhase.FAILED:
         return False
-    return target.failure.reason in (_EXCEEDED, JOB_NOT_CREATED)
-
-
-def _failure(status: BackupRunStatus) -> Failure:
-    """Why the run has not ended in time, with what held it up last."""
-    settings = status.settings or RunSettings()
-    message = f"not done within activeDeadline ({settings.active_deadline})"
-    if status.reason is not None:
-        message += f"; it waited for this: {status.reason}: {status.message}"
-    reason = JOB_NOT_CREATED if status.reason == JOB_NOT_CREATED else _EXCEEDED
-    return Failure(reason=reason, message=message)
+    return target.failure.reason in (EXCEEDED, JOB_NOT_CREATED)
 
 
 def _end(run: BackupRun, status: BackupRunStatus, failure: Failure, now: datetime) -> RunStep:

@@ -189,3 +189,20 @@ def test_a_log_of_a_lookup_that_was_cut_off_fails_the_request(namespace: Namespa
     namespace.create("RestoreRequest", "back", {"source": {"location": location}})
     status = namespace.wait_phase("RestoreRequest", "back", "Failed", "Succeeded")
     assert (status["phase"], status["reason"]) == ("Failed", "LogIncomplete")
+
+
+def test_what_is_asked_of_a_request_and_a_run_that_have_ended_is_answered(backed_up: Namespace) -> None:
+    backed_up.create("RestoreRequest", "back", RUN_REF)
+    backed_up.wait_phase("RestoreRequest", "back", "Succeeded")
+    backed_up.patch("RestoreRequest", "back", {"spec": {"cancel": True, "discard": True}})
+    backed_up.patch("BackupRun", "now", {"spec": {"cancel": True}})
+    for kind, name in (("RestoreRequest", "back"), ("BackupRun", "now")):
+        generation = backed_up.get(kind, name)["metadata"]["generation"]
+
+        def is_answered(kind: str = kind, name: str = name, generation: int = generation) -> bool:
+            return bool(backed_up.status(kind, name)["observedGeneration"] == generation)
+
+        wait_for("the answer", is_answered)
+        assert "TooLateToCancel" in backed_up.events(kind, name)
+    assert "NotSupportedYet" in backed_up.events("RestoreRequest", "back")
+    assert backed_up.status("BackupRun", "now")["phase"] == "Succeeded"

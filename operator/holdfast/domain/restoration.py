@@ -41,6 +41,7 @@ from holdfast.domain.targets import (
     not_ended,
     obstacle,
 )
+from holdfast.domain.too_late import answers
 from holdfast.domain.workload import Observation, end_failure, obstacle_of
 from holdfast.layout import PathError, RunPath
 from holdfast.protocol import ExitCode, ListedTarget, LookupResult, RestoreResult, StoredRun
@@ -552,4 +553,5 @@ def end(
         message=how.message,
         conditions=set_conditions(status.conditions, verdicts, now, generation),
     )
-    return Step(status, (how.notice(warning=not is_complete),))
+    notices = answers(request.model_copy(update={"status": status}))
+    return Step(status, (how.notice(warning=not is_complete), *notices))

@@ -26,6 +26,7 @@ from holdfast.domain.stored import (
     may_hold_data,
     targets_held,
 )
+from holdfast.domain.too_late import is_unanswered
 
 PolicyName = tuple[str, str]
 """Namespace and name of a policy."""
@@ -212,6 +213,8 @@ def _is_settled(run: BackupRun) -> bool:
         return False
     label = of_policy(run)
     if label is not None and metadata.labels.get(POLICY) != label:
+        return False
+    if is_unanswered(run):
         return False
     is_verified_now = status.verification is not None and not status.verification.phase.has_ended
     return not is_verified_now and request_of(run) is None

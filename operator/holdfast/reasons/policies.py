@@ -63,7 +63,8 @@ GROUPS = (
                 "Wait. If it lasts, look at the column REASON of the runs that the message names.",
             ),
             Reason(
-                "NotSupportedYet", (*_READY, Where.RUN, Where.REQUEST, Where.BACKUP, Where.RESTORE),
+                "NotSupportedYet",
+                (*_READY, Where.RUN, Where.REQUEST, Where.REQUEST_EVENT, Where.BACKUP, Where.RESTORE),
                 "The spec uses a field, or an engine, whose behaviour is not built yet. The message names "
                 "it.",
                 "Remove the field from the spec.",

@@ -66,6 +66,12 @@ GROUPS = (
                 "For another attempt, create a new run or request.",
             ),
             Reason(
+                "TooLateToCancel", (Where.RUN_EVENT, Where.REQUEST_EVENT),
+                "Somebody set `spec.cancel` of a run or request that had ended, or whose data was committed. "
+                "Nothing is cancelled.",
+                "To get rid of a run's data, delete the run: see `deletionPolicy`.",
+            ),
+            Reason(
                 "Expired", (Where.FRESH,),
                 "The newest run no longer holds a backup: retention deleted its copies, or somebody deleted "
                 "its data.",

@@ -29,6 +29,7 @@ from holdfast.domain.restoration import (
 from holdfast.domain.step import Step
 from holdfast.domain.targets import JobFacts
 from holdfast.domain.tasks import lookup_task, restore_task
+from holdfast.domain.too_late import answer, is_unanswered
 from holdfast.domain.workload import Observation
 from holdfast.protocol import LOOKUP, RESTORE, LookupResult
 
@@ -53,24 +54,33 @@ class Restores:
         if annotation := mark_of(request):
             request = await self._context.cluster.mark(request, {}, annotation)
         if request.status.phase is not None and request.status.phase.has_ended:
-            await self._workloads.settle(request, labels.RESTORE)
-            return None
+            return await self._after_end(request)
         try:
-            if started_uid(request) is not None:
-                raise RefusedError(STARTED_BEFORE, explanation(request))
-            if request.spec.cancel:
-                return await self._cancel(request)
-            if request.status.source is None:
-                return await self._resolve(request)
-            workload = await self._workloads.read(request, labels.RESTORE)
-            if await self._end_overdue(request, workload):
-                return 0
-            is_pending = request.status.phase is RestorePhase.PENDING
-            pause = await (self._prepare if is_pending else self._run)(request, workload)
-            return self._earliest(request, pause)
+            return await self._advance(request)
         except RefusedError as error:
             await self._write(request, restoration.refuse(request, error, self._context.now()))
             return 0
+
+    async def _after_end(self, request: RestoreRequest) -> float | None:
+        if is_unanswered(request):
+            await self._context.save(request, answer(request))
+            return 0
+        await self._workloads.settle(request, labels.RESTORE)
+        return None
+
+    async def _advance(self, request: RestoreRequest) -> float | None:
+        if started_uid(request) is not None:
+            raise RefusedError(STARTED_BEFORE, explanation(request))
+        if request.spec.cancel:
+            return await self._cancel(request)
+        if request.status.source is None:
+            return await self._resolve(request)
+        workload = await self._workloads.read(request, labels.RESTORE)
+        if await self._end_overdue(request, workload):
+            return 0
+        is_pending = request.status.phase is RestorePhase.PENDING
+        pause = await (self._prepare if is_pending else self._run)(request, workload)
+        return self._earliest(request, pause)
 
     async def _resolve(self, request: RestoreRequest) -> float:
         """Choose the run once: later policyRef could mean a newer one."""

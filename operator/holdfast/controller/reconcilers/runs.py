@@ -31,6 +31,7 @@ from holdfast.domain.step import Step
 from holdfast.domain.stored import notices_of_recorded_secrets
 from holdfast.domain.targets import JobFacts
 from holdfast.domain.tasks import Upkeep, backup_task, commit_task
+from holdfast.domain.too_late import answer, is_unanswered
 from holdfast.domain.workload import Observation
 from holdfast.protocol import BACKUP, COMMIT, BackupTask, CommitTask
 
@@ -112,6 +113,9 @@ class Runs:
     async def _after_end(self, run: BackupRun) -> float | None:
         """After its end a run is only verified and deleted."""
         self._hooks.stop_waiting(Key.of(run))
+        if is_unanswered(run):
+            await self._context.save(run, answer(run))
+            return 0
         if await self._deletions.set_finalizers(
             run, deletion.without(run.metadata.finalizers, labels.PAUSED)
         ):

@@ -47,6 +47,7 @@ from holdfast.domain.targets import (
     not_ended,
     obstacle,
 )
+from holdfast.domain.too_late import answers
 from holdfast.domain.workload import Observation, end_failure, notices_of, obstacle_of
 from holdfast.protocol import BackupResult, CommitResult
 
@@ -386,4 +387,5 @@ def end(run: BackupRun, status: BackupRunStatus, how: End[RunPhase], now: dateti
         duration_seconds=seconds_between(status.start_time, now) if status.start_time else None,
     )
     status = with_end(status, how, run.metadata.generation, now)
-    return Step(status, (how.notice(warning=how.phase is not RunPhase.SUCCEEDED),))
+    notices = answers(run.model_copy(update={"status": status}))
+    return Step(status, (how.notice(warning=how.phase is not RunPhase.SUCCEEDED), *notices))

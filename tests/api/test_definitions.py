@@ -61,6 +61,12 @@ SURVEYED = {
 }
 
 # Every field of each status.
+SETTINGS = {
+    "activeDeadline": "6h",
+    "retries": 2,
+    "runner": Runner.model_validate(EXAMPLES["policy"]["spec"]["runner"]).to_json(),
+    "recipients": EXAMPLES["policy"]["spec"]["encryption"]["age"]["recipients"],
+}
 STATUSES: dict[str, dict[str, Any]] = {
     "BackupPolicy": {
         "observedGeneration": 1,
@@ -208,12 +214,7 @@ STATUSES: dict[str, dict[str, Any]] = {
             },
         ],
         "deadline": "2026-01-01T06:00:00Z",
-        "settings": {
-            "activeDeadline": "6h",
-            "retries": 2,
-            "runner": Runner.model_validate(EXAMPLES["policy"]["spec"]["runner"]).to_json(),
-            "recipients": EXAMPLES["policy"]["spec"]["encryption"]["age"]["recipients"],
-        },
+        "settings": SETTINGS,
         "plan": [{"name": "sessions", "spec": "{}"}],
         "hookPlan": EXAMPLES["policy"]["spec"]["hooks"],
         "hooks": [
@@ -255,7 +256,7 @@ STATUSES: dict[str, dict[str, Any]] = {
         "startTime": NOW,
         "completionTime": LATER,
         "deadline": LATER,
-        "settings": {"activeDeadline": "6h", "retries": 2, "recipients": []},
+        "settings": SETTINGS,
         "recoveryPoint": NOW,
         "dataLossSeconds": 65,
         "restoreSeconds": 7200,

@@ -14,7 +14,7 @@ from holdfast.controller.work.context import Context
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels, restoration
 from holdfast.domain.deadline import remaining
-from holdfast.domain.duplicates import STARTED_BEFORE, explanation, mark_of, started_uid
+from holdfast.domain.duplicates import STARTED_BEFORE, explanation, started_uid
 from holdfast.domain.naming import part_of
 from holdfast.domain.plan.size import too_large
 from holdfast.domain.plan.support import not_supported_yet
@@ -51,8 +51,7 @@ class Restores:
             return None
         if request.metadata.deletion_timestamp is not None:
             return None
-        if annotation := mark_of(request):
-            request = await self._context.cluster.mark(request, {}, annotation)
+        request = await self._context.mark(request, {})
         if request.status.phase is not None and request.status.phase.has_ended:
             return await self._after_end(request)
         try:

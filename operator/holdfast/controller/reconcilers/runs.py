@@ -21,7 +21,7 @@ from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
 from holdfast.domain.claims import CLAIM_MOUNTED, mounts_claim
 from holdfast.domain.deadline import remaining
-from holdfast.domain.duplicates import mark_of, started_uid
+from holdfast.domain.duplicates import started_uid
 from holdfast.domain.naming import part_of
 from holdfast.domain.rows import is_imported, row_of
 from holdfast.domain.run import admission, deadline, deletion, hooks, lifecycle
@@ -91,10 +91,7 @@ class Runs:
         policy, metadata = labels.of_policy(run), run.metadata
         is_labelled = policy is None or metadata.labels.get(labels.POLICY) == policy
         label = {} if policy is None or is_labelled else {labels.POLICY: policy}
-        annotation = mark_of(run)
-        if not label and not annotation:
-            return run
-        return await self._context.cluster.mark(run, label, annotation)
+        return await self._context.mark(run, label)
 
     async def _write_settings(self, run: BackupRun, workload: Workload) -> float:
         """A run under way that an earlier release started: the settings are those of its first Job."""

@@ -22,8 +22,10 @@ from holdfast.controller.reporter import Reporter
 from holdfast.controller.scheduler import Scheduler
 from holdfast.controller.work.joblist import JobList
 from holdfast.controller.work.runlist import RunList
+from holdfast.domain.duplicates import mark_of
 from holdfast.domain.step import Step, updated
 
+M = TypeVar("M", BackupRun, RestoreRequest)
 R = TypeVar("R", BackupPolicy, BackupRun, RestoreRequest)
 
 _log = logging.getLogger(__name__)
@@ -67,6 +69,23 @@ class Context:
         status = updated(step.status, observed_generation=generation) if observed else step.status
         await self.cluster.write_status(resource, status)
         return True
+
+    async def mark(self, resource: M, labels: dict[str, str]) -> M:
+        """The run or request with these labels, and with the annotation that says that it has started.
+
+        One that cannot be marked is worked on all the same: only a duplicate of it will not be known as one.
+        """
+        annotations = mark_of(resource)
+        if not labels and not annotations:
+            return resource
+        try:
+            return await self.cluster.mark(resource, labels, annotations)
+        except (ForbiddenError, InvalidError) as error:
+            metadata = resource.metadata
+            _log.warning(
+                "%s %s/%s is not marked: %s", resource.singular, metadata.namespace, metadata.name, error
+            )
+            return resource
 
     async def change(
         self, namespace: str, name: str, decide: Callable[[BackupRun], Step[BackupRunStatus]]

@@ -94,7 +94,7 @@ def _structural(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str
         written["description"] = _in_one_line(written["description"])
     if "const" in schema:
         written["enum"] = [schema["const"]]
-    if written.get("additionalProperties") is False:
+    if isinstance(written.get("additionalProperties"), bool):
         del written["additionalProperties"]
     if isinstance(written.get("additionalProperties"), dict):
         written["additionalProperties"] = _structural(written["additionalProperties"], definitions)

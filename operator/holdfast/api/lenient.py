@@ -30,7 +30,8 @@ class NotUnderstoodError(ValueError):
 def read(model: type[M], body: dict[str, Any]) -> tuple[M, str]:
     """The document as far as it is understood, and what of it is not.
 
-    Unknown fields are passed over: a newer release has written them. A list that is longer than this release
+    Unknown fields are passed over: a newer release has written them. Only a policy's retention keeps them,
+    because they may be rules that keep more. A list that is longer than this release
     allows is read up to its limit. Any other value that is not understood is left out, and named. Raises
     NotUnderstoodError where a part is missing without which there is no such document.
     """

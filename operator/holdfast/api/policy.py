@@ -447,7 +447,7 @@ class BackupPolicyStatus(LenientModel):
     catalogue: Catalogue | None = None
     """What the last survey found in the destinations, and the survey that is in progress."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
-    """The conditions Ready, OnSchedule, DestinationsReachable, WithinQuota, BackupFresh and
+    """The conditions Ready, OnSchedule, DestinationsReachable, WithinQuota, RetentionActive, BackupFresh and
     RecoveryVerified."""
 
     @property

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from holdfast.api.base import Model
 
@@ -13,6 +13,8 @@ _Keep = Annotated[int, Field(ge=0, le=10000)]
 class Retention(Model):
     """Which runs are kept. A run is kept if any rule keeps it. If no number is above 0, every run is kept."""
 
+    # A newer release may have rules that keep more: whoever passes over one deletes what it keeps.
+    model_config = ConfigDict(extra="allow")
     unbuilt: ClassVar[Mapping[str, tuple[object, ...]]] = {"verified_by": ("Restore",)}
 
     keep_last: _Keep | None = None
@@ -35,3 +37,8 @@ class Retention(Model):
     run is always kept."""
     dry_run: bool = False
     """While true, the status shows the plan and nothing is deleted."""
+
+    @property
+    def unknown_fields(self) -> tuple[str, ...]:
+        """The fields that this release does not know."""
+        return tuple(sorted(self.model_extra or ()))

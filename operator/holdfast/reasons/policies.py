@@ -35,6 +35,11 @@ CONDITIONS = (
         "No verification has ended yet.",
     ),
     ConditionType(
+        "BackupPolicy", "RetentionActive",
+        "Never: the condition is there only while retention is paused.",
+        "Retention deletes nothing, in the destinations that the message names.",
+    ),
+    ConditionType(
         "BackupPolicy", "WithinQuota",
         "Every destination is below `quota.warnAtPercent`. Only a policy with a `quota` has this condition.",
         "A destination has reached `quota.warnAtPercent` or `quota.size`.",
@@ -174,9 +179,11 @@ GROUPS = (
                 "To keep the runs, change `retention` before the next run starts.",
             ),
             Reason(
-                "RetentionPaused", (Where.POLICY_EVENT,),
-                "The operator does not know the policy's time zone, so retention deletes nothing.",
-                "Use a time zone that the operator knows; see `TimeZoneUnknown`.",
+                "RetentionPaused", (Where.RETENTION, Where.POLICY_EVENT),
+                "The operator does not know the policy's time zone, or a field of `retention` that a newer "
+                "release has. So retention deletes nothing in the destinations that the message names.",
+                "Use a time zone that the operator knows (see `TimeZoneUnknown`); upgrade the operator, or "
+                "remove the field.",
             ),
         ),
     ),

@@ -13,6 +13,7 @@ class Where(StrEnum):
     REACHABLE = "condition `DestinationsReachable` of a policy"
     RECOVERY = "condition `RecoveryVerified` of a policy"
     QUOTA = "condition `WithinQuota` of a policy"
+    RETENTION = "condition `RetentionActive` of a policy"
     VERIFIED = "condition `Verified` of a run"
     COMPLETE = "conditions `Complete` and `Failed` of a run or request"
     RUN = "`status.reason` of a run"

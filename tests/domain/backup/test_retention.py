@@ -27,11 +27,13 @@ from holdfast.domain.backup.retention import (
     next_plan,
     record_expiry,
     with_expiry_marked,
+    with_pause,
+    without_run,
 )
 from holdfast.domain.rows import row_of
 from holdfast.domain.run.deletion import with_deletion_started
 from holdfast.domain.stored import bytes_by_destination, destinations_holding
-from holdfast.protocol import DeletionOutcome, Expiry
+from holdfast.protocol import DeletionOutcome, Expiry, ExpiryCandidate
 
 NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
 ZONES = ["UTC", "Asia/Ho_Chi_Minh", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia"]
@@ -402,6 +404,57 @@ def test_a_zone_that_is_unknown_here_stops_the_deletion_and_says_so(
     plan, notices = next_plan(lost, rows([run(d) for d in (1, 2, 3)]), NOW)
     assert plan is None
     assert [notice.reason for notice in notices] == ["RetentionPaused"]
+
+
+def newer(where: str = "policy") -> BackupPolicy:
+    """A policy whose retention has a rule of a newer release, in its own section or a destination's."""
+    made = policy(**LAST)
+    spec = made.spec.to_json()
+    section = spec["retention"] if where == "policy" else spec["destinations"][0]
+    if where == "destination":
+        section = section.setdefault("retention", {"keepLast": 1})
+    section["keepQuarterly"] = 8
+    return BackupPolicy.from_object(
+        {"metadata": made.metadata.model_dump(mode="json", by_alias=True), "spec": spec}
+    )
+
+
+@pytest.mark.parametrize("where", ["policy", "destination"])
+def test_a_rule_of_a_newer_release_pauses_retention_where_it_counts(where: str) -> None:
+    subject, runs = newer(where), [run(day) for day in (1, 2, 3)]
+    assert not subject.problem, "backups go on"
+    shown, notices = next_plan(subject, rows(runs), NOW)
+    assert (going(shown) or {}).keys() == (set() if where == "policy" else {"b"})
+    assert [(notice.reason, notice.warning) for notice in notices][:1] == [("RetentionPaused", True)]
+    assert "does not know keepQuarterly" in notices[0].message
+    conditions = with_pause(subject, (), NOW)
+    assert [(one.type, one.status, one.reason) for one in conditions] == [
+        ("RetentionActive", "False", "RetentionPaused")
+    ]
+    assert with_pause(policy(**LAST), conditions, NOW) == (), "after the upgrade nothing is left of it"
+
+
+def test_a_commit_deletes_nothing_by_rules_that_are_not_all_known() -> None:
+    """The plan may have been shown by the newer release, and the run started by it."""
+    runs = [run(day) for day in (1, 2, 3)]
+    plan, _ = next_plan(policy(**LAST), rows(runs), NOW)
+    status = BackupPolicyStatus(retention_plan=plan)
+    going = factories.run("now", status={
+        "phase": "Committing", "retentionPlanTime": NOW, "destinations": runs[0].status.destinations,
+    })  # fmt: skip
+    known = policy(**LAST).model_copy(update={"status": status})
+    assert expiries(known, going, rows(runs), ()), "as this release would have it"
+    subject = newer().model_copy(update={"status": status})
+    assert expiries(subject, going, rows(runs), ()) == ()
+
+
+def test_a_run_that_cannot_be_marked_stays_and_the_others_go() -> None:
+    candidates = [ExpiryCandidate(run=name, recovery_point=NOW) for name in ("a", "b")]
+    wanted = [Expiry(destination=name, delete=tuple(candidates), keep=()) for name in ("one", "two")]
+    left = without_run(wanted, "a")
+    assert [(one.destination, [held.run for held in one.delete]) for one in left] == [
+        ("one", ["b"]), ("two", ["b"]),
+    ]  # fmt: skip
 
 
 def handed(

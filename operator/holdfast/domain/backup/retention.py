@@ -31,6 +31,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic.alias_generators import to_camel
 
+from holdfast.api.conditions import Condition, Verdict, set_condition
 from holdfast.api.destination import Destination
 from holdfast.api.policy import (
     MAX_KEPT_LISTED,
@@ -53,6 +54,7 @@ from holdfast.domain.step import End, Notice, Step, updated
 from holdfast.domain.stored import EARLIEST, copies_text, kept_in, report_left
 from holdfast.protocol import DeletionOutcome, Expiry, ExpiryCandidate
 
+_ACTIVE, _PAUSED = "RetentionActive", "RetentionPaused"
 _MAX_WITNESSES = 5
 _MAX_NAMED = 10
 
@@ -165,8 +167,40 @@ def backup_of(row: RunRow, destinations: Iterable[Destination]) -> Backup:
 
 
 def rules_of(spec: BackupPolicySpec) -> dict[str, Retention | None]:
-    """By destination: its retention, None where every run is kept."""
-    return {destination.name: destination.retention or spec.retention for destination in spec.destinations}
+    """By destination: its retention, None where every run is kept.
+
+    That is also so where this release does not know a field: it may be a rule that keeps more.
+    """
+    rules = {destination.name: destination.retention or spec.retention for destination in spec.destinations}
+    return {name: None if rule is None or rule.unknown_fields else rule for name, rule in rules.items()}
+
+
+def why_paused(spec: BackupPolicySpec) -> str | None:
+    """Why retention deletes nothing at the moment in one or all destinations; None if it does all it says."""
+    rules = {destination.name: destination.retention or spec.retention for destination in spec.destinations}
+    if any(rules.values()) and zone_of(spec) is None:
+        return (
+            f"timeZone {spec.time_zone}: the operator has no data of this time zone; retention deletes "
+            "nothing until it has"
+        )
+    unknown = {name: rule.unknown_fields for name, rule in rules.items() if rule and rule.unknown_fields}
+    if not unknown:
+        return None
+    fields = ", ".join(sorted({field for fields in unknown.values() for field in fields}))
+    return (
+        f"retention: this release of the operator does not know {fields}, so it deletes nothing in "
+        f"{', '.join(unknown)}: upgrade the operator, or remove the field"
+    )
+
+
+def with_pause(
+    policy: BackupPolicy, conditions: tuple[Condition, ...], now: datetime
+) -> tuple[Condition, ...]:
+    """The conditions with RetentionActive, which is there only while retention is paused."""
+    why = why_paused(policy.spec)
+    if why is None:
+        return tuple(condition for condition in conditions if condition.type != _ACTIVE)
+    return set_condition(conditions, Verdict(_ACTIVE, "False", _PAUSED, why), now, policy.metadata.generation)
 
 
 def without_dry_run(rules: Mapping[str, Retention | None]) -> dict[str, Retention | None]:
@@ -187,14 +221,10 @@ def next_plan(
 ) -> tuple[RetentionPlan | None, tuple[Notice, ...]]:
     """The plan to show, and what of it is new. None without retention, unless something is being deleted."""
     rules, before = rules_of(policy.spec), policy.status.retention_plan
-    zone = zone_of(policy.spec)
+    zone, why = zone_of(policy.spec), why_paused(policy.spec)
+    paused = (Notice(_PAUSED, why, why, warning=True),) if why is not None else ()
     if zone is None:
-        message = (
-            f"timeZone {policy.spec.time_zone}: the operator has no data of this time zone; "
-            "retention deletes nothing until it has"
-        )
-        has_rules = any(rules.values())
-        return None, (Notice("RetentionPaused", message, warning=True),) if has_rules else ()
+        return None, paused
     rows = [row for row in rows if row.is_understood]
     rulings = decide((backup_of(row, policy.spec.destinations) for row in rows), rules, zone)
     # Later than what was shown before, so that a plan's time tells it from every other.
@@ -208,10 +238,11 @@ def next_plan(
         and (rules[name] is not None or any(not ruling.reasons for ruling in of_destination))
     )
     if not destinations:
-        return None, ()
+        return None, paused
     if before is not None and before.destinations == destinations:
-        return before, ()
-    return RetentionPlan(time=moment, destinations=destinations), planner.announced(destinations)
+        return before, paused
+    announced = planner.announced(destinations)
+    return RetentionPlan(time=moment, destinations=destinations), (*paused, *announced)
 
 
 @dataclass(frozen=True)

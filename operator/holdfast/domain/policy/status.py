@@ -11,7 +11,7 @@ from holdfast.api.conditions import Condition, Verdict, find_condition, set_cond
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, DestinationState, RecoveryWindow
 from holdfast.api.run import STORED, RunPhase
 from holdfast.api.text import counted
-from holdfast.domain.backup.retention import next_plan
+from holdfast.domain.backup.retention import next_plan, with_pause
 from holdfast.domain.backup.survey import empty_catalogue
 from holdfast.domain.places import destinations_unmoved
 from holdfast.domain.plan import quota
@@ -277,8 +277,10 @@ def report_recovery_windows(situation: PolicySituation, status: BackupPolicyStat
 
 def report_retention_plan(situation: PolicySituation, status: BackupPolicyStatus) -> PolicyStep:
     """What retention deletes next."""
-    plan, notices = next_plan(situation.policy, situation.rows, situation.now)
-    return Step(updated(status, retention_plan=plan), notices)
+    policy, now = situation.policy, situation.now
+    plan, notices = next_plan(policy, situation.rows, now)
+    conditions = with_pause(policy, status.conditions, now)
+    return Step(updated(status, retention_plan=plan, conditions=conditions), notices)
 
 
 def report_quota(situation: PolicySituation, status: BackupPolicyStatus) -> PolicyStep:

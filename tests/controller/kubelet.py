@@ -223,6 +223,10 @@ class Kubelet:
         if self.error is not None:
             raise self.error
 
+    def refuse_log(self, namespace: str) -> None:
+        """The next request for a log in the namespace fails in passing."""
+        self._logs.refusals.append(namespace)
+
     def behave(self, namespace: str, part: str, *attempts: Behaviour) -> None:
         """How tries of a target (or `Commit`, `Lookup`, `Survey`, `Verify`) go; those after them succeed."""
         self._behaviours[namespace, part].extend(attempts)

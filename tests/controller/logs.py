@@ -17,8 +17,10 @@ class LogServer:
 
     def __init__(self) -> None:
         self.logs: dict[str, bytes] = {}
+        self.refusals: list[str] = []
+        """The namespaces whose next request for a log is refused, as a node does that has too much to do."""
         self._folder = tempfile.TemporaryDirectory(prefix="holdfast-kubelet-")
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self.logs))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self.logs, self.refusals))
         self._server.socket = self._context().wrap_socket(self._server.socket, server_side=True)
         self._closing = ExitStack()
 
@@ -42,11 +44,16 @@ class LogServer:
         return context
 
 
-def _handler(logs: dict[str, bytes]) -> type[BaseHTTPRequestHandler]:
+def _handler(logs: dict[str, bytes], refusals: list[str]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             url = urlsplit(self.path)
-            log = logs.get(url.path.split("/")[3])
+            _, _, namespace, pod, *_ = url.path.split("/")
+            if namespace in refusals:
+                refusals.remove(namespace)
+                self.send_error(503)
+                return
+            log = logs.get(pod)
             if log is None:
                 self.send_error(404)
                 return

@@ -271,6 +271,15 @@ def test_a_log_that_was_cut_off_is_noticed(world: World) -> None:
     assert {status["phase"] for status in world.runs().values()} == {"Succeeded"}
 
 
+@pytest.mark.usefixtures("seldom")
+def test_a_log_that_cannot_be_read_in_passing_is_read_again(world: World) -> None:
+    world.store("one")
+    world.kubelet.refuse_log(world.namespace.name)
+    world.namespace.policy()
+    world.namespace.wait_phase("BackupRun", "one", "Succeeded")
+    assert world.told("SurveyFailed") == 0
+
+
 @pytest.mark.usefixtures("often")
 def test_a_name_that_another_run_has_is_told(world: World) -> None:
     namespace = world.namespace

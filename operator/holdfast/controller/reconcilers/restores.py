@@ -6,7 +6,7 @@ from datetime import timedelta
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestorePhase, RestoreRequest
 from holdfast.api.run import BackupRun, Failure, TargetPhase
-from holdfast.controller.errors import ApiError, NotFoundError, TransientError
+from holdfast.controller.errors import NotFoundError, TransientError
 from holdfast.controller.jobs.job import JobRequest, build_job
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
@@ -181,16 +181,7 @@ class Restores:
         self, workload: Workload, job: Observation, result: LookupResult
     ) -> LookupResult | Failure:
         """The Result with the targets of the run, which many targets are too long for; or why not."""
-        if not result.lines:
-            return result
-        try:
-            log = await self._workloads.log(workload, job.job)
-        except TransientError:
-            raise
-        except ApiError as error:
-            return Failure(reason="LogUnreadable", message=f"the log of the lookup's pod: {error}")
-        message = "the log of the lookup's pod is not what it has written: it was cut off or rotated"
-        return result.from_log(log) or Failure(reason="LogIncomplete", message=message)
+        return await self._workloads.from_log(workload, job.job, result.from_log) if result.lines else result
 
     async def _origin(self, request: RestoreRequest) -> RestoreOrigin:
         """Read once in a reconcile, so that the plan and its Jobs come from one version of the policy."""

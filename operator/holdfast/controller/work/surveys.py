@@ -18,7 +18,6 @@ from holdfast.api.policy import BackupPolicy, CatalogueProblem, Survey
 from holdfast.api.run import BackupRun, BackupRunStatus, Failure, RunPhase
 from holdfast.controller.errors import (
     AlreadyExistsError,
-    ApiError,
     ForbiddenError,
     InvalidError,
     NotFoundError,
@@ -138,14 +137,16 @@ class Surveys:
         """Make of the policy's runs what a page says of them; returns why it cannot be done."""
         current, result = _survey(policy), job.result
         assert isinstance(result, SurveyResult)
-        try:
-            log = await self._workloads.log(workload, job.job) if result.lines else b""
-        except ApiError as error:
-            return Failure(reason="LogUnreadable", message=f"the log of the survey's pod: {error}")
-        page = catalogue.page_of(result, log, current.after, current.page_time)
+
+        def parse(log: bytes) -> Page | None:
+            return catalogue.page_of(result, log, current.after, current.page_time)
+
+        page = parse(b"")  # without runs nothing is in the log
         if page is None:
-            message = "the log of the survey's pod is not what it has written: it was cut off or rotated"
-            return Failure(reason="LogIncomplete", message=message)
+            logged = await self._workloads.from_log(workload, job.job, parse)
+            if isinstance(logged, Failure):
+                return logged
+            page = logged
         rows = self._context.runs.of_policy(policy.metadata.namespace, policy.metadata.name)
         if catalogue.may_have_changed(rows, current.page_time):
             await self._context.save(policy, survey.retry_page(policy, self._context.now()))

@@ -1,9 +1,9 @@
 """Make, watch and stop the Jobs of a run or restore."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -16,6 +16,7 @@ from holdfast.controller.errors import (
     ForbiddenError,
     InvalidError,
     NamespaceTerminatingError,
+    TransientError,
 )
 from holdfast.controller.jobs.volumes import claims_of_destinations, without_claims
 from holdfast.controller.queue import Key
@@ -30,6 +31,7 @@ POLL_SECONDS = 2.0
 NAMESPACE_TERMINATING = "NamespaceTerminating"
 _LOG_LINES = 20
 _MAX_LOG_BYTES = 9 << 20
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,24 @@ class Workloads:
             return Failure(reason="JobRefused", message=str(error))
         return None
 
-    async def log(self, workload: Workload, job: Job) -> bytes:
-        """What the pod of a Job that succeeded has written."""
+    async def from_log(self, workload: Workload, job: Job, parse: Callable[[bytes], T | None]) -> T | Failure:
+        """What `parse` makes of the log of a Job that succeeded, or why it cannot.
+
+        Raises TransientError: the pod is there, so its log can be read again.
+        """
+        subject = f"the log of the {job.component.lower()}'s pod"
+        try:
+            parsed = parse(await self._log(workload, job))
+        except TransientError:
+            raise
+        except ApiError as error:
+            return Failure(reason="LogUnreadable", message=f"{subject}: {error}")
+        if parsed is None:
+            message = f"{subject} is not what it has written: it was cut off or rotated"
+            return Failure(reason="LogIncomplete", message=message)
+        return parsed
+
+    async def _log(self, workload: Workload, job: Job) -> bytes:
         pod = next(
             pod for pod in workload.pods if pod.phase != "Failed" and pod.termination and pod.job == job.name
         )

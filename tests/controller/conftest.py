@@ -3,7 +3,9 @@
 import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from tests.apiserver import DEFAULT_CONTROLLERS, ApiServer
@@ -25,6 +27,7 @@ from holdfast.controller.scheduler import Scheduler
 from holdfast.controller.wakes import Wakes
 from holdfast.controller.work.context import Context
 from holdfast.controller.work.joblist import JobList
+from holdfast.controller.work.permits import Permits
 from holdfast.controller.work.runlist import RunList
 
 
@@ -84,11 +87,13 @@ def operator(control_plane: ApiServer, kubelet: Kubelet) -> Iterator[Operator]:
         yield process
 
 
-@pytest.fixture
-async def context(control_plane: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Context]:
+@asynccontextmanager
+async def context_by(
+    kubeconfig: Path, monkeypatch: pytest.MonkeyPatch, *namespaces: str
+) -> AsyncIterator[Context]:
     """As the operator makes it, without its loops: for a reconcile in this process."""
-    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
-    config = Config()
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    config = Config(namespaces=namespaces)
     cluster = await Cluster.connect(config)
 
     def now() -> datetime:
@@ -102,10 +107,20 @@ async def context(control_plane: ApiServer, monkeypatch: pytest.MonkeyPatch) -> 
     scheduler = Scheduler(queue, health, now)
     reporter = Reporter(cluster, now)
     runs, jobs = RunList(cluster, Wakes(queue).run_changed), JobList(queue.add)
-    made = Context(cluster, config, queue, reporter, scheduler, now, time.monotonic, runs, jobs)
-    await list_again(made)
-    yield made
-    await cluster.close()
+    permits = Permits(jobs, queue, config)
+    made = Context(cluster, config, queue, reporter, scheduler, now, time.monotonic, runs, jobs, permits)
+    try:
+        await list_again(made)
+        yield made
+    finally:
+        await cluster.close()
+
+
+@pytest.fixture
+async def context(control_plane: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Context]:
+    """One that talks to the API server itself."""
+    async with context_by(control_plane.kubeconfig, monkeypatch) as made:
+        yield made
 
 
 async def list_again(context: Context) -> None:

@@ -13,7 +13,15 @@ from holdfast.api.run import BackupRun
 from holdfast.api.runner import PodIdentity, Runner
 from holdfast.controller.config import Config, ConfigError
 from holdfast.controller.jobs.job import JobRequest, build_job
-from holdfast.controller.jobs.kinds import JOB_KINDS, MAX_SURVEYS, MAX_VERIFICATIONS, Permit, limit_of
+from holdfast.controller.jobs.kinds import (
+    JOB_KINDS,
+    MAX_PURGES,
+    MAX_RESTORES,
+    MAX_SURVEYS,
+    MAX_VERIFICATIONS,
+    Permit,
+    limit_of,
+)
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import owner_key
 from holdfast.controller.views import complaint_of, job_of
@@ -338,6 +346,9 @@ def test_rows_say_how_many_jobs_of_a_kind_run_at_a_time() -> None:
     assert permits == {
         "Backup": Permit.RUN,
         "Commit": Permit.RUN,
+        "Lookup": Permit.RESTORE,
+        "Purge": Permit.PURGE,
+        "Restore": Permit.RESTORE,
         "Survey": Permit.SURVEY,
         "Verify": Permit.VERIFICATION,
     }
@@ -345,6 +356,9 @@ def test_rows_say_how_many_jobs_of_a_kind_run_at_a_time() -> None:
     assert {component: limit_of(KINDS[component], config) for component in permits} == {
         "Backup": 3,
         "Commit": 3,
+        "Lookup": MAX_RESTORES,
+        "Purge": MAX_PURGES,
+        "Restore": MAX_RESTORES,
         "Survey": MAX_SURVEYS,
         "Verify": MAX_VERIFICATIONS,
     }

@@ -13,6 +13,7 @@ from tests.controller.test_verification import by_hand, jobs, stored
 
 from holdfast.controller.jobs.kinds import MAX_VERIFICATIONS
 from holdfast.domain.labels import RUN
+from holdfast.domain.turns import share_of
 
 LIMIT = 2
 POLICIES = [f"p{number}" for number in range(5)]
@@ -132,7 +133,8 @@ def test_no_more_verifications_go_on_at_once_than_may(
 ) -> None:
     namespace, _ = limited
     namespace.policy()
-    names = [f"run-{number}" for number in range(MAX_VERIFICATIONS + 2)]
+    most = share_of(MAX_VERIFICATIONS)
+    names = [f"run-{number}" for number in range(most + 2)]
     going = Runs()
     kubelet.behave(namespace.name, "Verify", *[going] * len(names))
     for name in names:
@@ -144,8 +146,10 @@ def test_no_more_verifications_go_on_at_once_than_may(
         return [each.get("phase", "") for each in found if reason is None or each.get("reason") == reason]
 
     wait_for("two to wait", lambda: phases("WaitingForCapacity") == ["Pending"] * 2)
-    wait_for("the others to run", lambda: phases().count("Running") == MAX_VERIFICATIONS)
-    assert len(jobs(namespace)) == MAX_VERIFICATIONS
+    wait_for("the others to run", lambda: phases().count("Running") == most)
+    assert len(jobs(namespace)) == most
+    messages = [namespace.status("BackupRun", name)["verification"].get("message", "") for name in names]
+    assert any("as number 1 of" in message for message in messages)
     going.until.set()
     wait_for("all to be verified", lambda: set(phases()) == {"Succeeded"})
     assert not phases("WaitingForCapacity")

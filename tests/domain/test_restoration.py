@@ -19,6 +19,7 @@ from holdfast.domain.restoration import (
     unknown_policy,
 )
 from holdfast.domain.targets import JobFacts
+from holdfast.domain.turns import Place
 from holdfast.domain.workload import Job, Observation
 from holdfast.protocol import ListedTarget, LookupResult, RestoreResult
 
@@ -390,3 +391,28 @@ def test_a_lookup_has_a_deadline_and_counts_if_it_has_ended() -> None:
 def test_a_request_of_an_earlier_release_has_no_deadline() -> None:
     old = under_way("Running", deadline=None, settings=None)
     assert restoration.overdue(old, JobFacts({}, timedelta(minutes=2)), None, NOW + 99 * HOUR) is None
+
+
+def test_a_restore_that_waits_for_permits_says_its_place() -> None:
+    pending = [{"name": name, "engine": "redis", "phase": "Pending", "job": "job"} for name in "ab"]
+    subject, none = under_way("Running", targets=pending), JobFacts({}, timedelta(minutes=2))
+    place = Place(permits=0, position=7, line_length=500, limit=50, share=25)
+    waiting = restoration.advance(subject, none, NOW + HOUR, place).status
+    assert waiting.reason == "WaitingForCapacity"
+    assert "as number 7 of 500: at most 50 Jobs of restores run at once" in (waiting.message or "")
+    assert waiting.deadline == NOW + 2 * HOUR, "the time before its first Job does not count"
+    lookup = restoration.wait(under_way("Pending"), place, NOW + HOUR).status
+    assert (lookup.reason, lookup.deadline) == ("WaitingForCapacity", NOW + 2 * HOUR)
+    free = Place(permits=2, position=0, line_length=0, limit=50, share=25)
+    assert restoration.advance(subject, none, NOW, free).status.reason is None
+
+
+def test_the_deadline_counts_while_only_some_targets_wait() -> None:
+    place = Place(permits=0, position=1, line_length=1, limit=50, share=25)
+    targets = [
+        {"name": "a", "engine": "redis", "phase": "Succeeded", "job": "job"},
+        {"name": "b", "engine": "redis", "phase": "Pending", "job": "job"},
+    ]
+    subject = under_way("Running", targets=targets)
+    status = restoration.advance(subject, JobFacts({}, timedelta(minutes=2)), NOW + HOUR / 2, place).status
+    assert (status.reason, status.deadline) == ("WaitingForCapacity", NOW + HOUR)

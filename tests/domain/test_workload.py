@@ -17,6 +17,7 @@ from holdfast.domain.workload import (
     Pod,
     Termination,
     end_failure,
+    lost,
     notices_of,
     observe,
     obstacle_of,
@@ -257,3 +258,18 @@ def test_a_deleted_pod_that_does_not_end_is_lost_after_a_while() -> None:
     assert lingering.is_lost(NOW + patience, patience)
     assert not pod(phase="Running").is_lost(NOW + patience, patience), "nobody has deleted it"
     assert not pod(phase="Failed", is_due=NOW).is_lost(NOW + patience, patience)
+
+
+def test_a_job_whose_only_pod_is_lost_will_not_end() -> None:
+    patience = timedelta(minutes=2)
+    lingering = pod(phase="Running", is_due=NOW, node="rack-1")
+    failure = lost(job(active=1), [lingering], NOW + patience, patience)
+    assert failure is not None
+    assert failure.reason == "PodLost"
+    assert failure.message == "pod p on node rack-1 did not end: the node is probably lost"
+    assert lost(job(active=1), [lingering], NOW + timedelta(seconds=119), patience) is None
+    other = pod("q", minute=1, phase="Running")
+    assert lost(job(active=1), [lingering, other], NOW + patience, patience) is None
+    assert lost(job(active=1), [], NOW + patience, patience) is None, "its pod is about to be made"
+    retried = job(active=1, created=NOW + timedelta(minutes=1))
+    assert lost(retried, [lingering], NOW + patience, patience) is None, "it is a former Job's"

@@ -328,9 +328,9 @@ class Cluster:
         """The Job of that name."""
         return job_of(await self._send("GET", f"{_jobs(namespace)}/{quote(name)}"))
 
-    async def create_job(self, manifest: dict[str, Any]) -> None:
-        """Create a Job."""
-        await self._send("POST", _jobs(manifest["metadata"]["namespace"]), manifest)
+    async def create_job(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        """Create a Job; the Job as it is then."""
+        return await self._send("POST", _jobs(manifest["metadata"]["namespace"]), manifest)
 
     async def delete_job(self, job: Job) -> None:
         """Delete a Job and then its pods; no error when it is gone already."""

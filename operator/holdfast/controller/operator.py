@@ -28,6 +28,7 @@ from holdfast.controller.wakes import Wakes
 from holdfast.controller.watches import Watches
 from holdfast.controller.work.context import Context
 from holdfast.controller.work.joblist import JobList
+from holdfast.controller.work.permits import Permits
 from holdfast.controller.work.runlist import RunList
 from holdfast.controller.work.unclear import answered
 
@@ -51,9 +52,10 @@ async def _run(config: Config) -> None:
     scheduler = Scheduler(queue, health, _now)
     runs, jobs = RunList(cluster, wakes.run_changed), JobList(wakes.job_changed)
     reporter = Reporter(cluster, _now)
-    context = Context(cluster, config, queue, reporter, scheduler, _now, time.monotonic, runs, jobs)
+    permits = Permits(jobs, queue, config)
+    context = Context(cluster, config, queue, reporter, scheduler, _now, time.monotonic, runs, jobs, permits)
     services: dict[str, Handler] = {
-        kind.plural: answered(context, kind.kind_name(), handler)
+        kind.plural: permits.followed(answered(context, kind.kind_name(), handler))
         for kind, handler in (
             (BackupPolicy, Policies(context).reconcile),
             (BackupRun, Runs(context).reconcile),

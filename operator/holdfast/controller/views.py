@@ -59,6 +59,11 @@ class JobFacts(NamedTuple):
         """Whether the cluster does the rest."""
         return self.is_being_deleted or (bool(self.end_condition) and self.has_ttl)
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether it has neither ended nor been deleted."""
+        return not self.is_being_deleted and not self.end_condition
+
 
 def job_facts_of(body: dict[str, Any]) -> JobFacts:
     """The facts of a Job that its owner has to know."""

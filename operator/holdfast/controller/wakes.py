@@ -29,4 +29,5 @@ class Wakes:
 
     def job_changed(self, owner: Key) -> None:
         """A Job of the owner."""
-        self._queue.add(owner)
+        if not self._queue.is_handling(owner):  # whoever has just made the Job looks at it again
+            self._queue.add(owner)

@@ -42,6 +42,7 @@ from holdfast.domain.targets import (
     obstacle,
 )
 from holdfast.domain.too_late import answers
+from holdfast.domain.turns import WAITING, Place
 from holdfast.domain.workload import Observation, end_failure, obstacle_of
 from holdfast.layout import PathError, RunPath
 from holdfast.protocol import ExitCode, ListedTarget, LookupResult, RestoreResult, StoredRun
@@ -330,6 +331,18 @@ def look_up(request: RestoreRequest) -> RestoreStep:
     return Step(updated(request.status, reason="LookingUp", message=message))
 
 
+def wait(request: RestoreRequest, place: Place, now: datetime) -> RestoreStep:
+    """The first Jobs of the request wait for permits. This time does not count."""
+    status, message = request.status, place.message("Jobs of restores")
+    return Step(updated(status, reason=WAITING, message=message, deadline=_deadline_from(status, now)))
+
+
+def _deadline_from(status: RestoreRequestStatus, now: datetime) -> datetime | None:
+    if status.deadline is None or status.settings is None:
+        return status.deadline
+    return max(status.deadline, status.settings.deadline_from(now))
+
+
 def start(request: RestoreRequest, origin: RestoreOrigin, plan: Plan, now: datetime) -> RestoreStep:
     """The targets are known; their Jobs come next. Raises RefusedError."""
     _check_identity(origin, plan)
@@ -391,11 +404,18 @@ def wait_for_lookup(request: RestoreRequest, error: str) -> RestoreStep:
     return Step(updated(request.status, reason=reason, message=message))
 
 
-def advance(request: RestoreRequest, facts: JobFacts, now: datetime) -> RestoreStep:
-    """A Running request goes on, by what is known of its Jobs."""
+def advance(
+    request: RestoreRequest, facts: JobFacts, now: datetime, place: Place | None = None
+) -> RestoreStep:
+    """A Running request goes on, by what is known of its Jobs; `place` is that of those it still wants."""
     statuses, notices = advance_targets(request.status.targets, facts, _succeed, now)
     reason, message = obstacle(statuses, facts)
-    status = updated(request.status, targets=statuses, reason=reason, message=message)
+    before = request.status
+    if reason is None and place is not None and place.position:
+        reason, message = WAITING, place.message("Jobs of restores")
+        if all(target.phase is TargetPhase.PENDING for target in statuses):
+            before = wait(request, place, now).status
+    status = updated(before, targets=statuses, reason=reason, message=message)
     if not all(target.phase.has_ended for target in statuses):
         return Step(status, notices)
     refused = {name for name, job in facts.observations.items() if job.refused}

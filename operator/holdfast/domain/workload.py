@@ -12,6 +12,7 @@ from holdfast.domain.complaints import Complaint, explained
 from holdfast.domain.step import Notice, describe
 from holdfast.protocol import RESULT, ExitCode, FailedResult, Kind, Note, Result
 
+POD_LOST = "PodLost"
 _JOB_ENDS = frozenset({"PodFailurePolicy", "BackoffLimitExceeded", "DeadlineExceeded"})
 """Reasons of a Job's warnings that say how it ends: its pods have started."""
 _FINAL = frozenset({ExitCode.TASK_WRONG, ExitCode.MISMATCH})
@@ -196,6 +197,24 @@ def cannot_end(job: Observation, now: datetime, deadline: timedelta) -> Failure 
     return job.held.model_copy(update={"message": message})
 
 
+def lost_pods(pods: Iterable[Pod], now: datetime, patience: timedelta) -> tuple[str, ...] | None:
+    """Of the pods that have not ended those that never will, each with its node; None while another may."""
+    live = [pod for pod in pods if not pod.has_ended]
+    if not all(pod.is_lost(now, patience) for pod in live):
+        return None
+    return tuple(f"pod {pod.name} on node {pod.node or 'unknown'}" for pod in live)
+
+
+def lost(job: Job, pods: Iterable[Pod], now: datetime, patience: timedelta) -> Failure | None:
+    """Why a Job will not end: the pods of it that have not ended are lost, and so it makes no others."""
+    mine = [pod for pod in pods if pod.job == job.name and pod.created >= job.created]
+    names = lost_pods(mine, now, patience)
+    if job.end_condition or not names:
+        return None
+    message = f"{', '.join(names)} did not end: the node is probably lost"
+    return Failure(reason=POD_LOST, message=message)
+
+
 def obstacle_of(job: Observation, subject: str) -> tuple[str, str] | None:
     """Reason and message of what keeps a Job from going on at the moment; `subject` names it to the user."""
     if _is_ending(job):
@@ -315,7 +334,7 @@ def _killed(pod: Pod) -> Failure:
             reason=pod.reason, message=pod.message or f"the pod ended: {pod.reason}", log_tail=tail
         )
     if end is None:
-        return Failure(reason="PodLost", message="the pod failed and its container left no status")
+        return Failure(reason=POD_LOST, message="the pod failed and its container left no status")
     if end.reason == "OOMKilled":
         message = "the pod used more memory than its limit: raise runner.resources.limits.memory"
         return Failure(reason="OOMKilled", message=message, log_tail=tail)

@@ -174,9 +174,10 @@ GROUPS = (
                 "Nothing, when a retry succeeds. Otherwise look at the node's log.",
             ),
             Reason(
-                "PodLost", _JOB,
-                "The pod failed and its container left no status, usually because the node was lost.",
-                "Look at the node.",
+                "PodLost", (*_JOB, Where.RUN_EVENT),
+                "The pod failed and its container left no status, usually because the node was lost. Or a "
+                "pod was deleted and did not end: a deletion of data goes on without this pod.",
+                "Look at the node. What a lost pod wrote after a deletion of data stays in the destination.",
             ),
             Reason(
                 "Terminated", _JOB,

@@ -88,11 +88,12 @@ GROUPS = (
                 "Another run of the policy has not ended yet, or waits in front of this one.", "",
             ),
             Reason(
-                "WaitingForCapacity", (*_WAITS, Where.VERIFICATION),
-                "Of a run: the Jobs of backups have reached their limit. Of a verification: the number of "
-                "runs that are verified at once has reached its limit. The message names the limit.",
-                "Wait, or raise `operator.maxRunningJobs` of the chart. The limit of ten verifications is "
-                "fixed.",
+                "WaitingForCapacity", (*_WAITS, Where.REQUEST, Where.VERIFICATION, Where.REACHABLE),
+                "The Jobs of this kind have reached their limit in the cluster, or half of it in the "
+                "namespace. The message names the limit and the position in the line. Backups, restores, "
+                "verifications and surveys do not wait for each other.",
+                "Wait, or, for a backup, raise `operator.maxRunningJobs` of the chart. The limits of the "
+                "other kinds are fixed.",
             ),
             Reason("RunningHook", (Where.RUN,), "A hook of the run goes on.", ""),
             Reason(

@@ -34,6 +34,7 @@ from holdfast.domain.run import lifecycle
 from holdfast.domain.run.admission import Standing, is_waiting
 from holdfast.domain.stored import destinations_holding
 from holdfast.domain.targets import JobFacts
+from holdfast.domain.turns import Place
 from holdfast.domain.workload import Job, Observation
 from holdfast.protocol import (
     BackupResult,
@@ -511,6 +512,18 @@ def reachable(by: BackupPolicy) -> tuple[str, str, str]:
     found = find_condition(by.status.conditions, survey.CONDITION)
     assert found is not None
     return found.status, found.reason, found.message
+
+
+def test_a_survey_that_waits_says_so_as_long_as_nothing_is_known() -> None:
+    by, place = policy(), Place(permits=0, position=3, line_length=9, limit=4, share=2)
+    by = with_status(by, survey.wait(by, place, NOW))
+    assert reachable(by)[:2] == ("Unknown", "WaitingForCapacity")
+    assert "as number 3 of 9" in reachable(by)[2]
+    by = with_status(by, survey.start(by, NOW))
+    by = with_status(by, after_page(by, page(), NOW))
+    known = reachable(by)
+    assert known[0] == "True"
+    assert reachable(with_status(by, survey.wait(by, place, NOW))) == known
 
 
 def test_a_survey_goes_through_the_pages() -> None:

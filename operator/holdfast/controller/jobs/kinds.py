@@ -29,10 +29,14 @@ from holdfast.protocol import (
     Task,
 )
 
-MAX_VERIFICATIONS = 10
+MAX_RESTORES = 50
+"""Jobs of restores that run at once. They never wait for Jobs of other kinds."""
+MAX_VERIFICATIONS = 20
 """Runs that are verified at once."""
-MAX_SURVEYS = 10
+MAX_SURVEYS = 20
 """Policies whose destinations are surveyed at once."""
+MAX_PURGES = 20
+"""Runs whose data is deleted at once because their BackupRuns are."""
 _USER = 65532
 _SURVEY_SECONDS = 900
 
@@ -41,14 +45,22 @@ class Permit(Enum):
     """The right to run one Job, where the number of Jobs is limited."""
 
     RUN = auto()
+    RESTORE = auto()
     VERIFICATION = auto()
     SURVEY = auto()
+    PURGE = auto()
 
     def limit(self, config: Config) -> int:
         """How many Jobs may have one at once."""
-        if self is Permit.RUN:
-            return config.max_running_jobs
-        return MAX_VERIFICATIONS if self is Permit.VERIFICATION else MAX_SURVEYS
+        return config.max_running_jobs if self is Permit.RUN else _LIMITS[self]
+
+
+_LIMITS = {
+    Permit.RESTORE: MAX_RESTORES,
+    Permit.VERIFICATION: MAX_VERIFICATIONS,
+    Permit.SURVEY: MAX_SURVEYS,
+    Permit.PURGE: MAX_PURGES,
+}
 
 
 @dataclass(frozen=True)
@@ -122,9 +134,17 @@ def _short(task: Task, settings: JobSettings) -> JobSettings:
 _KINDS = (
     JobKind(BACKUP, _backup, labels=("target", "policy"), permit=Permit.RUN),
     JobKind(COMMIT, _of_operator, permit=Permit.RUN),
-    JobKind(LOOKUP, _of_operator, _source, labels=(), reads_only=True),
-    JobKind(PURGE, _of_operator, settings=_without_retries),
-    JobKind(RESTORE, _restore, _source, labels=("target",), settings=_with_thawing, reads_only=True),
+    JobKind(LOOKUP, _of_operator, _source, labels=(), permit=Permit.RESTORE, reads_only=True),
+    JobKind(PURGE, _of_operator, settings=_without_retries, permit=Permit.PURGE),
+    JobKind(
+        RESTORE,
+        _restore,
+        _source,
+        labels=("target",),
+        settings=_with_thawing,
+        permit=Permit.RESTORE,
+        reads_only=True,
+    ),
     JobKind(SURVEY, _of_operator, labels=(), settings=_short, permit=Permit.SURVEY, has_ttl=True),
     JobKind(VERIFY, _of_operator, permit=Permit.VERIFICATION, reads_only=True),
 )

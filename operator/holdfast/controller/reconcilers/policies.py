@@ -71,7 +71,6 @@ class Policies:
             policy = None
         if policy is None or policy.metadata.deletion_timestamp is not None:
             self._context.scheduler.set(key, None)
-            self._surveys.release(key)
             if policy is not None:
                 await self._deletions.end_policy(policy)
             return None

@@ -1,6 +1,7 @@
 """Reconcile a RestoreRequest: find its run, create its Jobs, record their Results."""
 
 import logging
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
 from holdfast.api.policy import BackupPolicy
@@ -8,6 +9,7 @@ from holdfast.api.restore import RestorePhase, RestoreRequest
 from holdfast.api.run import BackupRun, Failure, TargetPhase
 from holdfast.controller.errors import NotFoundError, TransientError
 from holdfast.controller.jobs.job import JobRequest, build_job
+from holdfast.controller.jobs.kinds import Permit
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
@@ -27,9 +29,11 @@ from holdfast.domain.restoration import (
     RunOrigin,
 )
 from holdfast.domain.step import Step
+from holdfast.domain.stored import EARLIEST
 from holdfast.domain.targets import JobFacts
 from holdfast.domain.tasks import lookup_task, restore_task
 from holdfast.domain.too_late import answer, is_unanswered
+from holdfast.domain.turns import WAITING, Place
 from holdfast.domain.workload import Observation
 from holdfast.protocol import LOOKUP, RESTORE, LookupResult
 
@@ -75,7 +79,8 @@ class Restores:
         if request.status.source is None:
             return await self._resolve(request)
         workload = await self._workloads.read(request, labels.RESTORE)
-        if await self._end_overdue(request, workload):
+        is_waiting = request.status.reason == WAITING and not workload.observe(RESTORE)
+        if not is_waiting and await self._end_overdue(request, workload):
             return 0
         is_pending = request.status.phase is RestorePhase.PENDING
         pause = await (self._prepare if is_pending else self._run)(request, workload)
@@ -142,7 +147,7 @@ class Restores:
             return seconds or None
         return min(pause, seconds) if seconds else pause
 
-    async def _prepare(self, request: RestoreRequest, workload: Workload) -> float:
+    async def _prepare(self, request: RestoreRequest, workload: Workload) -> float | None:
         """Find out what the run holds: by the policy if it is still what was run, else by the catalogue."""
         origin = await self._origin(request)
         plan = origin.plan(request)
@@ -153,9 +158,13 @@ class Restores:
         job = workload.observe(LOOKUP).get("")
         now = self._context.now()
         if job is None:
-            settings = _settings(request, origin)
-            wanted = JobRequest(request, lookup_task(stored), settings, part_of(LOOKUP.component))
-            step = await self._look_up(request, wanted)
+            with self._ask(request, 1) as place:
+                if not place.permits:
+                    await self._write(request, restoration.wait(request, place, now))
+                    return None
+                settings = _settings(request, origin)
+                wanted = JobRequest(request, lookup_task(stored), settings, part_of(LOOKUP.component))
+                step = await self._look_up(request, wanted)
         elif isinstance(job.result, LookupResult):
             result = await self._looked_up(workload, job, job.result)
             if isinstance(result, Failure):
@@ -198,37 +207,53 @@ class Restores:
 
     async def _run(self, request: RestoreRequest, workload: Workload) -> float | None:
         jobs = workload.observe(RESTORE)
-        creation_failures, creation_errors = await self._create_targets(request, workload, jobs)
+        failures, errors, place = await self._create_targets(request, workload, jobs)
         progress = await self._workloads.progress(jobs)
         start_deadline: timedelta = self._context.config.pod_start_deadline
-        facts = JobFacts(jobs, start_deadline, creation_failures, progress, creation_errors)
-        step = restoration.advance(request, facts, self._context.now())
+        facts = JobFacts(jobs, start_deadline, failures, progress, errors)
+        step = restoration.advance(request, facts, self._context.now(), place)
         await self._write(request, step)
         ended = {target.name for target in step.status.targets if target.phase.has_ended}
         await self._workloads.stop(job for job in workload.jobs_under_way if job.target in ended)
         if step.status.phase is not RestorePhase.RUNNING:
             return 0
-        return self._workloads.pause(step.status.targets, jobs)
+        targets = step.status.targets
+        if place is not None and place.position and not place.permits:  # woken when others may go on
+            targets = tuple(target for target in targets if target.name in jobs)
+        return self._workloads.pause(targets, jobs)
 
     async def _create_targets(
         self, request: RestoreRequest, workload: Workload, jobs: dict[str, Observation]
-    ) -> tuple[dict[str, Failure], dict[str, str]]:
-        """Create the Jobs that are not there yet.
+    ) -> tuple[dict[str, Failure], dict[str, str], Place | None]:
+        """Create the Jobs that are not there yet, as far as permits go.
 
-        Returns why some can never be created, and why some could not be this time.
+        Returns why some can never be created, why some could not be this time, and how the request stands in
+        the line if it wants Jobs.
         """
         targets = request.status.targets
         waiting = [t.name for t in targets if t.phase is TargetPhase.PENDING and t.name not in jobs]
         if not waiting:
-            return {}, {}
+            return {}, {}, None
+        with self._ask(request, len(waiting)) as place:
+            if not place.permits:
+                return {}, {}, place
+            return *await self._create_in_turn(request, workload, waiting[: place.permits]), place
+
+    def _ask(self, request: RestoreRequest, wanted: int) -> AbstractContextManager[Place]:
+        since = request.metadata.creation_timestamp or EARLIEST
+        return self._context.permits.ask(Permit.RESTORE, Key.of(request), since, wanted)
+
+    async def _create_in_turn(
+        self, request: RestoreRequest, workload: Workload, names: list[str]
+    ) -> tuple[dict[str, Failure], dict[str, str]]:
         origin = await self._origin(request)
         plan = await self._plan_again(request, origin, workload)
         if isinstance(plan, Failure):
-            return dict.fromkeys(waiting, plan), {}
+            return dict.fromkeys(names, plan), {}
         settings = _settings(request, origin)
         creation_failures: dict[str, Failure] = {}
         for target in plan.targets:
-            if target.name in waiting:
+            if target.name in names:
                 task = restore_task(request, plan, target)
                 wanted = JobRequest(request, task, settings, target.name)
                 try:

@@ -59,7 +59,6 @@ class Runs:
             run = await self._context.runs.fetch(key.namespace, key.name)
         except NotFoundError:
             self._hooks.stop_waiting(key)
-            self._verifications.release(key)
             await self._admissions.wake_starters(gone=key)
             return None
         run = await self._mark(run)
@@ -118,7 +117,6 @@ class Runs:
         ):
             return 0
         if run.metadata.deletion_timestamp is not None:
-            self._verifications.release(Key.of(run))
             return await self._deletions.end_run(run)
         pause = await self._verifications.reconcile(run)
         if pause is None:

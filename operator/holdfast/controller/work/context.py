@@ -21,6 +21,7 @@ from holdfast.controller.queue import Key, Queue
 from holdfast.controller.reporter import Reporter
 from holdfast.controller.scheduler import Scheduler
 from holdfast.controller.work.joblist import JobList
+from holdfast.controller.work.permits import Permits
 from holdfast.controller.work.runlist import RunList
 from holdfast.domain.duplicates import mark_of
 from holdfast.domain.step import Step, updated
@@ -44,6 +45,7 @@ class Context:
     monotonic: Callable[[], float]
     runs: RunList
     jobs: JobList
+    permits: Permits
 
     async def policy_of(self, run: BackupRun) -> BackupPolicy | None:
         """The policy of a run, None when it is gone."""

@@ -8,6 +8,7 @@ from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, Failure
 from holdfast.controller.errors import NotFoundError
 from holdfast.controller.jobs.job import JobRequest, build_job
+from holdfast.controller.jobs.kinds import Permit
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
 from holdfast.controller.work import claims
@@ -26,7 +27,7 @@ from holdfast.domain.run import deletion
 from holdfast.domain.step import Step, describe
 from holdfast.domain.stored import may_hold_data, notices_of_recorded_secrets
 from holdfast.domain.tasks import purge_task
-from holdfast.domain.workload import Job, Observation, cannot_end, notices_of
+from holdfast.domain.workload import Job, Observation, end_failure, lost, lost_pods, notices_of
 from holdfast.protocol import PURGE
 
 _log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ class Deletions:
             await self._context.save(run, deletion.start(run))
             return 0
         workload = await self._workloads.read(run, labels.RUN)
-        if await self._stop_others(workload):
+        if await self._stop_others(run, workload):
             return POLL_SECONDS
         job = workload.observe(PURGE).get("")
         if job is None:
@@ -119,24 +120,39 @@ class Deletions:
         if job.result is not None:
             await self._remove_finalizer(run)
             return None
-        held = cannot_end(job, self._context.now(), self._context.config.pod_start_deadline)
-        failure = job.failure or held
+        now, patience = self._context.now(), self._context.config.pod_start_deadline
+        failure = end_failure(job, now, patience) or lost(job.job, workload.pods, now, patience)
         if failure is not None:
             return await self._retry(run, job.job, failure)
         return await self._wait(run, job)
 
-    async def _stop_others(self, workload: Workload) -> bool:
-        """Whether a pod may still write."""
+    async def _stop_others(self, run: BackupRun, workload: Workload) -> bool:
+        """Whether a pod may still write that is not on a lost node: of that one an event speaks."""
         await self._workloads.stop(job for job in workload.jobs_under_way if job.component != PURGE.component)
         purging = {job.name for job in workload.jobs if job.component == PURGE.component}
-        return any(not pod.has_ended and pod.job not in purging for pod in workload.pods)
+        others = [pod for pod in workload.pods if pod.job not in purging]
+        names = lost_pods(others, self._context.now(), self._context.config.pod_start_deadline)
+        await self._context.reporter.report(run, deletion.notices_of_lost(names or ()))
+        return names is None
 
-    async def _create_job(self, run: BackupRun, policy: BackupPolicy | None, workload: Workload) -> float:
+    async def _create_job(
+        self, run: BackupRun, policy: BackupPolicy | None, workload: Workload
+    ) -> float | None:
         state, now = run.status.deletion, self._context.now()
         if state is not None and state.next_time is not None and now < state.next_time:
             return (state.next_time - now).total_seconds()
         if any(job.component == PURGE.component for job in workload.jobs):
             return POLL_SECONDS  # the last attempt's is about to be gone
+        since = run.metadata.deletion_timestamp or now
+        with self._context.permits.ask(Permit.PURGE, Key.of(run), since) as place:
+            if place.permits:
+                return await self._create_in_turn(run, policy)
+            message = place.message("Jobs that delete data")
+            await self._context.save(run, Step(deletion.with_obstacle(run.status, message)))
+            return None
+
+    async def _create_in_turn(self, run: BackupRun, policy: BackupPolicy | None) -> float:
+        now = self._context.now()
         await self._context.reporter.report(run, notices_of_recorded_secrets(run.status.destinations, policy))
         task = purge_task(run, policy)
         wanted = JobRequest(run, task, JobSettings.of(policy), part_of(PURGE.component))

@@ -1,37 +1,55 @@
 """Which Jobs there are, in memory: whose they are, and whether anything is left to be done about them."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from holdfast.controller.queue import Key, owner_key
 from holdfast.controller.views import JobFacts, job_facts_of
 from holdfast.controller.work.known import At, KnownList
+from holdfast.domain import labels
 
 
 class _Owned(NamedTuple):
     owner: Key | None
+    component: str
     facts: JobFacts
 
 
 class JobList(KnownList[_Owned]):
-    """Decisions read Jobs whole. This says whom one that has changed concerns, and whose are not settled."""
+    """Decisions read Jobs whole. This says whom one that has changed concerns, and whose are not settled.
+
+    It also says which go on, because these have permits.
+    """
 
     def __init__(self, changed: Callable[[Key], None]) -> None:
         super().__init__()
         self._changed = changed
         self._unsettled: dict[Key, dict[str, str]] = defaultdict(dict)
+        self._running: dict[str, dict[str, Key]] = defaultdict(dict)
+        self._listeners: list[Callable[[str], None]] = []
+
+    def on_end(self, listener: Callable[[str], None]) -> None:
+        """Have `listener` hear of each Job that ends or goes: its component."""
+        self._listeners.append(listener)
 
     def see(self, body: dict[str, Any]) -> None:
         """An object as it is, or was a moment ago."""
         at = At.of_body(body)
         if self._known.is_newer(at):
-            owner = owner_key(at.namespace, body["metadata"].get("labels", {}))
-            self._known.put(at, _Owned(owner, job_facts_of(body)))
+            of_job = body["metadata"].get("labels", {})
+            owned = _Owned(
+                owner_key(at.namespace, of_job), of_job.get(labels.COMPONENT, ""), job_facts_of(body)
+            )
+            self._known.put(at, owned)
 
     def has_unsettled(self, owner: Key, uid: str) -> bool:
         """Whether a Job of the owner goes on, or is to be expired; also as long as nobody knows."""
         return not self._is_listed(owner.namespace) or uid in self._unsettled.get(owner, {}).values()
+
+    def running(self, component: str) -> Collection[Key]:
+        """The owners of the Jobs that go on, each as often as it has one."""
+        return self._running[component].values()
 
     def owners(self) -> tuple[Key, ...]:
         """Those of Jobs that go on or are to be expired."""
@@ -46,6 +64,7 @@ class JobList(KnownList[_Owned]):
         assert owned is not None
         if owned.owner is None:
             return
+        self._count(at, owned.owner, owned.component, goes_on=after is not None and after.facts.goes_on)
         jobs = self._unsettled[owned.owner]
         jobs.pop(at.uid, None)
         if after is not None and not after.facts.is_settled:
@@ -55,3 +74,11 @@ class JobList(KnownList[_Owned]):
         was_settled = before is None or before.facts.is_settled
         if before != after and not (was_settled and after is not None and after.facts.is_settled):
             self._changed(owned.owner)
+
+    def _count(self, at: At, owner: Key, component: str, *, goes_on: bool) -> None:
+        running = self._running[component]
+        if goes_on:
+            running[at.uid] = owner
+        elif running.pop(at.uid, None) is not None:
+            for listener in self._listeners:
+                listener(component)

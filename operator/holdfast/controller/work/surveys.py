@@ -24,12 +24,11 @@ from holdfast.controller.errors import (
     NotUnderstoodError,
 )
 from holdfast.controller.jobs.job import JobRequest, build_job
-from holdfast.controller.jobs.kinds import limit_of
+from holdfast.controller.jobs.kinds import Permit
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
 from holdfast.controller.work import claims
 from holdfast.controller.work.context import Context
-from holdfast.controller.work.permits import Permits
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
 from holdfast.domain.backup import catalogue, survey
@@ -39,6 +38,7 @@ from holdfast.domain.naming import job_name, part_of
 from holdfast.domain.plan.support import not_supported_yet
 from holdfast.domain.rows import row_of
 from holdfast.domain.step import updated
+from holdfast.domain.stored import EARLIEST
 from holdfast.domain.tasks import survey_task
 from holdfast.domain.workload import Observation, end_failure
 from holdfast.protocol import SURVEY, SurveyedRun, SurveyResult
@@ -51,12 +51,11 @@ _log = logging.getLogger(__name__)
 
 
 class Surveys:
-    """One survey of a policy at a time; of those that are due at once, each in its turn."""
+    """One survey of a policy at a time; of those that are due at once, each page in its turn."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._workloads = Workloads(context)
-        self._permits = Permits(limit_of(SURVEY, context.config), context.queue.add)
 
     async def reconcile(self, key: Key, policy: BackupPolicy | None) -> float | None:
         """Take the survey of a policy one step on; returns when to look at it again at the latest.
@@ -66,35 +65,35 @@ class Surveys:
         try:
             policy = policy or await self._context.cluster.get(BackupPolicy, key.namespace, key.name)
         except NotFoundError:
-            self.release(key)
             return None
         if not_supported_yet(policy.spec):
-            self.release(key)
             return None
         if survey.survey_of(policy) is not None:
-            self._permits.keep(key)
             return await self._advance(policy)
-        wait = survey.seconds_until_due(policy, self._context.now())
+        now = self._context.now()
+        wait = survey.seconds_until_due(policy, now)
         if wait > 0:
-            self.release(key)
             return wait
-        if not self._permits.take(key):
-            return None
-        await self._context.save(policy, survey.start(policy, self._context.now()))
-        return 0
+        with self._context.permits.ask(Permit.SURVEY, key, survey.due_since(policy, now)) as place:
+            if not place.permits:
+                await self._context.save(policy, survey.wait(policy, place, now))
+                return None
+            await self._context.save(policy, survey.start(policy, now))
+            policy = await self._context.cluster.get(BackupPolicy, key.namespace, key.name)
+            return await self._advance(policy, has_permit=True)
 
-    def release(self, key: Key) -> None:
-        """No survey of this policy goes on or waits."""
-        self._permits.release(key)
-
-    async def _advance(self, policy: BackupPolicy) -> float | None:
+    async def _advance(self, policy: BackupPolicy, *, has_permit: bool = False) -> float | None:
         name = job_name(policy.metadata.name, policy.metadata.uid, _part(policy))
         workload = await self._workloads.read(policy, labels.POLICY, SURVEY.component)
         await self._workloads.stop(job for job in workload.jobs if job.name != name)
         workload = replace(workload, jobs=tuple(job for job in workload.jobs if job.name == name))
         job = workload.observe(SURVEY).get("")
-        if job is None:
+        if job is None and has_permit:
             return await self._create_job(policy)
+        if job is None:
+            # Before all that have not started: their survey would be older still at its end.
+            with self._context.permits.ask(Permit.SURVEY, Key.of(policy), EARLIEST) as place:
+                return await self._create_job(policy) if place.permits else None
         failure = end_failure(job, self._context.now(), self._context.config.pod_start_deadline)
         if isinstance(job.result, SurveyResult):
             failure = await self._record(policy, workload, job)

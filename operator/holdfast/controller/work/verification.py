@@ -5,11 +5,10 @@ import logging
 from holdfast.api.policy import BackupPolicyStatus
 from holdfast.api.run import BackupRun, BackupRunStatus, Failure
 from holdfast.controller.jobs.job import JobRequest, build_job
-from holdfast.controller.jobs.kinds import limit_of
+from holdfast.controller.jobs.kinds import Permit
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
-from holdfast.controller.work.permits import Permits
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels
 from holdfast.domain.backup import verification as decisions
@@ -45,17 +44,10 @@ class Verifications:
     def __init__(self, context: Context, workloads: Workloads) -> None:
         self._context = context
         self._workloads = workloads
-        self._limit = limit_of(VERIFY, context.config)
-        self._permits = Permits(self._limit, context.queue.add)
-
-    def release(self, key: Key) -> None:
-        """No verification of this run goes on or waits."""
-        self._permits.release(key)
 
     async def reconcile(self, run: BackupRun) -> float | None:
         """Take the verification of an ended run one step on; None when none is under way."""
         if not decisions.is_active(run):
-            self.release(Key.of(run))
             asked = request_of(run)
             if asked is None:
                 return None
@@ -66,14 +58,15 @@ class Verifications:
         job = _observe(workload, name)
         now = self._context.now()
         if job is not None:
-            self._permits.keep(Key.of(run))
             step = decisions.advance(run, job, self._context.config.pod_start_deadline, now)
-        elif self._permits.take(Key.of(run)):
-            failure = await self._create(run)
-            step = decisions.start(run) if failure is None else decisions.fail(run, failure, now)
         else:
-            await self._write(run, decisions.wait(run, self._limit))
-            return None
+            key, since = Key.of(run), decisions.due_since(run)
+            with self._context.permits.ask(Permit.VERIFICATION, key, since) as place:
+                if not place.permits:
+                    await self._write(run, decisions.wait(run, place))
+                    return None
+                failure = await self._create(run)
+            step = decisions.start(run) if failure is None else decisions.fail(run, failure, now)
         await self._write(run, step)
         if not decisions.is_active(run.model_copy(update={"status": step.status})):
             self._context.wake_policy_of(run)

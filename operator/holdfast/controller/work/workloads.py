@@ -23,7 +23,7 @@ from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
 from holdfast.domain import labels
 from holdfast.domain.complaints import Complaint
-from holdfast.domain.workload import Job, Observation, Pod, observe, to_be_explained
+from holdfast.domain.workload import Job, Observation, Pod, lost_pods, observe, to_be_explained
 from holdfast.protocol import Kind, ProgressLine
 
 POLL_SECONDS = 2.0
@@ -57,10 +57,7 @@ class Workload:
 
     def lost_pods(self, now: datetime, patience: timedelta) -> tuple[str, ...] | None:
         """Pods that will not end, each with its node; None while another may still do something."""
-        live = [pod for pod in self.pods if not pod.has_ended]
-        if not all(pod.is_lost(now, patience) for pod in live):
-            return None
-        return tuple(f"pod {pod.name} on node {pod.node or 'unknown'}" for pod in live)
+        return lost_pods(self.pods, now, patience)
 
     @property
     def jobs_under_way(self) -> list[Job]:
@@ -102,7 +99,8 @@ class Workloads:
         metadata = manifest["metadata"]
         try:
             absent = await self._absent_claims(metadata["namespace"], claims_of_destinations(manifest))
-            await self._context.cluster.create_job(without_claims(manifest, absent))
+            made = await self._context.cluster.create_job(without_claims(manifest, absent))
+            self._context.jobs.see(made)
         except AlreadyExistsError:
             job = await self._context.cluster.job(metadata["namespace"], metadata["name"])
             if job.owner_uid != owner.metadata.uid:

@@ -19,6 +19,7 @@ from holdfast.api.run import Failure
 from holdfast.api.text import MAX_URI, counted, some_of
 from holdfast.domain.backup.catalogue import DATA_GONE, Page, places_of
 from holdfast.domain.step import Notice, Step, describe, updated
+from holdfast.domain.turns import WAITING, Place
 from holdfast.layout import catalogue_folder
 
 CONDITION = "DestinationsReachable"
@@ -61,6 +62,22 @@ def seconds_until_due(policy: BackupPolicy, now: datetime) -> float:
     if is_other or catalogue.next_survey_time is None:
         return 0.0
     return max(0.0, (catalogue.next_survey_time - now).total_seconds())
+
+
+def due_since(policy: BackupPolicy, now: datetime) -> datetime:
+    """Since when the next survey is due."""
+    catalogue = catalogue_of(policy)
+    is_other = catalogue.places != places_of(policy.spec.destinations)
+    since = None if is_other else catalogue.next_survey_time
+    return since or policy.metadata.creation_timestamp or now
+
+
+def wait(policy: BackupPolicy, place: Place, now: datetime) -> SurveyStep:
+    """The survey is due and waits for its turn. It says so as long as nobody knows the destinations."""
+    if catalogue_of(policy).places == places_of(policy.spec.destinations):
+        return Step(policy.status)
+    verdict = Verdict(CONDITION, "Unknown", WAITING, f"the survey {place.message('surveys')}")
+    return Step(_with_verdict(policy, policy.status, verdict, now))
 
 
 def start(policy: BackupPolicy, now: datetime) -> SurveyStep:

@@ -26,6 +26,8 @@ from holdfast.domain.plan.readiness import Readiness
 from holdfast.domain.plan.schedule import MAX_AHEAD, delay_of, expression_of, verification_schedule_of
 from holdfast.domain.rows import RunRow
 from holdfast.domain.step import Notice, Step, describe, updated
+from holdfast.domain.stored import EARLIEST
+from holdfast.domain.turns import WAITING, Place
 from holdfast.domain.workload import Observation, end_failure, obstacle_of
 from holdfast.protocol import VERIFY, VerifyResult
 
@@ -175,10 +177,15 @@ def nothing_stored(run: BackupRun) -> Failure:
     return Failure(reason="NothingStored", message=message)
 
 
-def wait(run: BackupRun, limit: int) -> Step[BackupRunStatus]:
-    """The verification is due, but the limit of verifications is reached."""
-    message = f"waits for a permit: at most {limit} runs are verified at once"
-    return Step(_with_verification(run, reason="WaitingForCapacity", message=message))
+def due_since(run: BackupRun) -> datetime:
+    """Since when the verification waits. One that a person asked for has waited since the run's end."""
+    slot = run.status.verification.slot if run.status.verification else None
+    return slot or run.status.completion_time or EARLIEST
+
+
+def wait(run: BackupRun, place: Place) -> Step[BackupRunStatus]:
+    """The verification is due, but it is not its turn."""
+    return Step(_with_verification(run, reason=WAITING, message=place.message("verifications")))
 
 
 def start(run: BackupRun) -> Step[BackupRunStatus]:

@@ -15,6 +15,7 @@ from holdfast.api.text import counted, some_of
 from holdfast.domain.labels import DATA
 from holdfast.domain.rows import RunRow
 from holdfast.domain.step import Notice, Step, updated
+from holdfast.domain.workload import POD_LOST
 
 DELETING, DELETION_FAILED = "Deleting", "DeletionFailed"
 _MAX_NAMED = 5
@@ -96,6 +97,15 @@ def with_obstacle(status: BackupRunStatus, message: str | None) -> BackupRunStat
     """The status while the purge goes on; `message` says what keeps its Job from running."""
     deletion = updated(status.deletion or Deletion(), message=message)
     return updated(status, deletion=deletion, reason=DELETING, message=message or "its data is deleted")
+
+
+def notices_of_lost(pods: Sequence[str]) -> tuple[Notice, ...]:
+    """The purge does not wait for these pods."""
+    if not pods:
+        return ()
+    names = ", ".join(pods)
+    message = f"{names} did not end: the node is probably lost. What the pod still writes is not deleted"
+    return (Notice(POD_LOST, message, names, warning=True),)
 
 
 def report_policy(policy: BackupPolicy, rows: Sequence[RunRow], now: datetime) -> Step[BackupPolicyStatus]:

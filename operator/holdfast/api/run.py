@@ -429,8 +429,8 @@ class BackupRunStatus(LenientModel):
     destinations: Annotated[tuple[Destination, ...], Field(max_length=5)] = ()
     """The policy's destinations when the run started. A restore uses them when the policy is gone."""
     over_quota: Annotated[dict[str, Message], Field(max_length=5)] | None = None
-    """The destinations that the run is not written to, each with a message. When the run started, the
-    destination was at its quota, or a pod mounted its claim."""
+    """The destinations that the run is not written to, each with a message. The destination was at its quota
+    when the run started, or a pod mounted its claim then or later."""
     targets: Annotated[tuple[TargetStatus, ...], Field(max_length=20)] = ()
     """The state of each target."""
     expiring: Annotated[tuple[ExpiringCopy, ...], Field(max_length=5)] = ()

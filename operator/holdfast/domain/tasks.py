@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun, TargetPhase, TargetStatus
@@ -35,6 +36,12 @@ class Upkeep:
     leftovers: tuple[Leftovers, ...] = ()
 
 
+def destinations_written(run: BackupRun) -> tuple[Destination, ...]:
+    """The destinations that the run's Backup Jobs write to."""
+    left_out = run.status.over_quota or {}
+    return tuple(destination for destination in run.status.destinations if destination.name not in left_out)
+
+
 def backup_task(run: BackupRun, target: TargetStatus, policy: BackupPolicy | None) -> BackupTask | None:
     """The Task that backs up a target of a run; None when the run has not written down what the target is.
 
@@ -53,9 +60,7 @@ def backup_task(run: BackupRun, target: TargetStatus, policy: BackupPolicy | Non
         spec=json.loads(planned.spec),
         recipients=_recipients(run),
         destinations=tuple(
-            with_current_secrets(destination, policy)
-            for destination in run.status.destinations
-            if destination.name not in (run.status.over_quota or {})
+            with_current_secrets(destination, policy) for destination in destinations_written(run)
         ),
     )
 

@@ -256,6 +256,13 @@ def test_a_backup_says_how_many_targets_it_has_when_some_are_missing() -> None:
     assert fresh(whole) == ("True", "run r holds a backup")
 
 
+def test_a_backup_that_an_optional_destination_lacks_says_why() -> None:
+    why = "not in every destination: two: pod postgres-0 mounts claim data"
+    held = {"targets": [factories.stored_target("one")], "message": why}
+    lacking = factories.run(status={"phase": "PartiallySucceeded", **held})
+    assert fresh(lacking) == ("True", f"run r holds a backup; {why}")
+
+
 def test_a_policy_without_runs_says_where_the_survey_found_none() -> None:
     subject = factories.policy()
     places = places_of(subject.spec.destinations)

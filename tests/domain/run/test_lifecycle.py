@@ -306,3 +306,20 @@ def test_cancelled_run_keeps_what_had_ended() -> None:
     ended = lifecycle.end_cancelled(subject.model_copy(update={"status": status}), NOW).status
     assert [target.phase.value for target in ended.targets] == ["Succeeded", "Cancelled"]
     assert ended.phase is RunPhase.CANCELLED
+
+
+def test_a_destination_that_was_left_out_after_the_start_has_its_cause_in_the_end() -> None:
+    """A Job of before has stored one target there, and one of later has not."""
+    why = "destinations[two].volume.claimName: pod postgres-0 mounts claim data"
+    begun = running()
+    step = lifecycle.leave_out(begun, {"two": why})
+    assert [(notice.reason, notice.message) for notice in step.notices] == [("ClaimMounted", why)]
+    subject = begun.model_copy(update={"status": step.status})
+    facts = JobFacts({"a": good(), "b": good("one")}, START)
+    subject = subject.model_copy(update={"status": lifecycle.advance(subject, facts, NOW).status})
+    end = lifecycle.advance_commit(subject, committed("one"), START, NOW).status
+    assert (end.phase, end.reason) == (RunPhase.PARTIALLY_SUCCEEDED, "CopyMissing")
+    assert end.message == f"not in every destination: two: {why}"
+    assert end.over_quota == {"two": why}
+    whole = lifecycle.advance_commit(subject, committed("one", "two"), START, NOW).status
+    assert whole.over_quota is None, "it was free again when the commit looked"

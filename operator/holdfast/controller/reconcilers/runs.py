@@ -1,9 +1,11 @@
 """Reconcile a BackupRun: from its policy to Jobs, from their Results to its status."""
 
 import logging
+from collections.abc import Container
 
+from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
-from holdfast.api.run import BackupRun, Failure, RunPhase, RunSettings, TargetPhase
+from holdfast.api.run import BackupRun, Failure, RunPhase, RunSettings, TargetPhase, TargetStatus
 from holdfast.controller.errors import NotFoundError, NotUnderstoodError, TransientError
 from holdfast.controller.jobs.job import JobRequest, build_job
 from holdfast.controller.jobs.kinds import limit_of
@@ -30,7 +32,7 @@ from holdfast.domain.run.lifecycle import RunStep
 from holdfast.domain.step import Step
 from holdfast.domain.stored import notices_of_recorded_secrets
 from holdfast.domain.targets import JobFacts
-from holdfast.domain.tasks import Upkeep, backup_task, commit_task
+from holdfast.domain.tasks import Upkeep, backup_task, commit_task, destinations_written
 from holdfast.domain.too_late import answer, is_unanswered
 from holdfast.domain.workload import Observation
 from holdfast.protocol import BACKUP, COMMIT, BackupTask, CommitTask
@@ -158,6 +160,8 @@ class Runs:
         if due is not None:
             return await self._advance_hook(run, due)
         jobs = workload.observe(BACKUP)
+        if _waiting(run, jobs) and await self._leave_out(run):
+            return 0
         creation_failures, creation_errors = await self._create_targets(run, jobs)
         progress = await self._workloads.progress(jobs)
         start_deadline = self._context.config.pod_start_deadline
@@ -177,8 +181,7 @@ class Runs:
 
         Returns why some can never be created, and why some could not be this time.
         """
-        targets = run.status.targets
-        waiting = [t for t in targets if t.phase is TargetPhase.PENDING and t.name not in jobs]
+        waiting = _waiting(run, jobs)
         under_way = sum(not job.has_ended for job in jobs.values())
         limit = limit_of(BACKUP, self._context.config)
         waiting = waiting[: max(0, min(limit, run.status.jobs_at_once or limit) - under_way)]
@@ -210,13 +213,31 @@ class Runs:
         job = build_job(JobRequest(run, task, settings, part), self._context.config)
         cluster, namespace = self._context.cluster, run.metadata.namespace
         policy = await self._context.policy_of(run) if mounts_claim(task.destinations) else None
-        failure = await claims.why_refused(cluster, namespace, task.destinations, policy)
+        required = [destination for destination in task.destinations if destination.required]
+        failure = await claims.why_refused(cluster, namespace, required, policy)
         return failure or await self._workloads.ensure(run, job)
+
+    async def _leave_out(self, run: BackupRun) -> bool:
+        """Write no more to optional destinations whose claim somebody else mounts by now; whether one is."""
+        used = destinations_written(run)
+        optional = [destination for destination in used if not destination.required]
+        mounted = await self._mounted(run, optional)
+        if mounted:
+            await self._write(run, lifecycle.leave_out(run, mounted))
+        return bool(mounted)
+
+    async def _mounted(self, run: BackupRun, destinations: list[Destination]) -> dict[str, str]:
+        if not mounts_claim(destinations):
+            return {}
+        policy = await self._policy_now(run)
+        return await claims.mounted(self._context.cluster, run.metadata.namespace, destinations, policy)
 
     async def _commit(self, run: BackupRun, workload: Workload) -> float | None:
         job = workload.observe(COMMIT).get("")
         failure = None
         if job is None:
+            if await self._leave_out(run):
+                return 0
             task = await self._commit_task(run)
             try:
                 failure = await self._ensure(run, task, part_of(COMMIT.component))
@@ -242,13 +263,12 @@ class Runs:
         return self._earliest(run, pause)
 
     async def _commit_task(self, run: BackupRun) -> CommitTask:
-        """Without optional destinations whose claim somebody else mounts; with one, also without upkeep."""
+        """Nothing is done in optional destinations whose claim somebody else mounts."""
         optional = [destination for destination in run.status.destinations if not destination.required]
-        mounted = await claims.mounted(self._context.cluster, run.metadata.namespace, optional)
-        upkeep, policy = Upkeep(), await self._context.policy_of(run)
-        if not mounted:
-            expiries = await self._retention.mark(run, policy)
-            upkeep = Upkeep(expiries, *await self._copies.choose(run, policy))
+        policy = await self._context.policy_of(run)
+        mounted = await self._mounted(run, optional)
+        expiries = await self._retention.mark(run, policy, mounted)
+        upkeep = Upkeep(expiries, *await self._copies.choose(run, policy, mounted))
         await self._report_secrets(run, policy)
         budget = deadline.budget(run.status, self._context.now())
         return commit_task(run, policy, upkeep, budget, mounted)
@@ -292,6 +312,11 @@ class Runs:
     async def _save(self, run: BackupRun, step: RunStep) -> None:
         if await self._context.save(run, step, observed=True):
             _log.info("run %s/%s: %s", run.metadata.namespace, run.metadata.name, step.status.phase)
+
+
+def _waiting(run: BackupRun, jobs: Container[str]) -> list[TargetStatus]:
+    """The targets that have no Job yet."""
+    return [t for t in run.status.targets if t.phase is TargetPhase.PENDING and t.name not in jobs]
 
 
 def _has_ended(step: RunStep) -> bool:

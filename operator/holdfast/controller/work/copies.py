@@ -1,5 +1,6 @@
 """Give the commit of a run the copies to heal and the leftovers to clear, and record the outcomes."""
 
+from collections.abc import Collection
 from functools import partial
 
 from holdfast.api.policy import BackupPolicy
@@ -21,20 +22,23 @@ class Copies:
         self._workloads = workloads
 
     async def choose(
-        self, run: BackupRun, policy: BackupPolicy | None
+        self, run: BackupRun, policy: BackupPolicy | None, left_out: Collection[str] = ()
     ) -> tuple[tuple[Gap, ...], tuple[Leftovers, ...]]:
-        """What the commit of `run` is to heal and to clear. To be asked after retention has marked."""
+        """What the commit of `run` is to heal and to clear, but in the destinations `left_out`.
+
+        To be asked after retention has marked.
+        """
         if policy is None:
             return (), ()
         runs = self._context.runs
         rows = runs.of_policy(run.metadata.namespace, policy.metadata.name)
         leftovers: list[LeftoversToClear] = []
-        for candidate in decisions.leftovers_to_clear(policy, run, rows):
+        for candidate in decisions.leftovers_to_clear(policy, run, rows, left_out):
             if len(leftovers) == decisions.MAX_LEFTOVERS:
                 break
             if await self._is_still(await runs.read(candidate.row)):
                 leftovers.append(candidate)
-        to_heal = decisions.gaps_to_heal(policy, run, rows)
+        to_heal = decisions.gaps_to_heal(policy, run, rows, left_out)
         gaps = [decisions.gap_of(await runs.read(of_run.row), of_run) for of_run in to_heal]
         return tuple(gaps), decisions.leftovers_of(leftovers)
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from holdfast.api.policy import BackupPolicy
@@ -24,15 +24,21 @@ class Retention:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def mark(self, run: BackupRun, policy: BackupPolicy | None) -> tuple[Expiry, ...]:
-        """What the commit of `run` is to delete, once each of these runs is marked in its status."""
+    async def mark(
+        self, run: BackupRun, policy: BackupPolicy | None, left_out: Collection[str] = ()
+    ) -> tuple[Expiry, ...]:
+        """What the commit of `run` is to delete, once each of these runs is marked in its status.
+
+        Nothing in the destinations `left_out`.
+        """
         if policy is None:
             return ()
         namespace = run.metadata.namespace
         rows = self._context.runs.of_policy(namespace, policy.metadata.name)
         in_use = runs_read_by(await self._context.cluster.get_all(RestoreRequest), policy)
         in_use |= {row.name for row in rows if row.is_being_verified}
-        expiries = decisions.expiries(policy, run, rows, in_use)
+        wanted = decisions.expiries(policy, run, rows, in_use)
+        expiries = tuple(expiry for expiry in wanted if expiry.destination not in left_out)
         destinations: defaultdict[str, list[str]] = defaultdict(list)
         for expiry in expiries:
             for held in expiry.delete:

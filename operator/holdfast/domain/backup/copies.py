@@ -10,7 +10,7 @@ copy is missing that retention would not keep.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -94,14 +94,17 @@ def destinations_lacking(row: RunRow) -> frozenset[str]:
     return frozenset(row.places.keys() - row.destinations_holding - deleted)
 
 
-def gaps_to_heal(policy: BackupPolicy, run: BackupRun, rows: Sequence[RunRow]) -> tuple[GapsToHeal, ...]:
-    """What the commit of `run` is to heal, the newest run first."""
+def gaps_to_heal(
+    policy: BackupPolicy, run: BackupRun, rows: Sequence[RunRow], left_out: Collection[str] = ()
+) -> tuple[GapsToHeal, ...]:
+    """What the commit of `run` is to heal without the destinations `left_out`, the newest run first."""
     to_heal = []
     for gaps in _gaps_of_runs(policy, run, rows):
         unmoved = destinations_unmoved(gaps.row.places, run.status.destinations)
-        sources = gaps.row.destinations_holding & unmoved
-        if gaps.destinations_to_heal and sources and gaps.row.has_checksums:
-            to_heal.append(GapsToHeal(gaps.row, sources, gaps.destinations_to_heal))
+        sources = (gaps.row.destinations_holding & unmoved).difference(left_out)
+        destinations = gaps.destinations_to_heal.difference(left_out)
+        if destinations and sources and gaps.row.has_checksums:
+            to_heal.append(GapsToHeal(gaps.row, sources, destinations))
     return tuple(to_heal[:MAX_GAPS])
 
 
@@ -191,9 +194,9 @@ def destinations_to_clear(row: RunRow, destinations: Iterable[Destination]) -> f
 
 
 def leftovers_to_clear(
-    policy: BackupPolicy, run: BackupRun, rows: Sequence[RunRow]
+    policy: BackupPolicy, run: BackupRun, rows: Sequence[RunRow], left_out: Collection[str] = ()
 ) -> list[LeftoversToClear]:
-    """Where the commit of `run` may clear what others left, the oldest run first.
+    """Where the commit of `run` may clear what others left, the oldest run first; not where `left_out`.
 
     The caller sees to it that they have no pods that could still write.
     """
@@ -207,10 +210,12 @@ def leftovers_to_clear(
     for row in rows:
         unmoved = destinations_unmoved(row.places, destinations)
         leftovers.append(LeftoversToClear(row, row.leftovers & row.destinations_holding & unmoved))
-    leftovers = [
-        of_run for of_run in leftovers if of_run.destinations and of_run.row.name != run.metadata.name
+    to_clear = [
+        replace(of_run, destinations=of_run.destinations.difference(left_out))
+        for of_run in leftovers
+        if of_run.row.name != run.metadata.name and not of_run.destinations <= set(left_out)
     ]
-    return sorted(leftovers, key=lambda of_run: _age(of_run.row))
+    return sorted(to_clear, key=lambda of_run: _age(of_run.row))
 
 
 def leftovers_of(leftovers: Iterable[LeftoversToClear]) -> tuple[Leftovers, ...]:

@@ -238,6 +238,8 @@ def _freshness(rows: Iterable[RunRow], policy: BackupPolicy) -> Verdict:
 
 
 def _held(row: RunRow) -> str:
+    if row.is_whole and row.phase is RunPhase.PARTIALLY_SUCCEEDED and row.message:
+        return f"run {row.name} holds a backup; {row.message}"
     if row.is_whole:
         return f"run {row.name} holds a backup"
     return f"run {row.name} holds {len(row.targets_held)} of {counted(row.targets_count, 'targets')}"

@@ -1,7 +1,7 @@
 """How a BackupRun goes from phase to phase. Pure: facts and `now` come in, the next status goes out."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -161,6 +161,12 @@ def _start(run: BackupRun, policy: BackupPolicy, standing: Standing, now: dateti
         for name, why in full.items()
     ]
     return Step(status, tuple(notices))
+
+
+def leave_out(run: BackupRun, mounted: Mapping[str, str]) -> RunStep:
+    """From now on nothing is written to these optional destinations; `mounted` says why."""
+    notices = tuple(Notice(CLAIM_MOUNTED, why, name, warning=True) for name, why in mounted.items())
+    return Step(updated(run.status, over_quota=(run.status.over_quota or {}) | dict(mounted)), notices)
 
 
 def planned_targets(targets: Iterable[Target]) -> tuple[PlannedTarget, ...]:
@@ -327,6 +333,13 @@ def _record_commit(run: BackupRun, result: CommitResult, now: datetime) -> RunSt
         targets=tuple(kept_in(target, result.destinations) for target in run.status.targets),
         report=report_uri(run, result.report.name, result.report.destinations) if result.report else None,
         leftovers=result.untidy,
+        # The claim of one that was left out may have been free again when the commit looked.
+        over_quota={
+            name: why
+            for name, why in (run.status.over_quota or {}).items()
+            if name not in result.destinations
+        }
+        or None,
     )
     notice = Notice(
         "Committed",

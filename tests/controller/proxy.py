@@ -58,6 +58,8 @@ class ApiProxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.treatment: Treatment = pass_on
+        self.rewrite: Callable[[Request], bytes] = lambda request: request.body
+        """What of a request's body the API server gets."""
         self.requests: list[Request] = []
         self.answered_bytes: Counter[str] = Counter()
         """By path: of the answers that were passed on."""
@@ -118,24 +120,23 @@ class ApiProxy:
         self.requests.append(request)
 
         async def passes() -> web.StreamResponse:
-            answer = await self._forward(incoming)
+            answer = await self._forward(incoming, self.rewrite(request))
             if answer.status >= 400:
                 self.refused.append((request, answer.status))
             return answer
 
         return await self.treatment(request, passes)
 
-    async def _forward(self, incoming: web.Request) -> web.StreamResponse:
+    async def _forward(self, incoming: web.Request, body: bytes) -> web.StreamResponse:
         headers: dict[str, Any] = {"Accept-Encoding": "identity"} | {
             name: incoming.headers[name]
             for name in ("Authorization", "Content-Type", "Accept")
             if name in incoming.headers
         }
         url = self._server.url + incoming.path_qs
-        body = await incoming.read() or None
         timeout = aiohttp.ClientTimeout(total=None)
         async with self._session.request(
-            incoming.method, url, headers=headers, data=body, timeout=timeout
+            incoming.method, url, headers=headers, data=body or None, timeout=timeout
         ) as answer:
             outgoing = web.StreamResponse(status=answer.status)
             outgoing.content_type = answer.content_type

@@ -209,6 +209,31 @@ async def test_what_is_no_longer_kept_is_listed_anew(
         await cluster.close()
 
 
+async def test_a_cluster_that_was_set_back_is_noticed(
+    control_plane: ApiServer, client: Client, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its versions begin again, and what is in memory would be newer than whatever comes."""
+
+    async def set_back(request: Request, passes: Passes) -> web.StreamResponse:
+        if request.watch or not request.path.endswith("/backupruns"):
+            return await passes()
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": []})
+
+    make(client, namespace, "first")
+    with ApiProxy(control_plane) as proxy:
+        monkeypatch.setenv("KUBECONFIG", str(proxy.kubeconfig))
+        cluster = await Cluster.connect(Config(namespaces=(namespace.name,)))
+        here = Lists(cluster, proxy, 0.2)
+        task = asyncio.create_task(here.feed.run())
+        await until(lambda: here.names(namespace) == {"first"})
+        proxy.treatment = set_back
+        with pytest.raises(ExceptionGroup) as ended:
+            await asyncio.wait_for(task, 60)
+        await cluster.close()
+    assert ended.group_contains(RuntimeError, match="the cluster has gone to an earlier state")
+    assert here.names(namespace) == {"first"}, "nothing is taken out by what came"
+
+
 def test_an_older_word_never_replaces_a_newer_one() -> None:
     changes: list[tuple[str | None, str | None]] = []
     known = Known[str](lambda at, before, after: changes.append((before, after)))

@@ -25,6 +25,12 @@ CASES = [
     Case("run", "spec/policyRef/name", "Support_Desk", "should match"),
     Case("run", "spec/policyRef/namespace", "other", "unknown field"),
     Case("run", "spec", ABSENT, "Required value"),
+    Case("run", "spec/targets", ABSENT),
+    Case("run", "spec/targets", [], "should have at least 1 items"),
+    Case("run", "spec/targets", [f"t{number}" for number in range(20)]),
+    Case("run", "spec/targets", [f"t{number}" for number in range(21)], "must have at most 20 items"),
+    Case("run", "spec/targets", ["tickets", "tickets"], "Duplicate value"),
+    Case("run", "spec/targets", ["Tickets"], "should match"),
 ]
 
 UPDATES = [
@@ -32,6 +38,8 @@ UPDATES = [
     ("spec/scheduledTime", "2026-02-28T01:16:00Z", "scheduledTime is immutable"),
     ("spec/trigger", "Manual", "trigger is immutable"),
     ("spec", {"policyRef": {"name": "support-desk"}, "trigger": "Manual"}, "scheduledTime is immutable"),
+    ("spec/targets", ["tickets", "queue"], "targets is immutable"),
+    ("spec/targets", ABSENT, "targets is immutable"),
     ("spec/cancel", True, None),
     ("metadata/labels", {"a": "b"}, None),
 ]

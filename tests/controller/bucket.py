@@ -32,6 +32,7 @@ def surveyed(
     trigger: str = "Manual",
     scheduled_time: datetime | None = None,
     failed_targets: Iterable[str] = (),
+    skipped_targets: Iterable[str] = (),
 ) -> SurveyedRun:
     """A run of targets, each a name, engine and SHA-256, as played backups store them."""
     return SurveyedRun.model_validate(
@@ -47,6 +48,7 @@ def surveyed(
             "size_bytes": 2048 * len(targets),
             "destinations": (),
             "failed_targets": tuple(failed_targets),
+            "skipped_targets": tuple(skipped_targets),
             "targets": tuple(
                 SurveyedTarget(
                     name=name,
@@ -80,7 +82,7 @@ class Catalogues:
         targets = [(each.name, each.engine, each.manifest_sha256) for each in task.targets]
         entry = surveyed(
             task.run, task.run_uid, targets, trigger=task.trigger, scheduled_time=task.scheduled_time,
-            failed_targets=task.failed_targets,
+            failed_targets=task.failed_targets, skipped_targets=task.skipped_targets,
         )  # fmt: skip
         there = {each.name: self.of(each, task.namespace, task.policy) for each in task.destinations}
         for name in there.keys() & set(result.destinations):

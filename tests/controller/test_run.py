@@ -414,3 +414,21 @@ def test_cancelling_ends_though_the_node_is_lost(
     assert f"pod {pod} on node played-" in status["message"]
     assert namespace.get("Pod", pod)
     lost.until.set()
+
+
+def test_a_run_of_a_part_backs_up_this_part_alone_and_a_restore_passes_it_over(
+    namespace: Namespace, kubelet: Kubelet
+) -> None:
+    namespace.policy(targets=("a", "b"))
+    namespace.back_up("all")
+    namespace.run("part", targets=["b"])
+    status = namespace.wait_phase("BackupRun", "part", "Succeeded", "PartiallySucceeded", "Failed")
+    assert (status["phase"], status["targetsSucceeded"]) == ("Succeeded", "1/1")
+    assert [target["phase"] for target in status["targets"]] == ["Skipped", "Succeeded"]
+    tasks = [task for task in kubelet.tasks.values() if isinstance(task, BackupTask)]
+    assert [t.target for t in tasks if (t.namespace, t.run) == (namespace.name, "part")] == ["b"]
+    namespace.create("RestoreRequest", "back", {"source": {"policyRef": {"name": "chatbot"}}})
+    assert namespace.wait_phase("RestoreRequest", "back", "Succeeded", "Refused", "Failed")["source"] == "all"
+    namespace.run("none", targets=["c"])
+    refused = namespace.wait_phase("BackupRun", "none", "Failed", "Succeeded")
+    assert refused["message"] == "spec.targets: policy chatbot has no target c; its targets: a, b"

@@ -416,3 +416,29 @@ def test_the_deadline_counts_while_only_some_targets_wait() -> None:
     subject = under_way("Running", targets=targets)
     status = restoration.advance(subject, JobFacts({}, timedelta(minutes=2)), NOW + HOUR / 2, place).status
     assert (status.reason, status.deadline) == ("WaitingForCapacity", NOW + HOUR)
+
+
+def test_a_newer_run_that_lacks_a_target_is_passed_over_and_named() -> None:
+    skipped = [{"name": name, "engine": "redis", "phase": "Skipped"} for name in ("kb", "swapped")]
+    status = partial(6, "sessions").status.to_json() | {"phase": "Succeeded"}
+    held = [target for target in status["targets"] if target["name"] == "sessions"]
+    newer = factories.run(
+        "chatbot-6", policy="chatbot", targets=["sessions"], status=status | {"targets": held + skipped}
+    )
+    known = rows([run(5), newer])
+    chosen = choose_run(request(), known)
+    assert chosen.name == "chatbot-5"
+    (notice,) = restoration.passed_over(request(), known, chosen)
+    assert notice.message == (
+        "run chatbot-6, with the recovery point 2026-11-06T02:00:00Z, is newer, but holds only sessions; "
+        "chatbot-5, with the recovery point 2026-11-05T02:00:00Z, is the newest that holds every target"
+    )
+    assert restoration.passed_over(request(notAfter="2026-11-05T12:00:00Z"), known, chosen) == ()
+    targets = [{"name": "sessions", "redis": {}}]
+    source = {"policyRef": {"name": "chatbot"}}
+    wanted = RestoreRequest.model_validate(
+        {"metadata": request().metadata, "spec": {"source": source, "targets": targets}}
+    )
+    of_target = choose_run(wanted, known)
+    assert of_target.name == "chatbot-6"
+    assert restoration.passed_over(wanted, known, of_target) == ()

@@ -199,7 +199,7 @@ class BackupPolicySpec(Model):
 
 
 class RecoveryWindow(LenientModel):
-    """The recovery points that a destination holds."""
+    """The recovery points that a destination holds. Runs of a part of the targets do not count."""
 
     first: Time | None = None
     """The oldest recovery point."""
@@ -421,7 +421,7 @@ class BackupPolicyStatus(LenientModel):
     last_run: Annotated[str, Field(max_length=63)] | None = None
     """The name of the newest BackupRun."""
     last_successful_time: Time | None = None
-    """When the last run with phase Succeeded ended."""
+    """When the last run with phase Succeeded ended. A run of a part of the targets does not count."""
     last_verified_time: Time | None = None
     """When a run was last verified. With mode Restore a drill restored it, with mode Checksum its stored
     bytes were read back."""

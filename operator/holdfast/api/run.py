@@ -1,4 +1,4 @@
-"""BackupRun: one backup of all targets of a policy."""
+"""BackupRun: one backup of the targets of a policy."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -86,6 +86,12 @@ class BackupRunSpec(Model):
     trigger: RunTrigger = "Manual"
     """What created the run. Schedule: its slot. CatchUp: its slot, although startingDeadline had passed.
     Manual: a person. Safety: a restore that replaces data."""
+    targets: Annotated[
+        tuple[DnsLabel, ...] | None,
+        Field(min_length=1, max_length=20, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = None
+    """The names of the targets to back up: a part of the policy's. Default: all. Such a run counts for these
+    targets alone."""
     cancel: bool = False
     """Set it to true to stop the run. It cannot be set back to false."""
 
@@ -432,7 +438,8 @@ class BackupRunStatus(LenientModel):
     """The destinations that the run is not written to, each with a message. The destination was at its quota
     when the run started, or a pod mounted its claim then or later."""
     targets: Annotated[tuple[TargetStatus, ...], Field(max_length=20)] = ()
-    """The state of each target."""
+    """The state of each target of the policy. Skipped: spec.targets leaves the target out, or a hook before
+    the targets failed."""
     expiring: Annotated[tuple[ExpiringCopy, ...], Field(max_length=5)] = ()
     """Copies that retention or a purge deletes or has deleted. If a run ended without a backup: the
     destinations where a commit has cleared the run's leftovers, or has refused to."""
@@ -474,9 +481,11 @@ class BackupRunStatus(LenientModel):
 
     @computed_field(json_schema_extra={"maxLength": 32})
     def targets_succeeded(self) -> str | None:
-        """How many targets succeeded, and how many targets the run has."""
+        """How many targets succeeded, and how many targets the run has, without those that spec.targets
+        leaves out."""
         done = sum(target.phase is TargetPhase.SUCCEEDED for target in self.targets)
-        return f"{done}/{len(self.targets)}" if self.targets else None
+        wanted = sum(target.phase is not TargetPhase.SKIPPED for target in self.targets)
+        return f"{done}/{wanted or len(self.targets)}" if self.targets else None
 
     @computed_field(json_schema_extra={"maxLength": 32})
     def size(self) -> str | None:
@@ -490,8 +499,8 @@ class BackupRunStatus(LenientModel):
 
 
 class BackupRun(Resource):
-    """A BackupRun is one backup of all targets of a policy. The operator creates a BackupRun when a slot of
-    the schedule is due. A person creates a BackupRun to back up at once."""
+    """A BackupRun is one backup of all targets of a policy, or of those that spec.targets names. The operator
+    creates a BackupRun when a slot of the schedule is due. A person creates one to back up at once."""
 
     plural: ClassVar[str] = "backupruns"
     singular: ClassVar[str] = "backuprun"

@@ -102,6 +102,25 @@ def choose_run(request: RestoreRequest, rows: Iterable[RunRow]) -> RunRow:
     )
 
 
+def passed_over(request: RestoreRequest, rows: Iterable[RunRow], chosen: RunRow) -> tuple[Notice, ...]:
+    """Says which newer run was not chosen, because it lacks a target."""
+    wanted = request.spec.source.policy_ref
+    assert wanted is not None
+    names = {target.name for target in request.spec.targets}
+    stored = [row for row in rows if row.is_stored and row.recovery_point and not row.has_purge]
+    limit = wanted.not_after or max(map(_point, stored))
+    newest = max((row for row in stored if _point(row) <= limit), key=_point)
+    if _point(newest) <= _point(chosen) or _holds(newest, names):
+        return ()
+    wanted_targets = _listed(names) if names else "every target"
+    message = (
+        f"run {newest.name}, with the recovery point {format_time(_point(newest))}, is newer, but holds only "
+        f"{_listed(newest.targets_held)}; {chosen.name}, with the recovery point "
+        f"{format_time(_point(chosen))}, is the newest that holds {wanted_targets}"
+    )
+    return (Notice("NewerRunLacksTargets", message, newest.name),)
+
+
 def _holds(row: RunRow, names: set[str]) -> bool:
     """Whether the run holds these targets, or every target of its policy without names."""
     return names <= row.targets_held if names else row.is_whole

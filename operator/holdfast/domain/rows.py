@@ -70,6 +70,8 @@ class RunRow:
     """The targets that succeeded."""
     targets_count: int
     """How many targets the run has."""
+    targets_asked: int
+    """How many targets its spec names; 0 for all of the policy's."""
     targets_under_way: int
     """How many targets have not ended."""
     jobs_at_once: int | None
@@ -94,6 +96,8 @@ class RunRow:
     """True: its slot was missed or skipped before the BackupRun was made."""
     is_verified: bool
     is_whole: bool
+    is_part: bool
+    """True: its spec leaves targets of the policy out. It counts for its own targets alone."""
     may_hold_data: bool
 
     @property
@@ -170,6 +174,7 @@ def row_of(run: BackupRun) -> RunRow:
         leftovers=_shared_set(status.leftovers),
         targets_held=_shared_set(targets_held(run)),
         targets_count=len(status.targets),
+        targets_asked=len(spec.targets or ()),
         targets_under_way=sum(not target.phase.has_ended for target in status.targets),
         jobs_at_once=status.jobs_at_once,
         verification=status.verification,
@@ -184,6 +189,7 @@ def row_of(run: BackupRun) -> RunRow:
         is_missed=MISSED in metadata.annotations or SKIPPED in metadata.annotations,
         is_verified=is_true(status.conditions, "Verified"),
         is_whole=is_whole(status),
+        is_part=is_part(run),
         may_hold_data=may_hold_data(run),
     )
 
@@ -191,6 +197,13 @@ def row_of(run: BackupRun) -> RunRow:
 def is_imported(run: BackupRun) -> bool:
     """Whether a survey made it from a catalogue's entry."""
     return IMPORTED in run.metadata.annotations
+
+
+def is_part(run: BackupRun) -> bool:
+    """Whether its spec leaves targets of its policy out, as far as is known."""
+    targets = run.status.targets
+    has_all = bool(targets) and not any(target.phase is TargetPhase.SKIPPED for target in targets)
+    return run.spec.targets is not None and not has_all
 
 
 def original_uid(run: BackupRun) -> str:

@@ -23,7 +23,7 @@ def targets_held(run: BackupRun) -> set[str]:
 
 
 def is_whole(status: BackupRunStatus) -> bool:
-    """Whether every target of the run succeeded."""
+    """Whether the run has every target of its policy. A run of a part has not."""
     return all(target.phase is TargetPhase.SUCCEEDED for target in status.targets)
 
 

@@ -128,10 +128,9 @@ def not_ended(lost_pods: Iterable[str]) -> str:
 
 def failures(targets: Iterable[T]) -> tuple[str, str]:
     """The reason of the first target that did not succeed, and the failures of all in words."""
-    failed_targets = [
-        (target.name, target.failure or Failure(reason=target.phase.value))
-        for target in targets
-        if target.phase is not TargetPhase.SUCCEEDED
-    ]
+    lacking = [target for target in targets if target.phase is not TargetPhase.SUCCEEDED]
+    # A run of a part skips others, which are no failures.
+    failed = [target for target in lacking if target.phase is not TargetPhase.SKIPPED] or lacking
+    failed_targets = [(t.name, t.failure or Failure(reason=t.phase.value)) for t in failed]
     message = "; ".join(f"target {name}: {describe(failure)}" for name, failure in failed_targets)
     return failed_targets[0][1].reason, message

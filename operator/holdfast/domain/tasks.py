@@ -91,6 +91,7 @@ def commit_task(
             for target in succeeded_targets
         ),
         failed_targets=tuple(t.name for t in targets if t.phase is not TargetPhase.SUCCEEDED),
+        skipped_targets=tuple(t.name for t in targets if t.phase is TargetPhase.SKIPPED),
         destinations=tuple(
             with_current_secrets(destination, policy)
             for destination in run.status.destinations

@@ -40,6 +40,7 @@ class Gap(Model):
     manifests: Annotated[dict[str, str], Field(min_length=1)]
     """By target that succeeded: the SHA-256 of its manifest."""
     failed_targets: tuple[str, ...] = ()
+    skipped_targets: tuple[str, ...] = ()
     sources: tuple[str, ...]
     """The destinations that hold it whole."""
     lacking: tuple[str, ...]
@@ -68,6 +69,9 @@ class CommitTask(Task):
     """When the run started, which is before its first target's Job did."""
     targets: tuple[CommittedTarget, ...]
     failed_targets: tuple[str, ...] = ()
+    """The policy's other targets: whatever reads the entry knows that the run is not whole."""
+    skipped_targets: tuple[str, ...] = ()
+    """Those of `failed_targets` that the run was not to back up."""
     destinations: tuple[Destination, ...]
     retention: tuple[Expiry, ...] = ()
     """What is deleted once the run is committed."""

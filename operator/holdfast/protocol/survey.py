@@ -80,6 +80,8 @@ class SurveyedRun(Model):
     size_bytes: Annotated[int, Field(ge=0)]
     targets: Annotated[tuple[SurveyedTarget, ...], Field(min_length=1, max_length=20)]
     failed_targets: tuple[DnsLabel, ...] = ()
+    skipped_targets: tuple[DnsLabel, ...] = ()
+    """Those of `failed_targets` that the run was not to back up."""
     destinations: tuple[str, ...]
     """Those whose catalogue has it."""
 

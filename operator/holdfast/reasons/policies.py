@@ -16,7 +16,8 @@ CONDITIONS = (
     ),
     ConditionType(
         "BackupPolicy", "BackupFresh",
-        "The newest run that ended holds a backup. Skipped and cancelled runs do not count.",
+        "The newest run that ended holds a backup. Skipped and cancelled runs, and runs of a part of the "
+        "targets, do not count.",
         "The newest run that ended holds none.",
         "No run has ended yet.",
     ),
@@ -147,7 +148,7 @@ GROUPS = (
         "A policy's backups, quota and missed slots",
         "`BackupFresh` has the phase of the newest run as its reason; see [phases](#phases-as-reasons).",
         (
-            Reason("NoRunYet", (Where.FRESH,), "No run of the policy has ended yet.", ""),
+            Reason("NoRunYet", (Where.FRESH,), "No run of all targets of the policy has ended yet.", ""),
             Reason(
                 "Missed", (Where.FRESH, Where.RUN, Where.POLICY_EVENT, Where.RUN_EVENT),
                 "Of a policy: slots passed while no run could start. Of a run: its slot passed before the "

@@ -64,9 +64,9 @@ GROUPS = (
                 "Correct `source.location.path`.",
             ),
             Reason(
-                "TargetNotFound", (*_END, Where.RESTORE),
-                "The run holds no target of a name in `spec.targets`. The message lists the targets that it "
-                "holds.",
+                "TargetNotFound", (*_END, Where.RUN, Where.RESTORE),
+                "Of a request: the run holds no target of a name in `spec.targets`. Of a run: the policy has "
+                "no target of a name in `spec.targets`. The message lists the targets that exist.",
                 "Correct the name.",
             ),
             Reason(
@@ -97,6 +97,13 @@ GROUPS = (
         "A restore goes on, or ends with a difference",
         "",
         (
+            Reason(
+                "NewerRunLacksTargets", (Where.REQUEST_EVENT,),
+                "A newer run of the policy lacks a target that the request restores, because the run is one "
+                "of a part of the targets, or a target failed. The message names it, and the run that is "
+                "restored instead.",
+                "To restore what the newer run holds, create a request with `source.runRef`.",
+            ),
             Reason("LookingUp", (Where.REQUEST,), "A Lookup Job reads the run's entry in the catalogue.", ""),
             Reason(
                 "Thawed", (Where.REQUEST_EVENT,),

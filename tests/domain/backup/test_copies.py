@@ -130,13 +130,15 @@ def test_a_gap_says_all_that_the_job_holds_the_good_copy_against() -> None:
         target("r03", "ac"),
         target("r03", "abc", "u"),
         {"name": "v", "engine": "x", "phase": "Failed"},
+        {"name": "w", "engine": "x", "phase": "Skipped"},
     ]
     (gap,) = gaps(policy(), committing(), [run(3, "a", targets=targets), run(4, "abc"), committing()])
     assert gap == Gap(
         run="r03",
         trigger="Manual",
         manifests={"t": SHA, "u": SHA},
-        failed_targets=("v",),
+        failed_targets=("v", "w"),
+        skipped_targets=("w",),
         sources=("a", "c"),
         lacking=("b",),
     )

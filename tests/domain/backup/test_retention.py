@@ -47,6 +47,10 @@ PERIODS = {
 DATA = {"Succeeded", "PartiallySucceeded"}
 
 
+TARGETS = ("x", "y")
+"""Those of the policy; some runs have another, which the policy had before."""
+
+
 def model(
     runs: Iterable[Backup], destination: str, rules: Retention | None, zone: str
 ) -> dict[str, set[str]]:
@@ -60,6 +64,9 @@ def model(
         reasons = model_reasons(each, there, numbers, zone)
         if each.is_whole:
             reasons |= model_reasons(each, [other for other in there if other.is_whole], numbers, zone)
+        for target in each.targets & set(TARGETS):
+            holders = [other for other in there if target in other.targets]
+            reasons |= model_reasons(each, holders, numbers, zone)
         found[each.run] = reasons
     return found
 
@@ -105,14 +112,17 @@ def random_history(chance: random.Random, destinations: list[str]) -> list[Backu
     for number in range(chance.choice([0, 1, 2, 5, 8, 12, 25])):
         moment += step * chance.choice([0, 1, 1, 1, 2, 9])
         phase = chance.choices(list(RunPhase), [1, 1, 1, 30, 6, 6, 1, 1, 1, 1])[0]
+        is_whole = chance.random() < 0.8
+        held = TARGETS if is_whole else chance.choice([("x",), ("y",), ("former",), ("x", "former")])
         runs.append(
             Backup(
                 run=f"r{number:02}",
                 phase=phase,
                 recovery_point=moment,
                 destinations=frozenset(name for name in destinations if chance.random() < 0.9),
-                is_whole=chance.random() < 0.8,
+                is_whole=is_whole,
                 is_verified=chance.random() < 0.2,
+                targets=frozenset(held),
             )
         )
     chance.shuffle(runs)
@@ -125,7 +135,7 @@ def compare(chance: random.Random) -> tuple[int, int]:
     runs, zone = random_history(chance, destinations), chance.choice(ZONES)
     rules = {name: random_rules(chance) for name in destinations}
     kept = gone = 0
-    for name, verdicts in decide(runs, rules, ZoneInfo(zone)).items():
+    for name, verdicts in decide(runs, rules, ZoneInfo(zone), TARGETS).items():
         found = {verdict.backup.run: set(verdict.reasons) for verdict in verdicts}
         assert len(found) == len(verdicts)
         assert found == model(runs, name, rules[name], zone)
@@ -133,7 +143,9 @@ def compare(chance: random.Random) -> tuple[int, int]:
         gone += sum(not reasons for reasons in found.values())
         verified = [v.backup for v in verdicts if v.backup.is_verified]
         backups = [verdict.backup for verdict in verdicts]
-        for newest in (backups[:1], [backup for backup in backups if backup.is_whole][:1], verified[:1]):
+        holders = [[backup for backup in backups if target in backup.targets] for target in TARGETS]
+        whole = [backup for backup in backups if backup.is_whole]
+        for newest in (backups[:1], whole[:1], verified[:1], *(group[:1] for group in holders)):
             for backup in newest:
                 assert found[backup.run]
     return kept, gone
@@ -174,11 +186,13 @@ def test_five_years_of_daily_runs(seed: int) -> None:
             kind, RunPhase.FAILED
         )
         verified = kind == "whole" and chance.random() < 0.004
-        run = Backup(f"r-{moment:%Y%m%d}", phase, moment, frozenset({"a"}), kind == "whole", verified)
+        run = Backup(
+            f"r-{moment:%Y%m%d}", phase, moment, frozenset({"a"}), kind == "whole", verified, frozenset("x")
+        )
         stored.append(run)
         newest_verified = run.run if verified else newest_verified
         whole += [moment] if kind == "whole" else []
-        due = {v.backup.run for v in decide(stored, {"a": rules}, zone)["a"] if not v.reasons}
+        due = {v.backup.run for v in decide(stored, {"a": rules}, zone, ("x",))["a"] if not v.reasons}
         stored = [each for each in stored if each.run not in due]
         assert not newest_verified or newest_verified in {each.run for each in stored}
     assert newest_verified
@@ -196,6 +210,23 @@ def test_five_years_of_daily_runs(seed: int) -> None:
     assert len(partial) <= 30 + 12 + 12 + 7
 
 
+@pytest.mark.parametrize("part", ["x", "y"])
+def test_runs_of_a_part_replace_no_run_of_another_target(part: str) -> None:
+    """No run is whole: one had x and y, of three targets; then there are only runs of a part."""
+
+    def backup(day: int, *targets: str) -> Backup:
+        moment = datetime(2026, 11, day, tzinfo=UTC)
+        held = frozenset(targets)
+        return Backup(f"d{day}", RunPhase.SUCCEEDED, moment, frozenset("a"), is_whole=False, targets=held)
+
+    runs = [backup(1, "x", "y"), *(backup(day, part) for day in range(2, 9))]
+    found = decide(runs, {"a": Retention(keep_last=3)}, ZoneInfo("UTC"), ("x", "y", "z"))["a"]
+    assert [ruling.backup.run for ruling in found if ruling.reasons] == ["d8", "d7", "d6", "d1"]
+    # What the policy has no longer is kept by nothing but the number.
+    found = decide(runs, {"a": Retention(keep_last=3)}, ZoneInfo("UTC"), (part,))["a"]
+    assert [ruling.backup.run for ruling in found if ruling.reasons] == ["d8", "d7", "d6"]
+
+
 def test_a_calendar_that_was_worked_out_by_hand() -> None:
     days = [date(2026, 11, 23) - timedelta(days=back) for back in range(10)]
     runs = [
@@ -207,7 +238,7 @@ def test_a_calendar_that_was_worked_out_by_hand() -> None:
         )
         for day in days
     ]
-    found = decide(runs, {"a": Retention(keep_daily=2, keep_weekly=3)}, ZoneInfo("UTC"))["a"]
+    found = decide(runs, {"a": Retention(keep_daily=2, keep_weekly=3)}, ZoneInfo("UTC"), ())["a"]
     assert {v.backup.run: v.reasons for v in found if v.reasons} == {
         "d1123": ("keepDaily", "keepWeekly", "newest"),  # a Monday
         "d1122": ("keepDaily", "keepWeekly"),

@@ -181,6 +181,26 @@ def test_runs_without_a_whole_copy_are_passed_over() -> None:
     assert verify_task(at.runs["going"], at.policy) is None
 
 
+def test_a_run_of_a_part_is_not_the_policys_newest_and_verifies_nothing_of_the_policy() -> None:
+    part = {"name": "b", "engine": "redis", "phase": "Skipped"}
+    verified = {"phase": "Succeeded", "time": NOW, "reason": "ChecksumsMatch", "message": "fine"}
+    whole, newer = stored("whole", NOW - timedelta(days=2), "one"), stored("part", NOW, "one")
+    newer = factories.run(
+        "part",
+        targets=["a"],
+        status=newer.status.to_json()
+        | {"targets": [stored_target("one", manifestSha256=SHA), part], "verification": verified},
+    )
+    subject = policy()
+    known = rows([whole, newer])
+    assert verification._newest(known) == known[0]
+    status = verification.decide(subject, subject.status, readiness(subject), known, NOW).status
+    assert status.last_verified_time is None
+    condition = find_condition(status.conditions, "RecoveryVerified")
+    assert condition is not None
+    assert (condition.status, condition.reason) == ("Unknown", "NotVerifiedYet")
+
+
 def test_without_a_run_the_slot_passes_and_the_condition_says_so() -> None:
     at = World(policy()).look(SUNDAY - MINUTE).look(SUNDAY)
     assert (at.begun, at.next) == ([], SUNDAY + WEEK)

@@ -280,7 +280,7 @@ Resources: requests limits
 ResourceList: cpu memory ephemeral_storage
 Toleration: key operator value effect toleration_seconds
 Scratch: size storage_class_name
-BackupRunSpec: policy_ref scheduled_time trigger cancel
+BackupRunSpec: policy_ref scheduled_time trigger targets cancel
 PolicyRef: name
 RestoreRequestSpec: source confirm safety_backup targets cancel
 RestoreSource: policy_ref run_ref location

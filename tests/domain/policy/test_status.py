@@ -273,8 +273,8 @@ def test_a_policy_without_runs_says_where_the_survey_found_none() -> None:
         conditions = report_newest_runs(situation, which.status).status.conditions
         condition = find_condition(conditions, "BackupFresh")
         assert condition is not None
-        assert condition.message.startswith(f"no run has ended yet{text}")
-        assert (condition.message == "no run has ended yet") == (which is subject)
+        assert condition.message.startswith(f"no run of all targets has ended yet{text}")
+        assert (condition.message == "no run of all targets has ended yet") == (which is subject)
 
 
 def test_one_missed_slot_is_one() -> None:
@@ -306,3 +306,34 @@ def test_what_is_stored_in_another_place_of_the_name_is_not_in_the_destination()
         status = report_recovery_windows(situation, subject.status).status
         held = [(one.name, one.stored_bytes, one.recovery_window is not None) for one in status.destinations]
         assert held == ([("one", 1, True)] if is_there else [])
+
+
+def test_a_run_of_a_part_counts_for_the_policy_in_nothing_but_its_bytes() -> None:
+    """The newest run of all targets has failed; then a part was backed up by hand."""
+    skipped = {"name": "b", "engine": "redis", "phase": "Skipped"}
+    destinations = [factories.ONE]
+    common = {"phase": "Succeeded", "destinations": destinations}
+    part = factories.run(
+        "part",
+        targets=["a"],
+        metadata={"creationTimestamp": "2026-01-02T02:00:00Z"},
+        status=common
+        | {
+            "recoveryPoint": "2026-01-02T02:00:00Z",
+            "completionTime": "2026-01-02T02:10:00Z",
+            "targets": [factories.stored_target("one"), skipped],
+        },
+    )
+    failed = factories.run(
+        "failed",
+        metadata={"creationTimestamp": "2026-01-02T01:00:00Z"},
+        status={"phase": "Failed", "message": "broken"},
+    )
+    assert fresh(part, failed) == ("False", "run failed: broken")
+    assert fresh(part) == ("Unknown", "no run of all targets has ended yet")
+    subject = factories.policy(targets=factories.targets("a", "b"), destinations=destinations)
+    situation = PolicySituation(subject, readiness(subject), factories.rows([part]), at("2026-01-02T03:00"))
+    status = report_newest_runs(situation, subject.status).status
+    assert (status.last_successful_time, status.last_run) == (None, "part")
+    (held,) = report_recovery_windows(situation, status).status.destinations
+    assert (held.recovery_window, held.stored_bytes) == (None, 1)

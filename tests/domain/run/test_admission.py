@@ -223,3 +223,13 @@ def test_line_is_the_same_once_its_first_has_started() -> None:
     assert names(line_up(situation(after, policies, 6), NOW).starters) == names(
         line.without(first.uid).starters
     )
+
+
+def test_a_run_of_a_part_needs_permits_for_this_part_alone() -> None:
+    large = policy("large", targets=9)
+    for asked, starts in ((["t1", "t2"], True), (["t1", "t2", "t3"], False), (None, False)):
+        busy = policy("busy", namespace="other", targets=7)
+        other = started(run("x", busy), busy)
+        seen = situation([run("r", large, targets=asked), other], [large, busy], 9)
+        line = line_up(seen, NOW)
+        assert (names(line.starters) == ["r"]) is starts, asked

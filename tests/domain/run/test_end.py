@@ -14,6 +14,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LOST = {"name": "b", "engine": "redis", "phase": "Failed", "failure": {"reason": "Broken"}}
 AWAY = {"two": "it is away", "three": "it is full"}
 NOT_EVERYWHERE = "not in every destination: two: it is away; three: it is full"
+PART = {"targets": [stored_target("one"), {"name": "c", "engine": "redis", "phase": "Skipped"}]}
 WHOLE = "1 target, 5B in 1/1 destinations"
 
 
@@ -21,6 +22,8 @@ WHOLE = "1 target, 5B in 1/1 destinations"
     ("fields", "missing", "reason", "message"),
     [
         ({}, {}, None, WHOLE),
+        (PART, {}, None, f"{WHOLE}; spec.targets leaves out c"),
+        (PART | {"targets": [*PART["targets"], LOST]}, {}, "Broken", "target b: Broken"),
         (hook_failed_after("Continue"), {}, None, WHOLE),
         (hook_failed_after(), {}, "HookFailed", "after the backup: hook go-on: no pod"),
         (hook_failed_after(), AWAY, "CopyMissing", NOT_EVERYWHERE),

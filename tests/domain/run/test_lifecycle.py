@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 from tests import factories
-from tests.factories import ONE, REDIS, SHA, TWO, targets
+from tests.factories import ONE, REDIS, SHA, TWO, targets, with_status
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun, Failure, RunPhase, Source
 from holdfast.domain.complaints import Complaint
 from holdfast.domain.labels import MISSED, SKIPPED
+from holdfast.domain.rows import row_of
 from holdfast.domain.run import lifecycle
 from holdfast.domain.run.admission import Standing
 from holdfast.domain.step import Step
 from holdfast.domain.targets import JobFacts
+from holdfast.domain.tasks import Upkeep, commit_task
 from holdfast.domain.workload import Job, Observation
 from holdfast.protocol import BackupResult, CommitResult, StoredArtifact, WrittenReport
 
@@ -137,6 +139,48 @@ def test_admission_writes_down_what_the_policy_said() -> None:
     assert (status.settings.active_deadline, status.settings.retries) == ("6h", 2)
     assert [planned.name for planned in status.plan] == ["a", "b"]
     assert json.loads(status.plan[0].spec) == REDIS | {"preferReplica": True}
+
+
+def test_a_run_of_a_part_backs_up_nothing_else_and_is_no_run_of_all_targets() -> None:
+    subject, of_policy = factories.run(targets=["b"]), policy(targets=targets("a", "b"))
+    step = lifecycle.admit(subject, of_policy, FREE, NOW)
+    assert step.notices[0].message.startswith("backing up b to ")
+    assert [(t.name, t.phase.value, t.job is None) for t in step.status.targets] == [
+        ("a", "Skipped", True), ("b", "Pending", False),
+    ]  # fmt: skip
+    assert [planned.name for planned in step.status.plan] == ["b"]
+    part = with_status(subject, step.status)
+    assert (row_of(part).is_part, row_of(part).is_whole, row_of(part).targets_under_way) == (True, False, 1)
+    stored = lifecycle.advance(part, JobFacts({"b": good()}, START), NOW).status
+    assert (stored.phase, stored.to_json()["targetsSucceeded"]) == (RunPhase.COMMITTING, "1/1")
+    task = commit_task(with_status(part, stored), None, Upkeep(), None)
+    assert ([t.name for t in task.targets], task.failed_targets, task.skipped_targets) == (
+        ["b"],
+        ("a",),
+        ("a",),
+    )
+    broken = lifecycle.advance(part, JobFacts({"b": bad()}, START), NOW).status
+    assert (broken.phase, broken.reason, broken.message) == (
+        "Failed",
+        "Broken",
+        "target b: Broken: is broken",
+    )
+
+
+def test_a_run_that_names_all_targets_is_a_run_of_all() -> None:
+    subject = factories.run(targets=["b", "a"])
+    assert row_of(subject).is_part
+    started = lifecycle.admit(subject, policy(targets=targets("a", "b")), FREE, NOW).status
+    assert [target.phase.value for target in started.targets] == ["Pending", "Pending"]
+    assert not row_of(with_status(subject, started)).is_part
+
+
+def test_a_target_that_the_policy_lacks_fails_the_run_with_those_that_it_has() -> None:
+    step = lifecycle.admit(
+        factories.run(targets=["b", "c", "d"]), policy(targets=targets("a", "b")), BUSY, NOW
+    )
+    assert (step.status.phase, step.status.reason) == (RunPhase.FAILED, "TargetNotFound")
+    assert step.status.message == "spec.targets: policy p has no target c, d; its targets: a, b"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ SLOT: dict[str, Any] = {"scheduledTime": "2026-01-01T00:00:00Z", "trigger": "Sch
         (SLOT | {"trigger": "Manual"}, "its trigger is Manual"),
         (SLOT | {"trigger": "Safety"}, "its trigger is Safety"),
         (SLOT | {"policy": "q"}, "it belongs to policy q"),
+        (SLOT | {"targets": ["a"]}, "its spec.targets has only a"),
         (SLOT | {"scheduledTime": "2026-01-02T00:00:00Z"}, "its slot is 2026-01-02T00:00:00Z"),
     ],
 )

@@ -80,3 +80,9 @@ def test_what_differs_is_not_the_same_backup() -> None:
     assert entry(tool_version="0.2.0").same_backup(entry())
     assert entry(started_time=NOW - timedelta(seconds=1)).same_backup(entry())
     assert not entry(size_bytes=8).same_backup(entry())
+
+
+def test_a_run_of_a_part_is_not_whole_for_a_version_that_does_not_know_such_runs() -> None:
+    data = json.loads(entry(failed_targets=("a", "b"), skipped_targets=("b",)).encode())
+    assert (data["failedTargets"], data["skippedTargets"]) == (["a", "b"], ["b"])
+    assert not entry(failed_targets=("b",), skipped_targets=("b",)).same_backup(entry(failed_targets=("b",)))

@@ -33,10 +33,11 @@ class Pair:
         self.lacking = lacking
         history.jobs.optional = ("lacking",)
 
-    def store_good(self, number: int) -> CommitTask:
-        """Commit a run to the good destination alone."""
+    def store_good(self, number: int, *left_out: str) -> CommitTask:
+        """Commit a run to the good destination alone; it was not to back up the targets `left_out`."""
         self.history.jobs.places = {"good": self.good}
-        task = self.history.store(number)
+        task = self.history.store(number, failed=left_out)
+        task = self.history.tasks[task.run] = task.model_copy(update={"skipped_targets": left_out})
         self.history.do(task)
         self.history.jobs.places = {"good": self.good, "lacking": self.lacking}
         return task
@@ -68,7 +69,8 @@ def gap(task: CommitTask, **more: Any) -> Gap:
     return Gap(
         run=task.run, scheduled_time=task.scheduled_time, trigger=task.trigger,
         manifests={target.name: target.manifest_sha256 for target in task.targets},
-        failed_targets=task.failed_targets, sources=("good",), lacking=("lacking",),
+        failed_targets=task.failed_targets, skipped_targets=task.skipped_targets, sources=("good",),
+        lacking=("lacking",),
     ).model_copy(update=more)  # fmt: skip
 
 
@@ -113,7 +115,7 @@ def test_a_missing_copy_is_made_and_is_the_same(
     history.size = MULTIPART
     pair.store_good(1)
     history.size = 3000
-    pair.store_good(2)
+    pair.store_good(2, "three")
     result = pair.commit(3, 2, 1)
     assert result.healing == "hh"
     assert result.notes == ()

@@ -28,7 +28,7 @@ from holdfast.domain.restoration import (
     RestoreStep,
     RunOrigin,
 )
-from holdfast.domain.step import Step
+from holdfast.domain.step import Notice, Step
 from holdfast.domain.stored import EARLIEST
 from holdfast.domain.targets import JobFacts
 from holdfast.domain.tasks import lookup_task, restore_task
@@ -95,6 +95,7 @@ class Restores:
         if too_much is not None:
             raise RefusedError("SpecTooLarge", too_much)
         source = request.spec.source
+        notices: tuple[Notice, ...] = ()
         if source.location is not None:
             name = LocationOrigin(source.location).stored(request).path
         elif source.run_ref is not None:
@@ -106,9 +107,11 @@ class Restores:
             rows = runs.of_policy(namespace, policy)
             if not rows and not await self._has_policy(request, policy):
                 raise restoration.unknown_policy(policy, runs.in_namespace(namespace))
-            name = restoration.choose_run(request, rows).name
+            row = restoration.choose_run(request, rows)
+            name, notices = row.name, restoration.passed_over(request, rows, row)
         of_run = await self._policy_of(request, name)
-        await self._write(request, restoration.resolve(request, name, of_run, self._context.now()))
+        step = restoration.resolve(request, name, of_run, self._context.now())
+        await self._write(request, Step(step.status, notices))
         return 0
 
     async def _policy_of(self, request: RestoreRequest, run: str) -> BackupPolicy | None:

@@ -233,6 +233,8 @@ def _next_status(
 def imported_run(policy: BackupPolicy, entry: SurveyedRun) -> BackupRun:
     """The BackupRun of an entry, without its status."""
     metadata = policy.metadata
+    names = (*(target.name for target in entry.targets), *entry.failed_targets)
+    part = tuple(name for name in names if name not in entry.skipped_targets)
     return BackupRun(
         metadata=Metadata(
             name=entry.run,
@@ -244,6 +246,7 @@ def imported_run(policy: BackupPolicy, entry: SurveyedRun) -> BackupRun:
             policy_ref=PolicyRef(name=metadata.name),
             scheduled_time=entry.scheduled_time,
             trigger=entry.trigger,
+            targets=part if entry.skipped_targets else None,
         ),
     )
 
@@ -267,7 +270,9 @@ def imported_status(
         targets=(
             *(_held_target(target) for target in entry.targets),
             *(
-                TargetStatus(
+                TargetStatus(name=name, engine=engines.get(name, "unknown"), phase=TargetPhase.SKIPPED)
+                if name in entry.skipped_targets
+                else TargetStatus(
                     name=name, engine=engines.get(name, "unknown"), phase=TargetPhase.FAILED, failure=_LOST
                 )
                 for name in entry.failed_targets

@@ -30,6 +30,7 @@ from holdfast.domain.backup.retention import (
     backup_of,
     decide,
     rules_of,
+    targets_of,
     without_dry_run,
     zone_of,
 )
@@ -44,6 +45,7 @@ from holdfast.domain.stored import (
     copies_text,
     destinations_holding,
     is_whole,
+    targets_held,
     with_artifacts,
 )
 from holdfast.protocol import CommitResult, CommitTask, DeletionOutcome, Gap, HealingOutcome, Leftovers
@@ -118,6 +120,7 @@ def gap_of(run: BackupRun, gaps: GapsToHeal) -> Gap:
         trigger=run.spec.trigger,
         manifests={target.name: target.manifest_sha256 or "" for target in succeeded_targets},
         failed_targets=tuple(t.name for t in run.status.targets if t.phase is not TargetPhase.SUCCEEDED),
+        skipped_targets=tuple(t.name for t in run.status.targets if t.phase is TargetPhase.SKIPPED),
         sources=tuple(sorted(gaps.sources, key=order.index)),
         lacking=tuple(sorted(gaps.destinations, key=order.index)),
     )
@@ -140,7 +143,8 @@ def _gaps_of_runs(policy: BackupPolicy, run: BackupRun, rows: Iterable[RunRow]) 
         backups.append(replace(backup, destinations=backup.destinations | missing[row.name]))
     # A dry run deletes nothing, so it keeps every copy.
     rules = without_dry_run(rules_of(policy.spec))
-    rulings = decide(backups, {d.name: rules.get(d.name) for d in destinations}, zone)
+    of_destinations = {d.name: rules.get(d.name) for d in destinations}
+    rulings = decide(backups, of_destinations, zone, targets_of(policy.spec))
     kept = {
         (ruling.backup.run, name)
         for name, of_destination in rulings.items()
@@ -178,6 +182,7 @@ def _committed_backup(run: BackupRun, destinations: Iterable[Destination]) -> Ba
         recovery_point=min(points, default=None),
         destinations=frozenset(destination.name for destination in destinations),
         is_whole=is_whole(run.status),
+        targets=frozenset(targets_held(run)),
     )
 
 

@@ -9,9 +9,10 @@ when any rule keeps it, and besides, whatever the numbers say:
 - `minVerified`: the newest verified runs, one at least;
 - `noRules`: every run, where no number above 0 is given: zeroes alone would mean to delete everything.
 
-A run that lacks a target never replaces a whole one in the plan: the rules are applied to the whole runs
-alone, then to all, and a run stays that either keeps. A run that only lacks an optional destination is whole
-where it is. Runs without data (Failed, Missed and so on) do not count.
+A run that lacks a target never replaces one that has it: the rules are applied to the whole runs alone, to
+all, and for each target of the policy to the runs that hold it. A run stays that any of these keeps. A run
+that only lacks an optional destination is whole where it is. Runs without data (Failed, Missed and so on) do
+not count.
 
 Every deletion is announced. A policy's `status.retentionPlan` lists each run that is due, and since when. A
 run of the policy notes the time of the plan that was shown when it started. Its commit deletes a run that is
@@ -80,6 +81,8 @@ class Backup:
     is_whole: bool = True
     """Whether every target is in it."""
     is_verified: bool = False
+    targets: frozenset[str] = frozenset()
+    """Those that it holds."""
     being_deleted: frozenset[str] = frozenset()
     """Destinations where its deletion may have started."""
 
@@ -99,35 +102,49 @@ class Ruling:
 
 
 def decide(
-    backups: Iterable[Backup], rules: Mapping[str, Retention | None], zone: ZoneInfo
+    backups: Iterable[Backup],
+    rules: Mapping[str, Retention | None],
+    zone: ZoneInfo,
+    targets: Collection[str],
 ) -> dict[str, list[Ruling]]:
-    """By destination: every run that it holds, newest first. `None` for rules keeps everything."""
+    """By destination: every run that it holds, newest first. `None` for rules keeps everything.
+
+    `targets` are those of the policy: each keeps runs that hold it.
+    """
     stored = [backup for backup in backups if backup.phase in STORED and backup.recovery_point is not None]
     stored.sort(key=lambda backup: backup.age, reverse=True)
-    return {name: _rulings(stored, name, retention, zone) for name, retention in rules.items()}
+    rulings = {}
+    for name, retention in rules.items():
+        being_deleted = [backup for backup in stored if name in backup.being_deleted]
+        staying = [
+            backup for backup in stored if name in backup.destinations and name not in backup.being_deleted
+        ]
+        reasons = _reasons(staying, retention, zone, targets)
+        ruled = [Ruling(backup, tuple(sorted(reasons[backup.run]))) for backup in staying]
+        ruled += [Ruling(backup, ()) for backup in being_deleted]
+        rulings[name] = sorted(ruled, key=lambda ruling: ruling.backup.age, reverse=True)
+    return rulings
 
 
-def _rulings(
-    stored: list[Backup], destination: str, retention: Retention | None, zone: ZoneInfo
-) -> list[Ruling]:
-    being_deleted = [backup for backup in stored if destination in backup.being_deleted]
-    staying = [
-        backup
-        for backup in stored
-        if destination in backup.destinations and destination not in backup.being_deleted
-    ]
+def _reasons(
+    staying: list[Backup], retention: Retention | None, zone: ZoneInfo, targets: Collection[str]
+) -> dict[str, set[str]]:
+    """By run: the rules that keep it."""
     reasons: dict[str, set[str]] = {backup.run: set() for backup in staying}
     if retention is None or not _has_number(retention):
         for rules in reasons.values():
             rules.add("noRules")
-    else:
-        whole = [backup for backup in staying if backup.is_whole]
-        for rule, kept in (*_kept(whole, retention, zone), *_kept(staying, retention, zone)):
+        return reasons
+    groups = [staying]
+    holders = ([backup for backup in staying if target in backup.targets] for target in sorted(targets))
+    for group in ([backup for backup in staying if backup.is_whole], *holders):
+        if group not in groups:  # as a rule all are one: of many runs no second look is wanted
+            groups.append(group)
+    for group in groups:
+        for rule, kept in _kept(group, retention, zone):
             for backup in kept:
                 reasons[backup.run].add(rule)
-    rulings = [Ruling(backup, tuple(sorted(reasons[backup.run]))) for backup in staying]
-    rulings += [Ruling(backup, ()) for backup in being_deleted]
-    return sorted(rulings, key=lambda ruling: ruling.backup.age, reverse=True)
+    return reasons
 
 
 def _has_number(retention: Retention) -> bool:
@@ -161,9 +178,15 @@ def backup_of(row: RunRow, destinations: Iterable[Destination]) -> Backup:
         recovery_point=row.recovery_point,
         destinations=row.destinations_holding & unshared,
         is_whole=row.is_whole,
+        targets=row.targets_held,
         is_verified=row.is_verified,
         being_deleted=row.destinations_being_deleted & unshared,
     )
+
+
+def targets_of(spec: BackupPolicySpec) -> frozenset[str]:
+    """The names of the policy's targets."""
+    return frozenset(target.name for target in spec.targets)
 
 
 def rules_of(spec: BackupPolicySpec) -> dict[str, Retention | None]:
@@ -226,7 +249,8 @@ def next_plan(
     if zone is None:
         return None, paused
     rows = [row for row in rows if row.is_understood]
-    rulings = decide((backup_of(row, policy.spec.destinations) for row in rows), rules, zone)
+    backups = (backup_of(row, policy.spec.destinations) for row in rows)
+    rulings = decide(backups, rules, zone, targets_of(policy.spec))
     # Later than what was shown before, so that a plan's time tells it from every other.
     moment = max(now, before.time + timedelta(seconds=1)) if before and before.time else now
     shared = destinations_sharing(places_by_destination(policy.spec.destinations))
@@ -335,7 +359,8 @@ def expiries(
     rules = without_dry_run(rules_of(policy.spec))
     others = [row for row in rows if row.name != run.metadata.name and row.is_understood]
     # As this run knows the destinations: its Job is given no other.
-    rulings = decide((backup_of(row, run.status.destinations) for row in others), rules, zone)
+    backups = (backup_of(row, run.status.destinations) for row in others)
+    rulings = decide(backups, rules, zone, targets_of(policy.spec))
     shared = destinations_sharing(places_by_destination(run.status.destinations))
     wanted = []
     for destination in (d.name for d in run.status.destinations if d.name not in shared):

@@ -108,19 +108,23 @@ def _without_verification(status: BackupPolicyStatus) -> BackupPolicyStatus:
 
 
 def _newest(rows: Sequence[RunRow]) -> RunRow | None:
-    """The newest run with a whole copy that is not being deleted."""
-    stored = [row for row in rows if row.destinations_holding and row.is_understood]
+    """The newest run with a whole copy that is not being deleted, but none of a part of the targets."""
+    stored = [row for row in rows if row.destinations_holding and row.is_understood and not row.is_part]
     return max(stored, key=lambda row: row.age_of_data, default=None)
 
 
 def _with_verdict(
     policy: BackupPolicy, status: BackupPolicyStatus, rows: Sequence[RunRow], now: datetime
 ) -> BackupPolicyStatus:
-    """The status by how the verifications of its runs ended. What was known of runs that are gone stays."""
+    """The status by how the verifications of its runs ended. What was known of runs that are gone stays.
+
+    A run of a part proves nothing of the policy's other targets.
+    """
     ended = [
         (verification.time, row.name, verification)
         for row in rows
-        if (verification := row.verification) is not None
+        if not row.is_part
+        and (verification := row.verification) is not None
         and verification.time
         and verification.phase.has_ended
     ]

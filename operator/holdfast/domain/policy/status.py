@@ -204,7 +204,8 @@ def _missed_notices(slots: DueSlots) -> Iterable[Notice]:
 def report_newest_runs(situation: PolicySituation, status: BackupPolicyStatus) -> PolicyStep:
     """The newest run, the last success, and whether the newest backup is fresh."""
     before = situation.policy.status
-    times = [row.completion_time for row in situation.rows if row.phase is RunPhase.SUCCEEDED]
+    rows = [row for row in situation.rows if not row.is_part]
+    times = [row.completion_time for row in rows if row.phase is RunPhase.SUCCEEDED]
     last_success = max(filter(None, times), default=None)
     is_new_success = last_success is not None and last_success != before.last_successful_time
     newest = max(situation.rows, key=lambda row: row.age, default=None)
@@ -217,7 +218,7 @@ def report_newest_runs(situation: PolicySituation, status: BackupPolicyStatus) -
             # Slots that were missed just now count from this success on.
             missed_runs=status.missed_runs - (before.missed_runs if is_new_success else 0),
             conditions=set_condition(
-                status.conditions, _freshness(situation.rows, situation.policy), situation.now, generation
+                status.conditions, _freshness(rows, situation.policy), situation.now, generation
             ),
         )
     )
@@ -227,7 +228,7 @@ def _freshness(rows: Iterable[RunRow], policy: BackupPolicy) -> Verdict:
     """Whether the newest try at a backup succeeded. Skipped and cancelled runs were none."""
     tries = [r for r in rows if r.has_ended and r.phase not in (RunPhase.SKIPPED, RunPhase.CANCELLED)]
     if not tries:
-        messages = ("no run has ended yet", empty_catalogue(policy))
+        messages = ("no run of all targets has ended yet", empty_catalogue(policy))
         return Verdict("BackupFresh", "Unknown", "NoRunYet", "; ".join(filter(None, messages)))
     last = max(tries, key=lambda row: row.age)
     assert last.phase is not None
@@ -255,7 +256,7 @@ def report_recovery_windows(situation: PolicySituation, status: BackupPolicyStat
         # What was stored in another place of that name is not in the destination.
         unmoved = destinations_unmoved(row.places, destinations)
         totals.update({name: size for name, size in row.stored_bytes.items() if name in unmoved})
-        if row.recovery_point is None:
+        if row.recovery_point is None or row.is_part:
             continue
         for name in row.destinations_holding & unmoved:
             points[name].append(row.recovery_point)

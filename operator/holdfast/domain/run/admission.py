@@ -273,7 +273,7 @@ def _heads(situation: AdmissionSituation, now: datetime) -> dict[str, list[tuple
             continue
         rows = _startable(situation, policy, now)
         if rows:
-            permits = min(situation.limit, len(policy.spec.targets))
+            permits = min(situation.limit, rows[0].targets_asked or len(policy.spec.targets))
             heads[rows[0].namespace].append((rows[0], permits))
     for group in heads.values():
         group.sort(

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from holdfast.api.conditions import set_conditions
-from holdfast.api.run import STORED, BackupRunStatus, HookStatus, RunPhase
+from holdfast.api.run import STORED, BackupRunStatus, HookStatus, RunPhase, TargetPhase
 from holdfast.api.text import counted, sized
 from holdfast.domain.run import hooks
 from holdfast.domain.step import End, updated
-from holdfast.domain.stored import is_whole
 from holdfast.domain.targets import failures
 
 COPY_MISSING = "CopyMissing"
@@ -19,7 +18,9 @@ COPY_MISSING = "CopyMissing"
 
 def end_of_stored(status: BackupRunStatus, missing: Mapping[str, str]) -> End[RunPhase]:
     """The end of a run that holds a backup; `missing` says, by destination that lacks the run, why."""
-    if not is_whole(status):
+    left_out = [target.name for target in status.targets if target.phase is TargetPhase.SKIPPED]
+    held = [target.name for target in status.targets if target.phase is TargetPhase.SUCCEEDED]
+    if len(held) + len(left_out) < len(status.targets):
         return End(RunPhase.PARTIALLY_SUCCEEDED, *failures(status.targets))
     if missing:
         whys = "; ".join(f"{name}: {why}" for name, why in missing.items())
@@ -28,7 +29,9 @@ def end_of_stored(status: BackupRunStatus, missing: Mapping[str, str]) -> End[Ru
     if hook is not None:
         return End(RunPhase.PARTIALLY_SUCCEEDED, *hook_failure(hook))
     size = sized(status.size_bytes or 0)
-    message = f"{counted(len(status.targets), 'targets')}, {size} in {status.copies} destinations"
+    message = f"{counted(len(held), 'targets')}, {size} in {status.copies} destinations"
+    if left_out:
+        message += f"; spec.targets leaves out {', '.join(left_out)}"
     warned = next((target for target in status.targets if target.warning_reason and target.warnings), None)
     if warned is None:
         return End(RunPhase.SUCCEEDED, None, message)

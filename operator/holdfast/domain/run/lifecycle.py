@@ -78,8 +78,23 @@ def admit(run: BackupRun, policy: BackupPolicy | None, standing: Standing, now: 
     if refused is not None:
         message = f"policy {name} is not ready: {refused.message}"
         return end(run, run.status, End(RunPhase.FAILED, refused.reason, message), now)
+    unknown = _unknown_targets(run, policy)
+    if unknown is not None:
+        return end(run, run.status, End(RunPhase.FAILED, "TargetNotFound", unknown), now)
     dropped = _drop(run, policy, standing, now) if is_scheduled(row_of(run)) else None
     return dropped or _wait(run, standing) or _start(run, policy, standing, now)
+
+
+def _unknown_targets(run: BackupRun, policy: BackupPolicy) -> str | None:
+    """Why the run's spec.targets does not fit its policy; None if it does."""
+    known = [target.name for target in policy.spec.targets]
+    unknown = [name for name in run.spec.targets or () if name not in known]
+    if not unknown:
+        return None
+    return (
+        f"spec.targets: policy {policy.metadata.name} has no target {', '.join(unknown)}; "
+        f"its targets: {', '.join(known)}"
+    )
 
 
 def _drop(run: BackupRun, policy: BackupPolicy, standing: Standing, now: datetime) -> RunStep | None:
@@ -133,6 +148,7 @@ def _start(run: BackupRun, policy: BackupPolicy, standing: Standing, now: dateti
         is_by_claim = quota.refusal(policy.spec.destinations, mounted) is not None
         reason = CLAIM_MOUNTED if is_by_claim else "QuotaExceeded"
         return end(run, run.status, End(RunPhase.FAILED, reason, why_not), now)
+    wanted = [t for t in policy.spec.targets if run.spec.targets is None or t.name in run.spec.targets]
     status = updated(
         run.status,
         phase=RunPhase.RUNNING,
@@ -142,7 +158,7 @@ def _start(run: BackupRun, policy: BackupPolicy, standing: Standing, now: dateti
         policy_generation=policy.metadata.generation,
         deadline=policy.spec.settings.deadline_from(now),
         settings=policy.spec.settings,
-        plan=planned_targets(policy.spec.targets),
+        plan=planned_targets(wanted),
         retention_plan_time=policy.status.retention_plan.time if policy.status.retention_plan else None,
         jobs_at_once=standing.share,
         destinations=policy.spec.destinations,
@@ -150,10 +166,13 @@ def _start(run: BackupRun, policy: BackupPolicy, standing: Standing, now: dateti
         hook_plan=policy.spec.hooks,
         targets=tuple(
             TargetStatus(name=t.name, engine=t.engine, job=job_name(run.metadata.name, uid, t.name))
+            if t in wanted
+            # So that nobody takes it for a run of all targets, an earlier release neither.
+            else TargetStatus(name=t.name, engine=t.engine, phase=TargetPhase.SKIPPED)
             for t in policy.spec.targets
         ),
     )
-    names = ", ".join(target.name for target in policy.spec.targets)
+    names = ", ".join(target.name for target in wanted)
     destinations = ", ".join(d.name for d in policy.spec.destinations if d.name not in full)
     notices = [Notice("Started", f"backing up {names} to {destinations}")]
     notices += [

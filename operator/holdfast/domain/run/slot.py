@@ -14,6 +14,8 @@ def why_foreign(there: BackupRun, wanted: BackupRun) -> str | None:
         return f"it belongs to policy {spec.policy_ref.name}"
     if spec.trigger not in _SCHEDULED and not is_imported(there):
         return f"its trigger is {spec.trigger}"
+    if spec.targets is not None:
+        return f"its spec.targets has only {', '.join(spec.targets)}"
     if spec.scheduled_time != wanted_spec.scheduled_time:
         return f"its slot is {format_time(spec.scheduled_time) if spec.scheduled_time else 'none'}"
     return None

@@ -25,6 +25,7 @@ def entry_of(task: CommitTask, manifests: list[Manifest]) -> CatalogueEntry:
         size_bytes=sum(manifest.size_bytes for manifest in manifests),
         targets=tuple(_entry_target(manifest, sha256[manifest.target]) for manifest in manifests),
         failed_targets=task.failed_targets,
+        skipped_targets=task.skipped_targets,
     )
 
 

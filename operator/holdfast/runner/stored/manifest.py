@@ -157,6 +157,9 @@ class CatalogueEntry(Document):
     size_bytes: int
     targets: tuple[CatalogueTarget, ...]
     failed_targets: tuple[str, ...]
+    """The targets that the run lacks."""
+    skipped_targets: tuple[str, ...] = ()
+    """Those of them that it was not to back up. Entries of before 0.2 have none."""
     sha256: str | None = None
     """Of the stored bytes with 64 zeros in its own place; the last field. Entries of before 0.2 have none."""
 

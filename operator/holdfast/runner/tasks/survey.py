@@ -213,7 +213,7 @@ def _tell(run: str, destinations: Sequence[_SurveyedDestination]) -> Iterator[Su
 
 _SAME = (
     *("run", "run_uid", "trigger", "scheduled_time", "started_time", "completed_time", "recovery_point"),
-    *("skew_seconds", "size_bytes", "failed_targets"),
+    *("skew_seconds", "size_bytes", "failed_targets", "skipped_targets"),
 )
 
 

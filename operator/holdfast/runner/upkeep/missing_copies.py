@@ -142,6 +142,7 @@ class MissingCopies:
                 "scheduled_time": gap.scheduled_time,
                 "trigger": gap.trigger,
                 "failed_targets": gap.failed_targets,
+                "skipped_targets": gap.skipped_targets,
                 "targets": targets,
             }
         )

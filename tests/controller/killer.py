@@ -49,10 +49,10 @@ class KillAtEachWrite:
         await asyncio.to_thread(self.operator.kill)
         return answer
 
-    def until(self, over: Callable[[], bool]) -> None:
+    def until(self, over: Callable[[], bool], seconds: float = 180) -> None:
         """Start the operator anew after each death, until it lives and `over` says that all is done."""
         while True:
-            wait_for("the operator's death or the end", lambda: not self.operator.running or over(), 180)
+            wait_for("the operator's death or the end", lambda: not self.operator.running or over(), seconds)
             if self.operator.running:
                 return
             assert self.dead.is_set(), "the operator ended by itself"

@@ -96,10 +96,10 @@ def test_run_succeeds_all_the_same(
         namespace.policy(targets=("a", "b"))
         namespace.run("now")
         status = namespace.wait_phase("BackupRun", "now", "Succeeded", "Failed")
+        # An event that was refused is written later than the status.
+        wait_for("its event", lambda: namespace.events("BackupRun", "now").count("Succeeded") == 1)
     assert status["phase"] == "Succeeded", status
     assert len(namespace.items("Job")) == 3
-    # An event that was refused is written later than the status.
-    wait_for("its event", lambda: namespace.events("BackupRun", "now").count("Succeeded") == 1)
 
 
 def test_refused_request_is_not_taken_for_a_failure_of_the_run(

@@ -7,11 +7,11 @@ from tests.apiserver import ApiServer
 from tests.controller.client import Client, Namespace
 from tests.controller.killer import KillAtEachWrite, Moment
 from tests.controller.kubelet import Kubelet
+from tests.controller.life import SLOT, come_due
 from tests.controller.process import Operator
 from tests.controller.proxy import ApiProxy
 
 TARGETS = ("a", "b")
-RUN = "chatbot-202601010000"
 
 
 class Watcher:
@@ -38,19 +38,12 @@ class Watcher:
                 self.ends.append(end)
 
 
-def _prepare(namespace: Namespace) -> None:
-    """A policy whose slot came while no operator ran."""
-    namespace.policy(targets=TARGETS, schedule="0 0 1 1 *")
-    since = {"observedGeneration": 1, "scheduled": "0 0 1 1 * UTC", "scheduledSince": "2025-12-31T12:00:00Z"}
-    namespace.patch("BackupPolicy", "chatbot", {"status": since}, subresource="/status")
-
-
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_killed_at_every_write(
     control_plane: ApiServer, client: Client, kubelet: Kubelet, moment: Moment
 ) -> None:
     namespace = Namespace(client, control_plane.create_namespace("kill"))
-    _prepare(namespace)
+    come_due(namespace, TARGETS)
     watcher = Watcher(client, namespace.name)
 
     def over() -> bool:
@@ -72,13 +65,13 @@ def test_killed_at_every_write(
 
 
 def _check(namespace: Namespace, watcher: Watcher) -> None:
-    status = namespace.status("BackupRun", RUN)
+    status = namespace.status("BackupRun", SLOT)
     assert status["phase"] == "Succeeded", status
     assert status["targetsSucceeded"] == "2/2"
-    assert list(watcher.runs.values()) == [RUN]
+    assert list(watcher.runs.values()) == [SLOT]
     assert len(watcher.jobs) == len(TARGETS) + 1, watcher.jobs
     assert len(watcher.ends) == 1, watcher.ends
-    told = Counter(namespace.events("BackupRun", RUN))
+    told = Counter(namespace.events("BackupRun", SLOT))
     wanted = {"Started": 1, "ReadFromReplica": 2, "TargetSucceeded": 2, "Committed": 1, "Succeeded": 1}
     assert told == wanted
     assert namespace.status("BackupPolicy", "chatbot")["lastScheduleTime"] == "2026-01-01T00:00:00Z"

@@ -12,6 +12,7 @@ from holdfast.controller.errors import (
     ApiError,
     ConflictError,
     ForbiddenError,
+    InvalidError,
     NamespaceTerminatingError,
     NotFoundError,
     TransientError,
@@ -103,7 +104,7 @@ async def test_key_that_fails_is_tried_again_and_stops_no_other(error: Exception
         (ConflictError("PUT /x/status", 409, "has changed"), False),
         (NotFoundError("PUT /x/status", 404, "not found"), False),
         (NamespaceTerminatingError("POST /x", 403, "being terminated"), False),
-        (ForbiddenError("POST /x", 403, "no such permission"), True),
+        (InvalidError("POST /x", 422, "no such field"), True),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, ApiError) else str(value),
 )
@@ -129,6 +130,40 @@ async def test_what_people_delete_is_no_defect(
     said = [record for record in caplog.records if record.name == "holdfast.controller.queue"]
     assert [record.exc_info is not None for record in said] == [is_defect]
     assert str(error) in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error", [TransientError("GET /x", 503, "away"), ForbiddenError("GET /x", 403, "may not")]
+)
+async def test_what_the_cluster_logs_once_is_not_logged_for_each_key(
+    error: ApiError, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    calls: Counter[Key] = Counter()
+    done = asyncio.Event()
+
+    async def handle(key: Key) -> None:
+        calls[key] += 1
+        if calls[key] == 1:
+            raise error
+        done.set()
+
+    queue = Queue(handle, Health(time.monotonic))
+    task = asyncio.create_task(queue.run())
+    for number in range(20):
+        queue.add(Key("runs", "ns", str(number)))
+    await until(done)
+    task.cancel()
+    assert [record for record in caplog.records if record.name == "holdfast.controller.queue"] == []
+
+
+def test_a_key_that_gets_on_is_not_slowed_down() -> None:
+    async def handle(_: Key) -> None: ...
+
+    queue = Queue(handle, Health(time.monotonic))
+    requests = ("PUT /a", "PUT /a", "PUT /a", "PUT /b", "PUT /b")
+    pauses = [queue._backoff(A, TransientError(request, 503, "away")) for request in requests]
+    assert pauses == [0.25, 0.5, 1.0, 0.25, 0.5]
 
 
 async def test_earlier_appointment_stands() -> None:

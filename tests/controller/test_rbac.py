@@ -16,7 +16,7 @@ from tests.machine import REPOSITORY, programs
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
-def _rights(release: str, namespace: str, watched: str, *values: str) -> list[dict[str, Any]]:
+def rights(release: str, namespace: str, watched: str, *values: str) -> list[dict[str, Any]]:
     """The chart's ServiceAccount and roles."""
     (helm,) = programs("helm")
     command = [
@@ -35,7 +35,7 @@ def _rights(release: str, namespace: str, watched: str, *values: str) -> list[di
     return [each for each in yaml.safe_load_all(rendered) if each and each["kind"] in wanted]
 
 
-def _apply(client: Client, manifests: list[dict[str, Any]]) -> str:
+def apply(client: Client, manifests: list[dict[str, Any]]) -> str:
     """Create them; the name of the ServiceAccount."""
     account = ""
     for manifest in manifests:
@@ -57,7 +57,7 @@ def test_the_charts_rights_are_enough(
 ) -> None:
     home = control_plane.create_namespace("holdfast")
     watched = namespace.name if scope == "one" else ""
-    account = _apply(client, _rights(f"r-{scope}", home, watched))
+    account = apply(client, rights(f"r-{scope}", home, watched))
     settings: dict[str, Any] = {
         "POD_START_DEADLINE": "2s",
         "PROGRESS_INTERVAL": "1s",
@@ -79,7 +79,7 @@ def test_hooks_need_a_right_of_their_own(
     control_plane: ApiServer, client: Client, kubelet: Kubelet, namespace: Namespace, node: Node, hooks: str
 ) -> None:
     home = control_plane.create_namespace("holdfast")
-    account = _apply(client, _rights(f"h-{hooks}", home, namespace.name, f"operator.hooks={hooks}"))
+    account = apply(client, rights(f"h-{hooks}", home, namespace.name, f"operator.hooks={hooks}"))
     node.pod(namespace.name, "app")
     namespace.policy(hooks={"before": [hook("pause")], "after": [hook("go-on")]})
     with Operator(control_plane.kubeconfig_for(account, home), WATCH_NAMESPACES=namespace.name):

@@ -85,6 +85,20 @@ async def test_a_section_that_fails_leaves_the_part_of_the_others_written(
     assert set[str]().union(*PARTS.values()) <= parts(namespace.status("BackupPolicy", "chatbot"))
 
 
+async def test_a_policy_for_which_nothing_is_forbidden_any_more_says_so(
+    context: Context, namespace: Namespace
+) -> None:
+    namespace.policy()
+    said = {"type": "Permitted", "status": "False", "reason": "Forbidden", "lastTransitionTime": MOMENT}
+    namespace.patch("BackupPolicy", "chatbot", {"status": {"conditions": [said]}}, subresource="/status")
+    await list_again(context)
+    key = Key(BackupPolicy.plural, namespace.name, "chatbot")
+    while await Policies(context).reconcile(key) == 0:
+        pass
+    assert "Permitted" not in parts(namespace.status("BackupPolicy", "chatbot"))
+    assert "Ready" in parts(namespace.status("BackupPolicy", "chatbot"))
+
+
 async def test_a_run_is_written_to_only_as_it_was_listed(context: Context, namespace: Namespace) -> None:
     namespace.run("by-hand")
     await list_again(context)

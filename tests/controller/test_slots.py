@@ -42,6 +42,7 @@ def test_a_refused_run_is_named_and_all_else_goes_on(client: Client, namespace: 
     assert status["nextScheduleTime"] > f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     wait_for("the history to be pruned", lambda: not namespace.get("BackupRun", "failed"))
     client.must("DELETE", f"{path}/few-runs")
+    namespace.patch("BackupPolicy", "chatbot", {"metadata": {"labels": {"look": "again"}}})
     namespace.wait_phase("BackupRun", RUN, "Succeeded")
     _condition(namespace, "Ready", "True")
 

@@ -12,7 +12,7 @@ SAID = {"reason": "NotUnderstood", "message": "m"}
 
 
 def of(kind: str, status: Any) -> dict[str, Any] | None:
-    return status_of({"kind": kind, "status": status}, "m", NOW)
+    return status_of({"kind": kind, "status": status}, "NotUnderstood", "m", NOW)
 
 
 @pytest.mark.parametrize("status", [None, [], "x"])
@@ -37,6 +37,16 @@ def test_a_policy_is_not_ready_since_it_is_not() -> None:
     before = {"type": "Ready", "status": "False", "lastTransitionTime": "2025-01-01T00:00:00Z", "reason": "X"}
     assert of("BackupPolicy", {"conditions": [before, 7]}) == {"conditions": [before | SAID, 7]}
     assert of("BackupPolicy", {"conditions": "x"}) == {"conditions": [ready]}
+
+
+def test_what_is_forbidden_is_a_condition_of_its_own() -> None:
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2025-01-01T00:00:00Z", "reason": "X"}
+    body = {"kind": "BackupPolicy", "status": {"conditions": [ready]}}
+    after = status_of(body, "Forbidden", "m", NOW)
+    assert after is not None
+    assert after["conditions"][0] == ready
+    assert (after["conditions"][1]["type"], after["conditions"][1]["reason"]) == ("Permitted", "Forbidden")
+    assert status_of(body | {"status": after}, "Forbidden", "m", NOW) is None
 
 
 def test_who_deletes_it_reads_what_holds_it() -> None:

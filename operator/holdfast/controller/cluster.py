@@ -10,13 +10,15 @@ What it may do, all that the operator's role has to grant (kopf watches what peo
 - core persistentvolumeclaims: get, for destinations
 - core pods: list; pods/log: get; events: list, create
 - core pods/exec: get, create, for hooks (a WebSocket is a GET, and Kubernetes 1.35 asks for create too)
-- apiextensions customresourcedefinitions and core namespaces: list, watch (by kopf, cluster-wide)
+- apiextensions customresourcedefinitions: list, watch (by kopf, cluster-wide)
+- core namespaces: list, watch (by kopf, and to know whether a watched one is gone)
 """
 
 import asyncio
 import json
 import logging
 import os
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
@@ -44,8 +46,9 @@ from holdfast.controller.errors import (
     NotUnderstoodError,
     TransientError,
 )
+from holdfast.controller.outages import Outages
 from holdfast.controller.views import candidate_of, claim_users_of, complaint_of, job_of, pod_of
-from holdfast.domain import labels
+from holdfast.domain import labels, rights
 from holdfast.domain.claims import ClaimUser
 from holdfast.domain.complaints import Complaint
 from holdfast.domain.run.hooks import Candidate
@@ -64,6 +67,8 @@ class Collection:
     """Objects of one kind, in a namespace or in all."""
 
     path: str
+    namespace: str
+    """Empty: all."""
     selector: str = ""
     """Of their labels, by the API server."""
 
@@ -101,6 +106,7 @@ class Cluster:
         self._rest: Any = api.rest_client
         self._namespaces = config.namespaces
         self._timeout = config.api_timeout.total_seconds()
+        self._outages = Outages(time.monotonic)
 
     @classmethod
     async def connect(cls, config: Config) -> Self:
@@ -132,7 +138,13 @@ class Cluster:
 
     async def get(self, kind: type[R], namespace: str, name: str) -> R:
         """The object, with kind `kind`. Raises NotUnderstoodError if a part of it is not understood."""
-        return self._understood(kind, await self._send("GET", f"{_path(kind, namespace)}/{quote(name)}"))
+        try:
+            body = await self._send("GET", f"{_path(kind, namespace)}/{quote(name)}")
+        except ForbiddenError as error:
+            if await self._version_without(namespace) is None:
+                raise
+            raise NotFoundError(error.request, 404, f"namespace {namespace} is gone") from error
+        return self._understood(kind, body)
 
     def _understood(self, kind: type[R], body: dict[str, Any]) -> R:
         what = f"{kind.singular} {body['metadata']['namespace']}/{body['metadata']['name']}"
@@ -148,23 +160,44 @@ class Cluster:
 
     def collections(self, kind: type[Resource]) -> dict[str, Collection]:
         """All objects of `kind` that are watched, by namespace; by the empty one where all are watched."""
-        return {name: Collection(_path(kind, name)) for name in self._namespaces or ("",)}
+        return {name: Collection(_path(kind, name), name) for name in self._namespaces or ("",)}
 
     def job_collections(self) -> dict[str, Collection]:
         """The Jobs that Holdfast has made, in the same way."""
-        return {name: Collection(_jobs(name), labels.COMPONENT) for name in self._namespaces or ("",)}
+        return {name: Collection(_jobs(name), name, labels.COMPONENT) for name in self._namespaces or ("",)}
 
     async def pages(self, collection: Collection, limit: int) -> AsyncIterator[Page]:
         """A list, so many objects at a time. Raises ExpiredError when reading it has taken too long."""
         following = ""
         while True:
             more = {"continue": following} if following else {}
-            answer = await self._page(collection.query(limit=str(limit), **more))
+            try:
+                answer = await self._page(collection.query(limit=str(limit), **more))
+            except ForbiddenError:
+                version = await self._version_without(collection.namespace)
+                if version is None:
+                    raise
+                yield Page([], version)
+                return
             metadata = answer["metadata"]
             yield Page(answer["items"], metadata["resourceVersion"])
             following = metadata.get("continue", "")
             if not following:
                 return
+
+    async def _version_without(self, namespace: str) -> str | None:
+        """The cluster's version if the namespace is gone, and with it the operator's role there.
+
+        None where it is there, or where the operator may not look.
+        """
+        if not namespace:
+            return None
+        query = urlencode({"fieldSelector": f"metadata.name={namespace}"})
+        try:
+            answer = await self._send("GET", f"/api/v1/namespaces?{query}")
+        except ForbiddenError:
+            return None
+        return None if answer["items"] else answer["metadata"]["resourceVersion"]
 
     async def _page(self, path: str) -> dict[str, Any]:
         """Retried here: of a hundred pages one may fail, and then the list need not begin again."""
@@ -172,7 +205,7 @@ class Cluster:
             try:
                 return await self._send("GET", path)
             except TransientError as error:
-                _log.info("a page of a list is retried in %.1f s: %s", pause, error)
+                _log.debug("a page of a list is retried in %.1f s: %s", pause, error)
                 await asyncio.sleep(pause)
         return await self._send("GET", path)
 
@@ -187,20 +220,20 @@ class Cluster:
             watch="true", allowWatchBookmarks="true", resourceVersion=version,
             timeoutSeconds=str(server_seconds),
         )  # fmt: skip
-        request = f"WATCH {collection.path}"
         limits = aiohttp.ClientTimeout(total=None, sock_read=silent_seconds)
         try:
             async with await self._stream(path, limits) as answer:
                 if answer.status != 200:
-                    raise _classify(request, answer.status, await answer.read())
+                    raise self._failed("WATCH", collection.path, answer.status, await answer.read())
+                self._outages.succeeded("WATCH", collection.path)
                 async for line in _lines(answer.content):
                     event: dict[str, Any] = json.loads(line)
                     if event["type"] == "ERROR":
-                        status = event["object"]
-                        raise _classify(request, status.get("code", 500), json.dumps(status).encode())
+                        code, status = event["object"].get("code", 500), json.dumps(event["object"])
+                        raise self._failed("WATCH", collection.path, code, status.encode())
                     yield event
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            raise TransientError(request, 0, f"{type(error).__name__} {error}") from error
+            raise self._failed("WATCH", collection.path, 0, _named(error)) from error
 
     async def _stream(self, path: str, limits: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         """An answer whose body is read as it comes."""
@@ -222,25 +255,20 @@ class Cluster:
         }
         return self._rest.pool_manager, configuration.host + path, options
 
-    async def get_all(self, kind: type[R], namespace: str | None = None) -> list[R]:
-        """All objects of `kind` in the namespace, or in all that are watched.
+    async def get_all(self, kind: type[R], namespace: str) -> list[R]:
+        """All objects of `kind` in the namespace, or in all where that is empty.
 
         Each is read as far as it is understood: whoever asks looks at `problem`. One of which nothing is
         understood is left out; its own reconcile says so on it.
         """
         objects: list[R] = []
-        for body in await self._list_all(kind, namespace):
+        for body in await self._items(_path(kind, namespace)):
             try:
                 objects.append(kind.from_object(body))
             except lenient.NotUnderstoodError as error:
                 at = f"{body['metadata'].get('namespace')}/{body['metadata'].get('name')}"
                 _log.debug("%s %s is not understood: %s", kind.singular, at, error)
         return objects
-
-    async def _list_all(self, kind: type[Resource], namespace: str | None) -> list[dict[str, Any]]:
-        if namespace is not None or not self._namespaces:
-            return await self._items(_path(kind, namespace))
-        return [body for name in self._namespaces for body in await self._items(_path(kind, name))]
 
     async def create(self, resource: R) -> R:
         """Create one of the three kinds; its status is not written. The object as it is then."""
@@ -385,14 +413,15 @@ class Cluster:
         words = [("container", container), ("stdout", "true"), ("stderr", "true")]
         query = urlencode([*words, *(("command", word) for word in command)])
         path = f"/api/v1/namespaces/{namespace}/pods/{quote(pod)}/exec?{query}"
-        request = f"GET /api/v1/namespaces/{namespace}/pods/{pod}/exec"
+        shown = path.partition("?")[0]
         try:
             async with await self._open(path) as socket:
+                self._outages.succeeded("GET", shown)
                 return await channels.follow(socket)
         except aiohttp.WSServerHandshakeError as error:
-            raise _classify(request, error.status, error.message.encode()) from error
+            raise self._failed("GET", shown, error.status, error.message.encode()) from error
         except (aiohttp.ClientError, OSError, TimeoutError, ChannelClosedError) as error:
-            raise TransientError(request, 0, f"{type(error).__name__} {error}") from error
+            raise self._failed("GET", shown, 0, _named(error)) from error
 
     async def _open(self, path: str) -> aiohttp.ClientWebSocketResponse:
         session, url, options = await self._connection(path, {})
@@ -439,7 +468,6 @@ class Cluster:
         return answer
 
     async def _request(self, method: str, path: str, body: Any, content_type: str) -> bytes:
-        request = f"{method} {path}"
         headers = {"Accept": "application/json", "Content-Type": content_type}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = self._api.configuration.host + path
@@ -448,13 +476,24 @@ class Cluster:
                 response = await self._rest.request(method, url, headers=headers, body=body)
                 data: bytes = await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise TransientError(request, 0, f"{type(error).__name__} {error}") from error
+            raise self._failed(method, path, 0, _named(error)) from error
         if not 200 <= response.status < 300:
-            raise _classify(request, response.status, data)
+            raise self._failed(method, path, response.status, data)
+        self._outages.succeeded(method, path)
         return data
 
+    def _failed(self, method: str, path: str, status: int, data: bytes) -> ApiError:
+        error = _classify(method, path, status, data)
+        self._outages.failed(method, path, error)
+        return error
 
-def _classify(request: str, status: int, data: bytes) -> ApiError:
+
+def _named(error: Exception) -> bytes:
+    return f"{type(error).__name__} {error}".encode()
+
+
+def _classify(method: str, path: str, status: int, data: bytes) -> ApiError:
+    request = f"{method} {path}"
     reason, message, causes = "", data.decode(errors="replace")[:1000], []
     try:
         answer = json.loads(data)
@@ -464,13 +503,15 @@ def _classify(request: str, status: int, data: bytes) -> ApiError:
         _log.debug("the answer to %s is no Status", request)
     if "NamespaceTerminating" in causes:
         return NamespaceTerminatingError(request, status, message)
+    if status == 403:
+        return ForbiddenError(request, status, rights.in_words(message))
+    is_write = method not in ("GET", "WATCH")
     if status == 409:
         kind: type[ApiError] = AlreadyExistsError if reason == "AlreadyExists" else ConflictError
-    elif status in _RETRYABLE or status > 500:
+    elif status in _RETRYABLE or status > 500 or (status == 410 and is_write):
         kind = TransientError
     else:
-        kinds = {404: NotFoundError, 410: ExpiredError, 403: ForbiddenError}
-        kind = kinds.get(status, InvalidError)
+        kind = {404: NotFoundError, 410: ExpiredError}.get(status, InvalidError)
     return kind(request, status, message)
 
 

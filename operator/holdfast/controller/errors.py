@@ -8,7 +8,9 @@ class ApiError(Exception):
 
     def __init__(self, request: str, status: int, message: str) -> None:
         super().__init__(f"{request}: {status or 'no answer'}: {message}")
+        self.request = request
         self.status = status
+        self.message = message
 
 
 class NotFoundError(ApiError):
@@ -50,3 +52,12 @@ class NotUnderstoodError(ApiError):
 
 class TransientError(ApiError):
     """The API server is overloaded, broken or away: the same request may succeed later."""
+
+
+class RefusedForNowError(TransientError):
+    """Forbidden, but perhaps only until a role, a quota or whoever refused it has changed."""
+
+    @classmethod
+    def of(cls, error: ForbiddenError) -> "RefusedForNowError":
+        """The same, not believed yet."""
+        return cls(error.request, error.status, error.message)

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 from holdfast.controller.cluster import Cluster, Collection
-from holdfast.controller.errors import ApiError, ExpiredError, ForbiddenError
+from holdfast.controller.errors import ApiError, ExpiredError, ForbiddenError, TransientError
 from holdfast.controller.health import Health
 
 PAGE = 100
@@ -40,6 +40,9 @@ class Sink(Protocol):
 
     def end(self, namespace: str, version: str) -> None:
         """All that were there at that version have been seen."""
+
+    def refuse(self, namespace: str, error: ForbiddenError) -> None:
+        """The API server does not show what is in a namespace."""
 
 
 class Feed:
@@ -111,11 +114,11 @@ class Feed:
             try:
                 self._version = await self.list()
             except ApiError as error:
-                _log.warning("%s: %s", self.name, error)
-                refused = isinstance(error, ForbiddenError)
-                if refused:
+                _log.log(_level(error), "%s: %s", self.name, error)
+                if isinstance(error, ForbiddenError):
+                    self._sink.refuse(self._namespace, error)
                     self.tried.set()
-                await asyncio.sleep(_REFUSED_PAUSE if refused else pause)
+                await asyncio.sleep(_REFUSED_PAUSE if isinstance(error, ForbiddenError) else pause)
                 pause = min(_MAX_PAUSE, pause * 2)
             else:
                 self.tried.set()
@@ -135,8 +138,12 @@ class Feed:
                 _log.info("%s: all is listed again: %s", self.name, error)
                 await asyncio.sleep(pause)
                 await self._list_until_it_comes()
+            except ForbiddenError:
+                # The namespace may be gone, and with it the operator's role there.
+                await self._list_until_it_comes()
+                await asyncio.sleep(_REFUSED_PAUSE)
             except ApiError as error:
-                _log.warning("%s: the watch begins again: %s", self.name, error)
+                _log.log(_level(error), "%s: the watch begins again: %s", self.name, error)
                 await asyncio.sleep(pause)
             pause = min(_MAX_PAUSE, max(_FIRST_PAUSE, pause * 2))
 
@@ -160,5 +167,10 @@ class Feed:
             try:
                 await self.list()
             except ApiError as error:
-                _log.warning("%s: %s", name, error)
+                _log.log(_level(error), "%s: %s", name, error)
             self._health.beat(name)
+
+
+def _level(error: ApiError) -> int:
+    """The cluster logs what is to be repeated, once for all that meet it."""
+    return logging.DEBUG if isinstance(error, TransientError | ForbiddenError) else logging.WARNING

@@ -55,7 +55,7 @@ async def _run(config: Config) -> None:
     permits = Permits(jobs, queue, config)
     context = Context(cluster, config, queue, reporter, scheduler, _now, time.monotonic, runs, jobs, permits)
     services: dict[str, Handler] = {
-        kind.plural: permits.followed(answered(context, kind.kind_name(), handler))
+        kind.plural: permits.followed(answered(context, handler))
         for kind, handler in (
             (BackupPolicy, Policies(context).reconcile),
             (BackupRun, Runs(context).reconcile),

@@ -16,6 +16,7 @@ from holdfast.api.run import BackupRun
 from holdfast.controller.errors import (
     ApiError,
     ConflictError,
+    ForbiddenError,
     NamespaceTerminatingError,
     NotFoundError,
     TransientError,
@@ -83,7 +84,8 @@ class Queue:
         self._running: dict[Key, float] = {}
         self._again: set[Key] = set()
         self._timers: dict[Key, asyncio.TimerHandle] = {}
-        self._failures: dict[Key, int] = {}
+        self._failures: dict[Key, tuple[str, int]] = {}
+        """What failed last, and how often in a row: a key that gets on is not slowed down."""
 
     def add(self, key: Key) -> None:
         """Have the key handled, once more if that is going on at the moment."""
@@ -166,31 +168,34 @@ class Queue:
         except (ConflictError, NotFoundError, NamespaceTerminatingError) as error:
             # People delete objects and namespaces at any moment: what is there now decides.
             _log.info("%s, or what it needs, has changed or gone and is read again: %s", key, error)
-            return self._backoff(key)
-        except TransientError as error:
-            delay = self._backoff(key)
-            _log.warning("%s is retried in %.1f s: %s", key, delay, error)
+            return self._backoff(key, error)
+        except (TransientError, ForbiddenError) as error:
+            # The cluster logs it, once for all keys that meet it.
+            delay = self._backoff(key, error)
+            _log.debug("%s is retried in %.1f s: %s", key, delay, error)
             return delay
-        except (ApiError, ValidationError):
-            delay = self._backoff(key)
+        except (ApiError, ValidationError) as error:
+            delay = self._backoff(key, error)
             _log.exception("%s cannot be handled and is retried in %.1f s", key, delay)
             return delay
-        except Exception:  # noqa: BLE001 a defect met with one object must not stop the others
-            delay = self._backoff(key)
+        except Exception as error:  # noqa: BLE001 a defect met with one object must not stop the others
+            delay = self._backoff(key, error)
             _log.exception("%s met a defect and is retried in %.1f s", key, delay)
             return delay
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             worker = asyncio.current_task()
             if worker is None or worker.cancelling():
                 raise
             # What the handler waited for was cancelled, and not this worker: it would end without a word.
-            delay = self._backoff(key)
+            delay = self._backoff(key, error)
             _log.exception("%s waited for what was cancelled and is retried in %.1f s", key, delay)
             return delay
         self._failures.pop(key, None)
         return delay
 
-    def _backoff(self, key: Key) -> float:
-        count = self._failures.get(key, 0)
-        self._failures[key] = count + 1
+    def _backoff(self, key: Key, error: BaseException) -> float:
+        what = error.request if isinstance(error, ApiError) else type(error).__name__
+        before, count = self._failures.get(key, (what, 0))
+        count = count if before == what else 0
+        self._failures[key] = what, count + 1
         return float(min(_MAX_BACKOFF, _FIRST_BACKOFF * 2 ** min(count, 10)))

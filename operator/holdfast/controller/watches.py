@@ -30,6 +30,8 @@ class Watches:
 
     async def run(self) -> None:
         """Run kopf until cancelled."""
+        # It logs each attempt of each watch. What lasts is logged when kopf gives up, and by the cluster.
+        logging.getLogger("kopf._cogs.clients").setLevel(logging.CRITICAL)
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
         def add(key: Key) -> None:

@@ -1,7 +1,7 @@
-"""What is said on an object that this release does not understand. Pure: bodies in, the next status out.
+"""What is said on an object that the operator cannot go on with. Pure: bodies in, the next status out.
 
-Nothing else is done with such an object, and nothing of its status is lost: a release that understands it
-goes on where it is.
+This release does not understand it, or the API server forbids what is to be done. Nothing of the status is
+lost: whoever understands the object, or may do it, goes on where it is.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,9 @@ from holdfast.domain.labels import DATA, PAUSED
 from holdfast.domain.step import Notice
 
 NOT_UNDERSTOOD = "NotUnderstood"
+FORBIDDEN = "Forbidden"
+PERMITTED = "Permitted"
+"""The condition of a policy that says what is forbidden. Ready is written before that is known."""
 
 
 def message_of(problem: str, metadata: Mapping[str, Any]) -> str:
@@ -28,41 +31,46 @@ def message_of(problem: str, metadata: Mapping[str, Any]) -> str:
     return shorten(message)
 
 
-def notice_of(message: str) -> Notice:
+def notice_of(reason: str, message: str) -> Notice:
     """The event that says so."""
-    return Notice(NOT_UNDERSTOOD, message, message, warning=True)
+    return Notice(reason, message, message, warning=True)
 
 
-def status_of(body: Mapping[str, Any], message: str, now: datetime) -> dict[str, Any] | None:
+def status_of(body: Mapping[str, Any], reason: str, message: str, now: datetime) -> dict[str, Any] | None:
     """The status that says so, None where it is said already or must not be.
 
-    A policy is not ready. A run or a request waits, or stays in its phase. One that has ended keeps saying
-    how: of that only an event speaks.
+    A policy has a condition that is False. A run or a request waits, or stays in its phase. One that has
+    ended keeps saying how: of that only an event speaks.
     """
     status = body.get("status")
     status = status if isinstance(status, dict) else {}
     if body["kind"] == "BackupPolicy":
-        after = status | {"conditions": _with_not_ready(status.get("conditions"), message, now)}
+        said = {
+            "type": PERMITTED if reason == FORBIDDEN else "Ready",
+            "status": "False",
+            "reason": reason,
+            "message": message,
+        }
+        after = status | {"conditions": _with_condition(status.get("conditions"), said, now)}
     elif status.get("completionTime"):
         return None
     else:
-        after = {"phase": "Pending"} | status | {"reason": NOT_UNDERSTOOD, "message": message}
+        after = {"phase": "Pending"} | status | {"reason": reason, "message": message}
     return None if after == body.get("status") else after
 
 
-def _with_not_ready(conditions: Any, message: str, now: datetime) -> list[Any]:
+def _with_condition(conditions: Any, said: dict[str, Any], now: datetime) -> list[Any]:
     conditions = conditions if isinstance(conditions, list) else []
     of_type = [
         condition
         for condition in conditions
-        if isinstance(condition, dict) and condition.get("type") == "Ready"
+        if isinstance(condition, dict) and condition.get("type") == said["type"]
     ]
-    said = {"type": "Ready", "status": "False", "reason": NOT_UNDERSTOOD, "message": message}
     before = of_type[0] if of_type else {}
     since = before.get("lastTransitionTime") if before.get("status") == "False" else None
-    ready = said | {"lastTransitionTime": since or format_time(now)}
+    after = said | {"lastTransitionTime": since or format_time(now)}
     return (
-        [ready if condition is before else condition for condition in conditions]
+        [after if condition is before else condition for condition in conditions]
         if of_type
-        else [*conditions, ready]
+        else [*conditions, after]
     )

@@ -12,7 +12,8 @@ GROUPS = (
         (
             Reason(
                 "JobRefused", _JOB,
-                "The API server refused the Job: by a quota, a security policy, or the operator's role.",
+                "The API server refused the Job: by a quota, a security policy, or the operator's role. The "
+                "operator gives up as late as with a pod that cannot start (`operator.podStartDeadline`).",
                 "Do what the message says: raise the ResourceQuota, correct `runner` of the policy, or "
                 "install the chart with `rbac.create`.",
             ),

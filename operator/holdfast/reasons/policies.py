@@ -15,6 +15,12 @@ CONDITIONS = (
         "next slot that has nothing in its way.",
     ),
     ConditionType(
+        "BackupPolicy", "Permitted",
+        "Never: the condition is there only while something is forbidden.",
+        "The API server forbids the operator something that the policy needs; the message names the right "
+        "that is missing, and how to grant it.",
+    ),
+    ConditionType(
         "BackupPolicy", "BackupFresh",
         "The newest run that ended holds a backup. Skipped and cancelled runs, and runs of a part of the "
         "targets, do not count.",
@@ -82,6 +88,16 @@ GROUPS = (
                 "newer release may have written it. Nothing is done with the object, and what it is in the "
                 "middle of stays as it is.",
                 "Correct the field that the message names, or install the release that wrote it.",
+            ),
+            Reason(
+                "Forbidden",
+                (Where.PERMITTED, Where.RUN, Where.REQUEST, Where.POLICY_EVENT, Where.RUN_EVENT,
+                 Where.REQUEST_EVENT),
+                "The API server forbids the operator something that the object needs, and has done so for "
+                "some seconds. The message names the right that is missing, or the quota or admission policy "
+                "that refuses. The operator tries again; other objects do not wait for it.",
+                "Grant the right as the message says: by `helm upgrade` of the chart with `rbac.create`. Or "
+                "raise the quota, or correct the admission policy.",
             ),
             Reason(
                 "RunRefused", _READY,

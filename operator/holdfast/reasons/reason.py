@@ -9,6 +9,7 @@ class Where(StrEnum):
 
     READY = "condition `Ready` of a policy"
     ON_SCHEDULE = "condition `OnSchedule` of a policy"
+    PERMITTED = "condition `Permitted` of a policy"
     FRESH = "condition `BackupFresh` of a policy"
     REACHABLE = "condition `DestinationsReachable` of a policy"
     RECOVERY = "condition `RecoveryVerified` of a policy"

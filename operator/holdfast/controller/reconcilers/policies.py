@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from holdfast.api.conditions import find_condition
 from holdfast.api.meta import Metadata
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
 from holdfast.api.run import BackupRun, BackupRunSpec, PolicyRef, RunTrigger
@@ -36,6 +37,7 @@ from holdfast.domain.policy.status import (
     STATUS_SECTIONS,
     PolicySituation,
     PolicyStep,
+    permitted,
     record_slots,
     refuse_slots,
     slots_due,
@@ -45,6 +47,7 @@ from holdfast.domain.run import deletion
 from holdfast.domain.run.admission import is_waiting
 from holdfast.domain.run.slot import why_foreign
 from holdfast.domain.step import Step
+from holdfast.domain.unclear import PERMITTED
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +85,15 @@ class Policies:
         self._set_alarm(key, step.status, now)
         pause = await self._follow_up(policy, rows, sections, None if is_written else policy)
         sections.raise_first()
-        return pause
+        if find_condition(policy.status.conditions, PERMITTED) is None:
+            return pause
+        await self._withdraw_refusal(key)
+        return 0
+
+    async def _withdraw_refusal(self, key: Key) -> None:
+        """Nothing is forbidden any more."""
+        policy = await self._context.cluster.get(BackupPolicy, key.namespace, key.name)
+        await self._context.cluster.write_status(policy, permitted(policy.status))
 
     async def _decide(
         self, policy: BackupPolicy, sections: Sections, now: datetime
@@ -97,6 +108,8 @@ class Policies:
             try:
                 taken = await self._create_runs(policy, slots.due)
             except (ForbiddenError, InvalidError) as error:
+                if not context.is_final(error, (policy.metadata.uid, "slots")):
+                    raise
                 step = refuse_slots(situation, step.status, str(error))
                 raise
             step = record_slots(situation, step.status, slots, taken)

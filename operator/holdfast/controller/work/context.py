@@ -1,8 +1,8 @@
 """What the reconcilers and their helpers share."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -12,12 +12,15 @@ from holdfast.api.run import BackupRun, BackupRunStatus
 from holdfast.controller.cluster import Cluster
 from holdfast.controller.config import Config
 from holdfast.controller.errors import (
+    ApiError,
     ForbiddenError,
     InvalidError,
+    NamespaceTerminatingError,
     NotFoundError,
     NotUnderstoodError,
 )
 from holdfast.controller.queue import Key, Queue
+from holdfast.controller.refusals import Refusals
 from holdfast.controller.reporter import Reporter
 from holdfast.controller.scheduler import Scheduler
 from holdfast.controller.work.joblist import JobList
@@ -26,6 +29,8 @@ from holdfast.controller.work.runlist import RunList
 from holdfast.domain.duplicates import mark_of
 from holdfast.domain.step import Step, updated
 
+REFUSED_SECONDS = 5.0
+"""What is forbidden for so long is believed, and said."""
 M = TypeVar("M", BackupRun, RestoreRequest)
 R = TypeVar("R", BackupPolicy, BackupRun, RestoreRequest)
 
@@ -46,6 +51,13 @@ class Context:
     runs: RunList
     jobs: JobList
     permits: Permits
+    refusals: Refusals = field(default_factory=Refusals)
+
+    def is_final(self, error: ApiError, asker: Hashable, seconds: float = REFUSED_SECONDS) -> bool:
+        """Whether it is of no use to try again: what is forbidden has to have been for so long."""
+        if not isinstance(error, ForbiddenError) or isinstance(error, NamespaceTerminatingError):
+            return True
+        return self.refusals.lasts(asker, error.request, self.monotonic(), seconds)
 
     async def policy_of(self, run: BackupRun) -> BackupPolicy | None:
         """The policy of a run, None when it is gone."""
@@ -84,6 +96,8 @@ class Context:
             return await self.cluster.mark(resource, labels, annotations)
         except (ForbiddenError, InvalidError) as error:
             metadata = resource.metadata
+            if not self.is_final(error, (metadata.uid, "mark")):
+                raise
             _log.warning(
                 "%s %s/%s is not marked: %s", resource.singular, metadata.namespace, metadata.name, error
             )
@@ -105,6 +119,8 @@ class Context:
             _log.info("run %s/%s is gone", namespace, name)
             return
         except (ForbiddenError, InvalidError, NotUnderstoodError) as error:
+            if not self.is_final(error, (namespace, name, "record")):
+                raise
             _log.warning("run %s/%s cannot be written: %s", namespace, name, error)
             return
         for notice in step.notices:

@@ -99,7 +99,10 @@ class _Execution:
         while True:
             try:
                 return await self._execute()
-            except TransientError as error:
+            except (TransientError, ForbiddenError) as error:
+                asker = self._run.metadata.uid, self._hook.name
+                if isinstance(error, ForbiddenError) and self._context.is_final(error, asker):
+                    raise
                 self.error = str(error)
                 _log.warning("hook %s is retried: %s", self._hook.name, error)
             await asyncio.sleep(_PAUSE)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from holdfast.controller.errors import ForbiddenError
+
 T = TypeVar("T")
 
 
@@ -104,6 +106,7 @@ class KnownList(ABC, Generic[T]):
     def __init__(self) -> None:
         self._known = Known[T](self._place)
         self._listed: set[str] = set()
+        self._refused: dict[str, ForbiddenError] = {}
 
     @abstractmethod
     def see(self, body: dict[str, Any]) -> None:
@@ -125,6 +128,11 @@ class KnownList(ABC, Generic[T]):
         """All that were there at that version have been seen."""
         self._known.end(namespace, version)
         self._listed.add(namespace)
+        self._refused.pop(namespace, None)
+
+    def refuse(self, namespace: str, error: ForbiddenError) -> None:
+        """The API server does not show what is in the namespace."""
+        self._refused[namespace] = error
 
     def _is_listed(self, namespace: str) -> bool:
         """Whether the first list of the namespace has come."""

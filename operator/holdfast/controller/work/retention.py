@@ -35,7 +35,7 @@ class Retention:
             return ()
         namespace = run.metadata.namespace
         rows = self._context.runs.of_policy(namespace, policy.metadata.name)
-        in_use = runs_read_by(await self._context.cluster.get_all(RestoreRequest), policy)
+        in_use = runs_read_by(await self._requests(), policy)
         in_use |= {row.name for row in rows if row.is_being_verified}
         wanted = decisions.expiries(policy, run, rows, in_use)
         expiries = tuple(expiry for expiry in wanted if expiry.destination not in left_out)
@@ -48,9 +48,22 @@ class Retention:
                 try:
                     await self._mark(await self._context.runs.read(row), destinations[row.name])
                 except (ForbiddenError, InvalidError, NotUnderstoodError) as error:
+                    if not self._context.is_final(error, (row.uid, "mark")):
+                        raise
                     _log.warning("run %s/%s stays: it cannot be marked: %s", namespace, row.name, error)
                     expiries = decisions.without_run(expiries, row.name)
         return expiries
+
+    async def _requests(self) -> list[RestoreRequest]:
+        """Of all namespaces: any may read by location. Where the operator may not look, none is worked on."""
+        cluster, found = self._context.cluster, list[RestoreRequest]()
+        for namespace in cluster.collections(RestoreRequest):
+            try:
+                found += await cluster.get_all(RestoreRequest, namespace)
+            except ForbiddenError as error:
+                if not self._context.is_final(error, ("requests", namespace)):
+                    raise
+        return found
 
     async def _mark(self, run: BackupRun, destinations: Sequence[str]) -> None:
         status = decisions.with_expiry_marked(run, destinations)

@@ -13,7 +13,7 @@ from typing import Any
 from holdfast.api.lenient import NotUnderstoodError
 from holdfast.api.run import BackupRun
 from holdfast.controller.cluster import Cluster
-from holdfast.controller.errors import ConflictError, NotFoundError, TransientError
+from holdfast.controller.errors import ConflictError, ForbiddenError, NotFoundError, TransientError
 from holdfast.controller.work.known import At, KnownList
 from holdfast.domain.rows import PolicyName, RunRow, row_of
 from holdfast.domain.stored import EARLIEST
@@ -120,6 +120,9 @@ class RunList(KnownList[RunRow]):
 
     def _require(self, namespace: str) -> None:
         if not self._is_listed(namespace):
+            refused = self._refused.get(namespace) or self._refused.get("")
+            if refused is not None:
+                raise ForbiddenError(refused.request, refused.status, refused.message)
             raise TransientError(f"list of the runs in {namespace}", 0, "it has not come yet")
 
     async def fetch(self, namespace: str, name: str) -> BackupRun:

@@ -70,6 +70,7 @@ class Surveys:
             return None
         if survey.survey_of(policy) is not None:
             return await self._advance(policy)
+        await self._workloads.settle(policy, labels.POLICY)  # its last Job, if that could not be deleted
         now = self._context.now()
         wait = survey.seconds_until_due(policy, now)
         if wait > 0:
@@ -156,6 +157,8 @@ class Surveys:
         try:
             problems = await self._carry_out(policy, decision, page)
         except ForbiddenError as error:
+            if not self._context.is_final(error, (policy.metadata.uid, "import")):
+                raise
             return Failure(reason="RunsRefused", message=f"runs cannot be imported: {error}")
         imported = len(decision.create) + sum(
             row.name in page.runs and catalogue.was_imported_since(row, current.start_time) for row in rows

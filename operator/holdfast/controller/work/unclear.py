@@ -1,30 +1,47 @@
-"""Say on an object that it is not understood, so that it neither vanishes nor stops what is beside it."""
+"""Say on an object that it is not understood, or what is forbidden, so that it does not just stand still."""
 
 import logging
+from typing import Any
 
-from holdfast.controller.errors import InvalidError, NotFoundError, NotUnderstoodError
+from holdfast.api.text import shorten
+from holdfast.controller.errors import (
+    ForbiddenError,
+    InvalidError,
+    NamespaceTerminatingError,
+    NotFoundError,
+    NotUnderstoodError,
+    RefusedForNowError,
+)
 from holdfast.controller.queue import Handler, Key
 from holdfast.controller.reporter import Subject
-from holdfast.controller.work.context import Context
+from holdfast.controller.work.context import REFUSED_SECONDS, Context
 from holdfast.domain import unclear
 
 _log = logging.getLogger(__name__)
 
 
-def answered(context: Context, kind: str, handler: Handler) -> Handler:
-    """`handler`, but an object of `kind` that it cannot go on with for this reason says so."""
+def answered(context: Context, handler: Handler) -> Handler:
+    """`handler`, but an object that it cannot go on with for one of these reasons says so."""
 
     async def handle(key: Key) -> float | None:
         try:
-            return await handler(key)
+            delay = await handler(key)
         except NotUnderstoodError as error:
-            await _say(context, kind, key, error)
+            await _say_unclear(context, key, error)
             return None  # a change of the object brings it back
+        except NamespaceTerminatingError:
+            raise
+        except (ForbiddenError, RefusedForNowError) as error:
+            if context.refusals.lasts(key, error.request, context.monotonic(), REFUSED_SECONDS):
+                await _say_forbidden(context, key, str(error))
+            raise
+        context.refusals.end(key)
+        return delay
 
     return handle
 
 
-async def _say(context: Context, kind: str, key: Key, error: NotUnderstoodError) -> None:
+async def _say_unclear(context: Context, key: Key, error: NotUnderstoodError) -> None:
     try:
         body = await context.cluster.get_body(key.kind, key.namespace, key.name)
     except NotFoundError:
@@ -33,14 +50,29 @@ async def _say(context: Context, kind: str, key: Key, error: NotUnderstoodError)
     if error.body["metadata"]["uid"] != body["metadata"]["uid"]:
         problem = f"{error.body['kind']} {error.body['metadata']['name']}: {problem}"
     message = unclear.message_of(problem, body["metadata"])
-    subject = Subject(kind, key.namespace, key.name, body["metadata"]["uid"])
-    await context.reporter.report_on(subject, [unclear.notice_of(message)])
-    status = unclear.status_of(body, message, context.now())
+    if await _say(context, key, body, unclear.NOT_UNDERSTOOD, message):
+        _log.warning("%s: %s", key, message)
+
+
+async def _say_forbidden(context: Context, key: Key, message: str) -> None:
+    """Where even this is forbidden, only the log has it."""
+    try:
+        body = await context.cluster.get_body(key.kind, key.namespace, key.name)
+        await _say(context, key, body, unclear.FORBIDDEN, shorten(message))
+    except (ForbiddenError, NotFoundError) as error:
+        _log.debug("%s: what is forbidden cannot be said there: %s", key, error)
+
+
+async def _say(context: Context, key: Key, body: dict[str, Any], reason: str, message: str) -> bool:
+    """By an event, then in the status; returns whether the status did not say so before."""
+    subject = Subject(body["kind"], key.namespace, key.name, body["metadata"]["uid"])
+    await context.reporter.report_on(subject, [unclear.notice_of(reason, message)])
+    status = unclear.status_of(body, reason, message, context.now())
     if status is None:
-        return
-    _log.warning("%s: %s", key, message)
+        return False
     try:
         await context.cluster.put_status(key.kind, body | {"status": status})
     except InvalidError as refused:
         # Its event has said what is wrong. The API server takes no status of it, whatever it says.
         _log.warning("%s: its status cannot be written: %s", key, refused)
+    return True

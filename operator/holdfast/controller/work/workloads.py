@@ -16,6 +16,7 @@ from holdfast.controller.errors import (
     ForbiddenError,
     InvalidError,
     NamespaceTerminatingError,
+    RefusedForNowError,
     TransientError,
 )
 from holdfast.controller.jobs.volumes import claims_of_destinations, without_claims
@@ -95,8 +96,12 @@ class Workloads:
         return tuple(job for job in jobs if job.owner_uid == metadata.uid)
 
     async def ensure(self, owner: Resource, manifest: dict[str, Any]) -> Failure | None:
-        """Create a Job, or see that it is there and the owner's; returns why it cannot be had."""
+        """Create a Job, or see that it is there and the owner's; returns why it cannot be had.
+
+        What is forbidden is tried again for as long as a pod that cannot start, by RefusedForNowError.
+        """
         metadata = manifest["metadata"]
+        place = metadata["namespace"], metadata["name"]
         try:
             absent = await self._absent_claims(metadata["namespace"], claims_of_destinations(manifest))
             made = await self._context.cluster.create_job(without_claims(manifest, absent))
@@ -109,6 +114,9 @@ class Workloads:
         except NamespaceTerminatingError as error:
             return Failure(reason=NAMESPACE_TERMINATING, message=str(error))
         except (ForbiddenError, InvalidError) as error:
+            patience = self._context.config.pod_start_deadline.total_seconds()
+            if isinstance(error, ForbiddenError) and not self._context.is_final(error, place, patience):
+                raise RefusedForNowError.of(error) from error
             return Failure(reason="JobRefused", message=str(error))
         return None
 

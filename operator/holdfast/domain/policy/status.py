@@ -29,6 +29,7 @@ from holdfast.domain.plan.schedule import (
 )
 from holdfast.domain.rows import RunRow
 from holdfast.domain.step import Notice, Step, updated
+from holdfast.domain.unclear import PERMITTED
 
 PolicyStep = Step[BackupPolicyStatus]
 
@@ -138,6 +139,12 @@ def record_slots(
     )
     notices = (*_readiness_notices(situation), *_missed_notices(slots.due))
     return Step(status, (*notices, *_exceptions(slots, taken, situation.now)))
+
+
+def permitted(status: BackupPolicyStatus) -> BackupPolicyStatus:
+    """The status of a policy that nothing is forbidden for."""
+    conditions = tuple(condition for condition in status.conditions if condition.type != PERMITTED)
+    return updated(status, conditions=conditions)
 
 
 def _exceptions(slots: Slots, taken: Sequence[str], now: datetime) -> Iterable[Notice]:

@@ -18,11 +18,15 @@ from tests.controller.conftest import context_by, list_again
 from tests.controller.proxy import ApiProxy, Passes, Request, refuse
 from tests.controller.test_claims import BUCKET, mount, volume
 
+from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun, BackupRunStatus, RunPhase
 from holdfast.controller.errors import ForbiddenError
 from holdfast.controller.health import Health
+from holdfast.controller.jobs.kinds import Permit
 from holdfast.controller.queue import Key, Queue
+from holdfast.controller.reconcilers.policies import Policies
+from holdfast.controller.reconcilers.restores import Restores
 from holdfast.controller.reconcilers.runs import Runs
 from holdfast.controller.resync import Resync
 from holdfast.controller.work.admissions import Admissions
@@ -30,6 +34,7 @@ from holdfast.controller.work.context import Context
 from holdfast.domain import labels
 from holdfast.domain.run.lifecycle import RunStep
 from holdfast.domain.step import Step, updated
+from holdfast.domain.turns import share_of
 from holdfast.protocol import TASK, BackupTask, CommitTask, PurgeResult, Task
 
 MOMENT = "2026-01-01T02:00:00Z"
@@ -167,6 +172,73 @@ class TestClaims:
         assert (status["phase"], status["reason"]) == ("Committing", "ClaimMounted")
         assert pause
         assert namespace.items("Job") == []
+
+
+class TestPermits:
+    """What waits for a permit says so, has no Job, and goes on when a Job of its kind has ended."""
+
+    @staticmethod
+    def job(namespace: Namespace, component: str, number: int, **status: Any) -> dict[str, Any]:
+        """One of many Jobs that somebody else's objects have in the namespace."""
+        metadata = {
+            "namespace": namespace.name, "name": f"other-{number}", "uid": f"{namespace.name}-{number}",
+            "resourceVersion": "2" if status else "1",
+            "labels": {labels.RUN: f"other-{number}", labels.COMPONENT: component},
+        }  # fmt: skip
+        return {"metadata": metadata, "spec": {}, "status": status}
+
+    def fill(self, context: Context, namespace: Namespace, component: str, permit: Permit) -> None:
+        for number in range(share_of(permit.limit(context.config))):
+            context.jobs.see(self.job(namespace, component, number))
+
+    def free_one(self, context: Context, namespace: Namespace, component: str) -> None:
+        ended = {"conditions": [{"type": "Complete", "status": "True"}]}
+        context.jobs.see(self.job(namespace, component, 0, **ended))
+
+    async def test_a_deletion(self, context: Context, namespace: Namespace) -> None:
+        key, runs = TestPurge.deleted(namespace), Runs(context)
+        self.fill(context, namespace, "Purge", Permit.PURGE)
+
+        def waits() -> bool:
+            return "as number 1 of 1" in namespace.status("BackupRun", "one").get("message", "")
+
+        await until("it to wait", lambda: runs.reconcile(key), waits)
+        assert namespace.items("Job") == []
+        self.free_one(context, namespace, "Purge")
+        await until("its Job", lambda: runs.reconcile(key), lambda: namespace.items("Job"))
+
+    async def test_a_restore(self, context: Context, namespace: Namespace) -> None:
+        given(namespace, "one", stored("primary"))
+        namespace.create("RestoreRequest", "back", {"source": {"runRef": {"name": "one"}}})
+        key, restores = Key(RestoreRequest.plural, namespace.name, "back"), Restores(context)
+        self.fill(context, namespace, "Restore", Permit.RESTORE)
+
+        def status() -> dict[str, Any]:
+            return namespace.status("RestoreRequest", "back")
+
+        def waits() -> bool:
+            return bool(status().get("reason") == "WaitingForCapacity")
+
+        await until("it to wait", lambda: restores.reconcile(key), waits)
+        assert (status()["phase"], namespace.items("Job")) == ("Pending", [])
+        assert "as number 1 of 1: at most 50 Jobs of restores run at once" in status()["message"]
+        self.free_one(context, namespace, "Restore")
+        await until("its lookup", lambda: restores.reconcile(key), lambda: namespace.items("Job"))
+        assert status()["reason"] == "LookingUp"
+
+    async def test_a_survey(self, context: Context, namespace: Namespace) -> None:
+        namespace.policy()
+        key, policies = Key(BackupPolicy.plural, namespace.name, "chatbot"), Policies(context)
+        self.fill(context, namespace, "Survey", Permit.SURVEY)
+
+        def reachable() -> str:
+            conditions = namespace.status("BackupPolicy", "chatbot").get("conditions", [])
+            return next((one["reason"] for one in conditions if one["type"] == "DestinationsReachable"), "")
+
+        await until("it to wait", lambda: policies.reconcile(key), reachable)
+        assert (reachable(), namespace.surveys()) == ("WaitingForCapacity", [])
+        self.free_one(context, namespace, "Survey")
+        await until("its Job", lambda: policies.reconcile(key), namespace.surveys)
 
 
 class TestPurge:

@@ -158,6 +158,8 @@ def test_liveness_stays_green_while_the_api_server_refuses(
         before = len(proxy.requests)
         wait_for("fifteen refused resyncs", lambda: _lists(proxy, before) >= 12)
         assert operator.liveness() == 200
+        said = [line for line in operator.log.splitlines() if " WARNING " in line or " ERROR " in line]
+        assert len(said) <= 12, "a line for each kind of request, not for each request"
 
 
 async def _refusing_all(request: Request, passes: Passes) -> web.StreamResponse:

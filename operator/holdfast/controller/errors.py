@@ -1,5 +1,6 @@
 """The ways in which a request to the API server fails, as far as they are treated differently."""
 
+import logging
 from typing import Any
 
 
@@ -61,3 +62,8 @@ class RefusedForNowError(TransientError):
     def of(cls, error: ForbiddenError) -> "RefusedForNowError":
         """The same, not believed yet."""
         return cls(error.request, error.status, error.message)
+
+
+def log_level(error: Exception) -> int:
+    """Of whoever meets the error: what may pass is logged by the cluster, once for all that meet it."""
+    return logging.DEBUG if isinstance(error, TransientError | ForbiddenError) else logging.WARNING

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 from holdfast.controller.cluster import Cluster, Collection
-from holdfast.controller.errors import ApiError, ExpiredError, ForbiddenError, TransientError
+from holdfast.controller.errors import ApiError, ExpiredError, ForbiddenError, log_level
 from holdfast.controller.health import Health
 
 PAGE = 100
@@ -114,7 +114,7 @@ class Feed:
             try:
                 self._version = await self.list()
             except ApiError as error:
-                _log.log(_level(error), "%s: %s", self.name, error)
+                _log.log(log_level(error), "%s: %s", self.name, error)
                 if isinstance(error, ForbiddenError):
                     self._sink.refuse(self._namespace, error)
                     self.tried.set()
@@ -143,7 +143,7 @@ class Feed:
                 await self._list_until_it_comes()
                 await asyncio.sleep(_REFUSED_PAUSE)
             except ApiError as error:
-                _log.log(_level(error), "%s: the watch begins again: %s", self.name, error)
+                _log.log(log_level(error), "%s: the watch begins again: %s", self.name, error)
                 await asyncio.sleep(pause)
             pause = min(_MAX_PAUSE, max(_FIRST_PAUSE, pause * 2))
 
@@ -167,10 +167,5 @@ class Feed:
             try:
                 await self.list()
             except ApiError as error:
-                _log.log(_level(error), "%s: %s", name, error)
+                _log.log(log_level(error), "%s: %s", name, error)
             self._health.beat(name)
-
-
-def _level(error: ApiError) -> int:
-    """The cluster logs what is to be repeated, once for all that meet it."""
-    return logging.DEBUG if isinstance(error, TransientError | ForbiddenError) else logging.WARNING

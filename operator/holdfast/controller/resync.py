@@ -10,7 +10,7 @@ from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestorePhase, RestoreRequest
 from holdfast.api.run import BackupRun
 from holdfast.controller.cluster import Cluster
-from holdfast.controller.errors import ApiError, ForbiddenError, TransientError
+from holdfast.controller.errors import ApiError, log_level
 from holdfast.controller.feed import PAGE
 from holdfast.controller.health import Health
 from holdfast.controller.queue import Key, Queue
@@ -55,10 +55,8 @@ class Resync:
             try:
                 async for page in self._cluster.pages(collection, PAGE):
                     shown.update(self._look_at(kind, body) for body in page.items)
-            except (TransientError, ForbiddenError) as error:  # which the cluster logs
-                _log.debug("resync of %s %s: %s", kind.plural, namespace, error)
             except ApiError as error:
-                _log.warning("resync of %s %s: %s", kind.plural, namespace, error)
+                _log.log(log_level(error), "resync of %s %s: %s", kind.plural, namespace, error)
             else:
                 self._forget_gone(kind, namespace, shown)
 

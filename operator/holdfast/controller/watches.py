@@ -15,6 +15,7 @@ from holdfast.controller.queue import Key
 
 _PAUSE = 2.0
 _STOP_SECONDS = 5.0
+_CHATTY = ("kopf._cogs.clients.watching", "kopf._core.reactor.observation")
 _log = logging.getLogger(__name__)
 
 
@@ -30,8 +31,8 @@ class Watches:
 
     async def run(self) -> None:
         """Run kopf until cancelled."""
-        # It logs each attempt of each watch. What lasts is logged when kopf gives up, and by the cluster.
-        logging.getLogger("kopf._cogs.clients").setLevel(logging.CRITICAL)
+        for name in _CHATTY:
+            logging.getLogger(name).addFilter(_is_no_attempt)
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
         def add(key: Key) -> None:
@@ -83,3 +84,8 @@ class Watches:
             loop, stop = self._turn
             with contextlib.suppress(RuntimeError):  # the turn has ended
                 loop.call_soon_threadsafe(stop.set)
+
+
+def _is_no_attempt(record: logging.LogRecord) -> bool:
+    """kopf logs each attempt of each watch. What lasts is logged when it gives up, and by the cluster."""
+    return not record.getMessage().startswith("Request attempt")

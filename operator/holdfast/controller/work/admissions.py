@@ -13,6 +13,7 @@ from holdfast.controller.errors import (
     InvalidError,
     NotFoundError,
     NotUnderstoodError,
+    log_level,
 )
 from holdfast.controller.jobs.kinds import limit_of
 from holdfast.controller.queue import Key
@@ -144,7 +145,7 @@ class Admissions:
         except NotFoundError:
             self._policies[name] = None
         except ApiError as error:
-            _log.warning("policy %s/%s: its runs do not stand in line: %s", *name, error)
+            _log.log(log_level(error), "policy %s/%s: its runs do not stand in line: %s", *name, error)
 
 
 def _shows(situation: AdmissionSituation, row: RunRow, policy: BackupPolicy) -> bool:

@@ -104,7 +104,7 @@ class _Execution:
                 if isinstance(error, ForbiddenError) and self._context.is_final(error, asker):
                     raise
                 self.error = str(error)
-                _log.warning("hook %s is retried: %s", self._hook.name, error)
+                _log.debug("hook %s is retried: %s", self._hook.name, error)
             await asyncio.sleep(_PAUSE)
 
     async def _execute(self) -> CommandEnd:

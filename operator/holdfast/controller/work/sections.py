@@ -4,7 +4,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-from holdfast.controller.errors import ApiError, ForbiddenError, TransientError
+from holdfast.controller.errors import ApiError, log_level
 from holdfast.controller.queue import Key
 
 _log = logging.getLogger(__name__)
@@ -24,8 +24,7 @@ class Sections:
             yield
         except Exception as error:  # noqa: BLE001 a defect in one section must not stop the others
             is_defect = not isinstance(error, ApiError)
-            is_logged = isinstance(error, TransientError | ForbiddenError)  # by the cluster, once for all
-            level = logging.DEBUG if is_logged else logging.WARNING
+            level = log_level(error)
             _log.log(level, "%s: section %s failed: %s", self._key, name, error, exc_info=is_defect)
             self._errors.append(error)
 

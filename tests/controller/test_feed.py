@@ -12,6 +12,7 @@ from tests.apiserver import ApiServer
 from tests.controller.client import HOLDFAST, Client, Namespace
 from tests.controller.proxy import ApiProxy, Passes, Request, refuse
 
+from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun
 from holdfast.controller import feed as feeds
 from holdfast.controller.cluster import Cluster
@@ -20,6 +21,7 @@ from holdfast.controller.errors import NotFoundError, TransientError
 from holdfast.controller.feed import Feed
 from holdfast.controller.health import Health
 from holdfast.controller.queue import Key
+from holdfast.controller.work.context import Context
 from holdfast.controller.work.joblist import JobList
 from holdfast.controller.work.known import At, Known
 from holdfast.controller.work.runlist import RunList
@@ -292,17 +294,39 @@ def test_a_job_concerns_its_owner_until_the_cluster_does_the_rest() -> None:
 
     jobs.see(job(2))
     jobs.see(job(3, active=1))
-    assert told == [owner] * 2
-    jobs.see(job(4, active=1))
-    assert told == [owner] * 2, "nothing has changed that concerns it"
+    jobs.see(job(4, active=1, ready=1))
+    assert told == [], "its owner has made it, and looks itself at how its pod starts"
     assert jobs.has_unsettled(owner, "ru")
     assert not jobs.has_unsettled(owner, "another run of the name")
+    jobs.see(job(5, active=1, failed=1))
+    assert told == [owner]
     ended: dict[str, Any] = {"conditions": [{"type": "Complete", "status": "True"}]}
-    jobs.see(job(5, **ended))
-    assert (told, jobs.owners()) == ([owner] * 3, (owner,))
-    jobs.see(job(6, ttl=True, **ended))
+    jobs.see(job(6, failed=1, **ended))
+    assert (told, jobs.owners()) == ([owner] * 2, (owner,))
+    jobs.see(job(7, failed=1, ttl=True, **ended))
     assert not jobs.has_unsettled(owner, "ru")
     assert jobs.owners() == ()
+    jobs.lose(job(8, failed=1, ttl=True, **ended))
+    assert told == [owner] * 2, "the cluster deletes it as was asked"
+
+
+def test_a_job_that_somebody_deletes_or_that_ended_unseen_concerns_its_owner() -> None:
+    told: list[Key] = []
+    jobs = JobList(told.append)
+    owner = Key("backupruns", "ns", "run")
+    jobs.see(_job_body("a", "1"))
+    jobs.lose(_job_body("a", "2"))
+    assert told == [owner], "it went at once"
+    jobs.see(_job_body("b", "3"))
+    going = _job_body("b", "4")
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    jobs.see(going)
+    jobs.lose(going | {"metadata": going["metadata"] | {"resourceVersion": "5"}})
+    assert told == [owner] * 3, "when it begins, and when it is gone"
+    ended = _job_body("c", "6")
+    ended["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+    jobs.see(ended)
+    assert told == [owner] * 4
 
 
 def test_a_job_that_replaces_one_of_its_name_leaves_nothing_of_it() -> None:
@@ -326,3 +350,44 @@ def _job_body(uid: str, version: str) -> dict[str, Any]:
         "spec": {"template": {"spec": {"containers": [container]}}},
         "status": {},
     }  # fmt: skip
+
+
+async def test_what_the_operator_has_written_itself_is_no_news(
+    context: Context, namespace: Namespace
+) -> None:
+    namespace.policy()
+    policy = await context.cluster.get(BackupPolicy, namespace.name, "chatbot")
+    uid, before = policy.metadata.uid, policy.metadata.resource_version
+    status = policy.status.model_copy(update={"observed_generation": 1})
+    written = await context.cluster.write_status(policy, status)
+    assert written.status.observed_generation == 1
+    assert written.metadata.resource_version not in ("", None, before)
+    assert context.cluster.has_written(uid, str(written.metadata.resource_version))
+    namespace.patch("BackupPolicy", "chatbot", {"metadata": {"labels": {"a": "b"}}})
+    somebody = namespace.get("BackupPolicy", "chatbot")["metadata"]["resourceVersion"]
+    assert not context.cluster.has_written(uid, somebody)
+
+
+async def test_what_was_written_a_moment_ago_is_not_read_again_unless_somebody_changed_it(
+    context: Context, namespace: Namespace
+) -> None:
+    clock = [0.0]
+    runs = RunList(context.cluster, lambda _, __: None, lambda: clock[0])
+    namespace.policy()
+    namespace.run("now")
+
+    async def write(message: str) -> BackupRun:
+        run = await context.cluster.get(BackupRun, namespace.name, "now")
+        status = run.status.model_copy(update={"message": message})
+        return await context.cluster.write_status(run, status)
+
+    written = await write("a moment ago")
+    assert await runs.fetch(namespace.name, "now") is written
+    assert await runs.fetch(namespace.name, "now") is not written, "once only"
+    written = await write("too long ago")
+    clock[0] = 1.0
+    assert await runs.fetch(namespace.name, "now") is not written
+    written = await write("before somebody else")
+    namespace.patch("BackupRun", "now", {"spec": {"cancel": True}})
+    runs.see(namespace.get("BackupRun", "now"))
+    assert (await runs.fetch(namespace.name, "now")).spec.cancel

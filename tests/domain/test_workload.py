@@ -222,9 +222,18 @@ def test_only_what_says_nothing_itself_is_asked_about() -> None:
     creating = pod("creating", waiting_reason="ContainerCreating")
     pulling = pod("pulling", waiting_reason="ErrImagePull")
     running = pod("running", running_since=NOW)
-    assert to_be_explained([job()], [creating, pulling, running]) == {"creating-uid": "Pod"}
-    assert to_be_explained([job()], [ended("a", 3, BAD)]) == {"job-uid": "Job"}
-    assert to_be_explained([job(end_condition="Failed")], []) == {}
+    later = NOW + timedelta(minutes=5)
+    assert to_be_explained([job()], [creating, pulling, running], later) == {"creating-uid": "Pod"}
+    assert to_be_explained([job()], [ended("a", 3, BAD)], later) == {"job-uid": "Job"}
+    assert to_be_explained([job(end_condition="Failed")], [], later) == {}
+
+
+def test_what_is_new_is_not_asked_about_unless_by_a_clock_that_is_behind() -> None:
+    creating = pod("creating", waiting_reason="ContainerCreating")
+    asked = {"creating-uid": "Pod"}
+    for seconds, expected in ((0, {}), (2.9, {}), (3, asked), (-1, asked)):
+        assert to_be_explained([job()], [creating], creating.created + timedelta(seconds=seconds)) == expected
+    assert to_be_explained([job(created=NOW)], [], NOW + timedelta(seconds=1)) == {}
 
 
 def test_the_end_of_the_runner_counts_though_another_container_of_its_pod_runs_on() -> None:

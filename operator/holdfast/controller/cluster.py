@@ -93,6 +93,9 @@ class Answers(Protocol):
     def came(self, resource: Any) -> None:
         """As it is since a write, or was when it was read."""
 
+    def wrote(self, resource: Any) -> None:
+        """As this process has just written it; a change by others would have refused the write."""
+
     def went(self, resource: Any) -> None:
         """It is deleted, and no finalizer holds it."""
 
@@ -102,6 +105,7 @@ class Cluster:
 
     def __init__(self, api: ApiClient, config: Config) -> None:
         self._answers: dict[type[Resource], Answers] = {}
+        self._written: dict[str, str] = {}
         self._api = api
         self._rest: Any = api.rest_client
         self._namespaces = config.namespaces
@@ -128,6 +132,13 @@ class Cluster:
         """Have `answers` hear of the objects of a kind."""
         self._answers[kind] = answers
 
+    def has_written(self, uid: str, version: str) -> bool:
+        """Whether an object is as the last write of this process has left it: an event of it is no news."""
+        if self._written.get(uid) == version:
+            return True
+        self._written.pop(uid, None)
+        return False
+
     def _came(self, kind: type[Resource], body: dict[str, Any]) -> None:
         """Tell of a body that a write brought. One that cannot be read is for the watch to judge."""
         if kind in self._answers:
@@ -135,6 +146,15 @@ class Cluster:
                 self._answers[kind].came(kind.from_object(body))
             except lenient.NotUnderstoodError as error:
                 _log.warning("the answer to a write cannot be read: %s", error)
+
+    def _wrote(self, kind: type[R], body: dict[str, Any]) -> R:
+        """Tell of what a write has made that is refused if the object has changed; the object."""
+        written = kind.from_object(body, keep_body=True)
+        if kind in self._answers:
+            self._answers[kind].wrote(written)
+        else:
+            self._written[body["metadata"]["uid"]] = body["metadata"]["resourceVersion"]
+        return written
 
     async def get(self, kind: type[R], namespace: str, name: str) -> R:
         """The object, with kind `kind`. Raises NotUnderstoodError if a part of it is not understood."""
@@ -281,8 +301,8 @@ class Cluster:
             self._answers[type(resource)].came(made)
         return made
 
-    async def write_status(self, resource: R, status: Any) -> None:
-        """Replace the status, but keep what a newer release has written into it.
+    async def write_status(self, resource: R, status: Any) -> R:
+        """Replace the status, but keep what a newer release has written into it. The object as it is then.
 
         Raises ConflictError if the object has changed since it was read.
         """
@@ -304,7 +324,7 @@ class Cluster:
             "spec": spec,
             "status": after,
         }
-        self._came(type(resource), await self.put_status(resource.plural, body))
+        return self._wrote(type(resource), await self.put_status(resource.plural, body))
 
     async def put_status(self, plural: str, body: dict[str, Any]) -> dict[str, Any]:
         """Replace the status of an object, which is given as a whole. Raises ConflictError as well."""
@@ -339,7 +359,7 @@ class Cluster:
             }
         }
         path = f"{_path(type(resource), metadata.namespace)}/{quote(metadata.name)}"
-        self._came(type(resource), await self._send("PATCH", path, body, _MERGE_PATCH))
+        self._wrote(type(resource), await self._send("PATCH", path, body, _MERGE_PATCH))
 
     async def mark(self, resource: R, labels: dict[str, str], annotations: dict[str, str]) -> R:
         """Set labels and annotations of an object, if it is still the same one; the object as it is then."""

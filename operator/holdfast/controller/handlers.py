@@ -1,10 +1,10 @@
-"""What kopf calls for what people write: a change only puts a key into the queue, where nothing is lost.
+"""What kopf calls for what people write: it hands on which object has changed, and nothing else.
 
 BackupRuns and Jobs, of which there are many, come by a feed.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import kopf
 
@@ -17,11 +17,19 @@ from holdfast.controller.queue import Key
 _KINDS = (BackupPolicy, RestoreRequest)
 
 
-def register(add: Callable[[Key], None], health: Health) -> kopf.OperatorRegistry:
-    """The handlers of an operator that hands its keys to `add`."""
+class Change(NamedTuple):
+    """An object as it has become, or was when it was deleted."""
+
+    key: Key
+    uid: str
+    version: str
+
+
+def register(tell: Callable[[Change], None], health: Health) -> kopf.OperatorRegistry:
+    """The handlers of an operator that hands what changes to `tell`."""
     registry = kopf.OperatorRegistry()
     for kind in _KINDS:
-        handler = _object_handler(add, kind.plural)
+        handler = _object_handler(tell, kind.plural)
         kopf.on.event(GROUP, VERSION, kind.plural, registry=registry, id=kind.plural)(handler)
     kopf.on.probe(registry=registry, id="loops")(_probe(health))
     kopf.on.login(registry=registry, id="login")(_login)
@@ -29,11 +37,11 @@ def register(add: Callable[[Key], None], health: Health) -> kopf.OperatorRegistr
     return registry
 
 
-def _object_handler(add: Callable[[Key], None], plural: str) -> Any:
-    async def add_key(name: str, namespace: str, **_: Any) -> None:
-        add(Key(plural, namespace, name))
+def _object_handler(tell: Callable[[Change], None], plural: str) -> Any:
+    async def tell_of(name: str, namespace: str, uid: str, meta: kopf.Meta, **_: Any) -> None:
+        tell(Change(Key(plural, namespace, name), uid, meta["resourceVersion"]))
 
-    return add_key
+    return tell_of
 
 
 def _probe(health: Health) -> Any:

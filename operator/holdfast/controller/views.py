@@ -45,11 +45,12 @@ def job_of(body: dict[str, Any]) -> Job:
     )
 
 
-class JobFacts(NamedTuple):
+class JobState(NamedTuple):
     """By which a Job concerns its owner, who then reads it whole."""
 
     owner_uid: str
-    counts: tuple[int, ...]
+    failed: int
+    """How many attempts have failed."""
     end_condition: str
     has_ttl: bool
     is_being_deleted: bool
@@ -65,15 +66,13 @@ class JobFacts(NamedTuple):
         return not self.is_being_deleted and not self.end_condition
 
 
-def job_facts_of(body: dict[str, Any]) -> JobFacts:
-    """The facts of a Job that its owner has to know."""
+def job_state_of(body: dict[str, Any]) -> JobState:
+    """What the owner of a Job has to know."""
     metadata, status = body["metadata"], body.get("status", {})
-    owner = _controller_of(metadata)
-    ended = _end_of(status)
-    return JobFacts(
-        owner.get("uid", ""),
-        tuple(status.get(name) or 0 for name in ("active", "ready", "failed", "succeeded")),
-        ended.get("type", ""),
+    return JobState(
+        _controller_of(metadata).get("uid", ""),
+        status.get("failed") or 0,
+        _end_of(status).get("type", ""),
         "ttlSecondsAfterFinished" in body["spec"],
         "deletionTimestamp" in metadata,
     )

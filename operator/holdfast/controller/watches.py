@@ -10,8 +10,8 @@ import kopf
 
 from holdfast.controller import handlers
 from holdfast.controller.config import Config
+from holdfast.controller.handlers import Change
 from holdfast.controller.health import Health
-from holdfast.controller.queue import Key
 
 _PAUSE = 2.0
 _STOP_SECONDS = 5.0
@@ -20,12 +20,12 @@ _log = logging.getLogger(__name__)
 
 
 class Watches:
-    """What kopf sees is handed to `add`, in the event loop of whoever runs this."""
+    """What kopf sees is handed to `tell`, in the event loop of whoever runs this."""
 
-    def __init__(self, config: Config, health: Health, add: Callable[[Key], None]) -> None:
+    def __init__(self, config: Config, health: Health, tell: Callable[[Change], None]) -> None:
         self._config = config
         self._health = health
-        self._add = add
+        self._tell = tell
         self._stop = threading.Event()
         self._turn: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
@@ -35,12 +35,12 @@ class Watches:
             logging.getLogger(name).addFilter(_is_no_attempt)
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
-        def add(key: Key) -> None:
-            loop.call_soon_threadsafe(self._add, key)
+        def tell(change: Change) -> None:
+            loop.call_soon_threadsafe(self._tell, change)
 
         def turn() -> None:
             try:
-                self._run_again_and_again(add)
+                self._run_again_and_again(tell)
             finally:
                 loop.call_soon_threadsafe(ended.set)
 
@@ -54,23 +54,23 @@ class Watches:
             if thread.is_alive():
                 _log.warning("kopf does not stop, and ends with the process")
 
-    def _run_again_and_again(self, add: Callable[[Key], None]) -> None:
+    def _run_again_and_again(self, tell: Callable[[Change], None]) -> None:
         """Should it fail, as it does by a 410 in its own watch, it is started again."""
         while not self._stop.is_set():
             try:
-                asyncio.run(self._watch(add))
+                asyncio.run(self._watch(tell))
             except Exception:  # noqa: BLE001 watches are hints: without them the resync goes on
                 _log.exception("the watches failed and start again in %.0f s", _PAUSE)
                 self._stop.wait(_PAUSE)
 
-    async def _watch(self, add: Callable[[Key], None]) -> None:
+    async def _watch(self, tell: Callable[[Change], None]) -> None:
         # An event of this loop: kopf would wait for any other in a thread that holds up the next turn.
         stop = asyncio.Event()
         self._turn = asyncio.get_running_loop(), stop
         if self._stop.is_set():
             return
         await kopf.operator(
-            registry=handlers.register(add, self._health),
+            registry=handlers.register(tell, self._health),
             standalone=True,
             clusterwide=not self._config.namespaces,
             namespaces=self._config.namespaces,

@@ -19,6 +19,7 @@ _FINAL = frozenset({ExitCode.TASK_WRONG, ExitCode.MISMATCH})
 """The exit codes after which a Job makes no other attempt."""
 _FIRST_BACKOFF, _MAX_BACKOFF = timedelta(seconds=10), timedelta(minutes=10)
 """The Job controller's (https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-backoff-failure-policy)."""
+_EXPLAINED_AFTER = timedelta(seconds=3)
 _NORMAL_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
 
 
@@ -270,19 +271,31 @@ def _retry(job: Job, pods: list[Pod]) -> Retry | None:
     return Retry(len(failed), end.ended + min(_FIRST_BACKOFF * 2 ** (len(failed) - 1), _MAX_BACKOFF))
 
 
-def to_be_explained(jobs: Iterable[Job], pods: Iterable[Pod]) -> dict[str, str]:
-    """UID to kind of what does not start and gives no reason itself: only its events say why."""
+def to_be_explained(jobs: Iterable[Job], pods: Iterable[Pod], now: datetime) -> dict[str, str]:
+    """UID to kind of what does not start and gives no reason itself: only its events say why.
+
+    Nobody asks for what is new and may just be starting: the events of a namespace are read one by one.
+    """
     pods = list(pods)
     unexplained = {
         pod.uid: "Pod"
         for pod in pods
-        if pod.is_starting and not pod.unschedulable and pod.waiting_reason in _NORMAL_WAITING
+        if pod.is_starting
+        and not pod.unschedulable
+        and pod.waiting_reason in _NORMAL_WAITING
+        and not _is_new(pod.created, now)
     }
     with_pods = {pod.job for pod in pods if not pod.has_ended}
     for job in jobs:
-        if not job.end_condition and not job.is_being_deleted and job.name not in with_pods:
+        is_under_way = not job.end_condition and not job.is_being_deleted
+        if is_under_way and job.name not in with_pods and not _is_new(job.created, now):
             unexplained[job.uid] = "Job"
     return unexplained
+
+
+def _is_new(created: datetime, now: datetime) -> bool:
+    """A clock behind the API server's makes nothing new for longer."""
+    return timedelta(0) <= now - created < _EXPLAINED_AFTER
 
 
 def _cannot_start(job: Observation, now: datetime, deadline: timedelta) -> Failure | None:

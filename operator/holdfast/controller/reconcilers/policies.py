@@ -81,9 +81,9 @@ class Policies:
             return 0
         sections, now = Sections(key), self._context.now()
         step, rows = await self._decide(policy, sections, now)
-        is_written = await self._context.save(policy, step)
+        written = await self._context.save(policy, step)
         self._set_alarm(key, step.status, now)
-        pause = await self._follow_up(policy, rows, sections, None if is_written else policy)
+        pause = await self._follow_up(written or policy, rows, sections)
         sections.raise_first()
         if find_condition(policy.status.conditions, PERMITTED) is None:
             return pause
@@ -133,7 +133,7 @@ class Policies:
         self._context.scheduler.set(key, min(coming, default=None))
 
     async def _follow_up(
-        self, policy: BackupPolicy, rows: Sequence[RunRow], sections: Sections, unchanged: BackupPolicy | None
+        self, policy: BackupPolicy, rows: Sequence[RunRow], sections: Sections
     ) -> float | None:
         """The sections that come after the status. The survey writes a part of it, one step at a time."""
         with sections.section("waiting runs"):
@@ -146,7 +146,7 @@ class Policies:
         with sections.section("history"):
             await self._prune(policy, rows)
         with sections.section("survey"):
-            return await self._surveys.reconcile(Key.of(policy), unchanged)
+            return await self._surveys.reconcile(policy)
         return None
 
     async def _create_runs(self, policy: BackupPolicy, slots: DueSlots) -> list[str]:

@@ -1,7 +1,7 @@
 """Reconcile a BackupRun: from its policy to Jobs, from their Results to its status."""
 
 import logging
-from collections.abc import Container
+from collections.abc import Collection, Container
 
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
@@ -160,9 +160,11 @@ class Runs:
         if due is not None:
             return await self._advance_hook(run, due)
         jobs = workload.observe(BACKUP)
-        if _waiting(run, jobs) and await self._leave_out(run):
+        waiting = _waiting(run, jobs)
+        if waiting and await self._leave_out(run):
             return 0
-        creation_failures, creation_errors = await self._create_targets(run, jobs)
+        next_ones = waiting[: self._free(run, jobs)]
+        creation_failures, creation_errors = await self._create_targets(run, next_ones, bool(jobs))
         progress = await self._workloads.progress(jobs)
         start_deadline = self._context.config.pod_start_deadline
         facts = JobFacts(jobs, start_deadline, creation_failures, progress, creation_errors)
@@ -172,22 +174,25 @@ class Runs:
         await self._workloads.stop(job for job in workload.jobs_under_way if job.target in ended)
         if step.status.phase is not RunPhase.RUNNING or hooks.due(step.status) is not None:
             return 0
-        return self._earliest(run, self._workloads.pause(step.status.targets, jobs))
+        in_line = [target.name for target in waiting[len(next_ones) :]]
+        return self._earliest(run, self._workloads.pause(step.status.targets, jobs, in_line))
+
+    def _free(self, run: BackupRun, jobs: dict[str, Observation]) -> int:
+        """How many more Jobs the run may have now."""
+        under_way = sum(not job.has_ended for job in jobs.values())
+        limit = limit_of(BACKUP, self._context.config)
+        return max(0, min(limit, run.status.jobs_at_once or limit) - under_way)
 
     async def _create_targets(
-        self, run: BackupRun, jobs: dict[str, Observation]
+        self, run: BackupRun, targets: Collection[TargetStatus], has_jobs: bool
     ) -> tuple[dict[str, Failure], dict[str, str]]:
-        """Create the Jobs that are not there yet, as far as the limit goes.
+        """Create the Jobs of these targets.
 
         Returns why some can never be created, and why some could not be this time.
         """
-        waiting = _waiting(run, jobs)
-        under_way = sum(not job.has_ended for job in jobs.values())
-        limit = limit_of(BACKUP, self._context.config)
-        waiting = waiting[: max(0, min(limit, run.status.jobs_at_once or limit) - under_way)]
         failures: dict[str, Failure] = {}
-        policy = await self._policy_now(run) if waiting and (jobs or run.status.reason) else None
-        for target in waiting:
+        policy = await self._policy_now(run) if targets and (has_jobs or run.status.reason) else None
+        for target in targets:
             task = backup_task(run, target, policy)
             if task is None:
                 failures[target.name] = lifecycle.target_removed(run, target.name)
@@ -259,8 +264,7 @@ class Runs:
         await self._write(run, step)
         if _has_ended(step):
             return 0
-        pause = POLL_SECONDS if job is None or not job.running_pod else None
-        return self._earliest(run, pause)
+        return self._earliest(run, self._workloads.pause_of(job))
 
     async def _commit_task(self, run: BackupRun) -> CommitTask:
         """Nothing is done in optional destinations whose claim somebody else mounts."""

@@ -46,6 +46,7 @@ class Admissions:
         self._known: tuple[AdmissionSituation, Line] | None = None
         self._read_at = 0.0
         self._keys_in_line: set[Key] = set()
+        self._is_waking = False
         self._policies: dict[PolicyName, BackupPolicy | None] = {}
         """Of the runs that wait. One is read again when a run of it is looked at, so whenever it changes."""
         self._stuck: set[str] = set()
@@ -61,23 +62,21 @@ class Admissions:
         key = Key.of(run)
         # Before anything is read: whoever frees a permit from now on wakes this run.
         self._keys_in_line.add(key)
-        async with self._one_at_a_time:
-            self._stuck.discard(row.uid)
-            try:
-                policy, standing = await self._look(run, row)
+        self._stuck.discard(row.uid)
+        try:
+            policy = await self._policy(run, row)
+            async with self._one_at_a_time:
+                policy, standing = await self._look(row, policy)
                 now = self._context.now()
                 step = lifecycle.admit(run, policy, standing, now)
-                known, self._known = self._known, None  # nobody knows whether a write that fails was done
-                await write(run, step)
-            except (ForbiddenError, InvalidError):
-                self._stuck.add(row.uid)
-                self._known = None
-                raise
+                if step.status.phase is not RunPhase.PENDING:
+                    await self._start(run, step, write)
             if step.status.phase is RunPhase.PENDING:
-                self._known = known
-            elif known is not None:
-                later = row_of(run.model_copy(update={"status": step.status}))
-                self._known = admission.situation_after(known[0], later), known[1].without(row.uid)
+                await write(run, step)
+        except (ForbiddenError, InvalidError):
+            self._stuck.add(row.uid)
+            self._known = None
+            raise
         if step.status.phase is not RunPhase.PENDING:
             self._keys_in_line.discard(key)
             return step, 0
@@ -91,19 +90,33 @@ class Admissions:
         if not self._keys_in_line:
             self._known = None
             return
+        if self._is_waking:
+            return  # whoever waits for its turn reads what is free then
+        self._is_waking = True
         async with self._one_at_a_time:
+            self._is_waking = False
             line = await self._read()
         for row in line.starters:
             self._context.queue.add(Key(BackupRun.plural, row.namespace, row.name))
 
-    async def _look(self, run: BackupRun, row: RunRow) -> tuple[BackupPolicy | None, Standing]:
-        # Of a policy that is not understood any more no run starts, and none stands in front of others.
-        self._policies[row.policy_name] = None
+    async def _start(self, run: BackupRun, step: RunStep, write: Write) -> None:
+        known, self._known = self._known, None  # nobody knows whether a write that fails was done
+        await write(run, step)
+        if known is not None:
+            later = row_of(run.model_copy(update={"status": step.status}))
+            self._known = admission.situation_after(known[0], later), known[1].without(later.uid)
+
+    async def _policy(self, run: BackupRun, row: RunRow) -> BackupPolicy | None:
+        """Of one that is not understood any more no run starts, and none stands in front of others."""
         try:
             policy = self._policies[row.policy_name] = await self._context.policy_of(run)
         except NotUnderstoodError:
+            self._policies[row.policy_name] = None
             self._known = None
             raise
+        return policy
+
+    async def _look(self, row: RunRow, policy: BackupPolicy | None) -> tuple[BackupPolicy | None, Standing]:
         if policy is None or refusal(policy) is not None:
             return policy, Standing()
         is_old = self._context.monotonic() - self._read_at > MAX_AGE
@@ -113,8 +126,7 @@ class Admissions:
         situation, line = self._known
         standing = admission.standing(situation, line, row, self._context.now())
         mounted = await claims.mounted(self._context.cluster, row.namespace, policy.spec.destinations, policy)
-        standing = replace(standing, mounted=mounted)
-        return situation.policies.get(row.policy_name, policy), standing
+        return situation.policies.get(row.policy_name, policy), replace(standing, mounted=mounted)
 
     async def _read(self) -> Line:
         context, started = self._context, self._context.monotonic()

@@ -70,19 +70,18 @@ class Context:
         """Have the policy of a run handled, because its status says what became of the run."""
         self.queue.add(Key(BackupPolicy.plural, run.metadata.namespace, run.spec.policy_ref.name))
 
-    async def save(self, resource: R, step: Step[Any], *, observed: bool = False) -> bool:
-        """Record the events before the status; returns whether the status has changed.
+    async def save(self, resource: R, step: Step[Any], *, observed: bool = False) -> R | None:
+        """Record the events before the status; returns the object as it is then if that has changed it.
 
         If the operator dies in between, the step repeats, and the event's name deduplicates it. With
         `observed` the status names the generation that it speaks of.
         """
         await self.reporter.report(resource, step.notices)
         if step.status == resource.status:
-            return False
+            return None
         generation = resource.metadata.generation
         status = updated(step.status, observed_generation=generation) if observed else step.status
-        await self.cluster.write_status(resource, status)
-        return True
+        return await self.cluster.write_status(resource, status)
 
     async def mark(self, resource: M, labels: dict[str, str]) -> M:
         """The run or request with these labels, and with the annotation that says that it has started.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from holdfast.controller.queue import Key, owner_key
-from holdfast.controller.views import JobFacts, job_facts_of
+from holdfast.controller.views import JobState, job_state_of
 from holdfast.controller.work.known import At, KnownList
 from holdfast.domain import labels
 
@@ -13,7 +13,7 @@ from holdfast.domain import labels
 class _Owned(NamedTuple):
     owner: Key | None
     component: str
-    facts: JobFacts
+    state: JobState
 
 
 class JobList(KnownList[_Owned]):
@@ -39,7 +39,7 @@ class JobList(KnownList[_Owned]):
         if self._known.is_newer(at):
             of_job = body["metadata"].get("labels", {})
             owned = _Owned(
-                owner_key(at.namespace, of_job), of_job.get(labels.COMPONENT, ""), job_facts_of(body)
+                owner_key(at.namespace, of_job), of_job.get(labels.COMPONENT, ""), job_state_of(body)
             )
             self._known.put(at, owned)
 
@@ -64,15 +64,14 @@ class JobList(KnownList[_Owned]):
         assert owned is not None
         if owned.owner is None:
             return
-        self._count(at, owned.owner, owned.component, goes_on=after is not None and after.facts.goes_on)
+        self._count(at, owned.owner, owned.component, goes_on=after is not None and after.state.goes_on)
         jobs = self._unsettled[owned.owner]
         jobs.pop(at.uid, None)
-        if after is not None and not after.facts.is_settled:
-            jobs[at.uid] = after.facts.owner_uid
+        if after is not None and not after.state.is_settled:
+            jobs[at.uid] = after.state.owner_uid
         if not jobs:
             del self._unsettled[owned.owner]
-        was_settled = before is None or before.facts.is_settled
-        if before != after and not (was_settled and after is not None and after.facts.is_settled):
+        if _concerns_owner(before, after):
             self._changed(owned.owner)
 
     def _count(self, at: At, owner: Key, component: str, *, goes_on: bool) -> None:
@@ -82,3 +81,15 @@ class JobList(KnownList[_Owned]):
         elif running.pop(at.uid, None) is not None:
             for listener in self._listeners:
                 listener(component)
+
+
+def _concerns_owner(before: _Owned | None, after: _Owned | None) -> bool:
+    """Whether the owner has something to do now. How its pods start, it looks at by itself.
+
+    It knows which Jobs it has made and settled, and a settled one may go.
+    """
+    if after is None:
+        return before is not None and (before.state.is_being_deleted or not before.state.is_settled)
+    if before is None:
+        return bool(after.state.end_condition) and not after.state.is_settled
+    return before != after and (after.state.is_being_deleted or not after.state.is_settled)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from holdfast.api.meta import Resource
 from holdfast.controller.errors import ForbiddenError
 
 T = TypeVar("T")
@@ -22,6 +23,12 @@ class At(NamedTuple):
     def of(cls, namespace: str, name: str, uid: str, version: str | None) -> "At":
         """Versions of one cluster are numbers that grow."""
         return cls(namespace, name, uid, int(version or 0))
+
+    @classmethod
+    def of_resource(cls, resource: Resource) -> "At":
+        """Of an object of Holdfast's kinds."""
+        metadata = resource.metadata
+        return cls.of(metadata.namespace, metadata.name, metadata.uid, metadata.resource_version)
 
     @classmethod
     def of_body(cls, body: dict[str, Any]) -> "At":

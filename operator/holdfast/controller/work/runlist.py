@@ -5,7 +5,8 @@ comes with the watch: what is decided from a row is written only to a run that s
 """
 
 import logging
-from collections import defaultdict
+import time
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,8 @@ from holdfast.controller.work.known import At, KnownList
 from holdfast.domain.rows import PolicyName, RunRow, row_of
 from holdfast.domain.stored import EARLIEST
 
+_FRESH_SECONDS = 1.0
+_MAX_FRESH = 256
 _log = logging.getLogger(__name__)
 
 Changed = Callable[[RunRow | None, RunRow | None], None]
@@ -27,8 +30,12 @@ Changed = Callable[[RunRow | None, RunRow | None], None]
 class RunList(KnownList[RunRow]):
     """Gives rows. A whole run is read by its name when something is written to it."""
 
-    def __init__(self, cluster: Cluster, changed: Changed) -> None:
+    def __init__(
+        self, cluster: Cluster, changed: Changed, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__()
+        self._monotonic = monotonic
+        self._fresh = OrderedDict[tuple[str, str], tuple[float, BackupRun]]()
         self._cluster = cluster
         self._changed = changed
         self._rows: dict[PolicyName, dict[str, RunRow]] = defaultdict(dict)
@@ -51,9 +58,16 @@ class RunList(KnownList[RunRow]):
 
     def came(self, resource: BackupRun) -> None:
         """A run as it is since a write, or was when it was read."""
-        metadata = resource.metadata
-        at = At.of(metadata.namespace, metadata.name, metadata.uid, metadata.resource_version)
-        self._known.put(at, row_of(resource))
+        self._known.put(At.of_resource(resource), row_of(resource))
+
+    def wrote(self, resource: BackupRun) -> None:
+        """A run that this process has just written: the next step takes it on from there."""
+        self.came(resource)
+        if resource.metadata.deletion_timestamp is not None:
+            return  # without its last finalizer it is gone
+        self._fresh[resource.metadata.namespace, resource.metadata.name] = self._monotonic(), resource
+        if len(self._fresh) > _MAX_FRESH:
+            self._fresh.popitem(last=False)
 
     def went(self, resource: BackupRun) -> None:
         """A run that is deleted."""
@@ -126,14 +140,24 @@ class RunList(KnownList[RunRow]):
             raise TransientError(f"list of the runs in {namespace}", 0, "it has not come yet")
 
     async def fetch(self, namespace: str, name: str) -> BackupRun:
-        """The whole run of that name. Raises NotFoundError when it is gone; then no list has it any more."""
+        """The whole run of that name. Raises NotFoundError when it is gone; then no list has it any more.
+
+        It is read, unless this process wrote it a moment ago, and nobody is known to have changed it since.
+        """
         at = self._known.find(namespace, name)
+        fresh = self._take_fresh(namespace, name)
+        if fresh is not None and at == At.of_resource(fresh) and not fresh.problem:
+            return fresh
         try:
             return await self._cluster.get(BackupRun, namespace, name)
         except NotFoundError:
             if at is not None:
                 self._known.remove(at)
             raise
+
+    def _take_fresh(self, namespace: str, name: str) -> BackupRun | None:
+        since, run = self._fresh.pop((namespace, name), (0.0, None))
+        return run if self._monotonic() - since < _FRESH_SECONDS else None
 
     async def read(self, row: RunRow) -> BackupRun:
         """The whole run of a row.

@@ -57,15 +57,9 @@ class Surveys:
         self._context = context
         self._workloads = Workloads(context)
 
-    async def reconcile(self, key: Key, policy: BackupPolicy | None) -> float | None:
-        """Take the survey of a policy one step on; returns when to look at it again at the latest.
-
-        Without a policy it is read again.
-        """
-        try:
-            policy = policy or await self._context.cluster.get(BackupPolicy, key.namespace, key.name)
-        except NotFoundError:
-            return None
+    async def reconcile(self, policy: BackupPolicy) -> float | None:
+        """Take the survey of a policy one step on; returns when to look at it again at the latest."""
+        key = Key.of(policy)
         if not_supported_yet(policy.spec):
             return None
         if survey.survey_of(policy) is not None:
@@ -79,9 +73,8 @@ class Surveys:
             if not place.permits:
                 await self._context.save(policy, survey.wait(policy, place, now))
                 return None
-            await self._context.save(policy, survey.start(policy, now))
-            policy = await self._context.cluster.get(BackupPolicy, key.namespace, key.name)
-            return await self._advance(policy, has_permit=True)
+            started = await self._context.save(policy, survey.start(policy, now))
+            return await self._advance(started or policy, has_permit=True)
 
     async def _advance(self, policy: BackupPolicy, *, has_permit: bool = False) -> float | None:
         name = job_name(policy.metadata.name, policy.metadata.uid, _part(policy))
@@ -99,7 +92,7 @@ class Surveys:
         if isinstance(job.result, SurveyResult):
             failure = await self._record(policy, workload, job)
         elif failure is None:
-            return None if job.running_pod else POLL_SECONDS
+            return self._workloads.pause_of(job)
         if failure is not None:
             await self._fail(policy, failure)
         await self._workloads.stop(workload.jobs)

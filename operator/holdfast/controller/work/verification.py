@@ -9,7 +9,7 @@ from holdfast.controller.jobs.kinds import Permit
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
-from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
+from holdfast.controller.work.workloads import Workload, Workloads
 from holdfast.domain import labels
 from holdfast.domain.backup import verification as decisions
 from holdfast.domain.naming import job_name
@@ -71,9 +71,7 @@ class Verifications:
         if not decisions.is_active(run.model_copy(update={"status": step.status})):
             self._context.wake_policy_of(run)
             return 0
-        if job is not None and job.running_pod:
-            return self._context.config.resync.total_seconds()  # a watch reports its end
-        return POLL_SECONDS
+        return self._workloads.pause_of(job)
 
     async def _create(self, run: BackupRun) -> Failure | None:
         """Create the Job; returns why it cannot be had."""

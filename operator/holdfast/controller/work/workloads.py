@@ -1,6 +1,6 @@
 """Make, watch and stop the Jobs of a run or restore."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -28,7 +28,8 @@ from holdfast.domain.workload import Job, Observation, Pod, lost_pods, observe, 
 from holdfast.protocol import Kind, ProgressLine
 
 POLL_SECONDS = 2.0
-"""How often pods that are starting or ending are looked at; a watch reports the end of a Job."""
+"""How often pods that are ending are looked at, and how soon those that are starting."""
+_MAX_POLL_SECONDS = 15.0
 NAMESPACE_TERMINATING = "NamespaceTerminating"
 _LOG_LINES = 20
 _MAX_LOG_BYTES = 9 << 20
@@ -84,7 +85,7 @@ class Workloads:
         jobs = await self._jobs(owner, selector)
         pods = tuple(await cluster.pods(namespace, selector))
         complaints: dict[str, Complaint] = {}
-        for uid in to_be_explained(jobs, pods):
+        for uid in to_be_explained(jobs, pods, self._context.now()):
             complaint = await cluster.complaint(namespace, uid)
             if complaint is not None:
                 complaints[uid] = complaint
@@ -195,15 +196,29 @@ class Workloads:
         return last_progress(text)
 
     def pause(
-        self, targets: Iterable[TargetStatus | RestoreTargetStatus], observations: Mapping[str, Observation]
+        self,
+        targets: Iterable[TargetStatus | RestoreTargetStatus],
+        observations: Mapping[str, Observation],
+        in_line: Collection[str] = (),
     ) -> float | None:
-        """After how many seconds Jobs want to be looked at again; a watch reports their end."""
-        under_way = [target.name for target in targets if not target.phase.has_ended]
-        if not under_way:
-            return None
-        if all(name in observations and observations[name].running_pod for name in under_way):
+        """After how many seconds Jobs want to be looked at again; a watch reports their end.
+
+        The targets `in_line` have none yet, and wait for the end of another.
+        """
+        under_way = [
+            target.name for target in targets if not target.phase.has_ended and target.name not in in_line
+        ]
+        pauses = (self.pause_of(observations.get(name)) for name in under_way)
+        return min(pauses, default=None)
+
+    def pause_of(self, job: Observation | None) -> float:
+        """The same for one Job; None was just made. The longer a pod takes to start, the less it is asked."""
+        if job is None:
+            return POLL_SECONDS
+        if job.running_pod:
             return self._context.config.progress_interval.total_seconds()
-        return POLL_SECONDS
+        age = self._context.now() - (job.waiting_since or job.job.created)
+        return min(_MAX_POLL_SECONDS, max(POLL_SECONDS, age.total_seconds()))
 
 
 def last_progress(text: str) -> Progress | None:

@@ -1,7 +1,7 @@
 """The operator beside many policies and runs on a real API server: memory, cores, requests, delay.
 
     .venv/bin/python -m benchmarks.control_plane [--runs 10000] [--policies 1000] [--namespaces 100]
-        [--due 500] [--idle 180] [--patience 300] [--checkout PATH]
+        [--due 500] [--jobs 1500] [--idle 180] [--patience 300] [--checkout PATH]
 
 etcd, kube-apiserver and the Job controller are real. The node is played: it ends every pod well at once. The
 operator is a process of its own, from this checkout or another. The policies' ended runs have three targets
@@ -44,8 +44,6 @@ BUCKETS = ("primary", "second")
 PAST = "2026-01-01T02:00:00Z"
 NEVER = "0 2 29 2 *"
 FLOW = "holdfast"
-JOBS = 200
-"""The limit of Jobs at once."""
 _LOCAL = threading.local()
 
 
@@ -69,12 +67,12 @@ class Setup:
 class Operator:
     """The operator of a checkout, with an account whose requests the API server counts."""
 
-    def __init__(self, server: ApiServer, checkout: Path) -> None:
+    def __init__(self, server: ApiServer, checkout: Path, jobs: int) -> None:
         self._environment = os.environ | {
             "KUBECONFIG": str(server.kubeconfig_for("holdfast")),
             "PYTHONPATH": str(checkout / "operator"),
             "HOLDFAST_LIVENESS_PORT": str(free_port()),
-            "HOLDFAST_MAX_RUNNING_JOBS": str(JOBS),
+            "HOLDFAST_MAX_RUNNING_JOBS": str(jobs),
             "HOLDFAST_JOB_TTL": "10s",
         }
         self._log = Path(tempfile.mkstemp(prefix="holdfast-bench-", suffix=".log")[1])
@@ -110,6 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     for name, default in (("runs", 10_000), ("policies", 1000), ("namespaces", 100), ("due", 500)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--jobs", type=int, default=1500, help="the limit of Jobs of backups at once")
     parser.add_argument("--idle", type=int, default=180, help="seconds")
     parser.add_argument(
         "--patience", type=int, default=300, help="seconds until what does not come is given up"
@@ -121,10 +120,10 @@ def main() -> None:
         server.install_crds(asked.checkout / "crds")
         _prepare(server)
         _fill(server, setup)
-        with Operator(server, asked.checkout) as operator:
+        with Operator(server, asked.checkout, asked.jobs) as operator:
             _say("first start to in step, s", _time_to_step(server, setup, asked.patience))
         _change_all(server, setup)
-        with Operator(server, asked.checkout) as operator:
+        with Operator(server, asked.checkout, asked.jobs) as operator:
             _say(
                 "restart to in step, every policy changed meanwhile, s",
                 _time_to_step(server, setup, asked.patience),
@@ -133,7 +132,11 @@ def main() -> None:
             with _node(server):
                 for jitter, what in (("60s", "spread over a minute"), ("0s", "all at once")):
                     if asked.due:
+                        cpu, requests = operator.cpu_seconds(), _requests(server)
                         _due(server, setup, asked, (jitter, what))
+                        cpu, requests = operator.cpu_seconds() - cpu, _requests(server) - requests
+                        _say(f"{what}: the operator's requests for a run", requests / asked.due)
+                        _say(f"{what}: the operator's CPU for a run, ms", 1000 * cpu / asked.due)
             _say("resident at most, MB", operator.megabytes("VmHWM"))
 
 

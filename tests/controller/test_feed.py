@@ -391,3 +391,14 @@ async def test_what_was_written_a_moment_ago_is_not_read_again_unless_somebody_c
     namespace.patch("BackupRun", "now", {"spec": {"cancel": True}})
     runs.see(namespace.get("BackupRun", "now"))
     assert (await runs.fetch(namespace.name, "now")).spec.cancel
+
+
+def test_a_job_that_somebody_relabels_holds_no_place_among_those_of_its_former_kind() -> None:
+    jobs = JobList(lambda _: None)
+    jobs.see(_job_body("a", "1"))
+    relabelled = _job_body("a", "2")
+    relabelled["metadata"]["labels"] |= {labels.COMPONENT: "Restore"}
+    jobs.see(relabelled)
+    assert (list(jobs.running("Backup")), len(list(jobs.running("Restore")))) == ([], 1)
+    jobs.lose(relabelled | {"metadata": relabelled["metadata"] | {"resourceVersion": "3"}})
+    assert list(jobs.running("Restore")) == []

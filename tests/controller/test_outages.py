@@ -40,7 +40,7 @@ def test_thirty_seconds_without_an_answer_are_two_lines(caplog: pytest.LogCaptur
     for number in range(100):
         outages.succeeded("PUT", RUNS.format(f"ns-{number}", "now"))
     assert lines(caplog) == [
-        "PUT backupruns/status fails. It is tried again, and logged when it works again. PUT x: 503: away",
+        "PUT backupruns/status fails. It is retried, and logged when it works again. PUT x: 503: away",
         "PUT backupruns/status works again: it failed 3000 times in 29 s",
     ]
     outages.failed("PUT", RUNS.format("ns-0", "now"), AWAY)
@@ -51,7 +51,7 @@ def test_every_eighth_request_that_fails_is_one_outage(caplog: pytest.LogCapture
     clock = Clock()
     outages = Outages(clock)
     for number in range(800):
-        clock.seconds = number / 10
+        clock.seconds = float(number)
         if number % 8:
             outages.succeeded("GET", RUNS.format("a", number))
         else:

@@ -79,6 +79,8 @@ def test_killed_at_a_write_and_refused_at_all_later_ones(
         kill = KillThenRefuse(operator, moment, number=number, refuser=refuser)
         proxy.treatment = kill
         kill.until(partial(all_over, lives), 600)
+        if not kill.killed:
+            pytest.skip("no life has so many writes")
         check(lives, refuser)
 
 

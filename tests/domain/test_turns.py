@@ -59,8 +59,15 @@ def test_a_request_of_many_jobs_gets_some_and_waits_for_the_others() -> None:
 
 
 def test_the_limit_holds_when_more_go_on_already() -> None:
-    assert granted(line_up([waiter("a")], {"b": 9}, 4)) == {}
+    assert granted(line_up([waiter("a")], {"b": 9, "c": 3}, 4)) == {}
+    assert granted(line_up([waiter("b")], {"b": 9}, 4)) == {}
     assert granted(line_up([waiter("a")], {}, 1)) == {("a", "a"): 1}
+
+
+def test_what_a_namespace_has_beyond_its_share_costs_nobody_else() -> None:
+    """Whoever may create Jobs can give them the labels of the operator's."""
+    line = line_up([waiter("a"), waiter("b")], {"b": 50}, 50)
+    assert granted(line) == {("a", "a"): 1}
 
 
 def test_the_answer_depends_on_nothing_but_what_is_there() -> None:

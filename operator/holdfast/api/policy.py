@@ -447,8 +447,8 @@ class BackupPolicyStatus(LenientModel):
     catalogue: Catalogue | None = None
     """What the last survey found in the destinations, and the survey that is in progress."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=20)] = ()
-    """The conditions Ready, OnSchedule, DestinationsReachable, WithinQuota, RetentionActive, BackupFresh and
-    RecoveryVerified."""
+    """The conditions Ready, OnSchedule, DestinationsReachable, WithinQuota, RetentionActive, BackupFresh,
+    RecoveryVerified and Permitted."""
 
     @property
     def stored_bytes(self) -> dict[str, int]:

@@ -225,7 +225,8 @@ class RestoreRequestStatus(LenientModel):
     """When the restore ended."""
     deadline: Time | None = None
     """When the restore fails if it has not ended: activeDeadline after its start, and once more after the
-    run's targets are known. A restore from an archive class also has the time for thawing."""
+    run's targets are known. A restore from an archive class also has the time for thawing. The time
+    that the request waits for its first permits does not count."""
     settings: RunSettings | None = None
     """What the policy said about the restore's Jobs when the restore started."""
     recovery_point: Time | None = None

@@ -324,10 +324,18 @@ class Cluster:
             "spec": spec,
             "status": after,
         }
-        return self._wrote(type(resource), await self.put_status(resource.plural, body))
+        return self._wrote(type(resource), await self._put_status(resource.plural, body))
 
-    async def put_status(self, plural: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Replace the status of an object, which is given as a whole. Raises ConflictError as well."""
+    async def put_status(self, plural: str, body: dict[str, Any]) -> None:
+        """Replace the status of an object that may not be understood. Raises ConflictError as well."""
+        answer = await self._put_status(plural, body)
+        for kind in self._answers:
+            if kind.plural == plural:
+                self._came(kind, answer)
+                return
+        self._written[answer["metadata"]["uid"]] = answer["metadata"]["resourceVersion"]
+
+    async def _put_status(self, plural: str, body: dict[str, Any]) -> dict[str, Any]:
         metadata = body["metadata"]
         path = f"/apis/{GROUP}/{VERSION}/namespaces/{metadata['namespace']}/{plural}"
         return await self._send("PUT", f"{path}/{quote(metadata['name'])}/status", body)

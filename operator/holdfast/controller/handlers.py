@@ -4,7 +4,7 @@ BackupRuns and Jobs, of which there are many, come by a feed.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import kopf
 
@@ -12,17 +12,9 @@ from holdfast.api.meta import GROUP, VERSION
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestoreRequest
 from holdfast.controller.health import Health
-from holdfast.controller.queue import Key
+from holdfast.controller.queue import Change, Key
 
 _KINDS = (BackupPolicy, RestoreRequest)
-
-
-class Change(NamedTuple):
-    """An object as it has become, or was when it was deleted."""
-
-    key: Key
-    uid: str
-    version: str
 
 
 def register(tell: Callable[[Change], None], health: Health) -> kopf.OperatorRegistry:

@@ -49,7 +49,7 @@ class Outages:
         self._known[kind] = _Outage(now, now)
         if len(self._known) > _MAX_KNOWN:
             self._known.popitem(last=False)
-        _log.warning("%s fails. It is tried again, and logged when it works again. %s", kind, error)
+        _log.warning("%s fails. It is retried, and logged when it works again. %s", kind, error)
 
     def succeeded(self, method: str, path: str) -> None:
         """A request has succeeded."""

@@ -19,7 +19,7 @@ class _Refused(NamedTuple):
 
 
 class Refusals:
-    """By who asks, the request that was refused last. In memory alone: after a restart each lasts anew."""
+    """By who asks, the request that was refused last. After a restart nothing is known."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[Hashable, _Refused] = OrderedDict()

@@ -114,7 +114,7 @@ class Reporter:
                     await self._work_off(namespace, backlog)
 
     async def _wait(self) -> None:
-        """Until a backlog is due, or one has begun."""
+        """Until a backlog is due, or one has started."""
         times = [backlog.next_time - time.monotonic() for backlog in self._backlogs.values()]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min([*times, _MAX_PAUSE]))):

@@ -3,8 +3,7 @@
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun
 from holdfast.controller.cluster import Cluster
-from holdfast.controller.handlers import Change
-from holdfast.controller.queue import Key, Queue
+from holdfast.controller.queue import Change, Key, Queue
 from holdfast.domain.rows import RunRow
 
 

@@ -10,8 +10,8 @@ import kopf
 
 from holdfast.controller import handlers
 from holdfast.controller.config import Config
-from holdfast.controller.handlers import Change
 from holdfast.controller.health import Health
+from holdfast.controller.queue import Change
 
 _PAUSE = 2.0
 _STOP_SECONDS = 5.0

@@ -25,7 +25,7 @@ class _Right:
 
 def in_words(refusal: str) -> str:
     """The refusal for people: who lacks which right, and what to do. Of a quota and the like as it is."""
-    return _REFUSAL.sub(lambda found: _explained(_Right(**found.groupdict())), refusal)
+    return _REFUSAL.sub(lambda match: _explained(_Right(**match.groupdict())), refusal)
 
 
 def _explained(right: _Right) -> str:

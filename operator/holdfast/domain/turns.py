@@ -73,7 +73,9 @@ def share_of(limit: int) -> int:
 
 def line_up(waiters: Iterable[Waiter], used: Mapping[str, int], limit: int) -> Line:
     """Who gets a permit now, and who waits; `used` are the permits that each namespace has."""
-    free, share = limit - sum(used.values()), share_of(limit)
+    share = share_of(limit)
+    # What a namespace has beyond its share, by Jobs that the operator did not make, costs nobody else.
+    free = limit - sum(min(count, share) for count in used.values())
     granted = Counter[Waiter]()
     by_namespace = Counter(used)
     waiting: dict[Waiter, None] = {}

@@ -95,7 +95,7 @@ GROUPS = (
                  Where.REQUEST_EVENT),
                 "The API server forbids the operator something that the object needs, and has done so for "
                 "some seconds. The message names the right that is missing, or the quota or admission policy "
-                "that refuses. The operator tries again; other objects do not wait for it.",
+                "that refuses. The operator retries; other objects do not wait for it.",
                 "Grant the right as the message says: by `helm upgrade` of the chart with `rbac.create`. Or "
                 "raise the quota, or correct the admission policy.",
             ),

@@ -89,8 +89,9 @@ GROUPS = (
             ),
             Reason(
                 "WaitingForCapacity", (*_WAITS, Where.REQUEST, Where.VERIFICATION, Where.REACHABLE),
-                "The Jobs of this kind have reached their limit in the cluster, or half of it in the "
-                "namespace. The message names the limit and the position in the line. Backups, restores, "
+                "The Jobs of this kind have reached their limit in the cluster. Or, for other Jobs than "
+                "backups and commits, half of it in the namespace. The message names the limit and the "
+                "position in the line. Backups, restores, "
                 "verifications and surveys do not wait for each other.",
                 "Wait, or, for a backup, raise `operator.maxRunningJobs` of the chart. The limits of the "
                 "other kinds are fixed.",

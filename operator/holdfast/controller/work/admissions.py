@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 
 from holdfast.api.policy import BackupPolicy
@@ -65,8 +65,10 @@ class Admissions:
         self._stuck.discard(row.uid)
         try:
             policy = await self._policy(run, row)
+            mounted = await self._mounted(row, policy)
             async with self._one_at_a_time:
                 policy, standing = await self._look(row, policy)
+                standing = replace(standing, mounted=mounted)
                 now = self._context.now()
                 step = lifecycle.admit(run, policy, standing, now)
                 if step.status.phase is not RunPhase.PENDING:
@@ -125,8 +127,12 @@ class Admissions:
         assert self._known is not None
         situation, line = self._known
         standing = admission.standing(situation, line, row, self._context.now())
-        mounted = await claims.mounted(self._context.cluster, row.namespace, policy.spec.destinations, policy)
-        return situation.policies.get(row.policy_name, policy), replace(standing, mounted=mounted)
+        return situation.policies.get(row.policy_name, policy), standing
+
+    async def _mounted(self, row: RunRow, policy: BackupPolicy | None) -> Mapping[str, str]:
+        if policy is None or refusal(policy) is not None:
+            return {}
+        return await claims.mounted(self._context.cluster, row.namespace, policy.spec.destinations, policy)
 
     async def _read(self) -> Line:
         context, started = self._context, self._context.monotonic()

@@ -54,7 +54,7 @@ class Context:
     refusals: Refusals = field(default_factory=Refusals)
 
     def is_final(self, error: ApiError, asker: Hashable, seconds: float = REFUSED_SECONDS) -> bool:
-        """Whether it is of no use to try again: what is forbidden has to have been for so long."""
+        """Whether it is of no use to retry: what is forbidden has to have been for so long."""
         if not isinstance(error, ForbiddenError) or isinstance(error, NamespaceTerminatingError):
             return True
         return self.refusals.lasts(asker, error.request, self.monotonic(), seconds)

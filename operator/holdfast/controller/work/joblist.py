@@ -56,7 +56,7 @@ class JobList(KnownList[_Owned]):
         return tuple(self._unsettled)
 
     def _place(self, at: At, before: _Owned | None, after: _Owned | None) -> None:
-        if before is not None and after is not None and before.owner != after.owner:
+        if before is not None and after is not None and before[:2] != after[:2]:
             self._place(at, before, None)
             self._place(at, None, after)
             return

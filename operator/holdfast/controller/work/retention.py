@@ -23,6 +23,8 @@ class Retention:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._requests: dict[str, list[RestoreRequest]] = {}
+        """By namespace: those that had not ended when they were listed last."""
 
     async def mark(
         self, run: BackupRun, policy: BackupPolicy | None, left_out: Collection[str] = ()
@@ -35,7 +37,7 @@ class Retention:
             return ()
         namespace = run.metadata.namespace
         rows = self._context.runs.of_policy(namespace, policy.metadata.name)
-        in_use = runs_read_by(await self._requests(), policy)
+        in_use = runs_read_by(await self._requests_under_way(), policy)
         in_use |= {row.name for row in rows if row.is_being_verified}
         wanted = decisions.expiries(policy, run, rows, in_use)
         expiries = tuple(expiry for expiry in wanted if expiry.destination not in left_out)
@@ -48,22 +50,29 @@ class Retention:
                 try:
                     await self._mark(await self._context.runs.read(row), destinations[row.name])
                 except (ForbiddenError, InvalidError, NotUnderstoodError) as error:
-                    if not self._context.is_final(error, (row.uid, "mark")):
+                    if not self._context.is_final(error, (row.uid, "expiry")):
                         raise
                     _log.warning("run %s/%s stays: it cannot be marked: %s", namespace, row.name, error)
                     expiries = decisions.without_run(expiries, row.name)
         return expiries
 
-    async def _requests(self) -> list[RestoreRequest]:
-        """Of all namespaces: any may read by location. Where the operator may not look, none is worked on."""
-        cluster, found = self._context.cluster, list[RestoreRequest]()
+    async def _requests_under_way(self) -> list[RestoreRequest]:
+        """Of all namespaces: any may read by location.
+
+        Where the operator may not look any more it starts none. Those that it knows of may still read.
+        """
+        cluster = self._context.cluster
         for namespace in cluster.collections(RestoreRequest):
+            asker = "requests", namespace
             try:
-                found += await cluster.get_all(RestoreRequest, namespace)
+                requests = await cluster.get_all(RestoreRequest, namespace)
             except ForbiddenError as error:
-                if not self._context.is_final(error, ("requests", namespace)):
+                if not self._context.is_final(error, asker):
                     raise
-        return found
+            else:
+                self._context.refusals.end(asker)
+                self._requests[namespace] = [request for request in requests if not _has_ended(request)]
+        return [request for requests in self._requests.values() for request in requests]
 
     async def _mark(self, run: BackupRun, destinations: Sequence[str]) -> None:
         status = decisions.with_expiry_marked(run, destinations)
@@ -85,3 +94,7 @@ class Retention:
         for name, of_run in outcomes.items():
             record = partial(decisions.record_expiry, outcomes=of_run, now=self._context.now())
             await self._context.change(run.metadata.namespace, name, record)
+
+
+def _has_ended(request: RestoreRequest) -> bool:
+    return request.status.phase is not None and request.status.phase.has_ended

@@ -40,7 +40,7 @@ from holdfast.domain.rows import row_of
 from holdfast.domain.step import updated
 from holdfast.domain.stored import EARLIEST
 from holdfast.domain.tasks import survey_task
-from holdfast.domain.workload import Observation, end_failure
+from holdfast.domain.workload import Observation, end_failure, lost
 from holdfast.protocol import SURVEY, SurveyedRun, SurveyResult
 
 _MAX_REQUESTS = 16
@@ -88,7 +88,8 @@ class Surveys:
             # Before all that have not started: their survey would be older still at its end.
             with self._context.permits.ask(Permit.SURVEY, Key.of(policy), EARLIEST) as place:
                 return await self._create_job(policy) if place.permits else None
-        failure = end_failure(job, self._context.now(), self._context.config.pod_start_deadline)
+        now, patience = self._context.now(), self._context.config.pod_start_deadline
+        failure = end_failure(job, now, patience) or lost(job.job, workload.pods, now, patience)
         if isinstance(job.result, SurveyResult):
             failure = await self._record(policy, workload, job)
         elif failure is None:

@@ -18,7 +18,7 @@ from holdfast.domain.rows import request_of
 from holdfast.domain.step import Step
 from holdfast.domain.stored import notices_of_recorded_secrets
 from holdfast.domain.tasks import verify_task
-from holdfast.domain.workload import Observation, observe
+from holdfast.domain.workload import Observation, lost, observe
 from holdfast.protocol import VERIFY
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,9 @@ class Verifications:
         job = _observe(workload, name)
         now = self._context.now()
         if job is not None:
-            step = decisions.advance(run, job, self._context.config.pod_start_deadline, now)
+            patience = self._context.config.pod_start_deadline
+            gone = None if job.has_ended else lost(job.job, workload.pods, now, patience)
+            step = decisions.fail(run, gone, now) if gone else decisions.advance(run, job, patience, now)
         else:
             key, since = Key.of(run), decisions.due_since(run)
             with self._context.permits.ask(Permit.VERIFICATION, key, since) as place:

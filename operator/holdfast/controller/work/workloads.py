@@ -99,7 +99,7 @@ class Workloads:
     async def ensure(self, owner: Resource, manifest: dict[str, Any]) -> Failure | None:
         """Create a Job, or see that it is there and the owner's; returns why it cannot be had.
 
-        What is forbidden is tried again for as long as a pod that cannot start, by RefusedForNowError.
+        What is forbidden is retried for as long as a pod that cannot start, by RefusedForNowError.
         """
         metadata = manifest["metadata"]
         place = metadata["namespace"], metadata["name"]

@@ -44,7 +44,7 @@ def test_a_duplicate_of_a_run_never_starts(fields: dict[str, Any]) -> None:
     step = lifecycle.admit(duplicate, factories.policy(), FREE, NOW)
     assert (step.status.phase, step.status.reason) == (RunPhase.EXPIRED, "StartedBefore")
     assert step.status.completion_time == NOW
-    assert "duplicate of the BackupRun with the UID before" in (step.status.message or "")
+    assert "BackupRun with the UID before, which may have started:" in (step.status.message or "")
     assert [notice.reason for notice in step.notices] == ["StartedBefore"]
 
 

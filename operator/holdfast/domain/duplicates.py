@@ -26,7 +26,7 @@ def explanation(resource: Resource) -> str:
     """Why a duplicate does not start."""
     kind = resource.kind_name()
     return (
-        f"it is a duplicate of the {kind} with the UID {started_uid(resource)}, which had started: somebody "
-        f"created it from a backup or a file of that one. It never starts. If that is what you want, create "
-        f"a {kind} without the annotation {STARTED}"
+        f"it is a duplicate of the {kind} with the UID {started_uid(resource)}, which may have started: "
+        f"somebody created it from a backup or a file of that one. It never starts. If that is what you "
+        f"want, create a {kind} without the annotation {STARTED}"
     )

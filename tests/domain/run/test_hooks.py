@@ -33,14 +33,16 @@ def hook(name: str, on_error: str = "Fail") -> dict[str, Any]:
     }
 
 
-def started(before: tuple[dict[str, Any], ...] = (), after: tuple[dict[str, Any], ...] = ()) -> BackupRun:
+def started(
+    before: tuple[dict[str, Any], ...] = (), after: tuple[dict[str, Any], ...] = (), **spec: Any
+) -> BackupRun:
     policy = factories.policy(
         metadata={"generation": None},
         targets=targets("a", "b"),
         activeDeadline="1h",
         hooks={"before": before, "after": after},
     )
-    run = factories.run(metadata={"generation": None})
+    run = factories.run(metadata={"generation": None}, **spec)
     return with_status(run, lifecycle.admit(run, policy, Standing(), NOW).status)
 
 
@@ -67,7 +69,7 @@ def do(run: BackupRun, outcome: CommandEnd = GOOD) -> BackupRun:
 def seen(run: BackupRun, result: BackupResult | None) -> BackupRun:
     """The run once all its Jobs have ended, well or not."""
     found = Observation(JOB, 1, NOW, NOW, result=result, failure=None if result else Failure(reason="Bad"))
-    jobs = {target.name: found for target in run.status.targets}
+    jobs = {t.name: found for t in run.status.targets if t.phase is not TargetPhase.SKIPPED}
     return with_status(run, lifecycle.advance(run, JobFacts(jobs, LIMIT), NOW).status)
 
 
@@ -97,6 +99,19 @@ def test_hooks_are_due_one_after_the_other_around_the_targets() -> None:
         ("After", "flush", "Succeeded"), ("After", "go-on", "Succeeded"),
     ]  # fmt: skip
     assert seen(run, STORED).status.phase is RunPhase.COMMITTING
+
+
+def test_a_run_of_a_part_has_the_same_hooks_around_its_targets() -> None:
+    run = started((hook("pause"),), (hook("go-on"),), targets=["a"])
+    assert name(hooks.due(run.status)) == "Before/pause"
+    failed = do(run, BROKEN)
+    assert name(hooks.due(failed.status)) == "After/go-on"
+    run = do(run)
+    assert hooks.due(run.status) is None, "now the target is backed up"
+    run = seen(run, STORED)
+    assert run.status.phase is RunPhase.RUNNING
+    assert name(hooks.due(run.status)) == "After/go-on"
+    assert seen(do(run), STORED).status.phase is RunPhase.COMMITTING
 
 
 def test_a_hook_before_that_fails_makes_no_job_and_the_application_goes_on() -> None:

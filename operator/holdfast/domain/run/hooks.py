@@ -50,10 +50,11 @@ class CommandEnd:
 
 
 def due(status: BackupRunStatus) -> DueHook | None:
-    """The hook of a Running run that is to be run now."""
-    if not any(target.phase.has_ended for target in status.targets):
-        return _next(status, "Before")
-    return next_after(status) if all(target.phase.has_ended for target in status.targets) else None
+    """The hook of a Running run that is to be run now. Targets that the run leaves out do not count."""
+    backed_up = [target for target in status.targets if target.phase is not TargetPhase.SKIPPED]
+    if all(target.phase.has_ended for target in backed_up):
+        return next_after(status)
+    return None if any(target.phase.has_ended for target in backed_up) else _next(status, "Before")
 
 
 def next_after(status: BackupRunStatus) -> DueHook | None:

@@ -8,7 +8,7 @@ from tests import factories
 from tests.factories import rows
 
 from holdfast.api.run import RunPhase
-from holdfast.domain.duplicates import mark_of, started_uid
+from holdfast.domain.duplicates import mark_of, own_mark, started_uid
 from holdfast.domain.labels import IMPORTED, STARTED
 from holdfast.domain.policy.status import PolicySituation, report_newest_runs
 from holdfast.domain.rows import row_of
@@ -28,6 +28,8 @@ def test_an_object_is_marked_once_and_an_imported_run_never() -> None:
     assert mark_of(bare) == {STARTED: "r-uid"}
     assert started_uid(bare) is None
     assert mark_of(run("r-uid")) == {}
+    assert mark_of(run("another")) == {}
+    assert own_mark(run("another")) == {STARTED: "r-uid"}
     assert mark_of(factories.run(metadata={"annotations": {IMPORTED: "u"}})) == {}
 
 

@@ -19,7 +19,12 @@ def started_uid(resource: Resource) -> str | None:
 def mark_of(resource: Resource) -> dict[str, str]:
     """The annotation that a run or request still lacks. An imported run has its UID in another one."""
     annotations = resource.metadata.annotations
-    return {} if STARTED in annotations or IMPORTED in annotations else {STARTED: resource.metadata.uid}
+    return {} if STARTED in annotations or IMPORTED in annotations else own_mark(resource)
+
+
+def own_mark(resource: Resource) -> dict[str, str]:
+    """The annotation as it has to be, whatever somebody has written there."""
+    return {STARTED: resource.metadata.uid}
 
 
 def explanation(resource: Resource) -> str:

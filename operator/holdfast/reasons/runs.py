@@ -122,9 +122,9 @@ GROUPS = (
             ),
             Reason(
                 "StartedBefore", (Where.RUN, Where.RUN_EVENT, Where.REQUEST),
-                "Somebody created the BackupRun or RestoreRequest from the object of one that had started, "
-                "with Velero or `kubectl apply` of an exported file. Such a duplicate never starts. A run "
-                "is `Expired` until a survey finds its data in a catalogue; a request is `Refused`.",
+                "Somebody created the BackupRun or RestoreRequest from the object of one that may have "
+                "started, with Velero or `kubectl apply` of an exported file. Such a duplicate never starts. "
+                "A run is `Expired` until a survey finds its data in a catalogue; a request is `Refused`.",
                 "For another backup or restore, create a run or request without the annotation "
                 "`holdfast.dev/started`.",
             ),

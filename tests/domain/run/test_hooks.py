@@ -8,6 +8,7 @@ from tests import factories
 from tests.factories import targets, with_status
 
 from holdfast.api.run import BackupRun, Failure, RunPhase, Source, TargetPhase
+from holdfast.domain.labels import PAUSED
 from holdfast.domain.run import deadline, hooks, lifecycle
 from holdfast.domain.run.admission import Standing
 from holdfast.domain.run.hooks import Candidate, CommandEnd, DueHook
@@ -182,6 +183,22 @@ def test_nothing_is_owed_to_an_application_that_was_not_paused() -> None:
     assert name(hooks.next_after(begin(run).status)) == "After/go-on"
     assert name(hooks.next_after(started(after=(hook("go-on"),)).status)) == "After/go-on"
     assert hooks.next_after(updated(run.status, hook_plan=None)) is None
+
+
+@pytest.mark.parametrize(("finalizers", "created", "expected"), [
+    ((PAUSED,), NOW, True),
+    ((PAUSED,), NOW + timedelta(seconds=30), True),
+    ((PAUSED,), NOW + timedelta(days=1), False),
+    ((), NOW, False),
+])  # fmt: skip
+def test_a_run_whose_own_hook_has_started_is_not_one_with_a_copied_status(
+    finalizers: tuple[str, ...], created: datetime, expected: bool
+) -> None:
+    run = begin(started((hook("pause"),)))
+    changed = {"finalizers": finalizers, "creation_timestamp": created}
+    metadata = run.metadata.model_copy(update=changed)
+    assert hooks.has_paused(run.model_copy(update={"metadata": metadata})) is expected
+    assert not hooks.has_paused(started((hook("pause"),)))
 
 
 def pod(name: str, age: int = 0, **facts: Any) -> Candidate:

@@ -73,7 +73,9 @@ class Restores:
 
     async def _advance(self, request: RestoreRequest) -> float | None:
         if started_uid(request) is not None:
-            raise RefusedError(STARTED_BEFORE, explanation(request))
+            if not (await self._workloads.read(request, labels.RESTORE)).jobs:
+                raise RefusedError(STARTED_BEFORE, explanation(request))
+            request = await self._context.mark_again(request)
         if request.spec.cancel:
             return await self._cancel(request)
         if request.status.source is None:

@@ -71,10 +71,12 @@ class Runs:
         if phase is RunPhase.PENDING:
             # An imported run has ended elsewhere: the survey that made it writes how.
             return None if is_imported(run) else await self._admit(run)
-        if started_uid(run) is not None:
-            await self._write(run, lifecycle.end_duplicate(run, self._context.now()))
-            return 0
         workload = await self._workloads.read(run, labels.RUN)
+        if started_uid(run) is not None:
+            if not workload.jobs and not hooks.has_paused(run):
+                await self._write(run, lifecycle.end_duplicate(run, self._context.now()))
+                return 0
+            run = await self._context.mark_again(run)
         if (run.spec.cancel or deleted) and not _commit_done(workload):
             return await self._cancel(run, workload)
         if run.status.settings is None:

@@ -26,7 +26,7 @@ from holdfast.controller.scheduler import Scheduler
 from holdfast.controller.work.joblist import JobList
 from holdfast.controller.work.permits import Permits
 from holdfast.controller.work.runlist import RunList
-from holdfast.domain.duplicates import mark_of
+from holdfast.domain.duplicates import mark_of, own_mark
 from holdfast.domain.step import Step, updated
 
 REFUSED_SECONDS = 5.0
@@ -89,8 +89,13 @@ class Context:
         One that cannot be marked is worked on all the same: only a duplicate of it will not be known as one.
         """
         annotations = mark_of(resource)
-        if not labels and not annotations:
-            return resource
+        return await self._mark(resource, labels, annotations) if labels or annotations else resource
+
+    async def mark_again(self, resource: M) -> M:
+        """A run or request under way, whose annotation somebody has changed, with its own UID there."""
+        return await self._mark(resource, {}, own_mark(resource))
+
+    async def _mark(self, resource: M, labels: dict[str, str], annotations: dict[str, str]) -> M:
         try:
             return await self.cluster.mark(resource, labels, annotations)
         except (ForbiddenError, InvalidError) as error:

@@ -7,14 +7,18 @@ paused. The next operator starts a hook again that had started and not ended.
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from holdfast.api.hook import Hook, When
-from holdfast.api.run import BackupRunStatus, Failure, HookPhase, HookStatus, TargetPhase
+from holdfast.api.run import BackupRun, BackupRunStatus, Failure, HookPhase, HookStatus, TargetPhase
+from holdfast.domain.labels import PAUSED
 from holdfast.domain.step import Notice, Step, describe, updated
+from holdfast.domain.stored import EARLIEST
 
 HOOK_FAILED = "HookFailed"
 POD_NOT_FOUND = "HookPodNotFound"
+_CLOCKS_DIFFER = timedelta(minutes=1)
+"""At most so much, the API server's and the operator's."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,13 @@ def with_hook_given_up(status: BackupRunStatus, why: str, now: datetime) -> Back
         for hook in status.hooks
     )
     return updated(status, hooks=hooks)
+
+
+def has_paused(run: BackupRun) -> bool:
+    """Whether a hook was started for this very object: one with a copied status is younger than its hooks."""
+    created = run.metadata.creation_timestamp or EARLIEST
+    starts = [hook.start_time or EARLIEST for hook in run.status.hooks]
+    return PAUSED in run.metadata.finalizers and any(start + _CLOCKS_DIFFER >= created for start in starts)
 
 
 def pods_paused(status: BackupRunStatus) -> frozenset[str]:

@@ -9,7 +9,7 @@ from tests.factories import rows
 
 from holdfast.api.run import RunPhase
 from holdfast.domain.duplicates import mark_of, own_mark, started_uid
-from holdfast.domain.labels import IMPORTED, STARTED
+from holdfast.domain.labels import IMPORTED, POLICY, STARTED
 from holdfast.domain.policy.status import PolicySituation, report_newest_runs
 from holdfast.domain.rows import row_of
 from holdfast.domain.run import lifecycle
@@ -31,6 +31,16 @@ def test_an_object_is_marked_once_and_an_imported_run_never() -> None:
     assert mark_of(run("another")) == {}
     assert own_mark(run("another")) == {STARTED: "r-uid"}
     assert mark_of(factories.run(metadata={"annotations": {IMPORTED: "u"}})) == {}
+
+
+def test_a_run_of_a_person_that_ended_under_the_former_release_is_still_to_be_marked() -> None:
+    """It has no label of its policy, and gets the annotation in the same request."""
+    ended = {"phase": "Succeeded", "startTime": NOW, "completionTime": NOW}
+    former = factories.run(metadata={"labels": {}}, status=ended)
+    assert not row_of(former).is_settled
+    assert mark_of(former) == {STARTED: "r-uid"}
+    metadata = {"labels": {POLICY: former.spec.policy_ref.name}, "annotations": mark_of(former)}
+    assert row_of(factories.run(metadata=metadata, status=ended)).is_settled
 
 
 def test_a_run_whose_first_status_was_lost_goes_on() -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -35,9 +35,18 @@ from holdfast.domain import labels
 from holdfast.domain.run.lifecycle import RunStep
 from holdfast.domain.step import Step, updated
 from holdfast.domain.turns import share_of
-from holdfast.protocol import TASK, BackupTask, CommitTask, PurgeResult, Task
+from holdfast.protocol import (
+    TASK,
+    BackupTask,
+    CommitTask,
+    ListedTarget,
+    LookupResult,
+    PurgeResult,
+    Task,
+)
 
 MOMENT = "2026-01-01T02:00:00Z"
+LATER = "2096-01-01T02:00:00Z"
 SHA = "a" * 64
 
 
@@ -191,9 +200,9 @@ class TestPermits:
         for number in range(share_of(permit.limit(context.config))):
             context.jobs.see(self.job(namespace, component, number))
 
-    def free_one(self, context: Context, namespace: Namespace, component: str) -> None:
+    def free_one(self, context: Context, namespace: Namespace, component: str, number: int = 0) -> None:
         ended = {"conditions": [{"type": "Complete", "status": "True"}]}
-        context.jobs.see(self.job(namespace, component, 0, **ended))
+        context.jobs.see(self.job(namespace, component, number, **ended))
 
     async def test_a_deletion(self, context: Context, namespace: Namespace) -> None:
         key, runs = TestPurge.deleted(namespace), Runs(context)
@@ -225,6 +234,67 @@ class TestPermits:
         self.free_one(context, namespace, "Restore")
         await until("its lookup", lambda: restores.reconcile(key), lambda: namespace.items("Job"))
         assert status()["reason"] == "LookingUp"
+
+    async def waiting(
+        self, context: Context, namespace: Namespace, jobs: int
+    ) -> Callable[[], Awaitable[Any]]:
+        """A step of the request `back`, whose targets a and b wait but for those that have these Jobs."""
+        namespace.policy(targets=("a", "b"))
+        both = [target(name, "Succeeded", "primary") for name in "ab"]
+        given(namespace, "one", stored("primary", startTime=LATER, policyGeneration=1, targets=both))
+        namespace.create("RestoreRequest", "back", {"source": {"runRef": {"name": "one"}}})
+        key, restores = Key(RestoreRequest.plural, namespace.name, "back"), Restores(context)
+        self.fill(context, namespace, "Restore", Permit.RESTORE)
+        for number in range(jobs):
+            self.free_one(context, namespace, "Restore", number)
+
+        def waits() -> bool:
+            status = namespace.status("RestoreRequest", "back")
+            is_waiting = status.get("reason") == "WaitingForCapacity"
+            return is_waiting and len(namespace.items("Job")) == jobs
+
+        await until("it to wait", lambda: restores.reconcile(key), waits)
+        return lambda: restores.reconcile(key)
+
+    async def test_a_restore_under_way_outlives_its_run(self, context: Context, namespace: Namespace) -> None:
+        step = await self.waiting(context, namespace, 1)
+        namespace.delete("BackupRun", "one")
+        self.free_one(context, namespace, "Restore", 1)
+
+        def failures() -> list[str]:
+            targets = namespace.status("RestoreRequest", "back")["targets"]
+            return [each["failure"]["reason"] for each in targets if "failure" in each]
+
+        assert await until("the end of b", step, failures) == ["RunNotFound"]
+        status = namespace.status("RestoreRequest", "back")
+        assert (status["phase"], [t["phase"] for t in status["targets"]]) == (
+            "Running",
+            ["Running", "Failed"],
+        )
+        assert len(namespace.items("Job")) == 1
+
+    async def test_a_restore_that_waits_outlives_its_policy(
+        self, context: Context, client: Client, namespace: Namespace
+    ) -> None:
+        step = await self.waiting(context, namespace, 0)
+        namespace.delete("BackupPolicy", "chatbot")
+        for number in (0, 1):
+            self.free_one(context, namespace, "Restore", number)
+        (pod,) = await until("a pod", step, lambda: namespace.items("Pod"))
+        status = namespace.status("RestoreRequest", "back")
+        assert (status["phase"], status["reason"]) == ("Running", "LookingUp")
+        assert [each["phase"] for each in status["targets"]] == ["Pending", "Pending"]
+        spec = {"host": {"name": "redis", "port": 6379}}
+        listed = tuple(ListedTarget(name=name, engine="redis", spec=spec) for name in "ab")
+        found = LookupResult(
+            policy="chatbot", run="one", recovery_point=datetime.fromisoformat(MOMENT), targets=listed
+        )
+        end_runner(client, namespace, pod, found.model_dump_json(by_alias=True))
+        for number in (2, 3):
+            self.free_one(context, namespace, "Restore", number)
+        await until("its Jobs", step, lambda: len(namespace.items("Job")) == 3)
+        status = namespace.status("RestoreRequest", "back")
+        assert (status["phase"], [t["phase"] for t in status["targets"]]) == ("Running", ["Pending"] * 2)
 
     async def test_a_survey(self, context: Context, namespace: Namespace) -> None:
         namespace.policy()
@@ -264,16 +334,7 @@ class TestPurge:
         key, runs = self.deleted(namespace), Runs(context)
         pod = await self.purging(runs, key, namespace)
         result = PurgeResult(destinations=("primary",), notes=())
-        ended = {
-            "exitCode": 0, "reason": "Completed", "message": result.model_dump_json(by_alias=True),
-            "startedAt": MOMENT, "finishedAt": MOMENT,
-        }  # fmt: skip
-        container = {
-            "name": "runner", "image": "played", "imageID": "played", "ready": False, "restartCount": 0,
-            "state": {"terminated": ended},
-        }  # fmt: skip
-        path = f"/api/v1/namespaces/{namespace.name}/pods/{pod['metadata']['name']}/status"
-        client.must("PATCH", path, {"status": {"phase": "Running", "containerStatuses": [container]}})
+        end_runner(client, namespace, pod, result.model_dump_json(by_alias=True))
         await until("the end", lambda: runs.reconcile(key), lambda: not namespace.get("BackupRun", "one"))
 
     async def test_a_lost_node_does_not_hold_it(
@@ -302,6 +363,20 @@ class TestPurge:
         for name in ("writer", pod["metadata"]["name"]):
             patch = {"metadata": {"finalizers": None}}
             client.request("PATCH", f"/api/v1/namespaces/{namespace.name}/pods/{name}", patch)
+
+
+def end_runner(client: Client, namespace: Namespace, pod: dict[str, Any], message: str) -> None:
+    """The runner of a pod has ended well with this message; the pod itself goes on."""
+    ended = {
+        "exitCode": 0, "reason": "Completed", "message": message,
+        "startedAt": MOMENT, "finishedAt": MOMENT,
+    }  # fmt: skip
+    container = {
+        "name": "runner", "image": "played", "imageID": "played", "ready": False, "restartCount": 0,
+        "state": {"terminated": ended},
+    }  # fmt: skip
+    path = f"/api/v1/namespaces/{namespace.name}/pods/{pod['metadata']['name']}/status"
+    client.must("PATCH", path, {"status": {"phase": "Running", "containerStatuses": [container]}})
 
 
 def bind(client: Client, namespace: Namespace, pod: str) -> None:

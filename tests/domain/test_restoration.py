@@ -407,6 +407,20 @@ def test_a_restore_that_waits_for_permits_says_its_place() -> None:
     assert restoration.advance(subject, none, NOW, free).status.reason is None
 
 
+def test_the_first_jobs_after_a_wait_have_all_their_time_and_that_of_thawing() -> None:
+    pending = [{"name": name, "engine": "redis", "phase": "Pending", "job": "job"} for name in "ab"]
+    waited = under_way("Running", targets=pending, reason="WaitingForCapacity", message="waits")
+    free, none = Place(2, 0, 0, 50, 25), JobFacts({}, timedelta(minutes=2))
+    resumed = restoration.advance(waited, none, NOW + HOUR / 2, free).status
+    assert (resumed.reason, resumed.deadline) == (None, NOW + 1.5 * HOUR)
+    thawing = restoration.advance(waited, none, NOW + HOUR / 2, free, 48 * HOUR).status
+    assert thawing.deadline == NOW + 49.5 * HOUR
+    behind = Place(1, 1, 1, 50, 25)
+    assert restoration.advance(waited, none, NOW, behind, 48 * HOUR).status.deadline == NOW + 49 * HOUR
+    at_once = restoration.advance(under_way("Running", targets=pending), none, NOW + HOUR / 2, free).status
+    assert at_once.deadline == NOW + HOUR
+
+
 def test_the_deadline_counts_while_only_some_targets_wait() -> None:
     place = Place(permits=0, position=1, line_length=1, limit=50, share=25)
     targets = [

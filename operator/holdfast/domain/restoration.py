@@ -50,6 +50,7 @@ from holdfast.protocol import ExitCode, ListedTarget, LookupResult, RestoreResul
 RestoreStep = Step[RestoreRequestStatus]
 
 _MAX_NAMED = 10
+_LOOKING_UP = "LookingUp"
 
 
 class RefusedError(Exception):
@@ -347,7 +348,7 @@ def settings_of(policy: BackupPolicy | None) -> RunSettings:
 def look_up(request: RestoreRequest) -> RestoreStep:
     """The run's entry is read from the catalogue."""
     message = "reads the run's entry in the catalogue"
-    return Step(updated(request.status, reason="LookingUp", message=message))
+    return Step(updated(request.status, reason=_LOOKING_UP, message=message))
 
 
 def wait(request: RestoreRequest, place: Place, now: datetime) -> RestoreStep:
@@ -356,10 +357,17 @@ def wait(request: RestoreRequest, place: Place, now: datetime) -> RestoreStep:
     return Step(updated(status, reason=WAITING, message=message, deadline=_deadline_from(status, now)))
 
 
-def _deadline_from(status: RestoreRequestStatus, now: datetime) -> datetime | None:
+def _deadline_from(
+    status: RestoreRequestStatus, now: datetime, thawing: timedelta = timedelta()
+) -> datetime | None:
     if status.deadline is None or status.settings is None:
         return status.deadline
-    return max(status.deadline, status.settings.deadline_from(now))
+    return max(status.deadline, status.settings.deadline_from(now) + thawing)
+
+
+def thawing_of(plan: Plan) -> timedelta:
+    """How long it may take until an archive class gives the data out."""
+    return timedelta(seconds=plan.stored.destination.spec.thaw_seconds)
 
 
 def start(request: RestoreRequest, origin: RestoreOrigin, plan: Plan, now: datetime) -> RestoreStep:
@@ -368,11 +376,10 @@ def start(request: RestoreRequest, origin: RestoreOrigin, plan: Plan, now: datet
     uid = request.metadata.uid
     created = request.metadata.creation_timestamp
     settings = request.status.settings or settings_of(origin.policy)
-    thawing = timedelta(seconds=plan.stored.destination.spec.thaw_seconds)
     status = updated(
         request.status,
         phase=RestorePhase.RUNNING,
-        deadline=settings.deadline_from(now) + thawing,
+        deadline=settings.deadline_from(now) + thawing_of(plan),
         settings=settings,
         recovery_point=plan.recovery_point,
         data_loss_seconds=seconds_between(plan.recovery_point, created) if created else None,
@@ -424,22 +431,38 @@ def wait_for_lookup(request: RestoreRequest, error: str) -> RestoreStep:
 
 
 def advance(
-    request: RestoreRequest, facts: JobFacts, now: datetime, place: Place | None = None
+    request: RestoreRequest,
+    facts: JobFacts,
+    now: datetime,
+    place: Place | None = None,
+    thawing: timedelta = timedelta(),
 ) -> RestoreStep:
-    """A Running request goes on, by what is known of its Jobs; `place` is that of those it still wants."""
+    """A Running request goes on, by what is known of its Jobs.
+
+    `place` is that of the Jobs it still wants; `thawing` is what those that were made now may take longer.
+    """
     statuses, notices = advance_targets(request.status.targets, facts, _succeed, now)
     reason, message = obstacle(statuses, facts)
-    before = request.status
+    before, deadline = request.status.reason, request.status.deadline
     if reason is None and place is not None and place.position:
         reason, message = WAITING, place.message("Jobs of restores")
-        if all(target.phase is TargetPhase.PENDING for target in statuses):
-            before = wait(request, place, now).status
-    status = updated(before, targets=statuses, reason=reason, message=message)
+    has_waited = WAITING in (before, reason) or before == _LOOKING_UP
+    if has_waited and all(target.phase is TargetPhase.PENDING for target in statuses):
+        deadline = _deadline_from(request.status, now, thawing)
+    status = updated(request.status, targets=statuses, reason=reason, message=message, deadline=deadline)
     if not all(target.phase.has_ended for target in statuses):
         return Step(status, notices)
     refused = {name for name, job in facts.observations.items() if job.refused}
     step = _end_by_targets(request, status, refused, now)
     return Step(step.status, (*notices, *step.notices))
+
+
+def with_lookup(step: RestoreStep, lookup: RestoreStep) -> RestoreStep:
+    """A step of a Running request that reads the catalogue before its next Jobs."""
+    if step.status.reason is not None:
+        return step
+    why = lookup.status
+    return Step(updated(step.status, reason=why.reason, message=why.message), step.notices)
 
 
 def _succeed(

@@ -1,7 +1,9 @@
 """Reconcile a RestoreRequest: find its run, create its Jobs, record their Results."""
 
 import logging
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from holdfast.api.policy import BackupPolicy
@@ -35,9 +37,25 @@ from holdfast.domain.tasks import lookup_task, restore_task
 from holdfast.domain.too_late import answer, is_unanswered
 from holdfast.domain.turns import WAITING, Place
 from holdfast.domain.workload import Observation
-from holdfast.protocol import LOOKUP, RESTORE, LookupResult
+from holdfast.protocol import LOOKUP, RESTORE, LookupResult, StoredRun
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Creation:
+    """What came of creating the Jobs that are not there yet."""
+
+    failures: dict[str, Failure] = field(default_factory=dict)
+    """By target: why its Job can never be created."""
+    errors: dict[str, str] = field(default_factory=dict)
+    """By target: why its Job could not be created this time."""
+    place: Place | None = None
+    """How the request stands in the line if it wants Jobs."""
+    thawing: timedelta = timedelta()
+    """How much longer than others the targets whose Jobs were created may take."""
+    lookup: RestoreStep | None = None
+    """How far the lookup is, which comes before the Jobs."""
 
 
 class Restores:
@@ -167,9 +185,7 @@ class Restores:
                 if not place.permits:
                     await self._write(request, restoration.wait(request, place, now))
                     return None
-                settings = _settings(request, origin)
-                wanted = JobRequest(request, lookup_task(stored), settings, part_of(LOOKUP.component))
-                step = await self._look_up(request, wanted)
+                step = await self._look_up(request, stored, _settings(request, origin))
         elif isinstance(job.result, LookupResult):
             result = await self._looked_up(workload, job, job.result)
             if isinstance(result, Failure):
@@ -182,7 +198,10 @@ class Restores:
         await self._write(request, step)
         return POLL_SECONDS if step.status.phase is RestorePhase.PENDING else 0
 
-    async def _look_up(self, request: RestoreRequest, wanted: JobRequest) -> RestoreStep:
+    async def _look_up(
+        self, request: RestoreRequest, stored: StoredRun, settings: JobSettings
+    ) -> RestoreStep:
+        wanted = JobRequest(request, lookup_task(stored), settings, part_of(LOOKUP.component))
         try:
             failure = await self._workloads.ensure(request, build_job(wanted, self._context.config))
         except TransientError as error:
@@ -212,11 +231,14 @@ class Restores:
 
     async def _run(self, request: RestoreRequest, workload: Workload) -> float | None:
         jobs = workload.observe(RESTORE)
-        failures, errors, place = await self._create_targets(request, workload, jobs)
+        made = await self._create_targets(request, workload, jobs)
+        place = made.place
         progress = await self._workloads.progress(jobs)
         start_deadline: timedelta = self._context.config.pod_start_deadline
-        facts = JobFacts(jobs, start_deadline, failures, progress, errors)
-        step = restoration.advance(request, facts, self._context.now(), place)
+        facts = JobFacts(jobs, start_deadline, made.failures, progress, made.errors)
+        step = restoration.advance(request, facts, self._context.now(), place, made.thawing)
+        if made.lookup is not None:
+            step = restoration.with_lookup(step, made.lookup)
         await self._write(request, step)
         ended = {target.name for target in step.status.targets if target.phase.has_ended}
         await self._workloads.stop(job for job in workload.jobs_under_way if job.target in ended)
@@ -229,20 +251,27 @@ class Restores:
 
     async def _create_targets(
         self, request: RestoreRequest, workload: Workload, jobs: dict[str, Observation]
-    ) -> tuple[dict[str, Failure], dict[str, str], Place | None]:
-        """Create the Jobs that are not there yet, as far as permits go.
-
-        Returns why some can never be created, why some could not be this time, and how the request stands in
-        the line if it wants Jobs.
-        """
+    ) -> _Creation:
+        """Create the Jobs that are not there yet, as far as permits go."""
         targets = request.status.targets
         waiting = [t.name for t in targets if t.phase is TargetPhase.PENDING and t.name not in jobs]
         if not waiting:
-            return {}, {}, None
+            return _Creation()
+        lookup = workload.observe(LOOKUP).get("")
+        if lookup is not None and not lookup.has_ended:  # it has a permit itself
+            return _creation_after(waiting, self._advance_lookup(request, lookup))
         with self._ask(request, len(waiting)) as place:
             if not place.permits:
-                return {}, {}, place
-            return *await self._create_in_turn(request, workload, waiting[: place.permits]), place
+                return _Creation(place=place)
+            try:
+                made = await self._create_in_turn(request, workload, waiting[: place.permits])
+            except RefusedError as error:
+                if len(waiting) == len(targets):
+                    raise
+                # Others have Jobs or have ended: this is no restore that cannot start.
+                failure = Failure(reason=error.reason, message=error.message)
+                made = _Creation(dict.fromkeys(waiting, failure))
+            return replace(made, place=place)
 
     def _ask(self, request: RestoreRequest, wanted: int) -> AbstractContextManager[Place]:
         since = request.metadata.creation_timestamp or EARLIEST
@@ -250,13 +279,13 @@ class Restores:
 
     async def _create_in_turn(
         self, request: RestoreRequest, workload: Workload, names: list[str]
-    ) -> tuple[dict[str, Failure], dict[str, str]]:
+    ) -> _Creation:
         origin = await self._origin(request)
         plan = await self._plan_again(request, origin, workload)
-        if isinstance(plan, Failure):
-            return dict.fromkeys(names, plan), {}
+        if not isinstance(plan, Plan):
+            return _creation_after(names, plan)
+        made = _Creation(thawing=restoration.thawing_of(plan))
         settings = _settings(request, origin)
-        creation_failures: dict[str, Failure] = {}
         for target in plan.targets:
             if target.name in names:
                 task = restore_task(request, plan, target)
@@ -264,22 +293,34 @@ class Restores:
                 try:
                     failure = await self._workloads.ensure(request, build_job(wanted, self._context.config))
                 except TransientError as error:
-                    return creation_failures, {target.name: str(error)}
+                    made.errors[target.name] = str(error)
+                    return made
                 if failure is not None:
-                    creation_failures[target.name] = failure
-        return creation_failures, {}
+                    made.failures[target.name] = failure
+        return made
 
     async def _plan_again(
         self, request: RestoreRequest, origin: RestoreOrigin, workload: Workload
-    ) -> Plan | Failure:
+    ) -> Plan | Failure | RestoreStep:
+        """The plan, or why there is none, or how far the lookup is that finds it."""
         job = workload.observe(LOOKUP).get("")
         if job is not None and isinstance(job.result, LookupResult):
             result = await self._looked_up(workload, job, job.result)
             if isinstance(result, Failure):
                 return result
             return restoration.plan_from_lookup(request, origin, result)
-        message = "the Result of the lookup Job is lost; create the request again"
-        return origin.plan(request) or Failure(reason="ResultMissing", message=message)
+        plan = origin.plan(request)
+        if plan is not None:
+            return plan
+        if job is not None:
+            return self._advance_lookup(request, job)
+        # The policy was the one that was run until now, or somebody deleted the Job.
+        step = await self._look_up(request, origin.stored(request), _settings(request, origin))
+        return _failure_or(step)
+
+    def _advance_lookup(self, request: RestoreRequest, job: Observation) -> Failure | RestoreStep:
+        start_deadline = self._context.config.pod_start_deadline
+        return _failure_or(restoration.advance_lookup(request, job, start_deadline, self._context.now()))
 
     async def _cancel(self, request: RestoreRequest) -> float:
         workload = await self._workloads.read(request, labels.RESTORE)
@@ -296,6 +337,20 @@ class Restores:
         if await self._context.save(request, step, observed=True):
             phase = step.status.phase
             _log.info("restore %s/%s: %s", request.metadata.namespace, request.metadata.name, phase)
+
+
+def _failure_or(lookup: RestoreStep) -> Failure | RestoreStep:
+    """The step of a Running request's lookup; only a failure of the targets that wait if it has failed."""
+    status = lookup.status
+    if status.phase is RestorePhase.RUNNING:
+        return lookup
+    return Failure(reason=status.reason or "", message=status.message or "")
+
+
+def _creation_after(names: Iterable[str], lookup: Failure | RestoreStep) -> _Creation:
+    if isinstance(lookup, Failure):
+        return _Creation(dict.fromkeys(names, lookup))
+    return _Creation(lookup=lookup)
 
 
 def _settings(request: RestoreRequest, origin: RestoreOrigin) -> JobSettings:

@@ -167,19 +167,44 @@ class TestClaims:
         marked = namespace.status("BackupRun", "old")["expiring"]
         assert [copy["destination"] for copy in marked] == ["primary"]
 
-    async def test_the_commit_of_a_required_one_waits(
+    async def test_no_target_is_backed_up_to_nowhere(
         self, context: Context, client: Client, namespace: Namespace
     ) -> None:
-        namespace.policy(destinations=[volume()])
-        committing = stored("nearby", phase="Committing", settings={}, destinations=[volume()])
+        namespace.policy(targets=("a", "b"), destinations=[volume(required=False)])
+        namespace.run("now")
+        await list_again(context)
+        key, runs = Key(BackupRun.plural, namespace.name, "now"), Runs(context)
+
+        def phase() -> str:
+            return str(namespace.status("BackupRun", "now").get("phase"))
+
+        await until("start", lambda: runs.reconcile(key), lambda: phase() == "Running")
+        mount(client, namespace, "postgres-0")
+        await until("the end", lambda: runs.reconcile(key), lambda: phase() == "Failed")
+        status = namespace.status("BackupRun", "now")
+        assert [each["failure"]["reason"] for each in status["targets"]] == ["ClaimMounted"] * 2
+        assert "no destination is left to write to: destinations[nearby]" in status["message"]
+        assert namespace.items("Job") == []
+
+    @pytest.mark.parametrize("required", [True, False])
+    async def test_the_commit_waits_where_none_is_left(
+        self, context: Context, client: Client, namespace: Namespace, required: bool
+    ) -> None:
+        only = volume(required=required)
+        namespace.policy(destinations=[only])
+        committing = stored("nearby", phase="Committing", settings={}, destinations=[only])
         del committing["completionTime"], committing["recoveryPoint"]
         key = given(namespace, "now", committing | {"deadline": "2096-01-01T00:00:00Z"})
         mount(client, namespace, "postgres-0")
         await list_again(context)
-        pause = await Runs(context).reconcile(key)
-        status = namespace.status("BackupRun", "now")
-        assert (status["phase"], status["reason"]) == ("Committing", "ClaimMounted")
-        assert pause
+        runs = Runs(context)
+
+        def reason() -> bool:
+            return namespace.status("BackupRun", "now").get("reason") == "ClaimMounted"
+
+        await until("it to wait", lambda: runs.reconcile(key), reason)
+        assert await runs.reconcile(key)
+        assert namespace.status("BackupRun", "now")["phase"] == "Committing"
         assert namespace.items("Job") == []
 
 

@@ -193,6 +193,9 @@ class Runs:
         Returns why some can never be created, and why some could not be this time.
         """
         failures: dict[str, Failure] = {}
+        none_left = lifecycle.no_destination_left(run)
+        if none_left is not None:
+            return dict.fromkeys((target.name for target in targets), none_left), {}
         policy = await self._policy_now(run) if targets and (has_jobs or run.status.reason) else None
         for target in targets:
             task = backup_task(run, target, policy)
@@ -247,7 +250,11 @@ class Runs:
                 return 0
             task = await self._commit_task(run)
             try:
-                failure = await self._ensure(run, task, part_of(COMMIT.component))
+                failure = (
+                    task
+                    if isinstance(task, Failure)
+                    else await self._ensure(run, task, part_of(COMMIT.component))
+                )
             except TransientError as error:
                 await self._write(run, lifecycle.wait_for_commit(run, str(error)))
                 return self._earliest(run, POLL_SECONDS)
@@ -268,11 +275,13 @@ class Runs:
             return 0
         return self._earliest(run, self._workloads.pause_of(job))
 
-    async def _commit_task(self, run: BackupRun) -> CommitTask:
-        """Nothing is done in optional destinations whose claim somebody else mounts."""
+    async def _commit_task(self, run: BackupRun) -> CommitTask | Failure:
+        """Nothing is done in optional destinations whose claim somebody else mounts; some have to be left."""
         optional = [destination for destination in run.status.destinations if not destination.required]
         policy = await self._context.policy_of(run)
         mounted = await self._mounted(run, optional)
+        if len(mounted) == len(run.status.destinations):
+            return Failure(reason=CLAIM_MOUNTED, message="; ".join(mounted.values()))
         expiries = await self._retention.mark(run, policy, mounted)
         upkeep = Upkeep(expiries, *await self._copies.choose(run, policy, mounted))
         await self._report_secrets(run, policy)

@@ -47,6 +47,7 @@ from holdfast.domain.targets import (
     not_ended,
     obstacle,
 )
+from holdfast.domain.tasks import destinations_written
 from holdfast.domain.too_late import answers
 from holdfast.domain.workload import Observation, end_failure, notices_of, obstacle_of
 from holdfast.protocol import BackupResult, CommitResult
@@ -186,6 +187,14 @@ def leave_out(run: BackupRun, mounted: Mapping[str, str]) -> RunStep:
     """From now on nothing is written to these optional destinations; `mounted` says why."""
     notices = tuple(Notice(CLAIM_MOUNTED, why, name, warning=True) for name, why in mounted.items())
     return Step(updated(run.status, over_quota=(run.status.over_quota or {}) | dict(mounted)), notices)
+
+
+def no_destination_left(run: BackupRun) -> Failure | None:
+    """Why nothing more can be backed up: all destinations were optional, and all are left out."""
+    if destinations_written(run):
+        return None
+    why = "; ".join((run.status.over_quota or {}).values())
+    return Failure(reason=CLAIM_MOUNTED, message=f"no destination is left to write to: {why}")
 
 
 def planned_targets(targets: Iterable[Target]) -> tuple[PlannedTarget, ...]:

@@ -280,7 +280,7 @@ class Runs:
         optional = [destination for destination in run.status.destinations if not destination.required]
         policy = await self._context.policy_of(run)
         mounted = await self._mounted(run, optional)
-        if len(mounted) == len(run.status.destinations):
+        if mounted and len(mounted) == len(run.status.destinations):
             return Failure(reason=CLAIM_MOUNTED, message="; ".join(mounted.values()))
         expiries = await self._retention.mark(run, policy, mounted)
         upkeep = Upkeep(expiries, *await self._copies.choose(run, policy, mounted))

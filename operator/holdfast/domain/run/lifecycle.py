@@ -191,7 +191,7 @@ def leave_out(run: BackupRun, mounted: Mapping[str, str]) -> RunStep:
 
 def no_destination_left(run: BackupRun) -> Failure | None:
     """Why nothing more can be backed up: all destinations were optional, and all are left out."""
-    if destinations_written(run):
+    if destinations_written(run) or not run.status.over_quota:
         return None
     why = "; ".join((run.status.over_quota or {}).values())
     return Failure(reason=CLAIM_MOUNTED, message=f"no destination is left to write to: {why}")

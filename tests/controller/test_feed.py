@@ -363,6 +363,10 @@ async def test_what_the_operator_has_written_itself_is_no_news(
     assert written.status.observed_generation == 1
     assert written.metadata.resource_version not in ("", None, before)
     assert context.cluster.has_written(uid, str(written.metadata.resource_version))
+    body = namespace.get("BackupPolicy", "chatbot")
+    await context.cluster.put_status(BackupPolicy.plural, body | {"status": body["status"] | {"phase": "x"}})
+    said = namespace.get("BackupPolicy", "chatbot")["metadata"]["resourceVersion"]
+    assert context.cluster.has_written(uid, said), "also on an object that is not understood"
     namespace.patch("BackupPolicy", "chatbot", {"metadata": {"labels": {"a": "b"}}})
     somebody = namespace.get("BackupPolicy", "chatbot")["metadata"]["resourceVersion"]
     assert not context.cluster.has_written(uid, somebody)

@@ -31,6 +31,7 @@ from holdfast.controller.reconcilers.runs import Runs
 from holdfast.controller.resync import Resync
 from holdfast.controller.work.admissions import Admissions
 from holdfast.controller.work.context import Context
+from holdfast.controller.work.retention import Retention
 from holdfast.domain import labels
 from holdfast.domain.run.lifecycle import RunStep
 from holdfast.domain.step import Step, updated
@@ -534,3 +535,77 @@ async def test_what_is_deleted_is_looked_at_once_more(context: Context, namespac
     finally:
         task.cancel()
         await asyncio.wait([task])
+
+
+async def test_retention_keeps_what_a_restore_reads_that_can_no_longer_be_listed(
+    control_plane: ApiServer, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role that was taken away: the restore's Jobs run on."""
+    clock = [0.0]
+    namespace.policy(retention={"keepLast": 1})
+    for day, name in enumerate(("old", "newer", "newest"), 1):
+        given(namespace, name, stored("primary", recoveryPoint=f"2026-01-0{day}T02:00:00Z"))
+    shown = [{"destination": "primary", "delete": [{"run": "old", "since": MOMENT}]}]
+    plan = {"retentionPlan": {"time": MOMENT, "destinations": shown}}
+    namespace.patch("BackupPolicy", "chatbot", {"status": plan}, subresource="/status")
+    key = given(namespace, "now", stored("primary", phase="Committing", retentionPlanTime=MOMENT))
+    namespace.create("RestoreRequest", "back", {"source": {"runRef": {"name": "old"}}})
+    reading = {"phase": "Running", "source": "old"}
+    namespace.patch("RestoreRequest", "back", {"status": reading}, subresource="/status")
+
+    async def refused(request: Request, passes: Passes) -> web.StreamResponse:
+        is_list = request.method == "GET" and request.path.endswith("/restorerequests")
+        return refuse(403, "Forbidden") if is_list else await passes()
+
+    async with proxied(control_plane, namespace, monkeypatch) as (context, proxy):
+        context = replace(context, monotonic=lambda: clock[0])
+        run = await context.cluster.get(BackupRun, *key[1:])
+        policy = await context.policy_of(run)
+        retention = Retention(context)
+        assert await retention.mark(run, policy) == ()
+        proxy.treatment = refused
+        with pytest.raises(ForbiddenError):
+            await retention.mark(run, policy)
+        clock[0] += 60
+        assert await retention.mark(run, policy) == ()
+        (expiry,) = await Retention(context).mark(run, policy)
+        assert [held.run for held in expiry.delete] == ["old"], "but for the restore it would go"
+
+
+async def test_a_survey_on_a_lost_node_ends(context: Context, client: Client, namespace: Namespace) -> None:
+    namespace.policy()
+    key, policies = Key(BackupPolicy.plural, namespace.name, "chatbot"), Policies(context)
+
+    def reachable() -> str:
+        conditions = namespace.status("BackupPolicy", "chatbot").get("conditions", [])
+        return next((one["reason"] for one in conditions if one["type"] == "DestinationsReachable"), "")
+
+    path = f"/api/v1/namespaces/{namespace.name}/pods"
+    (pod,) = await until("a pod", lambda: policies.reconcile(key), lambda: client.must("GET", path)["items"])
+    bind(client, namespace, pod["metadata"]["name"])
+    delete(client, namespace, pod["metadata"]["name"])
+    config = replace(context.config, pod_start_deadline=timedelta(0))
+    impatient = Policies(replace(context, config=config))
+    await until("its end", lambda: impatient.reconcile(key), lambda: reachable() == "PodLost")
+    patch = {"metadata": {"finalizers": None}}
+    client.request("PATCH", f"{path}/{pod['metadata']['name']}", patch)
+
+
+async def test_a_verification_on_a_lost_node_ends(
+    context: Context, client: Client, namespace: Namespace
+) -> None:
+    namespace.policy()
+    key = given(namespace, "one", stored("primary"), annotations={labels.VERIFY: "now"})
+    config = replace(context.config, pod_start_deadline=timedelta(0))
+    runs = Runs(replace(context, config=config))
+
+    def message() -> str:
+        verification = namespace.status("BackupRun", "one").get("verification", {})
+        return str(verification.get("message"))
+
+    (pod,) = await until("a pod", lambda: runs.reconcile(key), lambda: namespace.items("Pod"))
+    bind(client, namespace, pod["metadata"]["name"])
+    delete(client, namespace, pod["metadata"]["name"])
+    await until("its end", lambda: runs.reconcile(key), lambda: "PodLost" in message())
+    patch = {"metadata": {"finalizers": None}}
+    client.request("PATCH", f"/api/v1/namespaces/{namespace.name}/pods/{pod['metadata']['name']}", patch)

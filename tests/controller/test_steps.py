@@ -463,6 +463,11 @@ async def test_a_run_that_cannot_be_written_holds_up_no_record_of_others(
             given(namespace, name, stored("primary"))
         proxy.treatment = refusing("refused")
         caplog.set_level(logging.INFO)
+        clock = [0.0]
+        context = replace(context, monotonic=lambda: clock[0])
+        with pytest.raises(ForbiddenError):
+            await context.change(namespace.name, "refused", decide)
+        clock[0] += 60  # so long it has been refused: it is believed
         for name in ("gone", "refused", "written"):
             await context.change(namespace.name, name, decide)
     assert namespace.status("BackupRun", "written")["message"] == "recorded"

@@ -93,6 +93,9 @@ def check(lives: list[Life], refuser: RefuseEachWrite) -> None:
     for life in lives:
         check_end(life, refuser.made[life.namespace.name])
         told = life.told()
+        if 403 in refuser.answers[life.namespace.name]:
+            # On a slow machine the same request is forbidden again after so long that it is said, once.
+            assert all(events.pop("Forbidden", 0) <= 1 for events in told.values()), told
         assert told.keys() <= TOLD.keys()
         assert all(told[name] <= TOLD[name] for name in told), told
 

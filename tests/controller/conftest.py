@@ -106,7 +106,7 @@ async def context_by(
     queue = Queue(handle, health)
     scheduler = Scheduler(queue, health, now)
     reporter = Reporter(cluster, now)
-    runs, jobs = RunList(cluster, Wakes(queue, cluster).run_changed), JobList(queue.add)
+    runs, jobs = RunList(cluster, Wakes(queue).run_changed), JobList(queue.add)
     permits = Permits(jobs, queue, config)
     made = Context(cluster, config, queue, reporter, scheduler, now, time.monotonic, runs, jobs, permits)
     try:

@@ -12,7 +12,6 @@ from tests.apiserver import ApiServer
 from tests.controller.client import HOLDFAST, Client, Namespace
 from tests.controller.proxy import ApiProxy, Passes, Request, refuse
 
-from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun
 from holdfast.controller import feed as feeds
 from holdfast.controller.cluster import Cluster
@@ -350,26 +349,6 @@ def _job_body(uid: str, version: str) -> dict[str, Any]:
         "spec": {"template": {"spec": {"containers": [container]}}},
         "status": {},
     }  # fmt: skip
-
-
-async def test_what_the_operator_has_written_itself_is_no_news(
-    context: Context, namespace: Namespace
-) -> None:
-    namespace.policy()
-    policy = await context.cluster.get(BackupPolicy, namespace.name, "chatbot")
-    uid, before = policy.metadata.uid, policy.metadata.resource_version
-    status = policy.status.model_copy(update={"observed_generation": 1})
-    written = await context.cluster.write_status(policy, status)
-    assert written.status.observed_generation == 1
-    assert written.metadata.resource_version not in ("", None, before)
-    assert context.cluster.has_written(uid, str(written.metadata.resource_version))
-    body = namespace.get("BackupPolicy", "chatbot")
-    await context.cluster.put_status(BackupPolicy.plural, body | {"status": body["status"] | {"phase": "x"}})
-    said = namespace.get("BackupPolicy", "chatbot")["metadata"]["resourceVersion"]
-    assert context.cluster.has_written(uid, said), "also on an object that is not understood"
-    namespace.patch("BackupPolicy", "chatbot", {"metadata": {"labels": {"a": "b"}}})
-    somebody = namespace.get("BackupPolicy", "chatbot")["metadata"]["resourceVersion"]
-    assert not context.cluster.has_written(uid, somebody)
 
 
 async def test_what_was_written_a_moment_ago_is_not_read_again_unless_somebody_changed_it(

@@ -98,7 +98,7 @@ async def test_event_behind_many_others_comes_at_once(
     monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
     config = Config(namespaces=(namespace.name,), liveness_port=free_port())
     keys: set[Key] = set()
-    watches = Watches(config, Health(time.monotonic), lambda change: keys.add(change.key))
+    watches = Watches(config, Health(time.monotonic), keys.add)
     running = asyncio.create_task(watches.run())
     async with asyncio.timeout(60):
         while not keys:  # noqa: ASYNC110 kopf tells of it in its own thread

@@ -105,7 +105,6 @@ class Cluster:
 
     def __init__(self, api: ApiClient, config: Config) -> None:
         self._answers: dict[type[Resource], Answers] = {}
-        self._written: dict[str, str] = {}
         self._api = api
         self._rest: Any = api.rest_client
         self._namespaces = config.namespaces
@@ -132,13 +131,6 @@ class Cluster:
         """Have `answers` hear of the objects of a kind."""
         self._answers[kind] = answers
 
-    def has_written(self, uid: str, version: str) -> bool:
-        """Whether an object is as the last write of this process has left it: an event of it is no news."""
-        if self._written.get(uid) == version:
-            return True
-        self._written.pop(uid, None)
-        return False
-
     def _came(self, kind: type[Resource], body: dict[str, Any]) -> None:
         """Tell of a body that a write brought. One that cannot be read is for the watch to judge."""
         if kind in self._answers:
@@ -152,8 +144,6 @@ class Cluster:
         written = kind.from_object(body, keep_body=True)
         if kind in self._answers:
             self._answers[kind].wrote(written)
-        else:
-            self._written[body["metadata"]["uid"]] = body["metadata"]["resourceVersion"]
         return written
 
     async def get(self, kind: type[R], namespace: str, name: str) -> R:
@@ -332,8 +322,6 @@ class Cluster:
         for kind in self._answers:
             if kind.plural == plural:
                 self._came(kind, answer)
-                return
-        self._written[answer["metadata"]["uid"]] = answer["metadata"]["resourceVersion"]
 
     async def _put_status(self, plural: str, body: dict[str, Any]) -> dict[str, Any]:
         metadata = body["metadata"]

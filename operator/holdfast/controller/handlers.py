@@ -12,12 +12,12 @@ from holdfast.api.meta import GROUP, VERSION
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestoreRequest
 from holdfast.controller.health import Health
-from holdfast.controller.queue import Change, Key
+from holdfast.controller.queue import Key
 
 _KINDS = (BackupPolicy, RestoreRequest)
 
 
-def register(tell: Callable[[Change], None], health: Health) -> kopf.OperatorRegistry:
+def register(tell: Callable[[Key], None], health: Health) -> kopf.OperatorRegistry:
     """The handlers of an operator that hands what changes to `tell`."""
     registry = kopf.OperatorRegistry()
     for kind in _KINDS:
@@ -29,9 +29,9 @@ def register(tell: Callable[[Change], None], health: Health) -> kopf.OperatorReg
     return registry
 
 
-def _object_handler(tell: Callable[[Change], None], plural: str) -> Any:
-    async def tell_of(name: str, namespace: str, uid: str, meta: kopf.Meta, **_: Any) -> None:
-        tell(Change(Key(plural, namespace, name), uid, meta["resourceVersion"]))
+def _object_handler(tell: Callable[[Key], None], plural: str) -> Any:
+    async def tell_of(name: str, namespace: str, **_: Any) -> None:
+        tell(Key(plural, namespace, name))
 
     return tell_of
 

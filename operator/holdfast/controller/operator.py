@@ -48,7 +48,7 @@ async def _run(config: Config) -> None:
     cluster = await Cluster.connect(config)
     health = Health(time.monotonic)
     queue = Queue(lambda key: services[key.kind](key), health)
-    wakes = Wakes(queue, cluster)
+    wakes = Wakes(queue)
     scheduler = Scheduler(queue, health, _now)
     runs, jobs = RunList(cluster, wakes.run_changed), JobList(wakes.job_changed)
     reporter = Reporter(cluster, _now)
@@ -72,7 +72,7 @@ async def _run(config: Config) -> None:
         )
         for collection in collections.items()
     ]
-    watches = Watches(config, health, wakes.object_changed)
+    watches = Watches(config, health, queue.add)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -51,14 +51,6 @@ class Key(NamedTuple):
         return f"{self.kind} {self.namespace}/{self.name}"
 
 
-class Change(NamedTuple):
-    """An object as it has become, or was when it was deleted."""
-
-    key: Key
-    uid: str
-    version: str
-
-
 def owner_key(namespace: str, job_labels: Mapping[str, str]) -> Key | None:
     """What a Job belongs to, by its labels: those of a run have its policy's too."""
     if labels.RUN in job_labels:

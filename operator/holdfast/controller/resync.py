@@ -70,11 +70,9 @@ class Resync:
     def _look_at(self, kind: type[Resource], body: dict[str, Any]) -> Key:
         metadata = body["metadata"]
         key, version = Key(kind.plural, metadata["namespace"], metadata["name"]), metadata["resourceVersion"]
-        # The first turn looks at all: what an operator before this one has written, it may not have handled.
         has_changed = self._versions.get(key) != version
-        is_own = key in self._versions and self._cluster.has_written(metadata["uid"], version)
         self._versions[key] = version
-        if (has_changed and not is_own) or self._is_its_turn(key, body):
+        if has_changed or self._is_its_turn(key, body):
             self._queue.add_to_background(key)
         return key
 

@@ -1,23 +1,16 @@
-"""Which keys a change of an object concerns."""
+"""Which keys a change of a run or a Job concerns."""
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun
-from holdfast.controller.cluster import Cluster
-from holdfast.controller.queue import Change, Key, Queue
+from holdfast.controller.queue import Key, Queue
 from holdfast.domain.rows import RunRow
 
 
 class Wakes:
     """Hands them to the queue. A settled run costs nothing, whoever labels it."""
 
-    def __init__(self, queue: Queue, cluster: Cluster) -> None:
+    def __init__(self, queue: Queue) -> None:
         self._queue = queue
-        self._cluster = cluster
-
-    def object_changed(self, change: Change) -> None:
-        """A policy or a request. Whoever handles it knows what it has written itself."""
-        if not self._cluster.has_written(change.uid, change.version):
-            self._queue.add(change.key)
 
     def run_changed(self, before: RunRow | None, after: RunRow | None) -> None:
         """None: no run."""

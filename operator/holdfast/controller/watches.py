@@ -11,7 +11,7 @@ import kopf
 from holdfast.controller import handlers
 from holdfast.controller.config import Config
 from holdfast.controller.health import Health
-from holdfast.controller.queue import Change
+from holdfast.controller.queue import Key
 
 _PAUSE = 2.0
 _STOP_SECONDS = 5.0
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 class Watches:
     """What kopf sees is handed to `tell`, in the event loop of whoever runs this."""
 
-    def __init__(self, config: Config, health: Health, tell: Callable[[Change], None]) -> None:
+    def __init__(self, config: Config, health: Health, tell: Callable[[Key], None]) -> None:
         self._config = config
         self._health = health
         self._tell = tell
@@ -35,8 +35,8 @@ class Watches:
             logging.getLogger(name).addFilter(_is_no_attempt)
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
-        def tell(change: Change) -> None:
-            loop.call_soon_threadsafe(self._tell, change)
+        def tell(key: Key) -> None:
+            loop.call_soon_threadsafe(self._tell, key)
 
         def turn() -> None:
             try:
@@ -54,7 +54,7 @@ class Watches:
             if thread.is_alive():
                 _log.warning("kopf does not stop, and ends with the process")
 
-    def _run_again_and_again(self, tell: Callable[[Change], None]) -> None:
+    def _run_again_and_again(self, tell: Callable[[Key], None]) -> None:
         """Should it fail, as it does by a 410 in its own watch, it is started again."""
         while not self._stop.is_set():
             try:
@@ -63,7 +63,7 @@ class Watches:
                 _log.exception("the watches failed and start again in %.0f s", _PAUSE)
                 self._stop.wait(_PAUSE)
 
-    async def _watch(self, tell: Callable[[Change], None]) -> None:
+    async def _watch(self, tell: Callable[[Key], None]) -> None:
         # An event of this loop: kopf would wait for any other in a thread that holds up the next turn.
         stop = asyncio.Event()
         self._turn = asyncio.get_running_loop(), stop

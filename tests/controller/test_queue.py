@@ -98,6 +98,25 @@ async def test_key_that_fails_is_tried_again_and_stops_no_other(error: Exception
     assert calls == {A: 3, B: 1}
 
 
+async def handle_again(error: ApiError, *keys: Key) -> None:
+    """The first time of each key fails with the error; until one of them is handled again."""
+    calls: Counter[Key] = Counter()
+    done = asyncio.Event()
+
+    async def handle(key: Key) -> None:
+        calls[key] += 1
+        if calls[key] == 1:
+            raise error
+        done.set()
+
+    queue = Queue(handle, Health(time.monotonic))
+    task = asyncio.create_task(queue.run())
+    for key in keys:
+        queue.add(key)
+    await until(done)
+    task.cancel()
+
+
 @pytest.mark.parametrize(
     ("error", "is_defect"),
     [
@@ -112,20 +131,7 @@ async def test_what_people_delete_is_no_defect(
     error: ApiError, is_defect: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    calls: Counter[Key] = Counter()
-    done = asyncio.Event()
-
-    async def handle(key: Key) -> None:
-        calls[key] += 1
-        if calls[key] == 1:
-            raise error
-        done.set()
-
-    queue = Queue(handle, Health(time.monotonic))
-    task = asyncio.create_task(queue.run())
-    queue.add(A)
-    await until(done)
-    task.cancel()
+    await handle_again(error, A)
     # asyncio may log of what tests before this one have left, whenever that is collected.
     said = [record for record in caplog.records if record.name == "holdfast.controller.queue"]
     assert [record.exc_info is not None for record in said] == [is_defect]
@@ -139,21 +145,7 @@ async def test_what_the_cluster_logs_once_is_not_logged_for_each_key(
     error: ApiError, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    calls: Counter[Key] = Counter()
-    done = asyncio.Event()
-
-    async def handle(key: Key) -> None:
-        calls[key] += 1
-        if calls[key] == 1:
-            raise error
-        done.set()
-
-    queue = Queue(handle, Health(time.monotonic))
-    task = asyncio.create_task(queue.run())
-    for number in range(20):
-        queue.add(Key("runs", "ns", str(number)))
-    await until(done)
-    task.cancel()
+    await handle_again(error, *(Key("runs", "ns", str(number)) for number in range(20)))
     assert [record for record in caplog.records if record.name == "holdfast.controller.queue"] == []
 
 

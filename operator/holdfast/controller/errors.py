@@ -3,6 +3,9 @@
 import logging
 from typing import Any
 
+MAX_RETRY_PAUSE = 60.0
+"""Seconds: what fails is retried after this time at the latest."""
+
 
 class ApiError(Exception):
     """A request failed; `status` is the HTTP status, 0 without an answer."""

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from holdfast.controller.errors import (
+    MAX_RETRY_PAUSE,
     ApiError,
     ForbiddenError,
     NamespaceTerminatingError,
     TransientError,
 )
 
-QUIET = 120.0
-"""Seconds without a failure after which a success ends an outage: what is retried waits for half of that."""
+QUIET = 2 * MAX_RETRY_PAUSE
+"""Seconds without a failure after which a success ends an outage."""
 _MAX_KNOWN = 1000
 _log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun
 from holdfast.controller.errors import (
+    MAX_RETRY_PAUSE,
     ApiError,
     ConflictError,
     ForbiddenError,
@@ -28,7 +29,6 @@ NAME = "queue"
 MAX_SECONDS = 900.0
 """A key that is handled for longer than this hangs: each of its requests has a limit of its own."""
 _FIRST_BACKOFF = 0.25
-_MAX_BACKOFF = 60.0
 LOOK_SECONDS = 5.0
 _TURN = 4
 """While both lanes have keys, every so manieth comes from the background."""
@@ -198,4 +198,4 @@ class Queue:
         before, count = self._failures.get(key, (what, 0))
         count = count if before == what else 0
         self._failures[key] = what, count + 1
-        return float(min(_MAX_BACKOFF, _FIRST_BACKOFF * 2 ** min(count, 10)))
+        return float(min(MAX_RETRY_PAUSE, _FIRST_BACKOFF * 2 ** min(count, 10)))

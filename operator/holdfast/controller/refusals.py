@@ -7,8 +7,10 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import NamedTuple
 
-_FORGOTTEN_AFTER = 150.0
-"""Seconds: what is retried is retried within half of that."""
+from holdfast.controller.errors import MAX_RETRY_PAUSE
+
+_FORGOTTEN_AFTER = 2.5 * MAX_RETRY_PAUSE
+"""Seconds."""
 _MAX_KNOWN = 5000
 
 

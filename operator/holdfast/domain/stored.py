@@ -22,6 +22,16 @@ def targets_held(run: BackupRun) -> set[str]:
     return {target.name for target in run.status.targets if target.phase is TargetPhase.SUCCEEDED}
 
 
+def failed_targets(run: BackupRun) -> tuple[str, ...]:
+    """The names of the targets that it lacks."""
+    return tuple(t.name for t in run.status.targets if t.phase is not TargetPhase.SUCCEEDED)
+
+
+def skipped_targets(run: BackupRun) -> tuple[str, ...]:
+    """The names of those of them that it was not to back up."""
+    return tuple(t.name for t in run.status.targets if t.phase is TargetPhase.SKIPPED)
+
+
 def is_whole(status: BackupRunStatus) -> bool:
     """Whether the run has every target of its policy. A run of a part has not."""
     return all(target.phase is TargetPhase.SUCCEEDED for target in status.targets)

@@ -10,7 +10,7 @@ from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun, TargetPhase, TargetStatus
 from holdfast.domain.places import current_destination, with_current_secrets
 from holdfast.domain.restoration import Plan, overrides
-from holdfast.domain.stored import committed_target, destinations_holding
+from holdfast.domain.stored import committed_target, destinations_holding, failed_targets, skipped_targets
 from holdfast.protocol import (
     BackupTask,
     CommitTask,
@@ -76,8 +76,7 @@ def commit_task(
 
     Nothing is written to the destinations `left_out`. Credentials are as in `backup_task`.
     """
-    targets = run.status.targets
-    succeeded_targets = [target for target in targets if target.phase is TargetPhase.SUCCEEDED]
+    succeeded_targets = [t for t in run.status.targets if t.phase is TargetPhase.SUCCEEDED]
     return CommitTask(
         namespace=run.metadata.namespace,
         policy=run.spec.policy_ref.name,
@@ -90,8 +89,8 @@ def commit_task(
             committed_target(target, dict.fromkeys(a.destination for a in target.artifacts))
             for target in succeeded_targets
         ),
-        failed_targets=tuple(t.name for t in targets if t.phase is not TargetPhase.SUCCEEDED),
-        skipped_targets=tuple(t.name for t in targets if t.phase is TargetPhase.SKIPPED),
+        failed_targets=failed_targets(run),
+        skipped_targets=skipped_targets(run),
         destinations=tuple(
             with_current_secrets(destination, policy)
             for destination in run.status.destinations

@@ -44,7 +44,9 @@ from holdfast.domain.stored import (
     artifacts_by_destination,
     copies_text,
     destinations_holding,
+    failed_targets,
     is_whole,
+    skipped_targets,
     targets_held,
     with_artifacts,
 )
@@ -119,8 +121,8 @@ def gap_of(run: BackupRun, gaps: GapsToHeal) -> Gap:
         scheduled_time=run.spec.scheduled_time,
         trigger=run.spec.trigger,
         manifests={target.name: target.manifest_sha256 or "" for target in succeeded_targets},
-        failed_targets=tuple(t.name for t in run.status.targets if t.phase is not TargetPhase.SUCCEEDED),
-        skipped_targets=tuple(t.name for t in run.status.targets if t.phase is TargetPhase.SKIPPED),
+        failed_targets=failed_targets(run),
+        skipped_targets=skipped_targets(run),
         sources=tuple(sorted(gaps.sources, key=order.index)),
         lacking=tuple(sorted(gaps.destinations, key=order.index)),
     )

@@ -194,13 +194,17 @@ def rules_of(spec: BackupPolicySpec) -> dict[str, Retention | None]:
 
     That is also so where this release does not know a field: it may be a rule that keeps more.
     """
-    rules = {destination.name: destination.retention or spec.retention for destination in spec.destinations}
+    rules = _rules_as_written(spec)
     return {name: None if rule is None or rule.unknown_fields else rule for name, rule in rules.items()}
+
+
+def _rules_as_written(spec: BackupPolicySpec) -> dict[str, Retention | None]:
+    return {destination.name: destination.retention or spec.retention for destination in spec.destinations}
 
 
 def why_paused(spec: BackupPolicySpec) -> str | None:
     """Why retention deletes nothing at the moment in one or all destinations; None if it does all it says."""
-    rules = {destination.name: destination.retention or spec.retention for destination in spec.destinations}
+    rules = _rules_as_written(spec)
     if any(rules.values()) and zone_of(spec) is None:
         return (
             f"timeZone {spec.time_zone}: the operator has no data of this time zone; retention deletes "

@@ -49,6 +49,7 @@ from holdfast.domain.targets import (
 )
 from holdfast.domain.tasks import destinations_written
 from holdfast.domain.too_late import answers
+from holdfast.domain.turns import WAITING
 from holdfast.domain.workload import Observation, end_failure, notices_of, obstacle_of
 from holdfast.protocol import BackupResult, CommitResult
 
@@ -130,7 +131,7 @@ def _wait(run: BackupRun, standing: Standing) -> RunStep | None:
     if before:
         reason, message = "WaitingForRun", f"waits for run {before} of the same policy to end"
     elif standing.position:
-        reason = "WaitingForCapacity"
+        reason = WAITING
         message = (
             f"waits for a permit, as number {standing.position} of {standing.line_length}: "
             f"at most {standing.limit} Jobs of backups run at once"

@@ -5,7 +5,7 @@ import hashlib
 import json
 import random
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,7 @@ from hack.demo.kubectl import Kubectl
 from hack.demo.passages import COUNT, Passage, passages
 
 DATABASE = "knowledge_base"
+KINDS = ("postgres", "chroma", "redis")
 _COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -86,9 +87,16 @@ class Application:
         with self._redis() as server:
             server.flushall()
 
-    def fingerprint(self) -> Fingerprint:
-        """Read everything back, by other means than Holdfast's own."""
+    def fingerprint(self, kinds: Collection[str] = KINDS) -> Fingerprint:
+        """Read the stores of these kinds back, by other means than Holdfast's own."""
+        read = {"postgres": self._read_postgres, "chroma": self._read_chroma, "redis": self._read_redis}
         result = Fingerprint()
+        for kind in kinds:
+            result.stores.update(read[kind]())
+        return result
+
+    def _read_postgres(self) -> dict[str, tuple[int, str]]:
+        stores = {}
         with self._postgres(DATABASE) as connection:
             tables = connection.execute(
                 "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
@@ -100,13 +108,20 @@ class Application:
                     for row in cursor.execute(f"SELECT t::text FROM {table} t ORDER BY 1"):
                         digest.update(row[0].encode() + b"\n")
                         rows += 1
-                result.stores[f"postgres {table}"] = (rows, digest.hexdigest()[:16])
+                stores[f"postgres {table}"] = (rows, digest.hexdigest()[:16])
+        return stores
+
+    def _read_chroma(self) -> dict[str, tuple[int, str]]:
         with self._chroma() as client:
-            for collection in _get(client, _COLLECTIONS):
-                result.stores[f"chroma {collection['name']}"] = _collection_digest(client, collection["id"])
+            return {
+                f"chroma {collection['name']}": _collection_digest(client, collection["id"])
+                for collection in _get(client, _COLLECTIONS)
+            }
+
+    def _read_redis(self) -> dict[str, tuple[int, str]]:
+        digest = hashlib.sha256()
         with self._redis() as server:
             keys = sorted(server.scan_iter(count=1000))
-            digest = hashlib.sha256()
             for first in range(0, len(keys), 1000):
                 pipe = server.pipeline(transaction=False)
                 for key in keys[first : first + 1000]:
@@ -114,8 +129,7 @@ class Application:
                     pipe.pexpiretime(key)
                 for answer in [*keys[first : first + 1000], *pipe.execute()]:
                     digest.update(answer if isinstance(answer, bytes) else str(answer).encode())
-            result.stores["redis 0"] = (len(keys), digest.hexdigest()[:16])
-        return result
+        return {"redis 0": (len(keys), digest.hexdigest()[:16])}
 
     def _load_postgres(self, texts: list[Passage]) -> None:
         with self._postgres("postgres") as connection:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from holdfast.api.run import Source
-from holdfast.protocol import ExitCode, Note
+from holdfast.protocol import ExitCode, Note, Omission
 
 
 class TransferError(Exception):
@@ -153,6 +153,8 @@ class BackupSummary:
     detail: dict[str, Any]
     """Whatever the engine needs to restore and to compare; kept in the manifest."""
     notes: tuple[Note, ...] = ()
+    omissions: tuple[Omission, ...] = ()
+    """What of the source is not in the backup, although the policy asks for it."""
 
 
 @dataclass(frozen=True)

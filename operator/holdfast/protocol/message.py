@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from holdfast.api.base import Model
 from holdfast.api.run import Failure
@@ -25,6 +27,17 @@ class Note(Model):
     reason: str
     message: str
     warning: bool = False
+
+
+class Omission(Model):
+    """Something that should be in the backup or in the restored data, and is not."""
+
+    what: Annotated[str, Field(min_length=1, max_length=MAX_MESSAGE)]
+    """Such as `rows of the unlogged table public.sessions of knowledge_base`."""
+    count: int | None = None
+    """How many, where they can be counted."""
+    reason: str
+    """Why, as one CamelCase word for programs."""
 
 
 @dataclass(frozen=True)

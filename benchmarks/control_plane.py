@@ -21,6 +21,7 @@ import threading
 import time
 import uuid
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -332,6 +333,7 @@ def _metric(server: ApiServer, name: str, *labels: str) -> float:
 def _idle(server: ApiServer, operator: Operator, seconds: int) -> None:
     time.sleep(20)  # what the restart has begun
     cpu, requests, sent, start = operator.cpu_seconds(), _requests(server), _bytes(server), time.monotonic()
+    kinds = _kinds(server)
     while time.monotonic() - start < seconds:
         time.sleep(1)
     took = time.monotonic() - start
@@ -339,6 +341,22 @@ def _idle(server: ApiServer, operator: Operator, seconds: int) -> None:
     _say("nothing due: of a core, %", 100 * (operator.cpu_seconds() - cpu) / took)
     _say("nothing due: requests a minute", 60 * (_requests(server) - requests) / took)
     _say("nothing due: MB of lists a minute", 60 * (_bytes(server) - sent) / 1e6 / took)
+    for kind, count in (_kinds(server) - kinds).most_common(5):
+        _say(f"nothing due: {kind} a minute, of all clients", 60 * count / took)
+
+
+def _kinds(server: ApiServer) -> Counter[str]:
+    """How many requests of each verb and resource were answered, whoever has asked."""
+    status, text = server.request("GET", "/metrics")
+    assert status == 200, status
+    found = re.findall(
+        r'^apiserver_request_total{.*?resource="(\w*)".*?subresource="(\w*)".*?verb="(\w+)".*?} (\S+)$',
+        str(text), re.MULTILINE,
+    )  # fmt: skip
+    kinds: Counter[str] = Counter()
+    for resource, subresource, verb, count in found:
+        kinds[f"{verb} {resource}/{subresource}".rstrip("/")] += int(float(count))
+    return kinds
 
 
 @contextlib.contextmanager

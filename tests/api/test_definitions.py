@@ -215,7 +215,7 @@ STATUSES: dict[str, dict[str, Any]] = {
         ],
         "deadline": "2026-01-01T06:00:00Z",
         "settings": SETTINGS,
-        "plan": [{"name": "sessions", "spec": "{}"}],
+        "plan": [{"name": "sessions", "spec": "{}", "onOmission": "Fail"}],
         "hookPlan": EXAMPLES["policy"]["spec"]["hooks"],
         "hooks": [
             {

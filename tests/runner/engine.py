@@ -21,7 +21,7 @@ from holdfast.engines.transfer import (
     RestoreSummary,
     SourceError,
 )
-from holdfast.protocol import Note
+from holdfast.protocol import Note, Omission
 
 VARIABLE = "HOLDFAST_TEST_ENGINE"
 MODULES = ("holdfast.engines.redis.backup", "holdfast.engines.redis.restore")
@@ -84,7 +84,8 @@ def backup(context: BackupContext) -> BackupSummary:
         raise KeyError(told["defect"])
     snapshot = datetime.fromisoformat(told["snapshot"]) if "snapshot" in told else SNAPSHOT
     notes = (Note(reason="Tested", message="a note"),)
-    return BackupSummary(snapshot, SOURCE, {"rows": len(digests)}, {"digests": digests}, notes)
+    omissions = tuple(Omission.model_validate(omission) for omission in told.get("omissions", ()))
+    return BackupSummary(snapshot, SOURCE, {"rows": len(digests)}, {"digests": digests}, notes, omissions)
 
 
 def _store_output(context: BackupContext, name: str, command: list[str]) -> None:

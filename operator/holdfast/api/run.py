@@ -182,8 +182,11 @@ class JobTargetStatus(LenientModel):
     """Why the target failed."""
 
 
+MAX_OMISSIONS = 20
+
+
 class Omission(LenientModel):
-    """Not built yet, so never set: something of the source that is not in the backup or the restored data."""
+    """Something of the source that is not in the backup, or something of the backup that is not restored."""
 
     target: DnsLabel
     """The name of the target."""
@@ -293,6 +296,8 @@ class PlannedTarget(LenientModel):
     """The target's name."""
     spec: Annotated[str, Field(max_length=262_144)]
     """The section of the target's engine, as JSON."""
+    on_omission: Literal["Warn", "Fail"] = "Warn"
+    """What happens if something of the source cannot be in the backup."""
 
 
 class HookPhase(StrEnum):
@@ -461,8 +466,8 @@ class BackupRunStatus(LenientModel):
     ] = ()
     """The hooks that were started: at most 20 before the targets and 20 after the targets. The list is never
     shortened: a hook of hookPlan that has not ended in this list still has to run."""
-    omissions: Annotated[tuple[Omission, ...], Field(max_length=20)] = ()
-    """Not built yet, so never set: at most 20 of the things that are left out. The report has all."""
+    omissions: Annotated[tuple[Omission, ...], Field(max_length=MAX_OMISSIONS)] = ()
+    """At most 20 of the things that are left out. The report has all."""
     omissions_omitted: Int64 | None = None
     """How many omissions are not listed."""
     preflight: Annotated[tuple[PreflightCheck, ...], Field(max_length=20)] = ()

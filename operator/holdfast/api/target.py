@@ -47,13 +47,12 @@ class Target(_EngineChoice):
     exactly_one: ClassVar[tuple[str, ...]] = tuple(ENGINES)
     unbuilt: ClassVar[Mapping[str, tuple[object, ...]]] = {
         **_UNBUILT,
-        "on_omission": ("Fail",),
         "content_alarm": (),
     }
 
     on_omission: Literal["Warn", "Fail"] = "Warn"
-    """What happens if something of the source cannot be in the backup. Warn: the run has a warning. Not built
-    yet: Fail. Fail: the target fails."""
+    """What happens if something of the source cannot be in the backup. Warn: the run has a warning. Fail: the
+    target fails, and its backup is not kept."""
     content_alarm: TargetContentAlarm | None = None
 
 

@@ -62,6 +62,7 @@ def backup_task(run: BackupRun, target: TargetStatus, policy: BackupPolicy | Non
         destinations=tuple(
             with_current_secrets(destination, policy) for destination in destinations_written(run)
         ),
+        on_omission=planned.on_omission,
     )
 
 

@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, Field
 
 from holdfast.api.destination import Destination
 from holdfast.api.run import Source
-from holdfast.protocol.message import CUT_MISSING, CUT_NOTES, Cut, Result, Task
+from holdfast.protocol.message import CUT_MISSING, CUT_NOTES, CUT_OMISSIONS, Cut, Omission, Result, Task
 from holdfast.protocol.stored import RunName, StoredArtifact
 
 
@@ -25,6 +25,8 @@ class BackupTask(Task):
     recipients: tuple[str, ...] = ()
     """age X25519 recipients that what is stored is encrypted to; none: it is not."""
     destinations: tuple[Destination, ...]
+    on_omission: Literal["Warn", "Fail"] = "Warn"
+    """Fail: a backup that lacks something of the source is not kept."""
 
 
 def _with_artifacts(result: "BackupResult", keep: int) -> "BackupResult":
@@ -39,6 +41,7 @@ class BackupResult(Result):
 
     cuts: ClassVar[tuple[Cut, ...]] = (
         Cut(lambda result: len(result.artifacts), _with_artifacts),
+        CUT_OMISSIONS,
         CUT_NOTES,
         CUT_MISSING,
     )
@@ -52,6 +55,9 @@ class BackupResult(Result):
     """Of all artifacts, in one destination."""
     artifacts: tuple[StoredArtifact, ...]
     artifacts_omitted: int = 0
+    """How many did not fit here; the manifest names them all."""
+    omissions: tuple[Omission, ...] = ()
+    omissions_omitted: int = 0
     """How many did not fit here; the manifest names them all."""
     encrypted: bool = False
     """Whether the artifacts are encrypted."""

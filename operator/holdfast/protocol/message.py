@@ -39,6 +39,11 @@ class Omission(Model):
     reason: str
     """Why, as one CamelCase word for programs."""
 
+    @property
+    def text(self) -> str:
+        """In words."""
+        return self.what if self.count is None else f"{self.what} ({self.count:,})"
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -70,6 +75,14 @@ class Result(Model):
     notes: tuple[Note, ...] = ()
     more: int = 0
     """How many notes did not fit here; the warnings were left out last."""
+
+
+def _with_omissions(result: Any, keep: int) -> Any:
+    left_out = result.omissions_omitted + len(result.omissions) - keep
+    return result.model_copy(update={"omissions": result.omissions[:keep], "omissions_omitted": left_out})
+
+
+CUT_OMISSIONS = Cut(lambda result: len(result.omissions), _with_omissions)
 
 
 def _with_missing(result: Any, keep: int) -> Any:

@@ -8,7 +8,7 @@ from holdfast.api.base import DnsLabel, Model
 from holdfast.api.destination import Destination
 from holdfast.api.run import Contents, Failure, RunTrigger, Source
 from holdfast.api.text import ShortText
-from holdfast.protocol.message import CUT_NOTES, MAX_MESSAGE, Cut, Result, Task
+from holdfast.protocol.message import CUT_NOTES, MAX_MESSAGE, Cut, Omission, Result, Task
 from holdfast.protocol.stored import RunName, StoredArtifact
 
 
@@ -62,6 +62,8 @@ class SurveyedTarget(Model):
     retain_until: dict[str, AwareDatetime] = Field(default_factory=dict)
     """By destination: until when everything of it is locked there."""
     manifest_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    omissions: tuple[Omission, ...] = ()
+    omissions_omitted: int = 0
     artifacts: tuple[StoredArtifact, ...]
 
 

@@ -171,6 +171,15 @@ GROUPS = (
                 "nothing.",
             ),
             Reason(
+                "DataOmitted", (Where.RUN, Where.RUN_EVENT, Where.TARGET),
+                "Something of the source is not in the backup, although the policy asks for it. "
+                "`status.omissions` lists it. With `onOmission: Warn` a run that is otherwise whole is "
+                "`Succeeded` with this reason; with `onOmission: Fail` the target failed, and its backup is "
+                "not kept.",
+                "Look up the reason of the entry in `status.omissions` here. Mend the cause, or leave the "
+                "thing out in the policy.",
+            ),
+            Reason(
                 "TargetRemoved", (Where.TARGET, *_END),
                 "The target was removed from the policy, or the policy was deleted, after the run started.",
                 "Nothing; or put the target back and create a run.",

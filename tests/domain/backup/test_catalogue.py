@@ -41,6 +41,7 @@ from holdfast.protocol import (
     CommitResult,
     CommitTask,
     CommittedTarget,
+    Omission,
     StoredArtifact,
     SurveyedDamage,
     SurveyedRun,
@@ -91,6 +92,10 @@ def run(name: str = "r", uid: str = "ru", **spec: Any) -> BackupRun:
     return factories.run(name, metadata={"uid": uid}, **spec)
 
 
+def lacks(count: int) -> tuple[Omission, ...]:
+    return tuple(Omission(what=f"thing {number}", reason="TestLeftOut") for number in range(count))
+
+
 def manifest(of: BackupRun, target: str, artifacts: int, moment: datetime, encrypted: bool) -> Manifest:
     """What a target's backup Job has written."""
     stored = tuple(
@@ -116,7 +121,7 @@ def result(of: Manifest, places: Sequence[str]) -> BackupResult:
         snapshot_time=of.snapshot_time, source=of.source, contents=of.contents, plain_bytes=1,
         size_bytes=of.size_bytes, encrypted=of.encrypted is not None,
         manifest_sha256=hashlib.sha256(of.encode()).hexdigest(), destinations=tuple(places),
-        retain_until=of.retain_until,
+        retain_until=of.retain_until, omissions=of.omissions,
         artifacts=tuple(
             StoredArtifact(name=each.key, size_bytes=each.size_bytes, sha256=each.sha256)
             for each in of.artifacts
@@ -202,9 +207,13 @@ def imported(found: SurveyedRun, by: BackupPolicy | None = None) -> BackupRun:
     return made.model_copy(update={"status": status})
 
 
-KEPT = ("recovery_point", "skew_seconds", "size_bytes", "copies", "destinations", "phase", "expiring")
+KEPT = (
+    *("recovery_point", "skew_seconds", "size_bytes", "copies", "destinations", "phase", "expiring"),
+    *("omissions", "omissions_omitted"),
+)
 KEPT_OF_TARGETS = (
     *("name", "engine", "phase", "snapshot_time", "source", "contents", "manifest_sha256", "artifacts"),
+    "warning_reason",
 )
 
 
@@ -224,6 +233,7 @@ def test_a_run_comes_back_as_it_was(data: st.DataObject) -> None:
     manifests = [
         manifest(of, name, data.draw(st.integers(1, 15)),
                  THEN + timedelta(seconds=data.draw(st.integers(0, 99))), encrypted=data.draw(st.booleans()))
+        .model_copy(update={"omissions": lacks(data.draw(st.sampled_from((0, 0, 1, 3, 30))))})
         for name in targets if name in good
     ]  # fmt: skip
     before = backed_up(of, by, manifests, held_in)

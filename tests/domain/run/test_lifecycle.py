@@ -16,11 +16,12 @@ from holdfast.domain.labels import MISSED, SKIPPED
 from holdfast.domain.rows import row_of
 from holdfast.domain.run import lifecycle
 from holdfast.domain.run.admission import Standing
+from holdfast.domain.run.end import end_of_stored
 from holdfast.domain.step import Step
 from holdfast.domain.targets import JobFacts
 from holdfast.domain.tasks import Upkeep, commit_task
 from holdfast.domain.workload import Job, Observation
-from holdfast.protocol import BackupResult, CommitResult, StoredArtifact, WrittenReport
+from holdfast.protocol import BackupResult, CommitResult, Omission, StoredArtifact, WrittenReport
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 START = timedelta(minutes=2)
@@ -60,6 +61,30 @@ def test_artifacts_say_whether_they_are_encrypted() -> None:
         seen = {"a": dataclasses.replace(good(), result=result)}
         step = lifecycle.advance(running(), JobFacts(seen, START), NOW)
         assert [artifact.encrypted for artifact in step.status.targets[0].artifacts] == [encrypted] * 2
+
+
+def test_what_a_backup_lacks_is_listed_and_told_once() -> None:
+    made = good().result
+    assert isinstance(made, BackupResult)
+    many = tuple(Omission(what=f"rows of table t{n}", count=n, reason="TestLeftOut") for n in range(15))
+    lacking = dataclasses.replace(good(), result=made.model_copy(update={"omissions": many}))
+    step = lifecycle.advance(running(), JobFacts({"a": lacking, "b": GOING}, START), NOW)
+    told = [notice for notice in step.notices if notice.reason == "DataOmitted"]
+    assert [(notice.message, notice.warning) for notice in told] == [(
+        "target a: the backup lacks rows of table t0 (0), rows of table t1 (1), rows of table t2 (2) "
+        "and 12 more", True,
+    )]  # fmt: skip
+    assert [(o.target, o.what, o.count, o.reason) for o in step.status.omissions[:2]] == [
+        ("a", "rows of table t0", 0, "TestLeftOut"), ("a", "rows of table t1", 1, "TestLeftOut"),
+    ]  # fmt: skip
+    result = made.model_copy(update={"omissions": many, "omissions_omitted": 4})
+    later = with_status(running(), step.status)
+    step = lifecycle.advance(later, JobFacts({"b": dataclasses.replace(good(), result=result)}, START), NOW)
+    assert [(n.subject, n.reason) for n in step.notices] == [("b", "TargetSucceeded"), ("b", "DataOmitted")]
+    assert (len(step.status.omissions), step.status.omissions_omitted) == (20, 14)
+    ended = end_of_stored(step.status, {})
+    assert (ended.phase, ended.reason) == (RunPhase.SUCCEEDED, "DataOmitted")
+    assert "target a: the backup lacks rows of table t0" in ended.message
 
 
 def bad(reason: str = "Broken") -> Observation:

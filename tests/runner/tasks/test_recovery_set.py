@@ -1,7 +1,10 @@
 """One run is one recovery set: what it brings back, how far its snapshots are apart, what failures leave."""
 
+from pathlib import Path
+
 from tests.places import S3Place, VolumePlace
-from tests.runner.jobs import Jobs
+from tests.runner.engine import configured
+from tests.runner.jobs import MODULE, SPEC, Jobs
 
 from holdfast.protocol import BackupResult, CommitResult, ExitCode, FailedResult, RestoreResult
 
@@ -22,6 +25,24 @@ def test_the_skew_is_between_the_first_and_the_last_snapshot(jobs: Jobs, bucket:
     code, result = jobs.commit(middle=middle, last=last, first=first)
     assert isinstance(result, CommitResult), result
     assert (code, result.skew_seconds, result.recovery_point) == (0, 8, first.snapshot_time)
+
+
+def test_a_backup_that_lacks_something_is_not_kept_if_the_policy_says_so(jobs: Jobs, tmp_path: Path) -> None:
+    jobs.places = {"nearby": VolumePlace(tmp_path)}
+    lacks = [{"what": f"rows of table t{n}", "count": n, "reason": "TestLeftOut"} for n in range(5)]
+    task = jobs.backup_task("redis", SPEC, "target").model_copy(update={"on_omission": "Fail"})
+    for omissions in (lacks, []):
+        told = configured({"name": "data", "bytes": 100}, omissions=omissions)
+        code, result = jobs.finish(task, module=MODULE, environment=told)
+        is_kept = any(tmp_path.rglob("manifest.json"))
+        assert (code == 0, is_kept) == (not omissions, not omissions), result
+        if omissions:
+            assert isinstance(result, FailedResult)
+            assert (code, result.failure.reason) == (ExitCode.TASK_WRONG, "DataOmitted")
+            assert result.failure.message == (
+                "onOmission of target target is Fail, and the backup lacks rows of table t0 (0), "
+                "rows of table t1 (1), rows of table t2 (2) and 2 more"
+            )
 
 
 def test_the_targets_that_succeeded_restore_when_another_has_failed(jobs: Jobs, bucket: S3Place) -> None:

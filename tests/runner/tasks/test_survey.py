@@ -111,8 +111,10 @@ def test_many_entries_page_by_page(jobs: Jobs, bucket: S3Place, s3: S3Server, co
 
 def test_an_entry_says_what_the_backup_said(jobs: Jobs, bucket: S3Place) -> None:
     jobs.places = {"s3": bucket, "nearby": VolumePlace()}
-    _, backup = jobs.back_up({"name": "data", "bytes": 3000}, {"name": "more", "bytes": 10})
+    lacks = [{"what": "an index", "reason": "TestLeftOut"}]
+    _, backup = jobs.back_up({"name": "data", "bytes": 3000}, {"name": "more", "bytes": 10}, omissions=lacks)
     assert isinstance(backup, BackupResult)
+    assert [omission.what for omission in backup.omissions] == ["an index"]
     _, committed = jobs.commit(backup)
     assert isinstance(committed, CommitResult)
     _, page, _ = look(jobs)
@@ -121,7 +123,15 @@ def test_an_entry_says_what_the_backup_said(jobs: Jobs, bucket: S3Place) -> None
     assert (run.run, run.run_uid, run.destinations) == (jobs.run, jobs.run_uid, ("s3", "nearby"))
     for name in ("recovery_point", "skew_seconds", "size_bytes"):
         assert getattr(run, name) == getattr(committed, name)
-    for name in ("snapshot_time", "source", "contents", "manifest_sha256", "encrypted", "artifacts"):
+    for name in (
+        "snapshot_time",
+        "source",
+        "contents",
+        "manifest_sha256",
+        "encrypted",
+        "artifacts",
+        "omissions",
+    ):
         assert getattr(target, name) == getattr(backup, name), name
 
 

@@ -35,6 +35,7 @@ from holdfast.domain.places import destinations_unmoved, places_by_destination
 from holdfast.domain.rows import RunRow, is_imported, row_of
 from holdfast.domain.run.end import end_of_stored, with_end
 from holdfast.domain.run.lifecycle import artifacts_of
+from holdfast.domain.run.omissions import DATA_OMITTED, warning, with_omissions
 from holdfast.domain.step import End, seconds_between, updated
 from holdfast.domain.stored import (
     copies_text,
@@ -267,6 +268,8 @@ def imported_status(
         size_bytes=entry.size_bytes,
         destinations=policy.spec.destinations,
         expiring=(),
+        omissions=(),
+        omissions_omitted=None,
         targets=(
             *(_held_target(target) for target in entry.targets),
             *(
@@ -279,10 +282,13 @@ def imported_status(
             ),
         ),
     )
+    for target in entry.targets:
+        status = with_omissions(status, target.name, target.omissions, target.omissions_omitted)
     return _with_new_end(run, _with_artifacts_in(run, status, entry, entry.destinations), listed, now)
 
 
 def _held_target(target: SurveyedTarget) -> TargetStatus:
+    lacks = (warning(target.omissions, target.omissions_omitted),) if target.omissions else ()
     return TargetStatus(
         name=target.name,
         engine=target.engine,
@@ -291,6 +297,8 @@ def _held_target(target: SurveyedTarget) -> TargetStatus:
         source=target.source,
         contents=target.contents,
         manifest_sha256=target.manifest_sha256,
+        warnings=lacks,
+        warning_reason=DATA_OMITTED if lacks else None,
     )
 
 

@@ -54,13 +54,14 @@ def check(run: BackupRun, jobs: JobFacts, commit: Observation | None, now: datet
         if commit is None and _was_away(run.status):
             return Step(with_commit_due(run.status, now))
         return _end(run, run.status, failure_of(run.status), now)
-    targets, notices = record_targets(run, jobs, now)
+    recorded, notices = record_targets(run, jobs, now)
+    targets = recorded.targets
     failure = next((target.failure for target in targets if _is_overdue(target)), None)
     if failure is None and all(target.phase.has_ended for target in targets):
         return None
     failure = failure or failure_of(run.status)
     targets = fail_overdue(targets, failure, now)
-    status = updated(run.status, targets=targets, plan=())
+    status = updated(recorded, targets=targets, plan=())
     if hooks.next_after(status) is not None:
         return Step(hooks.with_hook_given_up(status, failure.message, now), notices)
     step = _end(run, status, failure, now)

@@ -25,7 +25,7 @@ from holdfast.domain.naming import job_name, run_path
 from holdfast.domain.plan import quota
 from holdfast.domain.plan.readiness import refusal
 from holdfast.domain.rows import row_of
-from holdfast.domain.run import hooks
+from holdfast.domain.run import hooks, omissions
 from holdfast.domain.run.admission import (
     MAX_QUEUED,
     Standing,
@@ -204,24 +204,35 @@ def planned_targets(targets: Iterable[Target]) -> tuple[PlannedTarget, ...]:
         PlannedTarget(
             name=target.name,
             spec=json.dumps(target.engine_spec.to_json(), separators=(",", ":"), ensure_ascii=False),
+            on_omission=target.on_omission,
         )
         for target in targets
     )
 
 
-def record_targets(
-    run: BackupRun, facts: JobFacts, now: datetime
-) -> tuple[tuple[TargetStatus, ...], Notices]:
-    """The targets by what is known of their Jobs, and what has happened."""
-    return advance_targets(run.status.targets, facts, partial(_succeed, run), now, "its manifest")
+def record_targets(run: BackupRun, facts: JobFacts, now: datetime) -> tuple[BackupRunStatus, Notices]:
+    """The run's targets by what is known of their Jobs, and what has happened."""
+    before = {target.name: target.phase for target in run.status.targets}
+    targets, notices = advance_targets(run.status.targets, facts, partial(_succeed, run), now, "its manifest")
+    status = updated(run.status, targets=targets)
+    for target in targets:
+        if target.phase is TargetPhase.SUCCEEDED and before[target.name] is not target.phase:
+            result = facts.observations[target.name].result
+            assert isinstance(result, BackupResult)
+            if result.omissions:
+                lacks = result.omissions, result.omissions_omitted
+                status = omissions.with_omissions(status, target.name, *lacks)
+                notices = (*notices, omissions.notice(target.name, *lacks))
+    return status, notices
 
 
 def advance(run: BackupRun, facts: JobFacts, now: datetime) -> RunStep:
     """A Running run goes on, by what is known of its Jobs."""
-    statuses, notices = record_targets(run, facts, now)
+    status, notices = record_targets(run, facts, now)
+    statuses = status.targets
     waiting = {target.name for target in statuses if target.phase is TargetPhase.PENDING}
     plan = tuple(planned for planned in run.status.plan if planned.name in waiting)
-    status = updated(run.status, targets=statuses, plan=plan, reason=None, message=None)
+    status = updated(status, plan=plan, reason=None, message=None)
     if all(target.phase.has_ended for target in statuses):
         # What was paused goes on first; then the targets are where they are now, and this is decided again.
         if hooks.next_after(status) is not None:
@@ -236,6 +247,8 @@ def _succeed(
 ) -> tuple[TargetStatus, Notice]:
     result = job.result
     assert isinstance(result, BackupResult)
+    warned = next((note.reason for note in job.notes if note.warning), None)
+    lacks = (omissions.warning(result.omissions, result.omissions_omitted),) if result.omissions else ()
     status = updated(
         target,
         phase=TargetPhase.SUCCEEDED,
@@ -249,7 +262,8 @@ def _succeed(
         artifacts=artifacts_of(run, target.name, result),
         artifacts_omitted=result.artifacts_omitted * len(result.destinations) or None,
         failure=None,
-        warning_reason=next((note.reason for note in job.notes if note.warning), None),
+        warning_reason=omissions.DATA_OMITTED if lacks else warned,
+        warnings=(*lacks, *target.warnings),
         missing={name: _bare(name, why) for name, why in result.missing.items()} or None,
     )
     contents = ", ".join(counted(count, kind) for kind, count in result.contents.items())

@@ -4,6 +4,9 @@ import holdfast
 from holdfast.protocol import CommitTask
 from holdfast.runner.stored.manifest import CatalogueEntry, CatalogueTarget, Manifest
 
+MAX_OMISSIONS = 20
+"""How many of a target its run's entry names."""
+
 
 def entry_of(task: CommitTask, manifests: list[Manifest]) -> CatalogueEntry:
     """The entry of the run that `task` commits; `manifests` are those of its targets, in their order."""
@@ -41,5 +44,7 @@ def _entry_target(manifest: Manifest, manifest_sha256: str) -> CatalogueTarget:
         encrypted=manifest.encrypted,
         retain_until=manifest.retain_until,
         manifest_sha256=manifest_sha256,
+        omissions=manifest.omissions[:MAX_OMISSIONS],
+        omissions_omitted=len(manifest.omissions[MAX_OMISSIONS:]),
         artifacts=tuple(artifact.listed() for artifact in manifest.artifacts),
     )

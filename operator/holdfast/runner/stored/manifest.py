@@ -13,7 +13,7 @@ from holdfast.api.meta import LenientModel
 from holdfast.api.run import Source
 from holdfast.api.text import first_problem
 from holdfast.engines.transfer import MismatchError
-from holdfast.protocol import Note
+from holdfast.protocol import Note, Omission
 from holdfast.runner.destinations.parts import StoredBytes
 
 _BLANK = "0" * 64
@@ -106,6 +106,8 @@ class Manifest(Document):
     detail: dict[str, Any]
     """What the engine needs to restore and compare."""
     notes: tuple[Note, ...] = ()
+    omissions: tuple[Omission, ...] = ()
+    """What of the source is not in the backup, although the policy asks for it."""
     encrypted: EncryptionRecord | None = None
     """None: the artifacts are not encrypted. The manifest itself never is."""
     retain_until: dict[str, AwareDatetime] = Field(default_factory=dict)
@@ -132,6 +134,9 @@ class CatalogueTarget(LenientModel):
     retain_until: dict[str, AwareDatetime] = Field(default_factory=dict)
     """By destination that locks objects: until when, at least, these are locked there."""
     manifest_sha256: str
+    omissions: tuple[Omission, ...] = ()
+    """The first of them; the manifest names them all."""
+    omissions_omitted: int = 0
     artifacts: tuple[CatalogueArtifact, ...]
 
 

@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, Field
 from holdfast.api.meta import LenientModel
 from holdfast.engines.transfer import TransferError
 from holdfast.layout import ENCRYPTED_REPORT, REPORT, RunPath
-from holdfast.protocol import Note, WrittenReport
+from holdfast.protocol import Note, Omission, WrittenReport
 from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.stored.manifest import Document, EncryptionRecord, Manifest, ManifestArtifact
 from holdfast.runner.stream.crypto import parse_recipients
@@ -29,6 +29,7 @@ class ReportedTarget(LenientModel):
     contents: dict[str, int]
     encrypted: EncryptionRecord | None = None
     notes: tuple[Note, ...] = ()
+    omissions: tuple[Omission, ...] = ()
     artifacts: tuple[ManifestArtifact, ...]
 
     @classmethod

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 import holdfast
+from holdfast.api.text import some_of
 from holdfast.engines.transfer import BackupContext, BackupSummary, DestinationError, Sink, TaskError
 from holdfast.layout import RunPath, policy_folder
 from holdfast.protocol import POD_VARIABLE, BackupResult, BackupTask, StoredArtifact
@@ -28,6 +29,7 @@ from holdfast.runner.stream.pipeline import Pipeline, suffix
 
 _log = logging.getLogger(__name__)
 _MAX_NAME_BYTES = 200
+_MAX_NAMED = 3
 
 
 class StoringContext(BackupContext):
@@ -123,16 +125,28 @@ def _store(
     summary = engine(context)
     if not context.artifacts:
         raise RuntimeError(f"engine {task.engine} stored no artifact")
+    if task.on_omission == "Fail" and summary.omissions:
+        raise _incomplete(task.target, summary)
     manifest = Manifest(
         tool_version=holdfast.__version__, namespace=task.namespace, policy=task.policy, run=task.run,
         run_uid=task.run_uid, target=task.target, engine=task.engine, attempt=context.attempt,
         spec=task.spec, source=summary.source, snapshot_time=summary.snapshot_time, started_time=started,
         completed_time=datetime.now(UTC), contents=summary.contents, detail=summary.detail,
-        notes=summary.notes, encrypted=_encrypted(task), artifacts=tuple(context.artifacts.values()),
+        notes=summary.notes, omissions=summary.omissions, encrypted=_encrypted(task),
+        artifacts=tuple(context.artifacts.values()),
         retain_until={destination.name: destination.retain_until
                       for destination in context.destinations.live if destination.retain_until},
     )  # fmt: skip
     return StoredTarget(manifest, manifest.encode(), frozenset())
+
+
+def _incomplete(target: str, summary: BackupSummary) -> TaskError:
+    named = [omission.text for omission in summary.omissions]
+    return TaskError(
+        "DataOmitted",
+        f"onOmission of target {target} is Fail, and the backup lacks {some_of(named, _MAX_NAMED)}",
+        "\n".join(named),
+    )
 
 
 def _encrypted(task: BackupTask) -> EncryptionRecord | None:
@@ -181,6 +195,7 @@ def _result(target: StoredTarget, destinations: LiveDestinations) -> BackupResul
             destination.name: manifest.retain_until.get(destination.name, destination.retain_until)
             for destination in destinations.live if destination.retain_until
         },
+        omissions=manifest.omissions,
         notes=manifest.notes,
     )  # fmt: skip
 

@@ -237,6 +237,8 @@ def _surveyed_target(target: CatalogueTarget) -> SurveyedTarget:
         encrypted=target.encrypted is not None,
         retain_until=target.retain_until,
         manifest_sha256=target.manifest_sha256,
+        omissions=target.omissions,
+        omissions_omitted=target.omissions_omitted,
         artifacts=tuple(map(StoredArtifact.of, target.artifacts)),
     )
 

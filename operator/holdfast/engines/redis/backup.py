@@ -1,7 +1,7 @@
 """Backs a Redis server up: one snapshot by the replication protocol, checked while it streams.
 
 The user needs the ACL rules `+psync +replconf +info`, and no keys. A preferred replica needs the same user:
-ACLs are not replicated.
+ACLs are not replicated. With `+acl|users` as well, a run says which users the server has.
 """
 
 import re
@@ -12,10 +12,11 @@ from datetime import UTC, datetime, timedelta
 from holdfast.api.run import Source
 from holdfast.engines.redis.check import Check, Summary
 from holdfast.engines.redis.inspect import server_info, source_endpoint
+from holdfast.engines.redis.omissions import acl_users, module_data
 from holdfast.engines.redis.replication import Snapshot
 from holdfast.engines.redis.wire import Client, Endpoint
 from holdfast.engines.transfer import BackupContext, BackupSummary, SourceError, TransferError
-from holdfast.protocol import Note
+from holdfast.protocol import Note, Omission
 
 ARTIFACT = "dump.rdb"
 CATCH_UP_SECONDS = 5.0
@@ -44,7 +45,8 @@ def backup(context: BackupContext) -> BackupSummary:
     primary = source_endpoint(context, context.spec, context.namespace)
     context.progress.step(f"waiting for a snapshot of {primary}")
     notes: list[Note] = []
-    stream = _begin(primary, context.spec.prefer_replica, notes)
+    omissions: list[Omission] = []
+    stream = _begin(primary, context.spec.prefer_replica, notes, omissions)
     with stream.client:
         context.progress.step(f"reading the snapshot from {stream.client.endpoint}")
         with context.store(ARTIFACT) as sink, Check(context.scratch) as check:
@@ -53,10 +55,11 @@ def backup(context: BackupContext) -> BackupSummary:
                 check.write(chunk)
             summary = check.finish()
     context.progress.rows(summary.keys)
-    return _summary(stream, summary, tuple(notes))
+    report = _summary(stream, summary)
+    return replace(report, notes=tuple(notes), omissions=(*report.omissions, *omissions))
 
 
-def _summary(stream: ReplicationStream, summary: Summary, notes: tuple[Note, ...]) -> BackupSummary:
+def _summary(stream: ReplicationStream, summary: Summary) -> BackupSummary:
     position = stream.snapshot.position
     source = Source(
         address=str(stream.client.endpoint),
@@ -70,13 +73,14 @@ def _summary(stream: ReplicationStream, summary: Summary, notes: tuple[Note, ...
         "functions": list(summary.functions),
         "rdbVersion": summary.head.version,
         "aux": summary.head.aux,
+        "moduleData": summary.modules,
     }
     return BackupSummary(
         snapshot_time=_snapshot_time(stream, summary.head.aux),
         source=source,
         contents={"databases": len(summary.databases), "keys": summary.keys},
         detail=detail,
-        notes=notes,
+        omissions=module_data(summary.modules),
     )
 
 
@@ -87,10 +91,15 @@ def _snapshot_time(stream: ReplicationStream, aux: dict[str, str]) -> datetime:
     return began if stream.complete_until is None else min(began, stream.complete_until)
 
 
-def _begin(primary: Endpoint, prefer_replica: bool, notes: list[Note]) -> ReplicationStream:
+def _begin(
+    primary: Endpoint, prefer_replica: bool, notes: list[Note], omissions: list[Omission]
+) -> ReplicationStream:
     client = Client(primary)
     try:
         info = server_info(client)
+        users, unknown = acl_users(client, primary.username)
+        omissions += users
+        notes += unknown
         if info.get("role") == "slave":
             return _begin_on_standby(client, info)
         if prefer_replica and (stream := _begin_on_replica(client, info, notes)) is not None:

@@ -11,9 +11,12 @@ from types import TracebackType
 from typing import Self
 
 from holdfast.engines.redis import rdb
+from holdfast.engines.redis.omissions import counted
 from holdfast.engines.transfer import MismatchError, SourceError, TaskError
 
 PIPE_BYTES = 1 << 20
+_TAIL_BYTES = 1 << 16
+"""Of the end of the RDB, where modules may write after the last key; what begins before it is not empty."""
 
 _LENGTH = rb"([\x00-\x3f]|[\x40-\x7f].|\x80.{4}|\x81.{8})"
 _SIZES = re.compile(rb"\xfe(?=" + _LENGTH + rb"\xfb" + _LENGTH + _LENGTH + rb")", re.DOTALL)
@@ -36,6 +39,8 @@ class Summary:
     head: rdb.Head
     databases: dict[int, Sizes]
     functions: tuple[str, ...]
+    modules: dict[str, int]
+    """What modules keep beside keys: how much, by the name of the module's type."""
 
     @property
     def keys(self) -> int:
@@ -70,6 +75,8 @@ class Check:
         self._head = bytearray()
         self._parsed: rdb.Head | None = None
         self._next_try = 0
+        self._tail = b""
+        self._length = 0
 
     def __enter__(self) -> Self:
         return self
@@ -90,6 +97,8 @@ class Check:
         if self._parsed is None:
             self._read_head(chunk)
         self._places.feed(chunk)
+        self._tail = (self._tail + chunk if len(chunk) < _TAIL_BYTES else chunk)[-_TAIL_BYTES:]
+        self._length += len(chunk)
         try:
             self._input.write(chunk)
         except BrokenPipeError as error:
@@ -108,20 +117,35 @@ class Check:
         assert self._parsed is not None
         head = bytes(self._head)
         functions = tuple(sorted(rdb.library_name(head, place) for place in self._parsed.functions))
-        return Summary(self._parsed, self._databases(), functions)
+        return Summary(self._parsed, self._databases(), functions, self._modules(head))
+
+    def _modules(self, head: bytes) -> dict[str, int]:
+        """redis-check-rdb names the type and the place of every section of a module, but not its values."""
+        modules: dict[str, int] = {}
+        tail_starts = self._length - len(self._tail)
+        sections = re.findall(r"^\[offset (\d+)\] MODULE AUX for: (\S+)$", self._text(), re.MULTILINE)
+        for place, name in sections:
+            offset = int(place)
+            if offset < len(head):
+                amount = rdb.amount_of_aux(head, offset)
+            else:
+                amount = 1 if offset < tail_starts else rdb.amount_of_aux(self._tail, offset - tail_starts)
+            if amount:
+                modules[name] = modules.get(name, 0) + counted(name, amount)
+        return modules
 
     def _databases(self) -> dict[int, Sizes]:
         text = self._text()
         chosen = re.findall(r"^\[offset (\d+)\] Selecting DB ID (\d+)$", text, re.MULTILINE)
         databases = {int(number): self._places.sizes(int(offset), int(number)) for offset, number in chosen}
-        for what, counted in (
+        for what, total in (
             ("keys read", sum(sizes.keys for sizes in databases.values())),
             ("expires", sum(sizes.expires for sizes in databases.values())),
         ):
             match = re.search(rf"^\[info\] (\d+) {what}$", text, re.MULTILINE)
-            if match is None or int(match[1]) != counted:
+            if match is None or int(match[1]) != total:
                 raise MismatchError(
-                    "CountsDisagree", f"the snapshot's databases add up to {counted} {what}", log_tail=text
+                    "CountsDisagree", f"the snapshot's databases add up to {total} {what}", log_tail=text
                 )
         return databases
 

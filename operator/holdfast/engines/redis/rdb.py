@@ -233,6 +233,26 @@ def _skip_module_values(data: Data, position: int) -> int:
             raise RdbError(f"at {position}: {opcode} is no opcode of a module's value")
 
 
+def amount_of_aux(data: Data, position: int) -> int:
+    """The first value of what a module keeps beside keys, if that is a number; 1 for any other value.
+
+    `position` is that of the values. 0: the module keeps nothing. A module that is loaded may write such a
+    section all the same, without values or with zeros.
+    """
+    try:
+        while True:
+            opcode, position = read_length(data, position)
+            if opcode == 0:
+                return 0
+            if opcode not in (1, 2):
+                return 1
+            number, position = read_length(data, position)
+            if number:
+                return number
+    except (IndexError, struct.error):
+        return 1
+
+
 def read_version(data: Data) -> int:
     """The format's version. Raises RdbError when `data` does not begin as an RDB does."""
     match = re.match(rb"REDIS(\d{4})", data[:9])

@@ -18,6 +18,23 @@ GROUPS = (
                 "Read the message. A replica must be connected, caught up, and reachable from the namespace.",
             ),
             Reason(
+                "ModuleDataNotRestored", (Where.RUN_EVENT, Where.REQUEST_EVENT),
+                "A module keeps something beside keys, such as search indexes. `dump.rdb` has it, and a "
+                "Redis server that loads this file has it again. A restore by Holdfast does not write it: no "
+                "command does.",
+                "After a restore, create the indexes, or restore by hand (README, \"Without Holdfast\").",
+            ),
+            Reason(
+                "AclUsersNotStored", (Where.RUN_EVENT,),
+                "The server has ACL users, which no snapshot holds.",
+                "Keep the ACL file or the commands that made the users.",
+            ),
+            Reason(
+                "AclUsersUnknown", (Where.RUN_EVENT,),
+                "The user of the backup may not list the server's ACL users, which no snapshot holds.",
+                "To see them named, give the user the ACL rule `+acl|users`.",
+            ),
+            Reason(
                 "SourceNotReady", _BACKUP,
                 "The server loads its data, is busy with a script, or is a replica without its primary.",
                 "Look at the server. The Job makes another attempt.",

@@ -13,7 +13,7 @@ import mmap
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from holdfast.engines.redis.compare import (
     compare,
 )
 from holdfast.engines.redis.inspect import target_endpoint
+from holdfast.engines.redis.omissions import module_data
 from holdfast.engines.redis.rdb import Record
 from holdfast.engines.redis.target import (
     MARKER_PREFIX,
@@ -93,7 +94,16 @@ def restore(context: RestoreContext) -> RestoreSummary:
                 f"{target} evicted {evicted} keys during the restore: its maxmemory is too low",
             )
         release(client, plan)
-    return _summary(str(target), plan, writer.written, comparison)
+    summary = _summary(str(target), plan, writer.written, comparison)
+    return replace(summary, notes=(*summary.notes, *_not_restored(context)))
+
+
+def _not_restored(context: RestoreContext) -> tuple[Note, ...]:
+    """What is in the RDB and in no RESTORE."""
+    return tuple(
+        Note(reason=omission.reason, message=f"{omission.count} {omission.what}", warning=True)
+        for omission in module_data(context.manifest_detail.get("moduleData", {}))
+    )
 
 
 def _summary(

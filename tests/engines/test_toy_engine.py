@@ -63,7 +63,8 @@ ENGINE = {
         ENGINE = Toy()
         ''',
     "backup.py": "from tests.runner.engine import backup as backup\n",
-    "restore.py": "from tests.runner.engine import restore as restore\n",
+    "restore.py": "from tests.runner.engine import discard, stage, swap\n\n"
+    '__all__ = ["discard", "stage", "swap"]\n',
     "image/image.toml": """
         title = "Toys {variant}"
         programs = "/opt/toys/{variant}"

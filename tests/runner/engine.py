@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +21,9 @@ from holdfast.engines.transfer import (
     RestoreContext,
     RestoreSummary,
     SourceError,
+    checked,
 )
-from holdfast.protocol import Note, Omission
+from holdfast.protocol import Check, Note, Omission
 
 VARIABLE = "HOLDFAST_TEST_ENGINE"
 MODULES = ("holdfast.engines.redis.backup", "holdfast.engines.redis.restore")
@@ -105,9 +107,11 @@ def _store_output(context: BackupContext, name: str, command: list[str]) -> None
             raise SourceError("ProducerFailed", f"{command[0]} ended with {code}")
 
 
-def restore(context: RestoreContext) -> RestoreSummary:
+def stage(context: RestoreContext) -> RestoreSummary:
     """Read every artifact and compare it with what was stored."""
-    mismatches = []
+    told = json.loads(os.environ.get(VARIABLE, "{}"))
+    checks = checked(context, [Check.model_validate(check) for check in told.get("checks", ())])
+    mismatches = list(told.get("mismatches", ()))
     for name in context.artifacts:
         context.progress.step(f"reading {name}")
         digest = hashlib.sha256()
@@ -117,9 +121,34 @@ def restore(context: RestoreContext) -> RestoreSummary:
         expected = context.manifest_detail["digests"].get(name)
         if expected not in (None, digest.hexdigest()):
             mismatches.append(f"{name}: {expected} became {digest.hexdigest()}")
-    if "mismatches" in os.environ.get(VARIABLE, ""):
-        mismatches += json.loads(os.environ[VARIABLE])["mismatches"]
-    return RestoreSummary("test:1", len(context.artifacts), context.manifest_contents, tuple(mismatches))
+    return RestoreSummary(
+        "test:1",
+        len(context.artifacts),
+        context.manifest_contents,
+        tuple(mismatches),
+        failed_objects=tuple(
+            Omission(what=what, reason="ObjectFailed") for what in told.get("failed_objects", ())
+        ),
+        preflight=checks,
+        staged=("copy 1",),
+    )
+
+
+def swap(context: RestoreContext) -> None:
+    """Say so in a file, where the configuration names one."""
+    _tell("swapped")
+
+
+def discard(context: RestoreContext) -> None:
+    """Say so in a file, where the configuration names one."""
+    _tell("taken back" if context.swapped else "discarded")
+
+
+def _tell(what: str) -> None:
+    told = json.loads(os.environ.get(VARIABLE, "{}"))
+    if "diary" in told:
+        with Path(told["diary"]).open("a") as diary:
+            diary.write(f"{what}\n")
 
 
 def take_place(monkeypatch: pytest.MonkeyPatch) -> None:

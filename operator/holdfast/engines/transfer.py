@@ -1,14 +1,15 @@
 """What the data plane offers an engine's backup and restore, and what it wants back from them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 from holdfast.api.run import Source
-from holdfast.protocol import ExitCode, Note, Omission
+from holdfast.protocol import Check, ExitCode, Note, Omission
 
 
 class TransferError(Exception):
@@ -39,6 +40,26 @@ class TargetNotEmptyError(RestoreRefusedError):
 
 class IdentityError(RestoreRefusedError):
     """A restore of an encrypted backup has no identity that decrypts it."""
+
+
+class PreflightBlockedError(RestoreRefusedError):
+    """The target lacks something, by the checks that come before anything is loaded."""
+
+    def __init__(self, checks: Sequence[Check]) -> None:
+        blocked = [check.text for check in checks if check.state == "Blocked"]
+        super().__init__("PreflightBlocked", "; ".join(blocked), "\n".join(check.text for check in checks))
+        self.checks = tuple(checks)
+
+
+class ObjectsFailedError(TransferError):
+    """Objects of the backup could not be made again. The copy without them is kept under its staged name."""
+
+    exit_code = ExitCode.MISMATCH
+
+    def __init__(self, message: str, objects: Sequence[Omission], staged: Sequence[str]) -> None:
+        super().__init__("ObjectsFailed", message, "\n".join(failed.what for failed in objects))
+        self.objects = tuple(objects)
+        self.staged = tuple(staged)
 
 
 class SourceError(TransferError):
@@ -125,6 +146,12 @@ class RestoreContext(ABC):
     manifest_contents: dict[str, int]
     artifacts: tuple[str, ...]
     """The names given to `store`."""
+    on_object_error: Literal["Fail", "Continue"] = "Fail"
+    """Whether a copy that lacks objects may be put in place. An engine stages either; it need not ask."""
+    accepted_risks: frozenset[str] = frozenset()
+    """The names of checks that the request accepts."""
+    swapped: bool = False
+    """Of `discard`: `swap` has ended well before, so what stands under the final names is this request's."""
     progress: Progress
     scratch: Path
 
@@ -168,3 +195,25 @@ class RestoreSummary:
     mismatches: tuple[str, ...] = ()
     """Each names a table, collection or database, what the backup held and what is there now."""
     notes: tuple[Note, ...] = field(default=())
+    failed_objects: tuple[Omission, ...] = ()
+    """What could not be made again: the object's kind and name, then the server's own words."""
+    preflight: tuple[Check, ...] = ()
+    """What the target was asked for before anything was loaded."""
+    staged: tuple[str, ...] = ()
+    """Where the copy is until `swap`, such as `database holdfast_restore_0123456789ab_0`."""
+
+
+def checked(context: RestoreContext, checks: Iterable[Check]) -> tuple[Check, ...]:
+    """The checks of a preflight; those that the request accepts only warn.
+
+    Raises PreflightBlockedError if another one blocks.
+    """
+    settled = tuple(
+        check.model_copy(update={"state": "Warned"})
+        if check.state == "Blocked" and check.may_be_accepted and check.check in context.accepted_risks
+        else check
+        for check in checks
+    )
+    if any(check.state == "Blocked" for check in settled):
+        raise PreflightBlockedError(settled)
+    return settled

@@ -54,7 +54,7 @@ from holdfast.protocol.kinds import (
     Kind,
 )
 from holdfast.protocol.lookup import LOOKUP_LINE_START, LookupResult, LookupTask
-from holdfast.protocol.message import MAX_RESULT_BYTES, FailedResult, Note, Omission, Result, Task
+from holdfast.protocol.message import MAX_RESULT_BYTES, Check, FailedResult, Note, Omission, Result, Task
 from holdfast.protocol.progress import ProgressLine
 from holdfast.protocol.purge import PurgeResult, PurgeTask
 from holdfast.protocol.restore import RestoreResult, RestoreTask
@@ -93,6 +93,7 @@ __all__ = [
     "BackupResult",
     "BackupTask",
     "Channel",
+    "Check",
     "CommitResult",
     "CommitTask",
     "CommittedTarget",

@@ -45,6 +45,25 @@ class Omission(Model):
         return self.what if self.count is None else f"{self.what} ({self.count:,})"
 
 
+class Check(Model):
+    """Something that a restore asks its target for before anything is loaded."""
+
+    check: str
+    """What was asked, as one CamelCase word, such as `CollationVersion`."""
+    state: Literal["Passed", "Warned", "Blocked"]
+    message: str = ""
+    remedy: str = ""
+    """What a user does about it."""
+    may_be_accepted: bool = False
+    """Whether the request's `acceptedRisks` make a warning of it."""
+
+    @property
+    def text(self) -> str:
+        """The check in one line, with what helps."""
+        said = f"{self.check}: {self.message}" if self.message else self.check
+        return f"{said}: {self.remedy}" if self.remedy else said
+
+
 @dataclass(frozen=True)
 class Cut:
     """A part of a Result that people find elsewhere, and that is shortened when the Result is too long."""
@@ -90,6 +109,15 @@ def _with_missing(result: Any, keep: int) -> Any:
     return result.model_copy(update={"missing": missing})
 
 
+def _with_checks(result: Any, keep: int) -> Any:
+    worst = sorted(result.preflight, key=lambda check: ("Blocked", "Warned", "Passed").index(check.state))
+    left_out = result.preflight_omitted + len(worst) - keep
+    return result.model_copy(update={"preflight": tuple(worst[:keep]), "preflight_omitted": left_out})
+
+
+CUT_CHECKS = Cut(lambda result: len(result.preflight), _with_checks)
+"""The checks before a restore, those that block it last; the log of the Job has all of them."""
+
 CUT_MISSING = Cut(lambda result: MAX_MESSAGE, _with_missing)
 """The ends of the messages of `missing`."""
 
@@ -105,6 +133,8 @@ class FailedResult(Result):
     cuts: ClassVar[tuple[Cut, ...]] = (
         Cut(lambda result: len(result.failure.log_tail), _log_tail),
         CUT_NOTES,
+        CUT_OMISSIONS,
+        CUT_CHECKS,
         Cut(
             lambda result: len(result.failure.message),
             lambda result, keep: result.with_failure(message=result.failure.message[:keep]),
@@ -116,6 +146,16 @@ class FailedResult(Result):
     failure: Failure
     refused: bool = False
     """Nothing was touched: the restore's target was not free, or no identity decrypts the backup."""
+    preflight: tuple[Check, ...] = ()
+    """What a restore asked its target for, where that has ended it."""
+    preflight_omitted: int = 0
+    """How many did not fit here; those that block were left out last."""
+    omissions: tuple[Omission, ...] = ()
+    """What a restore could not make again, where that has ended it."""
+    omissions_omitted: int = 0
+    """How many did not fit here."""
+    staged: tuple[str, ...] = ()
+    """The names under which a restore has kept its copy."""
 
     def with_failure(self, **fields: Any) -> "FailedResult":
         """The Result with other values of fields of its failure."""

@@ -1,10 +1,19 @@
 """Restore one target of a stored run."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import AwareDatetime
 
-from holdfast.protocol.message import Result, Task
+from holdfast.protocol.message import (
+    CUT_CHECKS,
+    CUT_NOTES,
+    CUT_OMISSIONS,
+    Check,
+    Cut,
+    Omission,
+    Result,
+    Task,
+)
 from holdfast.protocol.stored import StoredRun
 
 
@@ -26,10 +35,18 @@ class RestoreTask(Task):
     """The engine's section of the restore request's target."""
     identity_secret: str | None = None
     """The name of the Secret that is mounted as `identity/`; the pod starts even if it does not exist."""
+    on_object_error: Literal["Fail", "Continue"] = "Fail"
+    """What becomes of a copy that lacks objects. Fail: it is kept under its staged name."""
+    accepted_risks: tuple[str, ...] = ()
+    """The checks that may not block the restore."""
+    swaps: bool = True
+    """Whether the copy is put in place by this Job. Those of a set wait until every target has staged."""
 
 
 class RestoreResult(Result):
-    """A target is restored and was compared with its manifest."""
+    """A target is staged, and was compared with its manifest; in place unless its Task says otherwise."""
+
+    cuts: ClassVar[tuple[Cut, ...]] = (CUT_NOTES, CUT_CHECKS, CUT_OMISSIONS)
 
     kind: Literal["Restore"] = "Restore"
     snapshot_time: AwareDatetime
@@ -39,3 +56,13 @@ class RestoreResult(Result):
     """Tables, collections or databases whose contents were counted on both sides."""
     mismatched: int = 0
     contents: dict[str, int]
+    preflight: tuple[Check, ...] = ()
+    """What the target was asked for before anything was loaded."""
+    preflight_omitted: int = 0
+    """How many did not fit here."""
+    omissions: tuple[Omission, ...] = ()
+    """What could not be made again, where the request accepts that."""
+    omissions_omitted: int = 0
+    """How many did not fit here."""
+    staged: tuple[str, ...] = ()
+    """The names of the copy until it is put in place."""

@@ -116,6 +116,24 @@ GROUPS = (
                 "uses this data.",
             ),
             Reason(
+                "PreflightBlocked", (*_END, Where.RESTORE),
+                "A target lacks something that the backup needs. Nothing was loaded. `status.preflight` "
+                "lists each check with its remedy.",
+                "Do what the lines that are `Blocked` say, then create the request again. `acceptedRisks` "
+                "lifts those that may be lifted.",
+            ),
+            Reason(
+                "ObjectsFailed", (*_END, Where.RESTORE),
+                "Objects of the backup, such as an index or a foreign key, could not be made again. All else "
+                "is restored and kept under its staged name.",
+                "Read the message: it names the objects and the copy.",
+            ),
+            Reason(
+                "StagedCopyMissing", (Where.RESTORE,),
+                "What the request had staged is not on the server any more.",
+                "Create the request again.",
+            ),
+            Reason(
                 "RestoreMismatch", (Where.RESTORE,),
                 "What a target holds after the restore differs from what the backup counted.",
                 "Read `status.verification.details`. The restore drops PostgreSQL's restored databases "

@@ -6,12 +6,18 @@ import signal
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from holdfast.api.run import Failure
 from holdfast.api.text import first_problem
-from holdfast.engines.transfer import RestoreRefusedError, TransferError
+from holdfast.engines.transfer import (
+    ObjectsFailedError,
+    PreflightBlockedError,
+    RestoreRefusedError,
+    TransferError,
+)
 from holdfast.protocol import (
     TASK,
     TASK_VARIABLE,
@@ -61,8 +67,8 @@ def _attempt(meter: Meter) -> Result:
         return tasks.run(task, Mounts.from_environment(), meter)
     except TransferError as error:
         _log.error("%s: %s", error.reason, error.message)
-        refused = isinstance(error, RestoreRefusedError)
-        return _failed(error.exit_code, error.reason, error.message, error.log_tail, refused=refused)
+        result = _failed(error.exit_code, error.reason, error.message, error.log_tail)
+        return result.model_copy(update=_said(error))
     except ValidationError as error:
         _log.error("the task is invalid: %s", error)
         return _failed(ExitCode.TASK_WRONG, "TaskInvalid", f"{TASK_VARIABLE}: {first_problem(error)}")
@@ -75,11 +81,18 @@ def _attempt(meter: Meter) -> Result:
         return _failed(ExitCode.DEFECT, "Defect", f"{type(error).__name__}: {error}", "\n".join(tail))
 
 
-def _failed(
-    code: ExitCode, reason: str, message: str, log_tail: str = "", *, refused: bool = False
-) -> FailedResult:
+def _said(error: TransferError) -> dict[str, Any]:
+    """What a Result says of an error beside its failure."""
+    if isinstance(error, PreflightBlockedError):
+        return {"refused": True, "preflight": error.checks}
+    if isinstance(error, ObjectsFailedError):
+        return {"omissions": error.objects, "staged": error.staged}
+    return {"refused": isinstance(error, RestoreRefusedError)}
+
+
+def _failed(code: ExitCode, reason: str, message: str, log_tail: str = "") -> FailedResult:
     failure = Failure(reason=reason, message=message, log_tail=log_tail)
-    return FailedResult(exit_code=code, failure=failure, refused=refused)
+    return FailedResult(exit_code=code, failure=failure)
 
 
 def _terminate(number: int, frame: object) -> None:

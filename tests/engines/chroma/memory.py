@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from holdfast.engines.chroma.backup import backup
-from holdfast.engines.chroma.restore import restore
+from holdfast.engines.chroma.restore import stage, swap
 from holdfast.engines.chroma.spec import ChromaRestore, ChromaTarget
 from holdfast.engines.transfer import (
     BackupContext,
@@ -125,4 +125,8 @@ def run_restore(
 ) -> RestoreSummary:
     """Restore what `run_backup` left."""
     wanted = None if override is None else ChromaRestore.model_validate(override)
-    return restore(_Restore(memory, ChromaTarget.model_validate(spec), wanted))
+    context = _Restore(memory, ChromaTarget.model_validate(spec), wanted)
+    summary = stage(context)
+    if not summary.mismatches:
+        swap(context)
+    return summary

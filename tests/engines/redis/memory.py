@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from holdfast.engines.redis.backup import backup
-from holdfast.engines.redis.restore import restore
+from holdfast.engines.redis.restore import discard, stage, swap
 from holdfast.engines.redis.spec import RedisRestore, RedisTarget
 from holdfast.engines.transfer import BackupSummary, RestoreSummary
 
@@ -38,6 +38,9 @@ class Memory:
     request_uid: str = "22222222-2222-2222-2222-222222222222"
     stored: dict[str, bytes] = field(default_factory=dict)
     summary: BackupSummary | None = None
+    swapped: bool = False
+    accepted_risks: frozenset[str] = frozenset()
+    on_object_error: str = "Fail"
     progress: Counter = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -81,5 +84,17 @@ class Memory:
 
     def restore(self, **override: Any) -> RestoreSummary:
         """Restore what was backed up."""
+        summary = self.stage(**override)
+        if not summary.mismatches:
+            swap(self)  # type: ignore[arg-type]
+        return summary
+
+    def stage(self, **override: Any) -> RestoreSummary:
+        """Restore what was backed up, so that it can still be taken back."""
         self.override = RedisRestore.model_validate(override)
-        return restore(self)  # type: ignore[arg-type]
+        return stage(self)  # type: ignore[arg-type]
+
+    def discard(self, *, swapped: bool = False) -> None:
+        """Take back what was restored."""
+        self.swapped = swapped
+        discard(self)  # type: ignore[arg-type]

@@ -6,9 +6,10 @@ renaming, so that one killed half-way through does not find its own work in its 
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
-from holdfast.engines.chroma.client import Client, NotFoundError
+from holdfast.engines.chroma.client import Client
 from holdfast.engines.chroma.fill import Filler
 from holdfast.engines.chroma.inspect import TEMPORARY, connect
 from holdfast.engines.chroma.plan import PlannedCollection, databases, plan
@@ -25,17 +26,35 @@ from holdfast.engines.transfer import (
 _log = logging.getLogger(__name__)
 
 
-def restore(context: RestoreContext) -> RestoreSummary:
-    """Bring the collections back under names that must be free.
+def stage(context: RestoreContext) -> RestoreSummary:
+    """Bring the collections back under temporary names; their own must be free.
 
     Raises TargetNotEmptyError (CollectionExists), TaskError (NamesCollide, NoSuchCollection,
     AuthenticationFailed, ServerTooOld), MismatchError and SourceError.
     """
+    with _restore(context) as restore:
+        return restore.stage()
+
+
+def swap(context: RestoreContext) -> None:
+    """Give the collections their names. Raises TaskError (CollectionExists) and SourceError."""
+    with _restore(context) as restore:
+        restore.swap()
+
+
+def discard(context: RestoreContext) -> None:
+    """Delete the collections of this request: those under temporary names, and those that have their own."""
+    with _restore(context) as restore:
+        restore.discard()
+
+
+@contextmanager
+def _restore(context: RestoreContext) -> Iterator["_Restore"]:
     override: ChromaRestore | None = context.override
     collections = plan(context, override)
     with _connect(context, override) as client:
         client.version()
-        return _Restore(context, client, collections, databases(context, override)).run()
+        yield _Restore(context, client, collections, databases(context, override))
 
 
 def _connect(context: RestoreContext, override: ChromaRestore | None) -> Client:
@@ -61,8 +80,8 @@ class _Restore:
         )
         self._prefix = f"{TEMPORARY}{context.request_uid}"
 
-    def run(self) -> RestoreSummary:
-        """Fill, compare and rename; or finish the renaming of an attempt that was killed."""
+    def stage(self) -> RestoreSummary:
+        """Fill and compare; nothing, if an earlier attempt has done that."""
         there = {database: self._names(database) for database in self._databases}
         if not any(self._prefix in names for names in there.values()):
             self._refuse_existing(there)
@@ -82,8 +101,25 @@ class _Restore:
                 raise
             if self._collections:
                 self._mark()
-        self._rename()
         return self._summary(sum(planned.detail["count"] for planned in self._collections), [])
+
+    def swap(self) -> None:
+        """Rename; or finish the renaming of an attempt that was killed."""
+        if self._collections:
+            self._rename()
+
+    def discard(self) -> None:
+        """Delete what this request has filled, by whichever names it is there."""
+        there = {database: self._names(database) for database in self._databases}
+        began = any(self._prefix in names for names in there.values())
+        for planned in self._collections:
+            database = (planned.target.tenant, planned.target.database)
+            is_renamed = planned.temporary not in there[database] and planned.target.name in there[database]
+            if is_renamed and (began or self._context.swapped):
+                self._client.delete_collection(*database, planned.target.name)
+        # With the mark, what has no temporary name any more is taken for renamed: it goes before they do.
+        self._unmark(there)
+        self._clear(there)
 
     def _summary(self, embeddings: int, mismatches: Sequence[str]) -> RestoreSummary:
         return RestoreSummary(
@@ -97,6 +133,12 @@ class _Restore:
             },
             mismatches=tuple(mismatches),
             notes=tuple(note for planned in self._collections for note in planned.notes),
+            staged=()
+            if mismatches
+            else tuple(
+                f"collection {planned.temporary} of {planned.target.tenant}/{planned.target.database}"
+                for planned in self._collections
+            ),
         )
 
     def _names(self, database: tuple[str, str]) -> set[str]:
@@ -157,6 +199,13 @@ class _Restore:
                     )
                 self._client.at(*database, filled).set({"new_name": planned.target.name})
             elif planned.target.name not in there[database]:
-                raise NotFoundError(f"neither {planned.temporary} nor {planned.target} is there any more")
-        if self._collections:
-            self._client.delete_collection(*self._databases[0], self._prefix)
+                raise TaskError(
+                    "StagedCopyMissing",
+                    f"neither {planned.temporary} nor {planned.target} is there any more: restore again",
+                )
+        self._unmark({database: set(names) for database, names in there.items()})
+
+    def _unmark(self, there: Mapping[tuple[str, str], set[str]]) -> None:
+        for database, names in there.items():
+            if self._prefix in names:
+                self._client.delete_collection(*database, self._prefix)

@@ -27,17 +27,37 @@ from holdfast.protocol import Note
 _log = logging.getLogger(__name__)
 
 
-def restore(context: RestoreContext) -> RestoreSummary:
-    """Restore in mode New; see `holdfast.engines.transfer` for what it raises.
+def stage(context: RestoreContext) -> RestoreSummary:
+    """Restore every database under a staged name, verify its stream's checksum and compare its contents.
 
-    Nothing appears under a database's own name before every database of the backup is restored, its stream's
-    checksum verified and its contents compared. Killed at any point and called again it ends the same; only a
-    kill between taking off the last mark and writing the Result makes the next attempt refuse what is done.
+    Nothing appears under a database's own name. Killed at any point and called again it ends the same. See
+    `holdfast.engines.transfer` for what it raises.
     """
+    with _errors_of("restoring"):
+        return _Restore(context).stage()
+
+
+def swap(context: RestoreContext) -> None:
+    """Give every staged database its own name, which must be free or that of an empty database.
+
+    Killed at any point and called again it ends the same.
+    """
+    with _errors_of("swapping in"):
+        _Restore(context).swap()
+
+
+def discard(context: RestoreContext) -> None:
+    """Drop the databases of this request: those that are staged, and those that have their names already."""
+    with _errors_of("discarding"):
+        _Restore(context).discard()
+
+
+@contextmanager
+def _errors_of(doing: str) -> Iterator[None]:
     try:
-        return _Restore(context).run()
+        yield
     except psycopg.Error as error:
-        raise failures.from_error("restoring", error) from error
+        raise failures.from_error(doing, error) from error
 
 
 @dataclass(frozen=True)
@@ -68,17 +88,21 @@ class _Restore:
         self.major = tools.client_major(tools.program("pg_restore", spec.major_version))
         self.names = self._names()
 
-    def run(self) -> RestoreSummary:
-        self.context.progress.step("checking the server")
+    @contextmanager
+    def _staging(self) -> Iterator[Staging]:
         # A database cannot be renamed or dropped from inside.
         candidates = tuple(name for name in MAINTENANCE_DATABASES if name not in self.names.values())
         with connect_any(self.server, candidates or ("template1",)) as (connection, _):
-            staging = Staging(self.server, connection, self.context.request_uid)
-            self._check_server(connection)
-            targets = [self._target(connection, staging, detail) for detail in self.detail.databases]
+            yield Staging(self.server, connection, self.context.request_uid)
+
+    def stage(self) -> RestoreSummary:
+        self.context.progress.step("checking the server")
+        with self._staging() as staging:
+            self._check_server(staging.connection)
+            targets = [self._target(staging, detail) for detail in self.detail.databases]
             staging.clear()
-            self._restore_roles(connection)
-            tablespaces = self._tablespaces(connection)
+            self._restore_roles(staging.connection)
+            tablespaces = self._tablespaces(staging.connection)
             with _cleared_on_failure(staging):
                 filled = {
                     number: self._fill(staging, number, target, tablespaces)
@@ -89,9 +113,9 @@ class _Restore:
             if mismatches:
                 staging.clear()
                 self.notes.append(Note(reason="Discarded", message="what was restored is dropped again"))
-            else:
-                self._swap_in(staging, targets, list(filled))
-        return self._summary(filled, mismatches)
+            staged = tuple(f"database {staging.name(number)}" for number in filled if not mismatches)
+        self._note_subscriptions()
+        return self._summary(filled, mismatches, staged)
 
     def _names(self) -> dict[str, str]:
         """From a database's name in the backup to its name here."""
@@ -140,12 +164,12 @@ class _Restore:
                 "ExtensionMissing", f"install on {self.server.address} the extensions {', '.join(missing)}"
             )
 
-    def _target(self, connection: Connection, staging: Staging, detail: DatabaseDetail) -> _Target:
+    def _target(self, staging: Staging, detail: DatabaseDetail) -> _Target:
         """What is at a database's final name. Raises TargetNotEmptyError unless nothing, or nothing in it."""
         name = self.names[detail.properties.name]
-        if staging.swapped_in(name):
+        if staging.is_ours(name):
             return _Target(detail, name, done=True)
-        self._refuse_unless_empty(connection, name)
+        self._refuse_unless_empty(staging.connection, name)
         return _Target(detail, name, done=False)
 
     def _refuse_unless_empty(self, connection: Connection, name: str) -> None:
@@ -210,24 +234,55 @@ class _Restore:
             staging.configure(staged, properties)
         return comparison
 
-    def _swap_in(self, staging: Staging, targets: list[_Target], filled: list[int]) -> None:
+    def swap(self) -> None:
         self.context.progress.step("swapping in")
-        for number in filled:
-            self._refuse_unless_empty(staging.connection, targets[number].name)
-            staging.swap_in(staging.name(number), targets[number].name)
-        for target in targets:
-            staging.finish(target.name, target.detail.properties)
-            if target.detail.inventory.subscriptions:
+        with self._staging() as staging:
+            for number, detail in enumerate(self.detail.databases):
+                name = self.names[detail.properties.name]
+                if staging.is_ours(staging.name(number)):
+                    self._refuse_unless_empty(staging.connection, name)
+                    staging.swap_in(staging.name(number), name)
+                elif not self._is_restored(staging, name, detail):
+                    raise TaskError(
+                        "StagedCopyMissing",
+                        f"neither database {staging.name(number)} nor what was restored to {name} is on "
+                        f"{self.server.address} any more: restore again",
+                    )
+            for detail in self.detail.databases:
+                name = self.names[detail.properties.name]
+                if staging.is_ours(name):
+                    staging.finish(name, detail.properties)
+
+    def _is_restored(self, staging: Staging, name: str, detail: DatabaseDetail) -> bool:
+        """Whether an earlier attempt has given the database its name; an empty one may be anybody's."""
+        if staging.is_ours(name):
+            return True
+        had_tables = bool(detail.inventory.tables)
+        return staging.exists(name) and (not had_tables or user_object(self.server, name) is not None)
+
+    def discard(self) -> None:
+        self.context.progress.step("dropping what was restored")
+        with self._staging() as staging:
+            staging.clear()
+            for name in self.names.values():
+                if staging.is_ours(name) or (self.context.swapped and staging.exists(name)):
+                    staging.drop(name)
+
+    def _note_subscriptions(self) -> None:
+        for detail in self.detail.databases:
+            if detail.inventory.subscriptions:
                 self.notes.append(
                     Note(
                         reason="SubscriptionsDisabled",
-                        message=f"{target.name}: enable by hand the subscriptions "
-                        + ", ".join(target.detail.inventory.subscriptions),
+                        message=f"{self.names[detail.properties.name]}: enable by hand the subscriptions "
+                        + ", ".join(detail.inventory.subscriptions),
                         warning=True,
                     )
                 )
 
-    def _summary(self, filled: dict[int, Comparison], mismatches: tuple[str, ...]) -> RestoreSummary:
+    def _summary(
+        self, filled: dict[int, Comparison], mismatches: tuple[str, ...], staged: tuple[str, ...]
+    ) -> RestoreSummary:
         inventories = [detail.inventory for detail in self.detail.databases]
         return RestoreSummary(
             address=self.server.address,
@@ -240,6 +295,7 @@ class _Restore:
             },
             mismatches=mismatches,
             notes=tuple(self.notes),
+            staged=staged,
         )
 
 

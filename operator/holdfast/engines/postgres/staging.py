@@ -72,13 +72,18 @@ class Staging:
         """The name of the request's staged database `number`."""
         return f"holdfast_restore_{self.request_uid.replace('-', '')[:12]}_{number}"
 
-    def swapped_in(self, name: str) -> bool:
-        """Whether an earlier attempt of this request proved its copy and gave it the name `name`."""
+    def is_ours(self, name: str) -> bool:
+        """Whether this request made the database and has not finished it, under whichever name it is."""
         row = self.connection.execute(
             "SELECT shobj_description(oid, 'pg_database') = %s FROM pg_database WHERE datname = %s",
             [self.mark, name],
         ).fetchone()
         return row is not None and bool(row[0])
+
+    def exists(self, name: str) -> bool:
+        """Whether the server has a database of this name."""
+        row = self.connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone()
+        return row is not None
 
     def clear(self) -> None:
         """Drop what earlier attempts of this request have staged."""
@@ -124,18 +129,21 @@ class Staging:
                 # Without it the publisher's slot, which the original may be using, would be dropped too.
                 inside.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(which))
                 inside.execute(sql.SQL("DROP SUBSCRIPTION {}").format(which))
-        self.connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        which = sql.Identifier(name)
+        row = self.connection.execute(
+            "SELECT datistemplate FROM pg_database WHERE datname = %s", [name]
+        ).fetchone()
+        if row is not None and row[0]:
+            self.connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(which))
+        self.connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(which))
 
     def swap_in(self, staged: str, final: str) -> None:
         """Give a proved database its final name, in place of an empty one if the server has one."""
         which = sql.Identifier(final)
-        row = self.connection.execute(
-            "SELECT datistemplate FROM pg_database WHERE datname = %s", [final]
-        ).fetchone()
-        if row is not None:
-            if row[0]:
-                self.connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(which))
-            self.connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(which))
+        self._drop(final)
         self.connection.execute(
             sql.SQL(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

@@ -40,6 +40,7 @@ from holdfast.engines.redis.target import (
     claim,
     evicted_keys,
     is_ours,
+    libraries,
     refused,
     release,
 )
@@ -58,8 +59,8 @@ class _Dump:
     head: rdb.Head
 
 
-def restore(context: RestoreContext) -> RestoreSummary:
-    """Restore dump.rdb into an empty server and compare.
+def stage(context: RestoreContext) -> RestoreSummary:
+    """Restore dump.rdb into an empty server and compare. The marker stays: `discard` takes all back.
 
     Raises TargetNotEmptyError when a database that would be written holds a key, TaskError when the target
     is too small or too old or the user may not, MismatchError when the target evicted keys during the
@@ -93,7 +94,6 @@ def restore(context: RestoreContext) -> RestoreSummary:
                 "TargetEvicted",
                 f"{target} evicted {evicted} keys during the restore: its maxmemory is too low",
             )
-        release(client, plan)
     summary = _summary(str(target), plan, writer.written, comparison)
     return replace(summary, notes=(*summary.notes, *_not_restored(context)))
 
@@ -104,6 +104,49 @@ def _not_restored(context: RestoreContext) -> tuple[Note, ...]:
         Note(reason=omission.reason, message=f"{omission.count} {omission.what}", warning=True)
         for omission in module_data(context.manifest_detail.get("moduleData", {}))
     )
+
+
+def swap(context: RestoreContext) -> None:
+    """Say that the keys are the user's: what `stage` has loaded is in place already."""
+    with Client(target_endpoint(context, context.spec, context.override, context.namespace)) as client:
+        release(client, _plan(context))
+
+
+def discard(context: RestoreContext) -> None:
+    """Delete the keys and the function libraries of the backup from a server that this request has loaded."""
+    target = target_endpoint(context, context.spec, context.override, context.namespace)
+    plan = _plan(context)
+    with Client(target) as client:
+        if not (context.swapped or is_ours(client, plan)):
+            return
+        context.progress.step(f"deleting from {target} what was restored")
+        with _spooled(context) as data:
+            _delete_keys(client, plan, data)
+        for name in sorted(set(libraries(client)) & set(plan.functions)):
+            client.execute("FUNCTION", "DELETE", name)
+        release(client, plan)
+
+
+def _delete_keys(client: Client, plan: Plan, data: rdb.Data) -> None:
+    batch: list[bytes] = []
+    selected: int | None = None
+    for record in rdb.records(data, rdb.read_head(data).end):
+        if record.database not in plan.databases or not record.key.startswith(plan.prefix):
+            continue
+        if record.database != selected or len(batch) >= BATCH_KEYS:
+            _unlink(client, batch)
+            batch = []
+        if record.database != selected:
+            selected = record.database
+            client.execute("SELECT", selected)
+        if record.key != plan.marker.encode():
+            batch.append(record.key)
+    _unlink(client, batch)
+
+
+def _unlink(client: Client, keys: list[bytes]) -> None:
+    if keys:
+        client.execute("UNLINK", *keys)
 
 
 def _summary(

@@ -5,6 +5,10 @@ from collections.abc import Callable
 
 from holdfast.protocol import MAX_RESULT_BYTES, Result
 
+_OPTIONAL = (
+    "more", "notes", "preflight", "preflight_omitted", "omissions", "omissions_omitted", "staged",
+)  # fmt: skip
+
 
 def fit(result: Result, limit: int = MAX_RESULT_BYTES) -> bytes:
     """The Result as JSON of at most `limit` bytes.
@@ -25,7 +29,7 @@ def fit(result: Result, limit: int = MAX_RESULT_BYTES) -> bytes:
 
 def encode(result: Result) -> bytes:
     """The Result as JSON. Without what says nothing: the operator may be older and not know the field."""
-    silent = {name for name in ("more", "notes") if not getattr(result, name)}
+    silent = {name for name in _OPTIONAL if not getattr(result, name, None)}
     return result.model_dump_json(by_alias=True, exclude_none=True, exclude=silent).encode()
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -14,6 +15,7 @@ from pyrage.x25519 import Identity
 
 from holdfast.engines.transfer import (
     MismatchError,
+    ObjectsFailedError,
     RestoreContext,
     RestoreSummary,
     SourceError,
@@ -34,6 +36,8 @@ from holdfast.runner.stream.crypto import Decryption, open_identities
 from holdfast.runner.tasks.lookup import not_found, run_path
 
 _MAX_DETAILS = 20
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class ReadingContext(RestoreContext):
         self.override = sections.override
         self.namespace = task.namespace
         self.request_uid = task.request_uid
+        self.on_object_error = task.on_object_error
+        self.accepted_risks = frozenset(task.accepted_risks)
         self.snapshot_time = manifest.snapshot_time
         self.manifest_detail = manifest.detail
         self.manifest_contents = manifest.contents
@@ -194,14 +200,19 @@ def run(task: RestoreTask, mounts: Mounts, meter: Meter) -> RestoreResult:
     the comparison finds a difference.
     """
     sections = Sections.of(task)
-    engine: Callable[[RestoreContext], RestoreSummary] = engines.module_of(task.engine, "restore").restore
+    engine = engines.module_of(task.engine, "restore")
     copy, thawed = _readable_copy(task, connect(task.source.destination, mounts), mounts, meter)
     context = ReadingContext(task, sections, copy, mounts, meter)
     began = time.monotonic()
-    summary = engine(context)
-    seconds = time.monotonic() - began
+    summary: RestoreSummary = engine.stage(context)
+    _log_all(summary)
     if summary.mismatches:
         raise _differences(task.target, summary)
+    if summary.failed_objects and task.on_object_error == "Fail":
+        raise _objects_failed(task.target, summary)
+    if task.swaps:
+        engine.swap(context)
+    seconds = time.monotonic() - began
     return RestoreResult(
         snapshot_time=copy.manifest.snapshot_time,
         restore_seconds=round(seconds, 3),
@@ -209,7 +220,19 @@ def run(task: RestoreTask, mounts: Mounts, meter: Meter) -> RestoreResult:
         compared=summary.compared,
         contents=summary.contents,
         notes=(*thawed, *summary.notes),
+        preflight=summary.preflight,
+        omissions=summary.failed_objects,
+        staged=() if task.swaps else summary.staged[:_MAX_DETAILS],
     )
+
+
+def _log_all(summary: RestoreSummary) -> None:
+    """A Result may be too short for them."""
+    for check in summary.preflight:
+        level = logging.INFO if check.state == "Passed" else logging.WARNING
+        _log.log(level, "%s: %s", check.state, check.text)
+    for failed in summary.failed_objects:
+        _log.error("%s: %s", failed.reason, failed.what)
 
 
 def _readable_copy(
@@ -258,6 +281,20 @@ def read_committed_manifest(task: RestoreTask, path: RunPath, source: Destinatio
     if (manifest.target, manifest.engine) != (task.target, task.engine):
         raise source.mismatch(key, f"it is of target {manifest.target}, engine {manifest.engine}")
     return manifest
+
+
+def _objects_failed(target: str, summary: RestoreSummary) -> ObjectsFailedError:
+    count = sum(failed.count or 1 for failed in summary.failed_objects)
+    first = summary.failed_objects[0].what
+    more = f", and {count - 1} more" if count > 1 else ""
+    staged = summary.staged[:_MAX_DETAILS]
+    return ObjectsFailedError(
+        f"target {target} at {summary.address}: could not be made again: {first}{more}; all else is restored "
+        f"and kept as {', '.join(staged)}: promote: Swap of the request puts it in place without them, "
+        "discard: true drops it",
+        summary.failed_objects,
+        staged,
+    )
 
 
 def _differences(target: str, summary: RestoreSummary) -> MismatchError:

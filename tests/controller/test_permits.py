@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.controller.remembering import RememberingQueue
 
 from holdfast.controller.config import Config
 from holdfast.controller.errors import NotUnderstoodError
-from holdfast.controller.health import Health
 from holdfast.controller.jobs.kinds import MAX_PURGES, Permit
-from holdfast.controller.queue import Key, Queue
+from holdfast.controller.queue import Key
 from holdfast.controller.work.joblist import JobList
 from holdfast.controller.work.permits import Permits
 from holdfast.domain import labels
@@ -20,25 +20,11 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 SHARE = share_of(MAX_PURGES)
 
 
-class Woken(Queue):
-    """A queue that only remembers."""
-
-    def __init__(self) -> None:
-        async def handle(_: Key) -> None:
-            return None
-
-        super().__init__(handle, Health(lambda: 0.0))
-        self.keys: list[Key] = []
-
-    def add(self, key: Key) -> None:
-        self.keys.append(key)
-
-
 class Bench:
     """The list of Jobs, the queue and the permits, as the operator puts them together."""
 
     def __init__(self) -> None:
-        queue = Woken()
+        queue = RememberingQueue()
         self.woken = queue.keys
         self.jobs = JobList(lambda _: None)
         self.permits = Permits(self.jobs, queue, Config())

@@ -18,7 +18,7 @@ from holdfast.controller.errors import (
     TransientError,
 )
 from holdfast.controller.health import Health
-from holdfast.controller.queue import Key, Queue
+from holdfast.controller.queue import Key, Lane, Queue
 
 A, B = Key("runs", "ns", "a"), Key("runs", "ns", "b")
 
@@ -149,13 +149,13 @@ async def test_what_the_cluster_logs_once_is_not_logged_for_each_key(
     assert [record for record in caplog.records if record.name == "holdfast.controller.queue"] == []
 
 
-def test_a_key_that_gets_on_is_not_slowed_down() -> None:
+def test_a_key_that_gets_on_is_not_slowed_down_and_one_that_goes_round_is() -> None:
     async def handle(_: Key) -> None: ...
 
     queue = Queue(handle, Health(time.monotonic))
-    requests = ("PUT /a", "PUT /a", "PUT /a", "PUT /b", "PUT /b")
+    requests = ("PUT /a", "PUT /a", "PUT /a", "PUT /b", "PUT /b", "PUT /a")
     pauses = [queue._backoff(A, TransientError(request, 503, "away")) for request in requests]
-    assert pauses == [0.25, 0.5, 1.0, 0.25, 0.5]
+    assert pauses == [0.25, 0.5, 1.0, 0.25, 0.5, 2.0]
 
 
 async def test_earlier_appointment_stands() -> None:
@@ -172,28 +172,26 @@ async def test_earlier_appointment_stands() -> None:
     task.cancel()
 
 
-async def test_what_is_due_does_not_wait_behind_the_background_and_neither_starves() -> None:
+async def test_no_lane_waits_behind_a_less_urgent_one_and_none_starves() -> None:
     order: list[Key] = []
     done = asyncio.Event()
-    background = [Key("runs", "ns", f"background-{number}") for number in range(40)]
-    due = [Key("runs", "ns", f"due-{number}") for number in range(40)]
+    keys = {lane: [Key("runs", "ns", f"{lane.name}-{number}") for number in range(40)] for lane in Lane}
 
     async def handle(key: Key) -> None:
         order.append(key)
-        if len(order) == len(background) + len(due):
+        if len(order) == sum(map(len, keys.values())):
             done.set()
 
     queue = Queue(handle, Health(time.monotonic), workers=1)
-    for key in background:
-        queue.add_to_background(key)
-    for key in due:
-        queue.add(key)
+    for lane in reversed(Lane):
+        for key in keys[lane]:
+            queue.add(key, lane)
     task = asyncio.create_task(queue.run())
     await until(done)
     task.cancel()
-    first = order[: len(due)]
-    assert sum(key in due for key in first) >= 3 * sum(key in background for key in first)
-    assert set(first) & set(background)
+    first = Counter(key.name.partition("-")[0] for key in order[:60])
+    assert first == {"START": 30, "DUE": 15, "BACKGROUND": 15}
+    assert len(set(order)) == len(order)
 
 
 async def test_key_of_the_background_that_becomes_due_is_handled_once_and_first() -> None:
@@ -208,6 +206,7 @@ async def test_key_of_the_background_that_becomes_due_is_handled_once_and_first(
     queue = Queue(handle, Health(time.monotonic), workers=1)
     queue.add_to_background(A)
     queue.add_to_background(B)
+    queue.add(B, Lane.START)
     queue.add(B)
     task = asyncio.create_task(queue.run())
     await until(done)

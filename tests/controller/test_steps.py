@@ -16,6 +16,7 @@ from tests.apiserver import ApiServer
 from tests.controller.client import Client, Namespace, policy_spec
 from tests.controller.conftest import context_by, list_again
 from tests.controller.proxy import ApiProxy, Passes, Request, refuse
+from tests.controller.remembering import RememberingQueue
 from tests.controller.test_claims import BUCKET, mount, volume
 
 from holdfast.api.policy import BackupPolicy
@@ -24,7 +25,7 @@ from holdfast.api.run import BackupRun, BackupRunStatus, RunPhase
 from holdfast.controller.errors import ForbiddenError
 from holdfast.controller.health import Health
 from holdfast.controller.jobs.kinds import Permit
-from holdfast.controller.queue import Key, Queue
+from holdfast.controller.queue import Key
 from holdfast.controller.reconcilers.policies import Policies
 from holdfast.controller.reconcilers.restores import Restores
 from holdfast.controller.reconcilers.runs import Runs
@@ -514,26 +515,12 @@ async def test_former_definitions_are_said_and_not_asked_for_ever(
     assert namespace.status("BackupRun", "now")["settings"]
 
 
-class Remembers(Queue):
-    """A queue that handles nothing."""
-
-    def __init__(self) -> None:
-        async def handle(_: Key) -> None:
-            return None
-
-        super().__init__(handle, Health(time.monotonic))
-        self.keys: list[Key] = []
-
-    def add_to_background(self, key: Key) -> None:
-        self.keys.append(key)
-
-
 async def test_what_is_deleted_is_looked_at_once_more(context: Context, namespace: Namespace) -> None:
     """A watch may have lost that, and its owner may hold something for it."""
     namespace.create("RestoreRequest", "back", {"source": {"runRef": {"name": "stored"}}})
     ended = {"status": {"phase": "Refused", "completionTime": MOMENT}}
     namespace.patch("RestoreRequest", "back", ended, subresource="/status")
-    key, queue = Key(RestoreRequest.plural, namespace.name, "back"), Remembers()
+    key, queue = Key(RestoreRequest.plural, namespace.name, "back"), RememberingQueue()
     resync = Resync(context.cluster, (context.runs, context.jobs), queue, Health(time.monotonic), 0.05)
     task = asyncio.create_task(resync.run())
     nothing = lambda: asyncio.sleep(0)  # noqa: E731

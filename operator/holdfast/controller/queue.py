@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
+from enum import IntEnum
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -30,8 +31,6 @@ MAX_SECONDS = 900.0
 """A key that is handled for longer than this hangs: each of its requests has a limit of its own."""
 _FIRST_BACKOFF = 0.25
 LOOK_SECONDS = 5.0
-_TURN = 4
-"""While both lanes have keys, every so manieth comes from the background."""
 _log = logging.getLogger(__name__)
 
 
@@ -67,8 +66,23 @@ Handler = Callable[[Key], Awaitable[float | None]]
 _handled: ContextVar[Key | None] = ContextVar("handled", default=None)
 
 
+class Lane(IntEnum):
+    """How urgent a waiting key is."""
+
+    START = 0
+    """A slot has come, or a run is new: it starts late if it waits behind the work of those that go on."""
+    DUE = 1
+    """Something has changed."""
+    BACKGROUND = 2
+    """It is only looked at again."""
+
+
+_TURNS = (Lane.START, Lane.DUE, Lane.START, Lane.BACKGROUND)
+"""Whose turn it is; a lane without keys leaves its turn to the most urgent one that has some."""
+
+
 class Queue:
-    """Two lanes of waiting keys: what is due, and what is only looked at again. Neither starves the other.
+    """A lane of waiting keys for each urgency. None starves another.
 
     Add from the event loop's own thread only.
     """
@@ -78,33 +92,30 @@ class Queue:
         self._health = health
         self._workers = workers
         self._ready = asyncio.Semaphore(0)
-        self._due: OrderedDict[Key, None] = OrderedDict()
-        self._background: OrderedDict[Key, None] = OrderedDict()
+        self._lanes: dict[Lane, OrderedDict[Key, None]] = {lane: OrderedDict() for lane in Lane}
         self._taken = 0
         self._running: dict[Key, float] = {}
         self._again: set[Key] = set()
         self._timers: dict[Key, asyncio.TimerHandle] = {}
-        self._failures: dict[Key, tuple[str, int]] = {}
-        """What failed last, and how often in a row: a key that gets on is not slowed down."""
+        self._failures: dict[Key, Counter[str]] = {}
+        """How often each request has failed since the key last ended well: one that gets on is not slowed."""
 
-    def add(self, key: Key) -> None:
-        """Have the key handled, once more if that is going on at the moment."""
+    def add(self, key: Key, lane: Lane = Lane.DUE) -> None:
+        """Have the key handled, once more if that is going on at the moment; it never becomes less urgent."""
         if key in self._running:
             self._again.add(key)
-        elif key in self._background:
-            del self._background[key]
-            self._due[key] = None
-        elif key not in self._due:
-            self._due[key] = None
+            return
+        waits_in = next((name for name, keys in self._lanes.items() if key in keys), None)
+        if waits_in is None:
+            self._lanes[lane][key] = None
             self._ready.release()
+        elif lane < waits_in:
+            del self._lanes[waits_in][key]
+            self._lanes[lane][key] = None
 
     def add_to_background(self, key: Key) -> None:
         """Have the key handled later than what is due."""
-        if key in self._running:
-            self._again.add(key)
-        elif key not in self._due and key not in self._background:
-            self._background[key] = None
-            self._ready.release()
+        self.add(key, Lane.BACKGROUND)
 
     def add_after(self, key: Key, seconds: float) -> None:
         """Have the key handled after a time; an earlier appointment stands."""
@@ -157,9 +168,9 @@ class Queue:
 
     def _take(self) -> Key:
         self._taken += 1
-        is_their_turn = self._taken % _TURN == 0
-        lane = self._background if self._background and (is_their_turn or not self._due) else self._due
-        key, _ = lane.popitem(last=False)
+        turn = _TURNS[self._taken % len(_TURNS)]
+        waiting = self._lanes[turn] or next(filter(None, self._lanes.values()))
+        key, _ = waiting.popitem(last=False)
         return key
 
     async def _handle(self, key: Key) -> float | None:
@@ -195,7 +206,7 @@ class Queue:
 
     def _backoff(self, key: Key, error: BaseException) -> float:
         what = error.request if isinstance(error, ApiError) else type(error).__name__
-        before, count = self._failures.get(key, (what, 0))
-        count = count if before == what else 0
-        self._failures[key] = what, count + 1
+        failures = self._failures.setdefault(key, Counter())
+        count = failures[what]
+        failures[what] += 1
         return float(min(MAX_RETRY_PAUSE, _FIRST_BACKOFF * 2 ** min(count, 10)))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from holdfast.controller.health import Health
-from holdfast.controller.queue import Key, Queue
+from holdfast.controller.queue import Key, Lane, Queue
 
 NAME = "scheduler"
 MAX_SLEEP = 10.0
@@ -36,7 +36,7 @@ class Scheduler:
         while True:
             self._health.beat(NAME)
             for key in self._take_due():
-                self._queue.add(key)
+                self._queue.add(key, Lane.START)
             self._changed.clear()
             try:
                 async with asyncio.timeout(self._pause()):

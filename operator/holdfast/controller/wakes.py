@@ -2,7 +2,7 @@
 
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.run import BackupRun
-from holdfast.controller.queue import Key, Queue
+from holdfast.controller.queue import Key, Lane, Queue
 from holdfast.domain.rows import RunRow
 
 
@@ -22,7 +22,7 @@ class Wakes:
         is_settled = after is not None and after.is_settled
         # Whoever handles the run knows what it has just written.
         if not (was_settled and is_settled) and not self._queue.is_handling(key):
-            self._queue.add(key)
+            self._queue.add(key, Lane.START if before is None else Lane.DUE)
         is_new, concerns_policy = before is None, after is None or after.has_ended
         if before != after and (concerns_policy or (is_new and not self._queue.is_handling(policy))):
             self._queue.add_to_background(policy)

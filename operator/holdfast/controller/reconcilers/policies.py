@@ -37,10 +37,10 @@ from holdfast.domain.policy.status import (
     STATUS_SECTIONS,
     PolicySituation,
     PolicyStep,
-    permitted,
     record_slots,
     refuse_slots,
     slots_due,
+    with_permitted,
 )
 from holdfast.domain.rows import RunRow
 from holdfast.domain.run import deletion
@@ -93,7 +93,7 @@ class Policies:
     async def _withdraw_refusal(self, key: Key) -> None:
         """Nothing is forbidden any more."""
         policy = await self._context.cluster.get(BackupPolicy, key.namespace, key.name)
-        await self._context.cluster.write_status(policy, permitted(policy.status))
+        await self._context.cluster.write_status(policy, with_permitted(policy.status))
 
     async def _decide(
         self, policy: BackupPolicy, sections: Sections, now: datetime

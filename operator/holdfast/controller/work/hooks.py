@@ -100,7 +100,7 @@ class _Execution:
             try:
                 return await self._execute()
             except (TransientError, ForbiddenError) as error:
-                asker = self._run.metadata.uid, self._hook.name
+                asker = self._run.metadata.uid, "hook", self._hook.name
                 if isinstance(error, ForbiddenError) and self._context.is_final(error, asker):
                     raise
                 self.error = str(error)

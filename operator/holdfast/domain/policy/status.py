@@ -141,7 +141,7 @@ def record_slots(
     return Step(status, (*notices, *_exceptions(slots, taken, situation.now)))
 
 
-def permitted(status: BackupPolicyStatus) -> BackupPolicyStatus:
+def with_permitted(status: BackupPolicyStatus) -> BackupPolicyStatus:
     """The status of a policy that nothing is forbidden for."""
     conditions = tuple(condition for condition in status.conditions if condition.type != PERMITTED)
     return updated(status, conditions=conditions)

@@ -569,7 +569,7 @@ def test_kubectl_explains(apiserver: ApiServer) -> None:
         "What is backed up: 1 to 20 targets, each with a name and the section of exactly one engine."
         in targets
     )
-    assert "Exactly one of postgres, chroma, redis, mysql, memcached, files, objects must be set." in targets
+    assert "Exactly one of postgres, chroma, redis must be set." in targets
     assert "A PostgreSQL server: a Service of the namespace or a host outside of it." in targets
     method = _kubectl(apiserver, "explain", "backuppolicy.spec.targets.postgres.method")
     assert "Logical: the Job dumps each database. Physical: the Job copies the files of" in " ".join(

@@ -12,11 +12,12 @@ from tests.api.objects import ABSENT, EXAMPLES, Case, changed, judge, try_create
 from tests.apiserver import ApiServer
 
 CRON = "must have five cron fields, such as 0 2 * * MON-FRI: minute 0-59, hour 0-23, day of month 1-31"
+ENDPOINT = "must begin with http:// or https://"
 DURATION = "should match"
 PATTERN = "should match"
 ZONE = "timeZone must be the IANA name of a time zone"
-ENGINE = "exactly one of postgres, chroma, redis, mysql, memcached, files, objects must be set"
-PLACE = "exactly one of s3, gcs, azure, volume must be set"
+ENGINE = "exactly one of postgres, chroma, redis must be set"
+PLACE = "exactly one of s3, volume must be set"
 ADDRESS = "exactly one of service, host must be set"
 CHANNEL = "exactly one of slack, email, webhook, heartbeat must be set"
 ASKED = "exactly one of sql, chroma, redis must be set"
@@ -59,13 +60,20 @@ CASES = [
             "@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually",
         ],
         [
-            "", "* * * *", "0 0 2 * * *", "60 * * * *", "0 24 * * *", "0 0 0 * *", "0 0 32 * *", "0 0 * 13 *",
-            "0 0 * 0 *", "0 0 * * 8", "0 0 L * *", "0 0 15W * *", "0 0 * * 5L", "0 0 * * FRI#2", "0 0 ? * *",
-            "0 0 * FOO *", "0 0 * MON *", "*/0 * * * *", "@reboot", "@every 5m", "TZ=UTC 0 2 * * *",
-            " 0 2 * * *", "0 2 * * * ", "0\t2 * * *", "1, * * * *", "1-2-3 * * * *", "-1 * * * *",
+            "", "* * * *", "0 0 2 * * *", "@reboot", "@every 5m", "TZ=UTC 0 2 * * *",
+            " 0 2 * * *", "0 2 * * * ", "0\t2 * * *",
         ],
         CRON,
     ),
+    *at("schedule", [], ["60 * * * *", "*/0 * * * *", "1, * * * *", "1-2-3 * * * *", "-1 * * * *"],
+        "minute, field 1 of 5, must be in 0-59"),
+    *at("schedule", [], ["0 24 * * *"], "hour, field 2 of 5, must be in 0-23"),
+    *at("schedule", [], ["0 0 0 * *", "0 0 32 * *", "0 0 L * *", "0 0 15W * *", "0 0 ? * *"],
+        "day of month, field 3 of 5, must be in 1-31"),
+    *at("schedule", [], ["0 0 * 13 *", "0 0 * 0 *", "0 0 * FOO *", "0 0 * MON *"],
+        "month, field 4 of 5, must be in 1-12"),
+    *at("schedule", [], ["0 0 * * 8", "0 0 * * 5L", "0 0 * * FRI#2"],
+        "day of week, field 5 of 5, must be in 0-7"),
     *at("verification/schedule", ["0 5 * * 0"], ["", "0 5 * *", "0 0 5 * * 0"], CRON),
     *at("timeZone", ["UTC", "Asia/Ho_Chi_Minh", "America/Argentina/Ushuaia", "Etc/GMT+7"],
         ["Mars/Olympus", "Local", "Asia/ho_chi_minh"], ZONE),
@@ -195,7 +203,8 @@ CASES = [
     *at("targets/settings/objects/selector/matchLabels", [{"a": ""}], [{"a" * 318: "b"}], KEYS),
     *at("encryption", [], [ABSENT], "targets with objects.kinds Secret need encryption"),
     *at("encryption/age/recipients", [],
-        [["age1short"], ["AGE-SECRET-KEY-1" + "Q" * 46], ["ssh-ed25519 AAAA"]]),
+        [["age1short"], ["ssh-ed25519 AAAA"]], "must be the public key of an age X25519 identity"),
+    *at("encryption/age/recipients", [], [["AGE-SECRET-KEY-1" + "Q" * 58]], "is a private key"),
     *at("encryption/age/identitySecret", [ABSENT], []),
     *at("destinations", [many(PLACE_B, 5)], [many(PLACE_B, 6)], "Too many"),
     *at("destinations", [], [[PLACE_B, PLACE_B]], "Duplicate value"),
@@ -210,7 +219,7 @@ CASES = [
     *at("destinations/main/s3/bucket", ["abc", "a.b-c", "a" * 63], ["Abc", "-abc", "a_c"]),
     *at("destinations/main/s3/bucket", [], ["ab"], "should be at least 3 chars"),
     *at("destinations/main/s3/endpoint", [ABSENT, "http://127.0.0.1:9000", "https://s3.example.org/"],
-        ["s3.example.org", "ftp://a", "https://a/b", "https://a?b"]),
+        ["s3.example.org", "s3:7070", "ftp://a", "https://a/b", "https://a?b"], ENDPOINT),
     *at("destinations/main/s3/credentialsSecret", [ABSENT], []),
     *at("destinations/main/s3/storageClass", [ABSENT, "STANDARD_IA"], ["standard"]),
     *at("destinations/main/s3/objectLock/mode", ["Governance", "Compliance"], ["GOVERNANCE"], "Unsupported"),

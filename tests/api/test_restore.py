@@ -8,8 +8,8 @@ from tests.apiserver import ApiServer
 from tests.waiting import wait_until
 
 SOURCE = "exactly one of policyRef, runRef, location must be set"
-ENGINE = "exactly one of postgres, chroma, redis, mysql, memcached, files, objects must be set"
-PLACE = "exactly one of s3, gcs, azure, volume must be set"
+ENGINE = "exactly one of postgres, chroma, redis must be set"
+PLACE = "exactly one of s3, volume must be set"
 DOTS = "path must not contain . or .. as a part of the path"
 CONFIRM = "confirm must be set with mode InPlace"
 AT = "2026-02-28T01:14:59.25Z"

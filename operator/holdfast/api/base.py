@@ -55,7 +55,7 @@ class Model(BaseModel):
     @model_validator(mode="after")
     def _check_exactly_one(self) -> Self:
         if self.exactly_one and sum(getattr(self, name) is not None for name in self.exactly_one) != 1:
-            raise ValueError(_exactly_one_message(self.exactly_one))
+            raise ValueError(self._exactly_one_message())
         return self
 
     @classmethod
@@ -66,7 +66,7 @@ class Model(BaseModel):
         rules = list(cls.rules)
         if cls.exactly_one:
             fields = ", ".join(f"has(self.{to_camel(name)})" for name in cls.exactly_one)
-            message = _exactly_one_message(cls.exactly_one)
+            message = cls._exactly_one_message()
             rules.append((f"[{fields}].filter(x, x).size() == 1", message))
             json_schema["description"] += f" {message[0].upper() + message[1:]}."
         if cls.immutable_except is not None:
@@ -74,6 +74,12 @@ class Model(BaseModel):
         if rules:
             json_schema["x-kubernetes-validations"] = [{"rule": r, "message": m} for r, m in rules]
         return json_schema
+
+    @classmethod
+    def _exactly_one_message(cls) -> str:
+        """It names those that can be used."""
+        built = [to_camel(name) for name in cls.exactly_one if name not in cls.unbuilt]
+        return f"exactly one of {', '.join(built)} must be set"
 
     def set_but_unbuilt(self) -> dict[str, str]:
         """The fields that are set although what they ask for is not built yet, each in the user's words."""
@@ -105,8 +111,32 @@ def with_sections(base: type[Model], sections: Mapping[str, type[Model]]) -> typ
     )
 
 
-def _exactly_one_message(names: tuple[str, ...]) -> str:
-    return f"exactly one of {', '.join(to_camel(name) for name in names)} must be set"
+class Matches:
+    """Marks a text that must match patterns, each with the message of one that does not.
+
+    They become rules of the API server, which answers to a `pattern` with the pattern instead.
+    """
+
+    def __init__(self, *patterns: tuple[str, str]) -> None:
+        self._patterns = patterns
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        json_schema = handler(schema)
+        json_schema["x-kubernetes-validations"] = [
+            {"rule": f"self.matches(r'{pattern}')", "message": message} for pattern, message in self._patterns
+        ]
+        return json_schema
+
+    def _check(self, text: str) -> str:
+        for pattern, message in self._patterns:
+            if not re.search(pattern, text):
+                raise ValueError(message)
+        return text
 
 
 def _immutable(name: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from holdfast.api.base import DnsLabel, Duration, Int64, Model, SecretRef, Time
+from holdfast.api.base import DnsLabel, Duration, Int64, Matches, Model, SecretRef, Time
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Destination
 from holdfast.api.drill import DRILL_RULES, Drill
@@ -29,11 +29,29 @@ def _more_than_zero(field: str) -> tuple[str, str]:
     return f"!has(self.{field}) || self.{field}.matches('[1-9]')", f"{field} must be longer than zero"
 
 
+Recipient = Annotated[
+    str,
+    Field(max_length=128),
+    Matches(
+        (
+            "^([^A]|A[^G]|AG[^E]|.{0,3}$)",  # the API server's patterns cannot say "not AGE"
+            "is a private key: put the public key of the pair here, which begins with age1; and make a new "
+            "pair, because a log may have this one now",
+        ),
+        (
+            "^(AGE.+|age1[02-9ac-hj-np-z]{58})$",
+            "must be the public key of an age X25519 identity: age1 and 58 letters and digits",
+        ),
+    ),
+]
+"""A public key that backups are encrypted to."""
+
+
 class Age(Model):
     """Encryption by age (age-encryption.org) to X25519 recipients."""
 
     recipients: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^age1[02-9ac-hj-np-z]{58}$", max_length=62)], ...],
+        tuple[Recipient, ...],
         Field(min_length=1, max_length=20, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ]
     """The public keys that backups are encrypted to. The private key (age: identity) of any one of them is

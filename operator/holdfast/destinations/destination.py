@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from holdfast.api.base import Model
+from holdfast.api.base import Matches, Model
 from holdfast.mounts import ClaimMount, SecretMount
 
 Path = Annotated[
@@ -13,7 +13,16 @@ Path = Annotated[
     Field(pattern=r"^[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*$", min_length=1, max_length=512),
 ]
 
-Endpoint = Annotated[str, Field(pattern=r"^https?://[^/?#\s]+/?$", max_length=512)]
+Endpoint = Annotated[
+    str,
+    Field(max_length=512),
+    Matches(
+        (
+            r"^https?://[^/?#\s]+/?$",
+            "must begin with http:// or https:// and have no path, such as https://s3.example.com",
+        )
+    ),
+]
 """The URL of a store, without a path."""
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 CAMEL_CASE = re.compile(r"[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*")
 _STATUSES = {"True", "False", "Unknown"}
-_PARAMETERS = ("reason", "otherwise")
+_PARAMETERS = ("reason", "otherwise", "check")
 _TYPES = ("type", "type_")
 _EVENTS = ("Notice", "Note")
 _DEEP = 3

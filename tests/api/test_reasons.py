@@ -17,6 +17,7 @@ from holdfast.reasons.table import CONDITIONS, GROUPS, REASONS
 
 # What has the shape of a reason and is none that a user meets.
 INTERNAL = {
+    "Enough",  # ends the reading of an artifact of which no more is needed
     "Aborted",  # ends the threads of an upload that was given up; the error that ended it is reported
     "ObjectLocked",  # whoever deletes turns it into an event or an outcome of its own
     "TimeOver",  # healing turns it into HealingUnfinished

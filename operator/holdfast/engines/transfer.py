@@ -68,6 +68,10 @@ class SourceError(TransferError):
     exit_code = ExitCode.SOURCE_FAILED
 
 
+class TargetError(SourceError):
+    """The server that is restored to refused or broke. Nothing more of the backup need be read to say so."""
+
+
 class DestinationError(TransferError):
     """A destination refused or broke; another attempt may succeed."""
 

@@ -31,6 +31,8 @@ class Where(StrEnum):
     SURVEY = "failure of a Survey Job"
     VERIFY = "failure of a Verify Job"
     PURGE = "failure of a Purge Job"
+    FAILED_OBJECTS = "`status.targets[].failedObjects` of a request"
+    PREFLIGHT = "`status.preflight[].check` of a request"
     ANY_JOB = "failure of any Job"
     WAITING = "`status.reason` while a Job cannot start"
 

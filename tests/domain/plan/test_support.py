@@ -288,7 +288,7 @@ PolicySource: name select not_after
 RunSource: name
 LocationSource: path identity_secret s3 volume
 RestoreTarget: name postgres chroma redis
-PostgresRestore: service host credentials_secret tls rename
+PostgresRestore: service host credentials_secret tls rename ownership
 ChromaRestore: service host credentials_secret tls tenant database rename include
 RedisRestore: service host credentials_secret tls databases key_prefix
 """

@@ -76,7 +76,8 @@ class TestServer:
         """End the postmaster by SIGKILL."""
         os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
 
-    def conninfo(self, database: str = "postgres", user: str = "postgres", password: str = PASSWORD) -> str:
+    def conninfo(self, database: str = "postgres", user: str = "postgres", password: str = PASSWORD,
+                 options: str | None = None) -> str:  # fmt: skip
         """A connection string, for the tests' own eyes."""
         return make_conninfo(
             host="127.0.0.1",
@@ -85,6 +86,7 @@ class TestServer:
             password=password,
             dbname=database,
             connect_timeout=10,
+            options=options,
         )
 
     def connect(self, database: str = "postgres", **options: Any) -> "psycopg.Connection[Any]":

@@ -27,7 +27,7 @@ OCCUPANTS = (
     "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
     "CREATE SCHEMA s",
     "CREATE TYPE e AS ENUM ()",
-    "CREATE EXTENSION citext",
+    "CREATE EXTENSION citext; CREATE TABLE public.y (c citext)",
     "SELECT lo_create(7)",
     "CREATE DOMAIN d AS int",
     "CREATE PUBLICATION p",
@@ -75,6 +75,8 @@ def test_anything_in_a_database_is_found(occupant: str, target_server: TestServe
     server = Server("127.0.0.1", target_server.port, "postgres", passfile, secret, None, None)
     target_server.execute("CREATE DATABASE occupied")
     try:
+        assert user_object(server, "occupied") is None
+        target_server.execute("CREATE EXTENSION hstore", "CREATE EXTENSION seg", database="occupied")
         assert user_object(server, "occupied") is None
         target_server.execute(occupant, database="occupied")
         assert user_object(server, "occupied") is not None
@@ -178,13 +180,13 @@ def test_a_role_that_may_not(stored: dict[str, object], target_server: TestServe
     target_server.execute("DROP ROLE IF EXISTS modest", f"CREATE ROLE modest LOGIN PASSWORD '{quoted}'")
     modest = secrets("modest")
     outcome = runner.run_restore("postgres", stored, target_server.address(), modest)
-    message = failed(outcome, 2, "PermissionDenied").failure.message
-    assert "it needs CREATEDB; name the Secret of such a role" in message
+    message = failed(outcome, 2, "PreflightBlocked").failure.message
+    assert "PermissionDenied: role modest may not make databases: it needs CREATEDB" in message
     assert "targets[].postgres.credentialsSecret" in message
     target_server.execute("ALTER ROLE modest CREATEDB")
     outcome = runner.run_restore("postgres", stored, target_server.address(), modest)
-    failure = failed(outcome, 2, "PermissionDenied").failure
-    assert "postgres" in failure.message
+    failure = failed(outcome, 2, "PreflightBlocked").failure
+    assert "cannot make database first for its owner postgres" in failure.message
     assert target_server.databases() == ["postgres"]
     target_server.execute("DROP ROLE modest")
 

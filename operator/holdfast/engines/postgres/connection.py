@@ -78,7 +78,7 @@ class Server:
         )
 
     @contextmanager
-    def connect(self, database: str) -> Iterator[Connection]:
+    def connect(self, database: str, options: str = "") -> Iterator[Connection]:
         """A connection in autocommit mode, whose statements are not cut off by time limits of the role.
 
         At the end it is closed and nothing more: a transaction that is open then has only read, so that a
@@ -88,7 +88,10 @@ class Server:
         """
         try:
             connection = psycopg.connect(
-                self.conninfo(database), autocommit=True, client_encoding="utf8", prepare_threshold=None
+                self.conninfo(database, options),
+                autocommit=True,
+                client_encoding="utf8",
+                prepare_threshold=None,
             )
         except psycopg.OperationalError as error:
             raise self._refusal(database, error) from error
@@ -131,8 +134,11 @@ class Server:
 
 
 def _prepare(connection: Connection) -> None:
-    for name in ("statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"):
-        # transaction_timeout is new in 17: asking pg_settings spares knowing that.
+    connection.execute("SET statement_timeout = 0")
+    for name in (
+        "idle_in_transaction_session_timeout", "idle_session_timeout", "lock_timeout", "transaction_timeout",
+    ):  # fmt: skip
+        # Two are new, in 14 and in 17: asking pg_settings spares knowing that.
         connection.execute(
             "SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = %s", [name]
         )

@@ -38,6 +38,8 @@ class Properties(_DetailModel):
     """`c` libc, `i` ICU, `b` builtin: pg_database.datlocprovider."""
     locale: str | None
     icu_rules: str | None
+    collation_version: str | None = None
+    """pg_database.datcollversion, new in 15: of the library that orders its text."""
     tablespace: str
     connection_limit: int
     is_template: bool

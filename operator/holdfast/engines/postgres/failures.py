@@ -4,7 +4,7 @@ import re
 
 import psycopg
 
-from holdfast.engines.transfer import SourceError, TaskError, TransferError
+from holdfast.engines.transfer import SourceError, TargetError, TaskError, TransferError
 
 
 class StandbyConflictError(SourceError):
@@ -16,6 +16,14 @@ class DatabaseRefusedError(TaskError):
 
 
 _CONFLICT = "StandbyConflict"
+# Classes of SQLSTATE that may pass: connection, rollback, resources, operator's intervention
+# (https://www.postgresql.org/docs/current/errcodes-appendix.html). Anything else can only fail again.
+_PASSING = ("08", "40", "53", "57")
+_FULL = re.compile(r"No space left on device|could not extend file|Disk quota exceeded")
+_LOST = re.compile(
+    r"server closed the connection|terminating connection|connection to server .* failed|SSL SYSCALL|"
+    r"no connection to the server|starting up|shutting down|connection not open|connection pointer is NULL"
+)
 
 # (pattern in the English text, class, reason). Only a superuser can choose the server's language; text that
 # matches nothing is a SourceError, which is retried.
@@ -64,6 +72,31 @@ def from_error(doing: str, error: psycopg.Error) -> TransferError:
     if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
         return SourceError("SourceLost", f"{doing}: {text}")
     return from_text(doing, text, "SourceFailed")
+
+
+def is_worth_another_attempt(error: psycopg.Error) -> bool:
+    """Whether the cause of an error may pass: the connection is gone, or the server lacks something now."""
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError)
+    return error.sqlstate.startswith(_PASSING)
+
+
+def of_target(doing: str, error: psycopg.Error) -> TransferError:
+    """What an error of the server that is restored to means: nothing more of the backup need be read."""
+    known = from_error(doing, error)
+    if error.sqlstate == "53100":
+        return TargetError("TargetFull", f"{doing}: {known.message}")
+    if is_worth_another_attempt(error):
+        return TargetError(known.reason, known.message, known.log_tail)
+    reason = "RestoreFailed" if known.reason == "SourceFailed" else known.reason
+    return TaskError(reason, known.message, known.log_tail)
+
+
+def raise_if_lost(doing: str, line: str) -> None:
+    """Raise TargetError if a line of pg_restore says that the server has gone, or that its disk is full."""
+    for pattern, reason in ((_FULL, "TargetFull"), (_LOST, "SourceLost")):
+        if pattern.search(line):
+            raise TargetError(reason, f"{doing}: {line}", line)
 
 
 def _last_error(text: str) -> str:

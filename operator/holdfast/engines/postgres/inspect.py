@@ -178,6 +178,7 @@ def properties(connection: Connection, name: str) -> Properties | None:
         provider=columns.get("datlocprovider", "c"),  # new in 15
         locale=columns.get("datlocale", columns.get("daticulocale")),  # 17; 15 and 16
         icu_rules=columns.get("daticurules"),  # new in 16
+        collation_version=columns.get("datcollversion"),  # new in 15
         tablespace=tablespace,
         connection_limit=columns["datconnlimit"],
         is_template=columns["datistemplate"],

@@ -3,6 +3,7 @@
 from holdfast.reasons.reason import Group, Reason, Where
 
 _BACKUP, _RESTORE = (Where.BACKUP,), (Where.RESTORE,)
+_PREFLIGHT = (Where.PREFLIGHT,)
 _UNFIT = (Where.BACKUP, Where.RUN_EVENT)
 _UNFIT_NOTE = " As an event: the backup reads the primary instead."
 
@@ -125,25 +126,6 @@ GROUPS = (
         "",
         (
             Reason(
-                "ServerOlderThanBackup", _RESTORE,
-                "The server is older than the one that was backed up.",
-                "Restore to a server as new as the backup's.",
-            ),
-            Reason(
-                "ClientOlderThanBackup", _RESTORE,
-                "`pg_restore` in the image is older than the `pg_dump` that made the backup.",
-                "Set `majorVersion` to the value that the message names.",
-            ),
-            Reason(
-                "TargetIsStandby", _RESTORE,
-                "The server that is restored to is a standby.", "Restore to its primary.",
-            ),
-            Reason(
-                "ExtensionMissing", _RESTORE,
-                "The server lacks extensions that the backup uses.",
-                "Install the extensions that the message names.",
-            ),
-            Reason(
                 "RenameCollides", _RESTORE,
                 "`rename` gives two databases the same name.", "Correct `rename`.",
             ),
@@ -152,19 +134,37 @@ GROUPS = (
                 "`pg_restore` ended with an error.", "Read the message and `logTail`.",
             ),
             Reason(
+                "DumpUnreadable", _RESTORE,
+                "`pg_restore` cannot read the dump.", "Read the message and `logTail`; restore another run.",
+            ),
+            Reason(
+                "TargetFull", _RESTORE,
+                "The disk of the server that is restored to is full.",
+                "Make room. The Job makes another attempt.",
+            ),
+            Reason(
+                "ObjectFailed", (Where.FAILED_OBJECTS,),
+                "The server refused to make the object again; the message has the server's words.",
+                "Put the object in place by hand, or restore with `onObjectError: Continue`.",
+            ),
+            Reason(
+                "StatisticsMissing", (Where.REQUEST_EVENT,),
+                "`ANALYZE` of a restored table failed, so the planner does not know its data.",
+                "Run `ANALYZE` by hand.",
+            ),
+            Reason(
                 "Discarded", (Where.REQUEST_EVENT,),
                 "The restored databases differ from the backup, so they were dropped again.",
                 "See `RestoreMismatch`.",
             ),
             Reason(
                 "RestoredDiffers", (Where.REQUEST_EVENT,),
-                "An extension has another version than in the backup, or a materialized view has other rows "
-                "once it is refreshed.",
-                "Nothing, unless the application needs the extension's version in the backup, or the "
-                "earlier rows of the view.",
+                "Something that holds no data is not as in the backup: an extension has another version, a "
+                "materialized view has other rows once it is refreshed, or only its owner may change it.",
+                "Nothing, unless the application needs what the message names.",
             ),
             Reason(
-                "TablespacesMissing", (Where.REQUEST_EVENT,),
+                "TablespacesMissing", (Where.PREFLIGHT, Where.REQUEST_EVENT),
                 "The server lacks tablespaces of the backup, so everything is restored to the default one.",
                 "Make the tablespaces and restore again, if they matter.",
             ),
@@ -174,18 +174,90 @@ GROUPS = (
             ),
             Reason(
                 "PasswordsNotRestored", (Where.REQUEST_EVENT,),
-                "Backups hold no passwords of roles, so restored roles have none.",
+                "The backup holds no password of a role, so the restored role has none.",
                 "Set a password for the roles that the message names.",
             ),
             Reason(
                 "RolesLeftAlone", (Where.REQUEST_EVENT,),
                 "The restore does not change roles that exist already. It left out the statements that would "
-                "change them.",
+                "change their attributes, settings, labels or memberships.",
                 "If you want these changes, apply the statements from the message by hand.",
             ),
             Reason(
                 "RoleIncomplete", (Where.REQUEST_EVENT,),
-                "A statement about a restored role failed.", "Apply it by hand with the needed rights.",
+                "A role could not be made, or lacks something that it had.",
+                "Apply what the message names by hand with the needed rights.",
+            ),
+        ),
+    ),
+    Group(
+        "PostgreSQL: what a restore asks the server for",
+        "",
+        (
+            Reason(
+                "ServerVersion", _PREFLIGHT,
+                "The server is a primary, and its version and `pg_restore`'s are new enough.", "",
+            ),
+            Reason("Rights", _PREFLIGHT, "The role may make the databases for their owners.", ""),
+            Reason("Extensions", _PREFLIGHT, "The server has the extensions of the backup.", ""),
+            Reason("Settings", _PREFLIGHT, "The server takes the settings of the databases.", ""),
+            Reason(
+                "ServerOlderThanBackup", _PREFLIGHT,
+                "The server is older than the one that was backed up.",
+                "Restore to a server as new as the backup's. `acceptedRisks` may lift it: what the server "
+                "does not know is then among the objects that failed.",
+            ),
+            Reason(
+                "ClientOlderThanBackup", _PREFLIGHT,
+                "`pg_restore` in the image is older than the `pg_dump` that made the backup.",
+                "Set `majorVersion` to the value that the message names.",
+            ),
+            Reason(
+                "TargetIsStandby", _PREFLIGHT,
+                "The server that is restored to is a standby.", "Restore to its primary.",
+            ),
+            Reason(
+                "Pooler", _PREFLIGHT,
+                "The address is a connection pooler's. A restore needs sessions of its own.",
+                "Name the server itself.",
+            ),
+            Reason(
+                "OwnerMissing", _PREFLIGHT,
+                "The role may not make a database or objects for their owner.",
+                "As a superuser grant the owner to the role, or set `ownership: Skip`. For owners of objects "
+                "`acceptedRisks` may lift it: the role then owns them.",
+            ),
+            Reason(
+                "ExtensionMissing", _PREFLIGHT,
+                "The server lacks an extension that the backup uses.",
+                "Install its package. `acceptedRisks` may lift it: what needs the extension is then among "
+                "the objects that failed.",
+            ),
+            Reason(
+                "ExtensionVersion", _PREFLIGHT,
+                "The server has an older version of an extension than the backup.",
+                "Install a version as new as the backup's. `acceptedRisks` may lift it.",
+            ),
+            Reason(
+                "ExtensionRefused", _PREFLIGHT,
+                "The server has the extension and refuses to make it in the database.",
+                "Read the message. `acceptedRisks` may lift it.",
+            ),
+            Reason(
+                "Locale", _PREFLIGHT,
+                "The server lacks the locale of a database.",
+                "Install the locale. With `acceptedRisks: [Locale]` the database gets the server's own.",
+            ),
+            Reason(
+                "CollationVersion", _PREFLIGHT,
+                "The server's library orders text by another version of the locale. A warning only: the "
+                "restore builds every index by the new order.",
+                "Look at partitions and CHECKs that compare text.",
+            ),
+            Reason(
+                "SettingRefused", (Where.PREFLIGHT, Where.REQUEST_EVENT),
+                "The server refuses a setting or a grant of the database. The restore goes on without it.",
+                "Set by hand what replaces it.",
             ),
         ),
     ),

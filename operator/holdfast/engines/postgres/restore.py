@@ -2,27 +2,27 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import psycopg
 
-from holdfast.engines.postgres import failures, inspect, load, tools
-from holdfast.engines.postgres import globals as cluster_globals
+from holdfast.engines.postgres import archive, failures, load, preflight, roles, tools
 from holdfast.engines.postgres.connection import Connection, server
 from holdfast.engines.postgres.detail import DatabaseDetail, Detail
-from holdfast.engines.postgres.inspect import Comparison
+from holdfast.engines.postgres.fill import Fill, Filled, Place
 from holdfast.engines.postgres.source import MAINTENANCE_DATABASES, connect_any
 from holdfast.engines.postgres.spec import PostgresRestore, PostgresTarget
-from holdfast.engines.postgres.staging import Staging, user_object
+from holdfast.engines.postgres.staging import Staging, extensions, staged_name, user_object
 from holdfast.engines.transfer import (
     RestoreContext,
     RestoreSummary,
     TargetNotEmptyError,
     TaskError,
     TransferError,
+    checked,
 )
-from holdfast.protocol import Note
+from holdfast.protocol import Check, Note
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,11 @@ def _errors_of(doing: str) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise failures.from_error(doing, error) from error
+        raise failures.of_target(doing, error) from error
+
+
+class _EnoughError(TaskError):
+    """Ends the reading of an artifact of which no more is needed."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class _Target:
     name: str
     done: bool
     """An earlier attempt of the same request has swapped it in."""
+    extensions: tuple[str, ...] = ()
+    """Those of the empty database whose place it takes."""
 
 
 @dataclass
@@ -80,42 +86,66 @@ class _Restore:
         override: PostgresRestore | None = self.context.override
         self.detail = Detail.model_validate(self.context.manifest_detail)
         self.rename = (override and override.rename) or {}
+        self.keeps_ownership = override is None or override.ownership == "Keep"
         addressed = override if override and override.has_address else spec
         credentials = (override and override.credentials_secret) or spec.credentials_secret
         tls = (override and override.tls) or spec.tls
         address = addressed.address(self.context.namespace)
         self.server = server(self.context, address, credentials, tls, spec.major_version)
-        self.major = tools.client_major(tools.program("pg_restore", spec.major_version))
+        self.pg_restore = tools.program("pg_restore", spec.major_version)
         self.names = self._names()
 
     @contextmanager
     def _staging(self) -> Iterator[Staging]:
+        """Briefly: a connection that waits for hours may be ended by whatever lies between."""
         # A database cannot be renamed or dropped from inside.
         candidates = tuple(name for name in MAINTENANCE_DATABASES if name not in self.names.values())
         with connect_any(self.server, candidates or ("template1",)) as (connection, _):
+            connection.execute("SET default_transaction_read_only = off")
             yield Staging(self.server, connection, self.context.request_uid)
 
     def stage(self) -> RestoreSummary:
         self.context.progress.step("checking the server")
         with self._staging() as staging:
-            self._check_server(staging.connection)
+            self._may_go_on(staging.connection)
             targets = [self._target(staging, detail) for detail in self.detail.databases]
             staging.clear()
-            self._restore_roles(staging.connection)
-            tablespaces = self._tablespaces(staging.connection)
-            with _cleared_on_failure(staging):
-                filled = {
-                    number: self._fill(staging, number, target, tablespaces)
-                    for number, target in enumerate(targets)
-                    if not target.done
-                }
-            mismatches = tuple(text for comparison in filled.values() for text in comparison.mismatches)
+            checks, place = self._prepare(staging, targets)
+        filled: dict[int, Filled] = {}
+        with self._cleared_on_failure():
+            for number, target in enumerate(targets):
+                if not target.done:
+                    filled[number] = self._fill(number, target, place)
+        mismatches = tuple(text for one in filled.values() for text in one.comparison.mismatches)
+        with self._staging() as staging:
             if mismatches:
                 staging.clear()
                 self.notes.append(Note(reason="Discarded", message="what was restored is dropped again"))
+            else:
+                self._configure(staging, targets, filled)
             staged = tuple(f"database {staging.name(number)}" for number in filled if not mismatches)
-        self._note_subscriptions()
-        return self._summary(filled, mismatches, staged)
+        return self._summary(filled, mismatches, checks, staged)
+
+    def swap(self) -> None:
+        self.context.progress.step("swapping in")
+        with self._staging() as staging:
+            for number, detail in enumerate(self.detail.databases):
+                name = self.names[detail.properties.name]
+                if staging.is_ours(staging.name(number)):
+                    self._refuse_unless_empty(staging.connection, name)
+                    staging.swap_in(staging.name(number), name)
+            for detail in self.detail.databases:
+                name = self.names[detail.properties.name]
+                if staging.is_ours(name):
+                    staging.finish(name, detail.properties)
+
+    def discard(self) -> None:
+        self.context.progress.step("dropping what was restored")
+        with self._staging() as staging:
+            staging.clear()
+            for name in self.names.values():
+                if staging.is_ours(name) or (self.context.swapped and staging.exists(name)):
+                    staging.drop(name)
 
     def _names(self) -> dict[str, str]:
         """From a database's name in the backup to its name here."""
@@ -131,38 +161,11 @@ class _Restore:
             raise TaskError("RenameCollides", "rename: two databases would get the same name")
         return names
 
-    def _check_server(self, connection: Connection) -> None:
-        version = _server_major(connection)
-        if version < self.detail.server_major:
-            raise TaskError(
-                "ServerOlderThanBackup",
-                f"{self.server.address} is PostgreSQL {version}, the backup of {self.detail.server_major}: "
-                f"restore to {self.detail.server_major} or newer",
-            )
-        if self.major < self.detail.client_major:
-            raise TaskError(
-                "ClientOlderThanBackup",
-                f"pg_restore is {self.major}, the backup was made by pg_dump {self.detail.client_major}: "
-                f"set majorVersion: {self.detail.client_major}",
-            )
-        row = connection.execute(
-            "SELECT rolsuper OR rolcreatedb, pg_is_in_recovery() FROM pg_roles WHERE rolname = current_user"
-        ).fetchone()
-        assert row is not None
-        if row[1]:
-            raise TaskError("TargetIsStandby", f"{self.server.address} is a standby; restore to the primary")
-        if not row[0]:
-            raise TaskError(
-                "PermissionDenied",
-                f"role {self.server.user} may not make databases: it needs CREATEDB; name the Secret of "
-                "such a role in the request's targets[].postgres.credentialsSecret",
-            )
-        needed = {name for detail in self.detail.databases for name in detail.inventory.extensions}
-        available = {name for (name,) in connection.execute("SELECT name FROM pg_available_extensions")}
-        if missing := sorted(needed - available):
-            raise TaskError(
-                "ExtensionMissing", f"install on {self.server.address} the extensions {', '.join(missing)}"
-            )
+    def _may_go_on(self, connection: Connection) -> None:
+        """Raises PreflightBlockedError when the server cannot be restored to at all."""
+        major = tools.client_major(self.pg_restore)
+        self.checks = list(preflight.server_checks(connection, self.server, self.detail, major))
+        checked(self.context, self.checks)
 
     def _target(self, staging: Staging, detail: DatabaseDetail) -> _Target:
         """What is at a database's final name. Raises TargetNotEmptyError unless nothing, or nothing in it."""
@@ -170,10 +173,14 @@ class _Restore:
         if staging.is_ours(name):
             return _Target(detail, name, done=True)
         self._refuse_unless_empty(staging.connection, name)
-        return _Target(detail, name, done=False)
+        there = extensions(self.server, name) if staging.exists(name) else ()
+        return _Target(detail, name, done=False, extensions=there)
 
     def _refuse_unless_empty(self, connection: Connection, name: str) -> None:
-        row = connection.execute("SELECT datallowconn FROM pg_database WHERE datname = %s", [name]).fetchone()
+        row = connection.execute(
+            "SELECT datallowconn, pg_has_role(datdba, 'USAGE'), pg_get_userbyid(datdba)"
+            "  FROM pg_database WHERE datname = %s", [name],
+        ).fetchone()  # fmt: skip
         if row is None:
             return
         what = user_object(self.server, name) if row[0] else "no connections allowed to look into it"
@@ -183,110 +190,103 @@ class _Restore:
                 f"database {name} on {self.server.address} is not empty ({what}): drop or rename it, or let "
                 f"targets[].postgres.rename give the restored one another name",
             )
+        if not row[1]:
+            raise TargetNotEmptyError(
+                "TargetNotEmpty",
+                f"database {name} on {self.server.address} is empty, and role {self.server.user} may not "
+                f"replace it, because {row[2]} owns it: GRANT {row[2]} TO {self.server.user}, or let "
+                f"targets[].postgres.rename give the restored one another name",
+            )
 
-    def _restore_roles(self, connection: Connection) -> None:
+    def _prepare(self, staging: Staging, targets: list[_Target]) -> tuple[tuple[Check, ...], Place]:
+        """Make roles and empty databases. Raises PreflightBlockedError when the server lacks something."""
+        connection, checks = staging.connection, self.checks
+        checks += preflight.extension_checks(connection, self.server, self.detail)
+        tablespaces = self._tablespaces(connection, checks)
+        replay = self._replay(connection) if self.keeps_ownership else roles.Replay()
+        shells = preflight.Shells(staging, self.keeps_ownership, replay.unmade, self.context.accepted_risks)
+        superuser = connection.info.parameter_status("is_superuser") == "on"
+        try:
+            for number, target in enumerate(targets):
+                if not target.done:
+                    checks += shells.make(number, target.detail, tablespaces or set())
+                    if self.keeps_ownership and not superuser:
+                        checks += shells.owners(target.detail, self._owners(connection, target.detail))
+            settled = checked(self.context, [*checks, *preflight.passed(checks)])
+        except BaseException:
+            staging.clear()
+            roles.undo(connection, replay)
+            raise
+        self.notes += replay.notes
+        flags: tuple[str, ...] = () if self.keeps_ownership else ("--no-owner", "--no-privileges")
+        flags += () if tablespaces is not None else ("--no-tablespaces",)
+        options = load.session_options(connection.info.server_version // 10000, superuser)
+        return settled, Place(self.server, options, self.pg_restore, flags, self.context.scratch)
+
+    def _owners(self, connection: Connection, detail: DatabaseDetail) -> set[str]:
+        """The owners of the objects in a dump; no more of it is read."""
+        known = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles")}
+        owners: set[str] = set()
+        with suppress(_EnoughError), self.context.open(detail.artifact) as stream:
+            contents = archive.read(self.pg_restore, (), stream, self.context.scratch / "dump", known)
+            owners = {entry.owner for entry in contents.entries if entry.owner}
+            raise _EnoughError("Enough", "no more is needed")
+        return owners
+
+    def _replay(self, connection: Connection) -> roles.Replay:
         with self.context.open(self.detail.globals_artifact) as stream:
-            text = stream.read().decode()
-        self.notes += cluster_globals.restore(connection, text)
+            text = roles.decoded(stream.read())
+        return roles.restore(connection, text)
 
-    def _tablespaces(self, connection: Connection) -> set[str] | None:
+    def _tablespaces(self, connection: Connection, checks: list[Check]) -> set[str] | None:
         """The tablespaces to restore to; None, with a note, when one that the backup names is missing."""
         there = {name for (name,) in connection.execute("SELECT spcname FROM pg_tablespace")}
         needed = {name for detail in self.detail.databases for name in detail.inventory.tablespaces}
         if missing := sorted(needed - there):
-            self.notes.append(
-                Note(
-                    reason="TablespacesMissing",
-                    message=f"{self.server.address} has no tablespaces {', '.join(missing)}: everything is "
-                    "restored to the default one",
-                    warning=True,
-                )
+            message = (
+                f"{self.server.address} has no tablespaces {', '.join(missing)}: everything is restored to "
+                "the default one"
             )
+            checks.append(Check(check="TablespacesMissing", state="Warned", message=message,
+                                remedy="make them and restore again, if they matter"))  # fmt: skip
+            self.notes.append(Note(reason="TablespacesMissing", message=message, warning=True))
             return None
         return there
 
-    def _fill(
-        self, staging: Staging, number: int, target: _Target, tablespaces: set[str] | None
-    ) -> Comparison:
+    def _fill(self, number: int, target: _Target, place: Place) -> Filled:
         """Restore one database under its staged name and compare it with what the backup counted."""
-        name, backup = target.detail.properties.name, target.detail.inventory
-        properties = target.detail.properties
-        self.context.progress.step(f"restoring {name}")
-        staged = staging.create(number, properties, properties.tablespace if tablespaces else None)
-        if not backup.has_public_schema:
-            with self.server.connect(staged) as inside:
-                inside.execute("DROP SCHEMA public")
-        pipe = load.commands(
-            self.server, _server_major(staging.connection), staged, self.major, tablespaces is not None
+        context, artifact = self.context, target.detail.artifact
+        staged = staged_name(context.request_uid, number)
+        fill = Fill(
+            place, staged, target.detail, target.name, lambda: context.open(artifact), context.progress
         )
-        with self.context.open(target.detail.artifact) as stream:
-            load.load(f"pg_restore of {name}", pipe, stream, self.context.scratch)
-        self.context.progress.step(f"comparing {name}")
-        with self.server.connect(staged) as inside:
-            inside.execute("ANALYZE")
-            inside.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            restored = inspect.inventory(
-                inside, inspect.relations(inside), self.context.progress.rows, recovering=False
-            )
-        comparison = inspect.compare(target.name, backup, restored)
-        self.notes += [Note(reason="RestoredDiffers", message=text) for text in comparison.remarks]
-        if not comparison.mismatches:
-            staging.configure(staged, properties)
-        return comparison
+        return fill.run(target.extensions)
 
-    def swap(self) -> None:
-        self.context.progress.step("swapping in")
-        with self._staging() as staging:
-            for number, detail in enumerate(self.detail.databases):
-                name = self.names[detail.properties.name]
-                if staging.is_ours(staging.name(number)):
-                    self._refuse_unless_empty(staging.connection, name)
-                    staging.swap_in(staging.name(number), name)
-                elif not self._is_restored(staging, name, detail):
-                    raise TaskError(
-                        "StagedCopyMissing",
-                        f"neither database {staging.name(number)} nor what was restored to {name} is on "
-                        f"{self.server.address} any more: restore again",
-                    )
-            for detail in self.detail.databases:
-                name = self.names[detail.properties.name]
-                if staging.is_ours(name):
-                    staging.finish(name, detail.properties)
-
-    def _is_restored(self, staging: Staging, name: str, detail: DatabaseDetail) -> bool:
-        """Whether an earlier attempt has given the database its name; an empty one may be anybody's."""
-        if staging.is_ours(name):
-            return True
-        had_tables = bool(detail.inventory.tables)
-        return staging.exists(name) and (not had_tables or user_object(self.server, name) is not None)
-
-    def discard(self) -> None:
-        self.context.progress.step("dropping what was restored")
-        with self._staging() as staging:
-            staging.clear()
-            for name in self.names.values():
-                if staging.is_ours(name) or (self.context.swapped and staging.exists(name)):
-                    staging.drop(name)
-
-    def _note_subscriptions(self) -> None:
-        for detail in self.detail.databases:
-            if detail.inventory.subscriptions:
+    def _configure(self, staging: Staging, targets: list[_Target], filled: dict[int, Filled]) -> None:
+        for number, one in filled.items():
+            self.notes += one.notes
+            detail = targets[number].detail
+            if self.keeps_ownership:
+                self.notes += staging.configure(staging.name(number), detail.properties)
+        for target in targets:
+            if target.detail.inventory.subscriptions:
                 self.notes.append(
                     Note(
                         reason="SubscriptionsDisabled",
-                        message=f"{self.names[detail.properties.name]}: enable by hand the subscriptions "
-                        + ", ".join(detail.inventory.subscriptions),
+                        message=f"{target.name}: enable by hand the subscriptions "
+                        + ", ".join(target.detail.inventory.subscriptions),
                         warning=True,
                     )
                 )
 
     def _summary(
-        self, filled: dict[int, Comparison], mismatches: tuple[str, ...], staged: tuple[str, ...]
-    ) -> RestoreSummary:
+        self, filled: dict[int, Filled], mismatches: tuple[str, ...], checks: tuple[Check, ...],
+        staged: tuple[str, ...],
+    ) -> RestoreSummary:  # fmt: skip
         inventories = [detail.inventory for detail in self.detail.databases]
         return RestoreSummary(
             address=self.server.address,
-            compared=sum(comparison.compared for comparison in filled.values()),
+            compared=sum(one.comparison.compared for one in filled.values()),
             contents={
                 "databases": len(inventories),
                 "tables": sum(len(inventory.tables) for inventory in inventories),
@@ -295,22 +295,20 @@ class _Restore:
             },
             mismatches=mismatches,
             notes=tuple(self.notes),
+            failed_objects=tuple(failed for one in filled.values() for failed in one.failed),
+            preflight=checks,
             staged=staged,
         )
 
-
-def _server_major(connection: Connection) -> int:
-    return connection.info.server_version // 10000
-
-
-@contextmanager
-def _cleared_on_failure(staging: Staging) -> Iterator[None]:
-    """Drop what is staged when the block fails: it may be large, and there may be no further attempt."""
-    try:
-        yield
-    except (TransferError, psycopg.Error):
+    @contextmanager
+    def _cleared_on_failure(self) -> Iterator[None]:
+        """Drop what is staged when the block fails: it may be large, and there may be no further attempt."""
         try:
-            staging.clear()
-        except (TransferError, psycopg.Error) as error:
-            _log.warning("what was restored so far is left for the next attempt to drop: %s", error)
-        raise
+            yield
+        except (TransferError, psycopg.Error):
+            try:
+                with self._staging() as staging:
+                    staging.clear()
+            except (TransferError, psycopg.Error) as error:
+                _log.warning("what was restored so far is left for the next attempt to drop: %s", error)
+            raise

@@ -197,7 +197,6 @@ class PostgresRestore(AddressOverride):
         "volume_claim": (),
         "include": (),
         "recovery_target": (),
-        "ownership": ("Skip",),
         "placement": (),
         "run_as_user": (),
     }
@@ -206,8 +205,8 @@ class PostgresRestore(AddressOverride):
     credentials_secret: CredentialsSecret | None = Field(
         default=None,
         description=(
-            "A Secret with a role's name and password. The role must be allowed to create databases and "
-            "roles. Default: the policy's."
+            "A Secret with a role's name and password. The role must be allowed to create databases and, "
+            "unless ownership is Skip, roles. Default: the policy's."
         ),
     )
     tls: PostgresTls | None = Field(
@@ -222,8 +221,8 @@ class PostgresRestore(AddressOverride):
     stands for a whole part. A part with a dot or a star is in double quotes."""
     recovery_target: RecoveryTarget | None = None
     ownership: Literal["Keep", "Skip"] = "Keep"
-    """Keep: objects get the owners and rights that they had. Not built yet: Skip. Skip: the role that
-    restores owns them."""
+    """Keep: objects get the owners and rights that they had, and roles that are missing are made. Skip: the
+    role that restores owns everything, and no roles, rights and settings of databases are restored."""
     placement: Literal["Replace", "Beside"] | None = None
     """Not built yet: a request with this field is refused. With mode InPlace. Replace, the default: the
     restored databases take the place of the existing ones. Beside: they stay beside them under their staged

@@ -5,47 +5,53 @@ until every database of the request stands under its final name. So the next att
 what is left of one that was killed: it drops what is staged, and takes over what was swapped in.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 
 from holdfast.engines.postgres.connection import Connection, Server
-from holdfast.engines.postgres.detail import Grant, Properties
+from holdfast.engines.postgres.detail import Grant, Properties, Setting
 from holdfast.engines.postgres.inspect import SUBSCRIPTIONS
 from holdfast.engines.postgres.settings import set_clause
-from holdfast.engines.transfer import TaskError
+from holdfast.protocol import Note
 
 FIRST_USER_OID = 16384
 """Objects below are the cluster's own: FirstNormalObjectId in PostgreSQL's access/transam.h."""
 
 # What a user may have made in a database; schema public and extension plpgsql are in template0. What is in a
-# schema pg_toast belongs to a table, which users know. Tables come first and indexes last.
+# schema pg_toast belongs to a table, which users know. What an extension has made is the extension's, and no
+# user's, but for tables, where its data is. Tables come first and indexes last.
 _USER_OBJECTS = """
 SELECT what FROM (
     SELECT CASE WHEN relkind IN ('r', 'p') THEN 'table ' WHEN relkind IN ('i', 'I') THEN 'index '
-       ELSE 'relation ' END || c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+       ELSE 'relation ' END || c.oid::regclass, CASE WHEN relkind NOT IN ('r', 'p') THEN c.oid END
+       FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
        WHERE c.oid >= %(first)s AND nspname !~ '^pg_(toast|temp)'
-    UNION ALL SELECT 'function ' || oid::regprocedure FROM pg_proc WHERE oid >= %(first)s
-    UNION ALL SELECT 'type ' || oid::regtype FROM pg_type t WHERE oid >= %(first)s AND typrelid = 0
-       AND NOT EXISTS (SELECT FROM pg_type e JOIN pg_class c ON c.oid = e.typrelid WHERE e.oid = t.typelem)
-    UNION ALL SELECT 'schema ' || nspname FROM pg_namespace
+    UNION ALL SELECT 'function ' || oid::regprocedure, oid FROM pg_proc WHERE oid >= %(first)s
+    UNION ALL SELECT 'type ' || oid::regtype, oid FROM pg_type t WHERE oid >= %(first)s AND typrelid = 0
+       AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)
+    UNION ALL SELECT 'schema ' || nspname, oid FROM pg_namespace
        WHERE oid >= %(first)s AND nspname <> 'public' AND nspname !~ '^pg_(toast_)?temp'
-    UNION ALL SELECT 'extension ' || extname FROM pg_extension WHERE extname <> 'plpgsql'
-    UNION ALL SELECT 'large object ' || oid FROM pg_largeobject_metadata
-    UNION ALL SELECT 'operator ' || oid::regoperator FROM pg_operator WHERE oid >= %(first)s
-    UNION ALL SELECT 'collation ' || collname FROM pg_collation WHERE oid >= %(first)s
-    UNION ALL SELECT 'conversion ' || conname FROM pg_conversion WHERE oid >= %(first)s
-    UNION ALL SELECT 'text search configuration ' || cfgname FROM pg_ts_config WHERE oid >= %(first)s
-    UNION ALL SELECT 'text search dictionary ' || dictname FROM pg_ts_dict WHERE oid >= %(first)s
-    UNION ALL SELECT 'cast ' || oid FROM pg_cast WHERE oid >= %(first)s
-    UNION ALL SELECT 'event trigger ' || evtname FROM pg_event_trigger
-    UNION ALL SELECT 'publication ' || pubname FROM pg_publication
-    UNION ALL SELECT 'foreign data wrapper ' || fdwname FROM pg_foreign_data_wrapper
-    UNION ALL SELECT 'subscription ' || subname FROM pg_subscription
+    UNION ALL SELECT 'large object ' || oid, NULL FROM pg_largeobject_metadata
+    UNION ALL SELECT 'operator ' || oid::regoperator, oid FROM pg_operator WHERE oid >= %(first)s
+    UNION ALL SELECT 'collation ' || collname, oid FROM pg_collation WHERE oid >= %(first)s
+    UNION ALL SELECT 'conversion ' || conname, oid FROM pg_conversion WHERE oid >= %(first)s
+    UNION ALL SELECT 'text search configuration ' || cfgname, oid FROM pg_ts_config WHERE oid >= %(first)s
+    UNION ALL SELECT 'text search dictionary ' || dictname, oid FROM pg_ts_dict WHERE oid >= %(first)s
+    UNION ALL SELECT 'cast ' || oid, oid FROM pg_cast WHERE oid >= %(first)s
+    UNION ALL SELECT 'event trigger ' || evtname, oid FROM pg_event_trigger
+    UNION ALL SELECT 'publication ' || pubname, oid FROM pg_publication
+    UNION ALL SELECT 'foreign data wrapper ' || fdwname, oid FROM pg_foreign_data_wrapper
+    UNION ALL SELECT 'subscription ' || subname, oid FROM pg_subscription
        WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-) AS found (what) ORDER BY starts_with(what, 'index '), NOT starts_with(what, 'table '), what LIMIT 1
+) AS found (what, made)
+ WHERE NOT EXISTS (SELECT FROM pg_depend WHERE objid = made AND deptype = 'e'
+                      AND refclassid = 'pg_extension'::regclass)
+ ORDER BY starts_with(what, 'index '), NOT starts_with(what, 'table '), what LIMIT 1
 """
+_EXTENSIONS = "SELECT extname FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1"
 
 
 def user_object(server: Server, database: str) -> str | None:
@@ -53,6 +59,17 @@ def user_object(server: Server, database: str) -> str | None:
     with server.connect(database) as connection:
         row = connection.execute(_USER_OBJECTS, {"first": FIRST_USER_OID}).fetchone()
         return None if row is None else str(row[0])
+
+
+def extensions(server: Server, database: str) -> tuple[str, ...]:
+    """The extensions that somebody has put into `database`."""
+    with server.connect(database) as connection:
+        return tuple(row[0] for row in connection.execute(_EXTENSIONS).fetchall())
+
+
+def staged_name(request_uid: str, number: int) -> str:
+    """The name of a request's staged database `number`."""
+    return f"holdfast_restore_{request_uid.replace('-', '')[:12]}_{number}"
 
 
 @dataclass(frozen=True)
@@ -70,7 +87,7 @@ class Staging:
 
     def name(self, number: int) -> str:
         """The name of the request's staged database `number`."""
-        return f"holdfast_restore_{self.request_uid.replace('-', '')[:12]}_{number}"
+        return staged_name(self.request_uid, number)
 
     def is_ours(self, name: str) -> bool:
         """Whether this request made the database and has not finished it, under whichever name it is."""
@@ -96,32 +113,43 @@ class Staging:
         for (name,) in rows:
             self.drop(name)
 
-    def create(self, number: int, properties: Properties, tablespace: str | None) -> str:
-        """Make an empty staged database; its name. Raises TaskError when the role may not."""
+    def create(
+        self, number: int, properties: Properties, owner: str | None, tablespace: str | None, locale: bool
+    ) -> str:
+        """Make an empty staged database; its name. Without `locale` it has the server's own."""
         name = self.name(number)
         options: list[sql.Composable] = [
-            sql.SQL("TEMPLATE template0 OWNER {} ENCODING {} LC_COLLATE {} LC_CTYPE {}").format(
-                sql.Identifier(properties.owner), *map(sql.Literal, (
-                    properties.encoding, properties.collate, properties.ctype)))
-        ]  # fmt: skip
-        if self.connection.info.server_version >= 150000:
-            options.append(_locale(properties))
-        if tablespace is not None:
+            sql.SQL("TEMPLATE template0 ENCODING {}").format(sql.Literal(properties.encoding))
+        ]
+        if owner is not None:
+            options.append(sql.SQL("OWNER {}").format(sql.Identifier(owner)))
+        if locale:
+            literals = map(sql.Literal, (properties.collate, properties.ctype))
+            options.append(sql.SQL("LC_COLLATE {} LC_CTYPE {}").format(*literals))
+            if self.connection.info.server_version >= 150000:
+                options.append(_locale(properties))
+        # Written out, the default one would need a right that only superusers have.
+        if tablespace not in (None, "pg_default"):
             options.append(sql.SQL("TABLESPACE {}").format(sql.Identifier(tablespace)))
         statement = sql.SQL("CREATE DATABASE {} ").format(sql.Identifier(name)) + sql.SQL(" ").join(options)
-        try:
-            self.connection.execute(statement)
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise TaskError(
-                "PermissionDenied",
-                f"making database {properties.name} for its owner {properties.owner} needs SUPERUSER, or "
-                f"CREATEDB and membership in {properties.owner}: {error}",
-            ) from error
+        self.connection.execute(statement)
         self._comment(name, self.mark)
         return name
 
     def drop(self, name: str) -> None:
         """Drop a database that this request made. Its subscriptions, which would forbid it, go first."""
+        which = sql.Identifier(name)
+        row = self.connection.execute(
+            "SELECT EXISTS (SELECT FROM pg_subscription WHERE subdbid = d.oid)"
+            "  FROM pg_database d WHERE datname = %s", [name],
+        ).fetchone()  # fmt: skip
+        if row is not None and row[0]:
+            self._admit(name)
+            self._drop_subscriptions(name)
+        self.connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(which))
+        self.connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(which))
+
+    def _drop_subscriptions(self, name: str) -> None:
         with self.server.connect(name) as inside:
             for (subscription,) in inside.execute(SUBSCRIPTIONS.encode()).fetchall():
                 which = sql.Identifier(subscription)
@@ -129,49 +157,82 @@ class Staging:
                 # Without it the publisher's slot, which the original may be using, would be dropped too.
                 inside.execute(sql.SQL("ALTER SUBSCRIPTION {} SET (slot_name = NONE)").format(which))
                 inside.execute(sql.SQL("DROP SUBSCRIPTION {}").format(which))
-        self._drop(name)
-
-    def _drop(self, name: str) -> None:
-        which = sql.Identifier(name)
-        row = self.connection.execute(
-            "SELECT datistemplate FROM pg_database WHERE datname = %s", [name]
-        ).fetchone()
-        if row is not None and row[0]:
-            self.connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(which))
-        self.connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(which))
 
     def swap_in(self, staged: str, final: str) -> None:
-        """Give a proved database its final name, in place of an empty one if the server has one."""
+        """Give a proved database its final name, in place of an empty one if the server has one.
+
+        Nobody may connect until `finish`: monitoring that comes back at once would keep the name.
+        """
         which = sql.Identifier(final)
-        self._drop(final)
+        row = self.connection.execute(
+            "SELECT datistemplate FROM pg_database WHERE datname = %s", [final]
+        ).fetchone()
+        if row is not None:
+            if row[0]:
+                self.connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(which))
+            self.connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(which))
+        self.connection.execute(
+            sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(staged))
+        )
+        self._end_sessions(staged)
+        try:
+            self.connection.execute(
+                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(staged), which)
+            )
+        except psycopg.Error:
+            self._admit(staged)
+            raise
+
+    def _admit(self, name: str) -> None:
+        self.connection.execute(
+            sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name))
+        )
+
+    def _end_sessions(self, name: str) -> None:
+        """End the sessions of a database. Others' keep its name, as the server then says."""
         self.connection.execute(
             sql.SQL(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE backend_type = 'client backend' AND datname = {} AND (usename = current_user"
+                " WHERE backend_type = 'client backend' AND datname = {} AND (pg_has_role(usesysid, 'MEMBER')"
                 "    OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user))"
-            ).format(sql.Literal(staged))
-        )
-        self.connection.execute(
-            sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(staged), which)
+            ).format(sql.Literal(name))
         )
 
-    def configure(self, name: str, properties: Properties) -> None:
-        """Set what ALTER DATABASE, ALTER ROLE … IN DATABASE and GRANT say; not yet what would shut us out."""
-        which = sql.Identifier(name)
+    def configure(self, name: str, properties: Properties) -> Iterator[Note]:
+        """Set what ALTER DATABASE, ALTER ROLE … IN DATABASE and GRANT say; not yet what would shut us out.
+
+        What the server refuses is in the notes: it is a setting, and no data.
+        """
         for setting in properties.settings:
-            subject = (
-                sql.SQL("ALTER DATABASE {} ").format(which)
-                if setting.role is None
-                else sql.SQL("ALTER ROLE {} IN DATABASE {} ").format(sql.Identifier(setting.role), which)
-            )
-            self.connection.execute(subject + set_clause(setting.name, setting.value))
+            try:
+                self.set(name, setting)
+            except psycopg.Error as error:
+                whose = f" of role {setting.role}" if setting.role else ""
+                yield _not_applied(properties.name, f"setting {setting.name}{whose}", error)
         if properties.grants is not None:
-            with self.connection.transaction():
-                for role in ("PUBLIC", f'"{properties.owner.replace(chr(34), chr(34) * 2)}"'):
-                    revoke = sql.SQL("REVOKE ALL ON DATABASE {} FROM ").format(which).as_bytes(None)
-                    self.connection.execute(revoke + role.encode())
-                for grant in properties.grants:
-                    self._grant(which, grant, properties.owner)
+            try:
+                self._grant_all(name, properties, properties.grants)
+            except psycopg.Error as error:
+                yield _not_applied(properties.name, "rights to the database", error)
+
+    def set(self, name: str, setting: Setting) -> None:
+        """ALTER DATABASE … SET, or ALTER ROLE … IN DATABASE … SET."""
+        which = sql.Identifier(name)
+        subject = (
+            sql.SQL("ALTER DATABASE {} ").format(which)
+            if setting.role is None
+            else sql.SQL("ALTER ROLE {} IN DATABASE {} ").format(sql.Identifier(setting.role), which)
+        )
+        self.connection.execute(subject + set_clause(setting.name, setting.value))
+
+    def _grant_all(self, name: str, properties: Properties, grants: Sequence[Grant]) -> None:
+        which = sql.Identifier(name)
+        with self.connection.transaction():
+            for role in ("PUBLIC", f'"{properties.owner.replace(chr(34), chr(34) * 2)}"'):
+                revoke = sql.SQL("REVOKE ALL ON DATABASE {} FROM ").format(which).as_bytes(None)
+                self.connection.execute(revoke + role.encode())
+            for grant in grants:
+                self._grant(which, grant, properties.owner)
 
     def finish(self, name: str, properties: Properties) -> None:
         """Take the mark off. From here on the database is the user's."""
@@ -181,6 +242,7 @@ class Staging:
         if properties.connection_limit != -1:
             limit = sql.Literal(properties.connection_limit)
             self.connection.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(which, limit))
+        self._admit(name)
         self._comment(name, properties.comment)
 
     def _grant(self, database: sql.Identifier, grant: Grant, owner: str) -> None:
@@ -203,6 +265,11 @@ class Staging:
 
 
 _PRIVILEGES = {name: sql.SQL(name) for name in ("CREATE", "CONNECT", "TEMPORARY")}
+
+
+def _not_applied(database: str, what: str, error: psycopg.Error) -> Note:
+    said = error.diag.message_primary or str(error).strip()
+    return Note(reason="SettingRefused", message=f"{database}: {what}: {said}", warning=True)
 
 
 def _locale(properties: Properties) -> sql.Composable:

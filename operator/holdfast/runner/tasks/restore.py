@@ -19,6 +19,7 @@ from holdfast.engines.transfer import (
     RestoreContext,
     RestoreSummary,
     SourceError,
+    TargetError,
     TaskError,
     TransferError,
 )
@@ -105,7 +106,8 @@ class ReadingContext(RestoreContext):
             try:
                 yield cast(BinaryIO, io.BufferedReader(plain, READ_BYTES))
             except Exception as error:
-                if not isinstance(error, TransferError) or isinstance(error, SourceError):
+                of_target = isinstance(error, TargetError)
+                if not isinstance(error, TransferError) or (isinstance(error, SourceError) and not of_target):
                     # It may have broken on bytes that are not those that were stored: then that is reported.
                     plain.finish()
                 raise

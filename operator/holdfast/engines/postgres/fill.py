@@ -1,0 +1,229 @@
+"""Fills one staged database from its dump, and compares it with what the backup counted."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import psycopg
+from psycopg import sql
+
+from holdfast.engines.postgres import archive, inspect, roles
+from holdfast.engines.postgres.connection import Connection, Server
+from holdfast.engines.postgres.detail import DatabaseDetail, Inventory
+from holdfast.engines.postgres.inspect import Comparison
+from holdfast.engines.postgres.load import Passes
+from holdfast.engines.transfer import Progress
+from holdfast.protocol import Note, Omission
+from holdfast.protocol.message import MAX_MESSAGE
+
+DEFAULT_SEARCH_PATH = '"$user", public'
+_PART = re.compile(r'"((?:[^"]|"")*)"|([^.]+)')
+
+
+@dataclass(frozen=True)
+class Place:
+    """A server to restore to, and how."""
+
+    server: Server
+    options: str
+    """Of every session; see `load.session_options`."""
+    pg_restore: str
+    flags: tuple[str, ...]
+    """Of pg_restore: what is left out."""
+    scratch: Path
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What became of a database."""
+
+    comparison: Comparison
+    failed: tuple[Omission, ...]
+    """What could not be made."""
+    notes: tuple[Note, ...]
+
+
+@dataclass
+class Fill:
+    """The filling of one database from its dump, which may be opened more than once."""
+
+    place: Place
+    staged: str
+    detail: DatabaseDetail
+    final: str
+    """The name that it gets, for messages."""
+    open: Callable[[], AbstractContextManager[BinaryIO]]
+    progress: Progress
+    notes: list[Note] = field(default_factory=list)
+
+    def run(self, extensions: Sequence[str]) -> Filled:
+        """Fill and compare. `extensions` are to be there even if the backup lacks them."""
+        place, name = self.place, self.detail.properties.name
+        self.progress.step(f"restoring {name}")
+        self._without_public_schema()
+        with self.open() as stream:
+            contents = self._contents(stream)
+            passes = Passes(
+                place.server, self.staged, place.options, contents, self._search_path(), place.scratch
+            )
+            passes.before_rows()
+            again = passes.rows(stream)
+        tables = self._tables(again)
+        if tables:
+            with self.open() as stream:
+                passes.load_again(tables, stream)
+        self.progress.step(f"comparing {name}")
+        rows = self._count()  # before rights and row-level security, which might hide some
+        self.progress.step(f"making indexes of {name}")
+        passes.after_rows()
+        self._analyze(rows)
+        comparison = self._compare(rows, passes.failed)
+        self._keep_extensions(extensions)
+        passes.event_triggers()
+        return Filled(comparison, tuple(self._failed(passes.failed)), tuple(self.notes))
+
+    def _contents(self, stream: BinaryIO) -> archive.Archive:
+        """The table of contents. From here on our role may act as the owners in it, if the server allows."""
+        with self._connect() as inside:
+            known = {row[0] for row in inside.execute("SELECT rolname FROM pg_roles")}
+            file = self.place.scratch / "dump"
+            contents = archive.read(self.place.pg_restore, self.place.flags, stream, file, known)
+            for owner in {entry.owner for entry in contents.entries} & known:
+                roles.become(inside, owner)
+            return contents
+
+    def _connect(self) -> AbstractContextManager[Connection]:
+        return self.place.server.connect(self.staged, self.place.options)
+
+    def _without_public_schema(self) -> None:
+        if self.detail.inventory.has_public_schema:
+            return
+        with self._connect() as inside:
+            try:
+                inside.execute("DROP SCHEMA public")
+            except psycopg.errors.InsufficientPrivilege:
+                message = f"{self.final}: the backup has no schema public; only its owner can drop it here"
+                self.notes.append(Note(reason="RestoredDiffers", message=message))
+
+    def _search_path(self) -> str:
+        """The source's own search path, and every schema behind it: what found a name there finds it here."""
+        settings = self.detail.properties.settings
+        paths = [setting.value for setting in settings if setting.name == "search_path"]
+        schemas = {_parts(table)[0] for table in self.detail.inventory.tables}
+        quoted = (f'"{schema.replace(chr(34), chr(34) * 2)}"' for schema in sorted(schemas))
+        return ", ".join(dict.fromkeys([*paths, DEFAULT_SEARCH_PATH, *quoted]))
+
+    def _tables(self, entries: list[archive.Entry]) -> dict[archive.Entry, tuple[str, str]]:
+        """The schema and name of the tables whose rows failed, as far as the tables are there."""
+        with self._connect() as inside:
+            return {
+                entry: (schema, table)
+                for schema, table in map(_parts, self.detail.inventory.tables if entries else ())
+                for entry in entries
+                if entry.is_of("TABLE DATA", (schema, table)) and _is_there(inside, schema, table)
+            }
+
+    def _count(self) -> Inventory:
+        with self._connect() as inside:
+            inside.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            return inspect.inventory(
+                inside, inspect.relations(inside, "rp"), self.progress.rows, recovering=False
+            )
+
+    def _compare(self, rows: Inventory, failed: dict[str, str]) -> Comparison:
+        """Compare what is there with the backup, but for what is named as failed."""
+        with self._connect() as inside:
+            inside.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            views = inspect.inventory(
+                inside, inspect.relations(inside, "m"), lambda _: None, recovering=False
+            )
+        restored = views.model_copy(update={"tables": rows.tables, "hashed": rows.hashed})
+        comparison = inspect.compare(
+            self.final, _without(self.detail.inventory, failed), _without(restored, failed)
+        )
+        self.notes += [Note(reason="RestoredDiffers", message=text) for text in comparison.remarks]
+        return comparison
+
+    def _analyze(self, rows: Inventory) -> None:
+        """Let the planner know the data; an index's function that fails is no reason to give up."""
+        with self._connect() as inside:
+            inside.execute("SELECT pg_catalog.set_config('search_path', %s, false)", [self._search_path()])
+            try:
+                inside.execute("ANALYZE")
+            except psycopg.Error:
+                for table in rows.tables:
+                    try:
+                        inside.execute(f"ANALYZE {table}".encode())
+                    except psycopg.Error as error:
+                        message = f"{self.final}: ANALYZE {table}: {_words(error)}"
+                        self.notes.append(Note(reason="StatisticsMissing", message=message, warning=True))
+
+    def _keep_extensions(self, extensions: Sequence[str]) -> None:
+        with self._connect() as inside:
+            inside.execute("SET search_path = public")
+            for name in extensions:
+                statement = sql.SQL("CREATE EXTENSION IF NOT EXISTS {} CASCADE").format(sql.Identifier(name))
+                try:
+                    inside.execute(statement)
+                except psycopg.Error as error:
+                    message = f"{self.final} had the extension {name}, and was empty: {_words(error)}"
+                    self.notes.append(Note(reason="SettingRefused", message=message, warning=True))
+
+    def _failed(self, failed: dict[str, str]) -> Iterator[Omission]:
+        tables = self.detail.inventory.tables
+        for name, said in failed.items():
+            if name.startswith("COMMENT - EXTENSION "):
+                self.notes.append(Note(reason="RestoredDiffers", message=f"{self.final}: {name}: {said}"))
+                continue
+            rows = next((tables[table] for table in tables if _is_rows_of(name, table)), None)
+            yield Omission(
+                what=f"{self.final}: {name}: {said}"[:MAX_MESSAGE], count=rows, reason="ObjectFailed"
+            )
+
+
+def _words(error: psycopg.Error) -> str:
+    return error.diag.message_primary or str(error).strip()
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Schema and name, from a name as in SQL."""
+    schema, table = (quoted.replace('""', '"') or plain for quoted, plain in _PART.findall(name))
+    return schema, table
+
+
+def _is_rows_of(failed: str, table: str) -> bool:
+    return failed == " ".join(("TABLE DATA", *_parts(table)))
+
+
+def _is_there(inside: Connection, schema: str, table: str) -> bool:
+    name = sql.Identifier(schema, table).as_string(inside)
+    row = inside.execute("SELECT to_regclass(%s) IS NOT NULL", [name]).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _without(inventory: Inventory, failed: dict[str, str]) -> Inventory:
+    """What is left to compare: the rest is named already."""
+
+    def kept(kinds: tuple[str, ...], name: str) -> bool:
+        return not any(" ".join((kind, *_parts(name))) in failed for kind in kinds)
+
+    return inventory.model_copy(
+        update={
+            "tables": {
+                name: rows for name, rows in inventory.tables.items() if kept(("TABLE", "TABLE DATA"), name)
+            },
+            "materialized_views": {
+                name: rows
+                for name, rows in inventory.materialized_views.items()
+                if kept(("MATERIALIZED VIEW",), name)
+            },
+            "extensions": {
+                name: version
+                for name, version in inventory.extensions.items()
+                if f"EXTENSION - {name}" not in failed
+            },
+        }
+    )

@@ -1,0 +1,240 @@
+"""What a server is asked for before anything is loaded into it.
+
+As far as possible it is asked by doing: databases are made, extensions and settings are tried in transactions
+that are rolled back. So each check has the server's own words.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from holdfast.engines.postgres import roles
+from holdfast.engines.postgres.connection import Connection, Server
+from holdfast.engines.postgres.detail import DatabaseDetail, Detail
+from holdfast.engines.postgres.staging import Staging
+from holdfast.engines.transfer import TransferError
+from holdfast.protocol import Check
+
+
+def server_checks(
+    connection: Connection, server: Server, detail: Detail, client_major: int
+) -> Iterator[Check]:
+    """Whether it is a server that can be restored to at all."""
+    major = connection.info.server_version // 10000
+    if major < detail.server_major:
+        yield Check(
+            check="ServerOlderThanBackup", state="Blocked", may_be_accepted=True,
+            message=f"{server.address} is PostgreSQL {major}, the backup of {detail.server_major}",
+            remedy=f"restore to {detail.server_major} or newer",
+        )  # fmt: skip
+    if client_major < detail.client_major:
+        yield Check(
+            check="ClientOlderThanBackup", state="Blocked",
+            message=f"pg_restore is {client_major}, the backup was made by pg_dump {detail.client_major}",
+            remedy=f"set majorVersion: {detail.client_major}",
+        )  # fmt: skip
+    row = connection.execute(
+        "SELECT rolsuper OR rolcreatedb, pg_is_in_recovery(), pg_backend_pid()"
+        "  FROM pg_roles WHERE rolname = current_user"
+    ).fetchone()
+    assert row is not None
+    may_create, recovering, pid = row
+    if recovering:
+        yield Check(
+            check="TargetIsStandby", state="Blocked", message=f"{server.address} is a standby",
+            remedy="restore to its primary",
+        )  # fmt: skip
+    if not may_create:
+        yield Check(
+            check="PermissionDenied", state="Blocked",
+            message=f"role {server.user} may not make databases: it needs CREATEDB",
+            remedy="name the Secret of such a role in the request's targets[].postgres.credentialsSecret",
+        )  # fmt: skip
+    if pid != connection.info.backend_pid:
+        yield Check(
+            check="Pooler", state="Blocked",
+            message=f"{server.address} is a connection pooler, where no session is ours",
+            remedy="name the server itself in the request's targets[].postgres",
+        )  # fmt: skip
+
+
+def extension_checks(connection: Connection, server: Server, detail: Detail) -> Iterator[Check]:
+    """Whether the server has the extensions of the backup, as new as there."""
+    versions: dict[str, str] = dict(
+        connection.execute("SELECT name, default_version FROM pg_available_extensions")
+    )
+    needed: dict[str, str] = {}
+    for database in detail.databases:
+        needed |= database.inventory.extensions
+    for name, version in sorted(needed.items()):
+        if name not in versions:
+            yield Check(
+                check="ExtensionMissing", state="Blocked", may_be_accepted=True,
+                message=f"{server.address} has no extension {name}",
+                remedy=f"install the package of {name} {version} there",
+            )  # fmt: skip
+        elif _numbers(versions[name]) < _numbers(version):
+            yield Check(
+                check="ExtensionVersion", state="Blocked", may_be_accepted=True,
+                message=f"extension {name} is {versions[name]} on {server.address}, {version} in the backup",
+                remedy=f"install {name} {version} or newer there",
+            )  # fmt: skip
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
+
+
+@dataclass(frozen=True)
+class Shells:
+    """Makes the empty databases of a restore, and asks the server what it would refuse in them."""
+
+    staging: Staging
+    keeps_ownership: bool
+    unmade: dict[str, str]
+    """The roles that the server refused to make."""
+    accepted: frozenset[str]
+
+    def make(self, number: int, database: DatabaseDetail, tablespaces: set[str]) -> Iterator[Check]:
+        """Make the staged database `number`."""
+        properties, server = database.properties, self.staging.server
+        owner = None
+        if self.keeps_ownership:
+            owner = properties.owner
+            if said := roles.become(self.staging.connection, owner):
+                yield self._owner(properties.name, owner, said)
+                return
+        tablespace = properties.tablespace if properties.tablespace in tablespaces else None
+        for locale in (True, False):
+            try:
+                name = self.staging.create(number, properties, owner, tablespace, locale)
+                break
+            except psycopg.errors.InsufficientPrivilege as error:
+                yield Check(
+                    check="PermissionDenied", state="Blocked",
+                    message=f"role {server.user} may not make database {properties.name}: {_said(error)}",
+                    remedy="give it that right, or restore as a superuser",
+                )  # fmt: skip
+                return
+            except psycopg.Error as error:
+                if not locale:
+                    raise
+                yield Check(
+                    check="Locale", state="Blocked", may_be_accepted=True,
+                    message=f"database {properties.name} cannot be made with its locale "
+                    f"{properties.locale or properties.collate}: {_said(error)}",
+                    remedy="install this locale on the server; or accept the server's own with "
+                    "acceptedRisks: [Locale]",
+                )  # fmt: skip
+                if "Locale" not in self.accepted:
+                    return
+        yield from self._settings(name, database)
+        yield from self._collation(name, database)
+        yield from self._extensions(name, database)
+
+    def owners(self, database: DatabaseDetail, owners: set[str]) -> Iterator[Check]:
+        """Whether our role may give objects to their owners. Predefined roles are nobody's to grant."""
+        name, user = database.properties.name, self.staging.server.user
+        for owner in sorted(owners - {database.properties.owner}):
+            said = None if owner.startswith("pg_") else roles.become(self.staging.connection, owner)
+            if said is not None:
+                yield Check(
+                    check="OwnerMissing", state="Blocked", may_be_accepted=True,
+                    message=f"role {user} cannot give objects of database {name} to their owner {owner}: "
+                    f"{self.unmade.get(owner, said)}",
+                    remedy=f"as a superuser GRANT {owner} TO {user}; or set "
+                    "targets[].postgres.ownership: Skip",
+                )  # fmt: skip
+
+    def _owner(self, database: str, owner: str, said: str) -> Check:
+        user = self.staging.server.user
+        return Check(
+            check="OwnerMissing", state="Blocked",
+            message=f"role {user} cannot make database {database} for its owner {owner}: "
+            f"{self.unmade.get(owner, said)}",
+            remedy=f"as a superuser make role {owner} and GRANT it to {user}; or set "
+            "targets[].postgres.ownership: Skip",
+        )  # fmt: skip
+
+    def _settings(self, staged: str, database: DatabaseDetail) -> Iterator[Check]:
+        for setting in database.properties.settings if self.keeps_ownership else ():
+            try:
+                with self.staging.connection.transaction(force_rollback=True):
+                    self.staging.set(staged, setting)
+            except psycopg.Error as error:
+                whose = f" of role {setting.role}" if setting.role else ""
+                yield Check(
+                    check="SettingRefused", state="Warned",
+                    message=f"database {database.properties.name}: setting {setting.name}{whose}: "
+                    f"{_said(error)}",
+                    remedy="the restore goes on without it; set by hand what replaces it",
+                )  # fmt: skip
+
+    def _collation(self, staged: str, database: DatabaseDetail) -> Iterator[Check]:
+        before = database.properties.collation_version
+        if before is None or self.staging.connection.info.server_version < 150000:
+            return
+        row = self.staging.connection.execute(
+            "SELECT datcollversion FROM pg_database WHERE datname = %s", [staged]
+        ).fetchone()
+        if row is not None and row[0] not in (None, before):
+            yield Check(
+                check="CollationVersion", state="Warned",
+                message=f"database {database.properties.name}: collation "
+                f"{database.properties.collate} is version {row[0]} here, {before} in the backup",
+                remedy="indexes are built by the new order; look at partitions and CHECKs that compare text",
+            )  # fmt: skip
+
+    def _extensions(self, staged: str, database: DatabaseDetail) -> Iterator[Check]:
+        available = {
+            row[0] for row in self.staging.connection.execute("SELECT name FROM pg_available_extensions")
+        }
+        for name in sorted(database.inventory.extensions.keys() & available - {"plpgsql"}):
+            said = self._refused_extension(staged, name)
+            if said:
+                yield Check(
+                    check="ExtensionRefused", state="Blocked", may_be_accepted=True,
+                    message=f"database {database.properties.name}: extension {name} cannot be made: {said}",
+                    remedy="restore as a superuser, or as the role that the provider names for extensions; "
+                    "or change what the message says",
+                )  # fmt: skip
+
+    def _refused_extension(self, staged: str, name: str) -> str | None:
+        statement = sql.SQL("CREATE EXTENSION IF NOT EXISTS {} CASCADE").format(sql.Identifier(name))
+        try:
+            with self.staging.server.connect(staged) as inside, inside.transaction(force_rollback=True):
+                inside.execute("SET LOCAL search_path = public")
+                inside.execute(statement)
+        except psycopg.Error as error:
+            return _said(error)
+        except TransferError as error:
+            return error.message
+        return None
+
+
+_PASSED = (
+    (
+        Check(check="ServerVersion", state="Passed"),
+        {"ServerOlderThanBackup", "ClientOlderThanBackup", "TargetIsStandby", "Pooler"},
+    ),
+    (Check(check="Rights", state="Passed"), {"PermissionDenied", "OwnerMissing"}),
+    (
+        Check(check="Extensions", state="Passed"),
+        {"ExtensionMissing", "ExtensionVersion", "ExtensionRefused"},
+    ),
+    (Check(check="Locale", state="Passed"), {"Locale", "CollationVersion"}),
+    (Check(check="Settings", state="Passed"), {"SettingRefused", "TablespacesMissing"}),
+)
+
+
+def passed(checks: Sequence[Check]) -> Iterator[Check]:
+    """What was asked for and is there."""
+    failed = {check.check for check in checks}
+    yield from (check for check, related in _PASSED if not failed & related)
+
+
+def _said(error: psycopg.Error) -> str:
+    return error.diag.message_primary or str(error).strip()

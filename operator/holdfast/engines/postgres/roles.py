@@ -1,0 +1,279 @@
+"""Replays the roles of a backup: makes those that the server lacks, and changes none that it has.
+
+Every statement is one that a role with CREATEROLE may execute. pg_dumpall's own are not: `ALTER ROLE … WITH
+NOSUPERUSER` needs a superuser, since it names an attribute that only a superuser may change
+(https://www.postgresql.org/docs/15/sql-alterrole.html). From 16 on, who makes a role is its ADMIN, but does
+not inherit from it and may not become it (https://www.postgresql.org/docs/16/sql-createrole.html, NOTES).
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import sql
+
+from holdfast.engines.postgres.connection import Connection
+from holdfast.engines.postgres.globals import Statement, statements
+from holdfast.engines.postgres.settings import split_list
+from holdfast.protocol import Note
+
+MAX_NAMED = 50
+"""Roles that a note names before it only counts."""
+_SET_AND_INHERIT_MAJOR = 16
+_DEFAULTS = {
+    "NOSUPERUSER", "INHERIT", "NOCREATEROLE", "NOCREATEDB", "NOLOGIN", "NOREPLICATION", "NOBYPASSRLS",
+}  # fmt: skip
+# What a role without them can be made with: first what only a superuser may give, then what from 16 on only
+# who has it may give.
+_LESS = (
+    frozenset[str](),
+    frozenset({"SUPERUSER", "REPLICATION", "BYPASSRLS"}),
+    frozenset({"SUPERUSER", "REPLICATION", "BYPASSRLS", "CREATEDB", "CREATEROLE"}),
+)
+_COLUMNS = {
+    "SUPERUSER": "rolsuper", "INHERIT": "rolinherit", "CREATEROLE": "rolcreaterole",
+    "CREATEDB": "rolcreatedb", "LOGIN": "rolcanlogin", "REPLICATION": "rolreplication",
+    "BYPASSRLS": "rolbypassrls",
+}  # fmt: skip
+_CLIENT_ENCODING = re.compile(rb"^SET client_encoding = '(\w+)';", re.MULTILINE)
+
+
+@dataclass
+class Replay:
+    """What became of the roles."""
+
+    made: list[str] = field(default_factory=list)
+    unmade: dict[str, str] = field(default_factory=dict)
+    """Those that the server refused, with its words."""
+    notes: list[Note] = field(default_factory=list)
+
+
+def decoded(data: bytes) -> str:
+    """The text of a globals file, which says its encoding itself."""
+    match = _CLIENT_ENCODING.search(data)
+    name = match[1].decode().lower() if match else "utf8"
+    codec = re.sub("^win", "cp", name) if name.startswith(("latin", "win", "iso_8859")) else "utf8"
+    return data.decode(codec, errors="surrogateescape")
+
+
+@dataclass
+class _Wanted:
+    """What a globals file says, by what is done with it."""
+
+    attributes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The words after WITH of each role."""
+    details: list[tuple[str, Statement]] = field(default_factory=list)
+    """Settings, comments and security labels of a role."""
+    memberships: list[tuple[str, str, Statement]] = field(default_factory=list)
+    """The role that is granted, and who gets it."""
+    grants: list[tuple[str, Statement]] = field(default_factory=list)
+    """Who gets a right to a parameter or tablespace."""
+    of_all: list[Statement] = field(default_factory=list)
+
+
+def _read(text: str) -> _Wanted:
+    wanted = _Wanted()
+    for statement in statements(text):
+        match statement.words:
+            case ("ALTER", "ROLE", "ALL", *_) if statement.text.startswith("ALTER ROLE ALL "):
+                wanted.of_all.append(statement)
+            case ("CREATE", "ROLE", name, *_):
+                wanted.attributes.setdefault(name, ())
+            case ("ALTER", "ROLE", name, "WITH", *attributes):
+                wanted.attributes[name] = tuple(attributes)
+            case (
+                ("ALTER", "ROLE", name, *_)
+                | ("COMMENT", "ON", "ROLE", name, *_)
+                | ("SECURITY", "LABEL", "FOR", _, "ON", "ROLE", name, *_)
+            ):
+                wanted.details.append((name, statement))
+            case ("GRANT", granted, "TO", member, *_):
+                wanted.memberships.append((granted, member, statement))
+            case ("GRANT", *_, "TO", grantee) | ("GRANT", *_, "TO", grantee, "WITH", "GRANT", "OPTION"):
+                wanted.grants.append((grantee, statement))
+            case _:
+                pass  # tablespaces, which a restore cannot make, and settings of the script
+    return wanted
+
+
+def restore(connection: Connection, text: str) -> Replay:
+    """Make the roles that are missing. What the server refuses is in the notes."""
+    wanted, replay = _read(text), Replay()
+    existing = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles")}
+    left = list(_differences(connection, wanted, existing))
+    for name, attributes in wanted.attributes.items():
+        if name not in existing:
+            _make(connection, name, attributes, replay)
+    there = existing | set(replay.made)
+    for name, statement in wanted.details:
+        if name in replay.made:
+            _apply(connection, statement.text, replay)
+    for granted, member, statement in wanted.memberships:
+        if member in replay.made and granted in there:
+            _apply(connection, statement.text, replay, re.sub(r"\s+GRANTED BY .*(?=;)", "", statement.text))
+    for grantee, statement in wanted.grants:
+        if grantee in replay.made:
+            _apply(connection, statement.text, replay)
+    replay.notes += _left_to_do(wanted, replay, left)
+    return replay
+
+
+def undo(connection: Connection, replay: Replay) -> None:
+    """Drop the roles that were made, when the restore does not go on."""
+    for name in replay.made:
+        role = sql.Identifier(name)
+        connection.execute(sql.SQL("DROP OWNED BY {}").format(role))
+        connection.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
+def become(connection: Connection, role: str) -> str | None:
+    """Let our role act as `role`, as a superuser can; the server's words if it does not allow that."""
+    major = connection.info.server_version // 10000
+    right = "SET" if major >= _SET_AND_INHERIT_MAJOR else "MEMBER"
+    row = connection.execute(
+        "SELECT pg_has_role(oid, %s) AND pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = %s",
+        [right, role],
+    ).fetchone()
+    if row is None:
+        return f'role "{role}" does not exist'
+    if row[0]:
+        return None
+    options = sql.SQL(" WITH SET TRUE, INHERIT TRUE" if major >= _SET_AND_INHERIT_MAJOR else "")
+    try:
+        connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)) + options)
+    except psycopg.Error as error:
+        return error.diag.message_primary or str(error)
+    return None
+
+
+def _make(connection: Connection, name: str, attributes: Sequence[str], replay: Replay) -> None:
+    refusal = ""
+    for less in _LESS:
+        words = [word for word in attributes if word not in _DEFAULTS | less]
+        options = sql.SQL(" WITH " + " ".join(words) if words else "")
+        try:
+            connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(name)) + options)
+        except psycopg.errors.InsufficientPrivilege as error:
+            refusal = refusal or error.diag.message_primary or str(error)
+        except psycopg.Error as error:
+            refusal = error.diag.message_primary or str(error)
+            break
+        else:
+            replay.made.append(name)
+            lacking = sorted(less & set(attributes))
+            if lacking:
+                message = f"role {_names([name])} was made without {', '.join(lacking)}: {refusal}"
+                replay.notes.append(Note(reason="RoleIncomplete", message=message, warning=True))
+            become(connection, name)
+            return
+    replay.unmade[name] = refusal
+    replay.notes.append(
+        Note(
+            reason="RoleIncomplete",
+            message=f"role {_names([name])} could not be made: {refusal}; a superuser can make it",
+            warning=True,
+        )
+    )
+
+
+def _apply(connection: Connection, statement: str, replay: Replay, otherwise: str | None = None) -> None:
+    """Execute a statement, or if the server refuses, the other one."""
+    try:
+        with connection.transaction():
+            connection.execute(statement.encode())
+    except psycopg.Error as error:
+        if otherwise not in (None, statement):
+            return _apply(connection, str(otherwise), replay)
+        said = error.diag.message_primary or str(error)
+        replay.notes.append(
+            Note(reason="RoleIncomplete", message=f"{statement} failed: {said}", warning=True)
+        )
+    return None
+
+
+def _left_to_do(wanted: _Wanted, replay: Replay, left: Sequence[str]) -> Iterator[Note]:
+    without_password = [
+        name for name in replay.made
+        if "LOGIN" in wanted.attributes[name] and "PASSWORD" not in wanted.attributes[name]
+    ]  # fmt: skip
+    if without_password:
+        yield Note(
+            reason="PasswordsNotRestored",
+            message=f"set a new password for {_names(without_password)}: the backup holds none",
+            warning=True,
+        )
+    if left:
+        yield Note(
+            reason="RolesLeftAlone",
+            message="not applied, because it would change roles that exist: " + " ".join(left),
+        )
+
+
+def _differences(connection: Connection, wanted: _Wanted, existing: set[str]) -> Iterator[str]:
+    """The statements that would change roles that exist."""
+    settings = set(_settings(connection))
+    for name, words in wanted.attributes.items():
+        if name in existing:
+            yield from _attributes_missing(connection, name, words)
+    for name, statement in wanted.details:
+        if (
+            name in existing
+            and statement.words[0] != "COMMENT"
+            and (name, *_setting(statement)) not in settings
+        ):
+            yield statement.text
+    for statement in wanted.of_all:
+        if ("", *_setting(statement)) not in settings:
+            yield statement.text
+    members = set(
+        connection.execute(
+            "SELECT granted.rolname, member.rolname FROM pg_auth_members"
+            " JOIN pg_roles granted ON granted.oid = roleid"
+            " JOIN pg_roles member ON member.oid = pg_auth_members.member"
+        )
+    )
+    for granted, member, statement in wanted.memberships:
+        if member in existing and (granted, member) not in members:
+            yield statement.text
+
+
+def _attributes_missing(connection: Connection, name: str, words: Sequence[str]) -> Iterator[str]:
+    columns = sql.SQL(", ").join(map(sql.Identifier, _COLUMNS.values()))
+    query = sql.SQL("SELECT {} FROM pg_roles WHERE rolname = {}").format(columns, sql.Literal(name))
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    differing = [
+        word
+        for attribute, has in zip(_COLUMNS, row, strict=True)
+        for word in (attribute, f"NO{attribute}")
+        if word in words and has != (word == attribute)
+    ]
+    if differing:
+        yield f"ALTER ROLE {_names([name])} WITH {' '.join(differing)};"
+
+
+def _setting(statement: Statement) -> tuple[str, tuple[str, ...]]:
+    """Name and values of `ALTER ROLE … SET name TO values`."""
+    _, _, _, _, name, _, *values = *statement.words, *[""] * 6
+    literals = (value for value in values if value not in ("", ","))
+    return name.lower(), tuple(re.sub("^'(.*)'$", r"\1", value).replace("''", "'") for value in literals)
+
+
+def _settings(connection: Connection) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    rows = connection.execute(
+        "SELECT coalesce(rolname, ''), unnest(setconfig) FROM pg_db_role_setting"
+        " LEFT JOIN pg_roles r ON r.oid = setrole WHERE setdatabase = 0"
+    )
+    for role, setting in rows:
+        name, _, value = setting.partition("=")
+        yield role, name.lower(), (value,)
+        yield role, name.lower(), tuple(split_list(value))
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(
+        name if re.fullmatch("[a-z_][a-z0-9_]*", name) else sql.Identifier(name).as_string(None)
+        for name in names[:MAX_NAMED]
+    )
+    return shown if len(names) <= MAX_NAMED else f"{shown} and {len(names) - MAX_NAMED} more"

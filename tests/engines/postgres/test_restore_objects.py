@@ -1,0 +1,73 @@
+"""All rows come back, whatever of a database cannot be made again; what that is, is named."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.engines.postgres import jobs
+from tests.engines.postgres.same import definitions, rows
+from tests.engines.postgres.servers import TestServer, secrets
+from tests.harness import Runner, failed
+
+from holdfast.protocol import RestoreResult, RestoreTask
+
+HERE = Path(__file__).parent
+STAGED = "holdfast_restore_222222222222"
+UNMADE = {
+    "broken: FK CONSTRAINT public child child_parent_fkey": "violates foreign key constraint",
+    "broken: INDEX public doubled_v": "could not create unique index",
+    "broken: CHECK CONSTRAINT public.checked positive": "is violated by some row",
+    "broken: TABLE ATTACH public ranged_a": "partition constraint of relation",
+}
+
+
+@pytest.fixture(scope="module")
+def backup(
+    source_server: TestServer, target_server: TestServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Runner, dict[str, object]]]:
+    """A backup of a database that cannot be made again as it is, and of one that can."""
+    source_server.execute("CREATE DATABASE broken", "CREATE DATABASE sound")
+    source_server.script((HERE / "broken.sql").read_text(), "broken")
+    source_server.execute("CREATE TABLE t AS SELECT generate_series(1, 9) AS id", database="sound")
+    runner = Runner(tmp_path_factory.mktemp("objects") / "root")
+    target = source_server.target(databases=["broken", "sound"])
+    jobs.backed_up(runner, target)
+    yield runner, target
+    source_server.drop("broken", "sound")
+
+
+def test_what_cannot_be_made_again_is_named_and_the_copies_are_kept(
+    backup: tuple[Runner, dict[str, object]], source_server: TestServer, target_server: TestServer
+) -> None:
+    runner, target = backup
+    outcome = runner.run_restore("postgres", target, target_server.address(), secrets())
+    result = failed(outcome, 5, "ObjectsFailed")
+    assert {failure.what.rpartition(": ")[0] for failure in result.omissions} == UNMADE.keys()
+    for failure in result.omissions:
+        name, _, said = failure.what.rpartition(": ")
+        assert UNMADE[name] in said
+    assert result.staged == (f"database {STAGED}_0", f"database {STAGED}_1")
+    assert target_server.databases() == [f"{STAGED}_0", f"{STAGED}_1", "postgres"]
+    assert rows(target_server, f"{STAGED}_0").keys() == rows(source_server, "broken").keys()
+    target_server.drop(f"{STAGED}_0", f"{STAGED}_1")
+
+
+def test_a_request_may_accept_what_cannot_be_made(
+    backup: tuple[Runner, dict[str, object]], source_server: TestServer, target_server: TestServer
+) -> None:
+    runner, target = backup
+    task = runner.restore_task("postgres", target, target_server.address())
+    task = RestoreTask.model_validate(task.model_dump() | {"on_object_error": "Continue"})
+    code, result = runner.finish(task, secrets=secrets())
+    assert isinstance(result, RestoreResult), result
+    assert code == 0
+    assert len(result.omissions) == len(UNMADE)
+    before, after = rows(source_server, "broken"), rows(target_server, "broken")
+    assert after.pop("public.ranged")[0] == 0
+    before.pop("public.ranged")
+    assert after == before
+    lost = set(definitions(source_server, "broken").splitlines()) - set(
+        definitions(target_server, "broken").splitlines()
+    )
+    assert not [line for line in lost if "by_path" in line or "has_parent" in line or "plain" in line], lost
+    target_server.drop("broken", "sound")

@@ -1,0 +1,111 @@
+"""A restore by a role that is no superuser, and what becomes of the roles of the backup."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.engines.postgres import jobs
+from tests.engines.postgres.same import assert_same
+from tests.engines.postgres.servers import PASSWORD, TestServer, secrets
+from tests.harness import Runner, failed
+
+from holdfast.protocol import RestoreResult
+
+HERE = Path(__file__).parent
+QUOTED = PASSWORD.replace("'", "''")
+ROLES = ("app_owner", '"app other"', "app_reader", "stray", "replicator")
+BY_OWNER = "SELECT pg_get_userbyid(relowner), count(*) FROM pg_class WHERE oid >= 16384 GROUP BY 1 ORDER BY 1"
+
+
+@pytest.fixture(scope="module")
+def backup(
+    source_server: TestServer, target_server: TestServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Runner, dict[str, object]]]:
+    """A backup of a database of two owners, and of roles that have nothing to do with it."""
+    source_server.execute(
+        "CREATE ROLE app_owner LOGIN CREATEDB",
+        'CREATE ROLE "app other" NOINHERIT',
+        "CREATE ROLE app_reader CONNECTION LIMIT 3",
+        "GRANT app_reader TO app_owner",
+        "CREATE ROLE stray SUPERUSER BYPASSRLS LOGIN",
+        "CREATE ROLE replicator REPLICATION IN ROLE pg_monitor",
+        "ALTER ROLE app_owner SET work_mem = '7MB'",
+        "CREATE DATABASE owned OWNER app_owner",
+        "ALTER DATABASE owned SET log_min_messages = 'error'",  # only a superuser may
+        "GRANT CONNECT ON DATABASE owned TO app_reader",
+    )
+    source_server.script((HERE / "owned.sql").read_text(), "owned")
+    runner = Runner(tmp_path_factory.mktemp("rights") / "root")
+    target = source_server.target(databases=["owned"])
+    jobs.backed_up(runner, target)
+    yield runner, target
+    source_server.drop("owned")
+    source_server.execute(*(f"DROP ROLE {role}" for role in ROLES))
+
+
+@pytest.fixture
+def restorer(target_server: TestServer) -> Iterator[dict[str, dict[str, str]]]:
+    """A role with CREATEDB and CREATEROLE on a server that has none of the backup's."""
+    target_server.execute(f"CREATE ROLE restorer LOGIN CREATEDB CREATEROLE PASSWORD '{QUOTED}'")
+    yield secrets("restorer")
+    target_server.drop("owned")
+    target_server.execute(*(f"DROP ROLE IF EXISTS {role}" for role in (*ROLES, "restorer")))
+
+
+def test_without_superuser_everything_comes_back_with_its_owners(
+    backup: tuple[Runner, dict[str, object]], source_server: TestServer, target_server: TestServer,
+    restorer: dict[str, dict[str, str]],
+) -> None:  # fmt: skip
+    runner, target = backup
+    code, result = runner.run_restore("postgres", target, target_server.address(), restorer)
+    assert isinstance(result, RestoreResult), result
+    assert code == 0
+    assert result.omissions == ()
+    incomplete = [note.message for note in result.notes if note.reason == "RoleIncomplete"]
+    assert [text for text in incomplete if "role stray was made without BYPASSRLS, SUPERUSER" in text]
+    assert {check.check for check in result.preflight if check.state == "Warned"} == {"SettingRefused"}
+    source_server.execute("ALTER DATABASE owned RESET log_min_messages")
+    try:
+        assert_same((source_server, "owned"), (target_server, "owned"))
+    finally:
+        source_server.execute("ALTER DATABASE owned SET log_min_messages = 'error'")
+    made = target_server.execute(
+        "SELECT rolcanlogin, rolcreatedb, rolconnlimit FROM pg_roles WHERE rolname LIKE 'app%' ORDER BY 1, 3"
+    )
+    assert made == [(False, False, -1), (False, False, 3), (True, True, -1)]
+    assert target_server.value("SELECT pg_has_role('app_owner', 'app_reader', 'MEMBER')")
+    assert target_server.value("SELECT rolconfig FROM pg_roles WHERE rolname = 'app_owner'") == [
+        "work_mem=7MB"
+    ]
+
+
+def test_a_role_that_may_make_no_roles_owns_everything_with_skip(
+    backup: tuple[Runner, dict[str, object]], target_server: TestServer, restorer: dict[str, dict[str, str]]
+) -> None:
+    runner, target = backup
+    target_server.execute("ALTER ROLE restorer NOCREATEROLE")
+    outcome = runner.run_restore("postgres", target, target_server.address(), restorer)
+    blocked = failed(outcome, 2, "PreflightBlocked")
+    assert blocked.refused
+    assert "permission denied to create role" in blocked.failure.message
+    assert "ownership: Skip" in blocked.failure.message
+    assert target_server.databases() == ["postgres"]
+    override = {**target_server.address(), "ownership": "Skip"}
+    code, result = runner.run_restore("postgres", target, override, restorer)
+    assert isinstance(result, RestoreResult), result
+    assert code == 0
+    assert result.omissions == ()
+    assert [owner for owner, _ in target_server.execute(BY_OWNER, database="owned")] == ["restorer"]
+    assert target_server.value("SELECT count(*) FROM documents", "owned") == 100
+
+
+def test_a_blocked_request_leaves_no_roles(
+    backup: tuple[Runner, dict[str, object]], target_server: TestServer, restorer: dict[str, dict[str, str]]
+) -> None:
+    runner, target = backup
+    target_server.execute("CREATE ROLE app_owner SUPERUSER")
+    outcome = runner.run_restore("postgres", target, target_server.address(), restorer)
+    blocked = failed(outcome, 2, "PreflightBlocked")
+    assert "owner app_owner: must be superuser" in blocked.failure.message
+    assert target_server.value("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'app%'") == 1
+    assert target_server.databases() == ["postgres"]

@@ -1,9 +1,9 @@
 """Loads a dump into a database in passes: what holds the rows, the rows, what is built on them, the triggers.
 
-Nothing that fails ends a pass. It is retried when the others are there, since many objects fail only by order, and with the search path of the source: pg_dump's scripts empty it, and then functions that name others
-without a schema do not find them (https://www.postgresql.org/docs/current/app-pgdump.html, NOTES;
-https://www.postgresql.org/message-id/flat/ab1b5ae4-5a8c-8e54-bcb8-7e93e2ac6ea5@postgrespro.ru). What is left
-then is named in `failed` with the server's own words.
+Nothing that fails ends a pass. It is retried when the others are there, since many objects fail only by
+order, and with the search path of the source: pg_dump's scripts empty it, and then functions that name others
+without a schema do not find them (https://www.postgresql.org/docs/release/10.3/). What is left then is named
+in `failed` with the server's own words.
 """
 
 import re
@@ -119,7 +119,7 @@ class Passes:
     @property
     def _has_timescale(self) -> bool:
         """TimescaleDB wants to know of a restore; its sessions are of another kind until the end
-        (https://docs.timescale.com/self-hosted/latest/backup-and-restore/logical-backup/)."""
+        (https://www.tigerdata.com/docs/reference/timescaledb/administration/timescaledb_pre_restore)."""
         return any(entry.name == "EXTENSION - timescaledb" for entry in self.archive.entries)
 
     def _call(self, function: str) -> None:

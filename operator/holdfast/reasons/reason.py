@@ -20,6 +20,7 @@ class Where(StrEnum):
     RUN = "`status.reason` of a run"
     REQUEST = "`status.reason` of a request"
     TARGET = "`status.targets[].failure` of a run or request"
+    OMISSION = "entry of `status.omissions` of a run"
     VERIFICATION = "`status.verification` of a run"
     POLICY_EVENT = "event of a policy"
     RUN_EVENT = "event of a run"

@@ -7,7 +7,7 @@ import pytest
 from tests.engines.chroma.conftest import Database
 from tests.engines.chroma.memory import Memory, run_backup, run_restore
 
-from holdfast.engines.chroma import inspect
+from holdfast.engines.chroma import client, inspect
 
 
 @pytest.fixture(autouse=True)
@@ -107,11 +107,70 @@ def test_untouched_rows_survive_a_busy_writer(database: Database, memory: Memory
     assert {row_id: found.get(row_id) for row_id in untouched} == untouched
 
 
-def test_a_collection_deleted_during_the_backup(database: Database, memory: Memory) -> None:
+def test_a_collection_deleted_before_it_is_read(database: Database, memory: Memory) -> None:
     fill(database, 10)
     database.make("gone")
     database.upsert(database.make("kept"), ids=["1"], embeddings=[[1, 2]])
     memory.on_write = lambda data: database.drop("gone") if b'"header"' in data else None
     report = run_backup(memory, database.spec())
     assert [note.reason for note in report.notes] == ["DeletedDuringBackup"]
+    assert f"{database.tenant}/{database.name}/gone (0 rows are kept)" in report.notes[0].message
     assert report.contents["collections"] == 2
+    assert report.omissions == ()
+
+
+def test_a_collection_deleted_while_it_is_read(database: Database, memory: Memory) -> None:
+    """What was read until then is kept, and the collections after it are read."""
+    rows = fill(database, 2000)
+    database.upsert(database.make("later"), ids=["1"], embeddings=[[1, 2]])
+    held = database.rows("busy")
+    memory.on_write = on_upsert_line(2, lambda: database.drop("busy"))
+    report = run_backup(memory, database.spec())
+    assert [note.reason for note in report.notes] == ["DeletedDuringBackup"]
+    counts = {detail["name"]: detail["count"] for detail in report.detail["collections"]}
+    assert 0 < counts["busy"] < 2000, rows
+    assert counts["later"] == 1
+    database.drop()
+    assert run_restore(memory, database.spec()).mismatches == ()
+    kept = database.rows("busy")
+    assert len(kept) == counts["busy"]
+    assert kept.items() <= held.items()
+
+
+def test_a_collection_made_again_before_it_is_read(database: Database, memory: Memory) -> None:
+    """An application that fills a collection afresh deletes it first: the new one is backed up."""
+    fill(database, 10)
+    database.make("reset")
+    database.make("zebra")
+
+    def reset(data: bytes) -> None:
+        if b'"header"' in data:
+            database.drop("reset")
+            database.upsert(database.make("reset"), ids=["new"], embeddings=[[1, 2]], documents=["text"])
+
+    memory.on_write = reset
+    report = run_backup(memory, database.spec())
+    assert report.contents["collections"] == 3
+    before = database.everything()
+    database.drop()
+    run_restore(memory, database.spec())
+    assert database.everything() == before
+
+
+def test_a_database_deleted_before_it_is_listed(
+    database: Database, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(database, 10)
+    other = Database(database.server, database.tenant, "other").create()
+    other.make("in-it")
+    listed = client.Client.databases
+
+    def deletes(self: client.Client, tenant: str) -> set[str]:
+        names = listed(self, tenant)
+        database.server.ask("DELETE", other.path.removesuffix("/collections"))
+        return names
+
+    monkeypatch.setattr(client.Client, "databases", deletes)
+    report = run_backup(memory, database.server.spec(tenants=[{"name": database.tenant}]))
+    assert report.contents["collections"] == 1
+    assert [note.reason for note in report.notes] == ["DeletedDuringBackup"]

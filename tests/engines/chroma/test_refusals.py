@@ -176,6 +176,7 @@ def test_a_server_killed_mid_backup_stores_nothing(
         fill_with_rows(database, "many", 1500)
         memory.on_write = lambda data: stop(server.process) if b'"upsert"' in data else None
         monkeypatch.setattr(client, "_PAUSES", (0.1,))
+        monkeypatch.setattr(client, "_PATIENCE", 0.5)
         monkeypatch.setattr(inspect, "_MAX_PAGE_ROWS", 100)
         with pytest.raises(SourceError) as caught:
             run_backup(memory, database.spec())
@@ -319,20 +320,32 @@ def test_pages_split_when_replies_are_large(
     assert database.everything() == before
 
 
-def test_rows_without_embeddings_are_left_out_and_told(
+def test_a_row_whose_embedding_reads_back_null_is_kept(
     two: Database, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No write over REST makes Chroma 1.5.9 lose an l2 embedding, so its reply is altered here."""
     rows = f"{two.path}/{two.server.ask('GET', f'{two.path}/one')['id']}"
-    two.upsert(rows, ids=["broken"], embeddings=[[7, 7]])
-    ask = client.CollectionRows.rows_json
-    monkeypatch.setattr(
-        client.CollectionRows, "rows_json", lambda *args: ask(*args).replace(b"[7.0,7.0]", b"[null,null]")
-    )
-    report = run_backup(memory, two.spec())
-    assert [(note.reason, note.warning) for note in report.notes] == [("UnreadableEmbeddings", True)]
-    assert "broken" in report.notes[0].message
-    assert report.contents["embeddings"] == 1
+    two.upsert(rows, ids=["broken"], embeddings=[[7, 7]], documents=["kept"], metadatas=[{"a": 1}])
+    ask = client.CollectionRows.rows_json_once
+    for reply in (b"[null,null]", b"null"):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                client.CollectionRows,
+                "rows_json_once",
+                lambda *args, reply=reply: ask(*args).replace(b"[7.0,7.0]", reply),
+            )
+            report = run_backup(memory, two.spec())
+        assert [(omission.reason, omission.count) for omission in report.omissions] == [
+            ("UnreadableEmbeddings", 1)
+        ]
+        assert "broken" in report.omissions[0].what
+        assert report.contents["embeddings"] == 2
+    two.drop()
+    notes = run_restore(memory, two.spec()).notes
+    assert [(note.reason, note.warning) for note in notes] == [("EmbeddingsLacking", True)]
+    assert two.rows("one")["broken"] == {
+        "embeddings": [0, 0], "documents": "kept", "metadatas": {"a": 1}, "uris": None,
+    }  # fmt: skip
 
 
 def test_cosine_tolerance_tells_other_vectors() -> None:

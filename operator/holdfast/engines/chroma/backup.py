@@ -11,19 +11,24 @@ Chroma has no snapshots, and its open-source server tells nothing of changes. Wh
 
 So every write that ended before `snapshot_time`, which is when the backup began to read, is in the backup or
 was itself replaced by a later one; some later writes are in it too.
+
+A collection that is deleted is no failure: what was read of it until then is kept. One that was deleted
+before it was read, and created again under its name, is read last. What the server cannot give is an
+omission, and what it can give is kept: rows without a readable embedding get zeros in its place.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from holdfast.api.run import Source
 from holdfast.api.text import some_of
-from holdfast.engines.chroma.client import Client, Collection, CollectionRows, NotFoundError, Rows
+from holdfast.engines.chroma.choose import Choice, choose
+from holdfast.engines.chroma.client import AwayError, Client, Collection, CollectionRows, NotFoundError, Rows
 from holdfast.engines.chroma.format import (
     ARTIFACT,
     FORMAT,
@@ -37,7 +42,6 @@ from holdfast.engines.chroma.format import (
 )
 from holdfast.engines.chroma.inspect import (
     MAX_NAMED,
-    TEMPORARY,
     Entries,
     Fingerprint,
     Hashes,
@@ -47,13 +51,36 @@ from holdfast.engines.chroma.inspect import (
     each_page,
     fingerprints,
     id_hashes,
+    list_ids,
+    omission,
     to_matrix,
 )
-from holdfast.engines.chroma.spec import EVERY, ChromaTarget, Collections, Tenant
-from holdfast.engines.transfer import BackupContext, BackupSummary, Sink, TaskError
-from holdfast.protocol import Note
+from holdfast.engines.chroma.rescue import CollectionRescue, GivenUpError
+from holdfast.engines.chroma.spec import ChromaTarget
+from holdfast.engines.transfer import BackupContext, BackupSummary, Sink
+from holdfast.protocol import Note, Omission
 
 _MAX_PASSES = 4
+_MAX_DELETED = 1000
+"""How many ids a line names that deletes rows."""
+
+
+class _Lacking:
+    """Rows that cannot be read, or not as a whole: how many, and the ids of the first."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._names: list[str] = []
+
+    def add(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.count += 1
+            if len(self._names) < MAX_NAMED:
+                self._names.append(name)
+
+    def omission(self, what: str, reason: str) -> Iterator[Omission]:
+        if self.count:
+            yield omission(f"{what}: {some_of(self._names, MAX_NAMED)}", reason, self.count)
 
 
 @dataclass
@@ -64,94 +91,96 @@ class _Changes:
     deleted: int = 0
     missing: int = 0
     overflowed: int = 0
-    left_out: int = 0
-    left_out_names: list[str] = field(default_factory=list)
+    is_gone: bool = False
+    kept: int = 0
+    """How many of its rows the backup has."""
+    without_embedding: _Lacking = field(default_factory=_Lacking)
+    lost: _Lacking = field(default_factory=_Lacking)
+    failure: str = ""
+    """What the server said when it could give nothing more."""
+    unread: int | None = None
+    """How many rows were not read then; None: not even their number is known."""
 
 
 @dataclass(frozen=True)
 class _Page:
-    """What is written of some rows, and the ids of those that cannot be."""
+    """What is written of some rows."""
 
     line: bytes
     entries: Entries
     overflowed: int
-    left_out: list[str]
+    without_embedding: list[str]
 
 
 def backup(context: BackupContext) -> BackupSummary:
     """Store all collections that the target names.
 
-    Raises TaskError (TenantNotFound, DatabaseNotFound, AuthenticationFailed, ServerTooOld) and SourceError.
+    Raises TaskError (TenantNotFound, DatabaseNotFound, CollectionNotFound, AuthenticationFailed,
+    ServerTooOld) and SourceError.
     """
     spec: ChromaTarget = context.spec
     with connect(context, spec, spec.credentials_secret, spec.tls) as client:
         context.progress.step(f"connecting to {client.address}")
         version = client.version()
         snapshot_time = datetime.now(UTC)
-        databases = _databases(client, spec.tenants)
-        chosen = _choose(client, databases, spec.collections)
-        details = []
-        changes: dict[Where, _Changes] = {}
-        vanished = []
+        choice = choose(client, spec)
         with context.store(ARTIFACT) as sink:
             sink.write(header(version))
-            for where, collection in chosen:
-                reader = _Reader(context, client, sink, where, collection)
-                changes[where] = reader.changes
-                if detail := reader.store():
-                    details.append(detail)
-                else:
-                    vanished.append(where)
+            backup = _Backup(context, client, sink)
+            backup.read(choice)
     return BackupSummary(
         snapshot_time=snapshot_time,
         source=Source(address=client.address, role="Primary", version=version),
         contents={
-            "tenants": len({tenant for tenant, _ in databases}),
-            "databases": len(databases),
-            "collections": len(details),
-            "embeddings": sum(detail["count"] for detail in details),
+            "tenants": len({tenant for tenant, _ in choice.databases}),
+            "databases": len(choice.databases),
+            "collections": len(backup.details),
+            "embeddings": sum(detail["count"] for detail in backup.details),
         },
-        detail={"format": FORMAT, "databases": databases, "collections": details},
-        notes=tuple(_notes(changes, vanished)),
+        detail={"format": FORMAT, "databases": choice.databases, "collections": backup.details},
+        notes=(*choice.notes, *_notes(backup.changes)),
+        omissions=(*choice.omissions, *_omissions(backup.changes)),
     )
 
 
-def _databases(client: Client, tenants: Iterable[Tenant]) -> list[tuple[str, str]]:
-    """Each database to back up, after its tenant, sorted. Each tenant and database must exist."""
-    databases = set()
-    for tenant in tenants:
-        if not client.has_tenant(tenant.name):
-            raise TaskError("TenantNotFound", f"Chroma at {client.address} has no tenant {tenant.name!r}")
-        for database in tenant.databases:
-            if database == EVERY:
-                databases |= {(tenant.name, name) for name in client.databases(tenant.name)}
-            elif client.has_database(tenant.name, database):
-                databases.add((tenant.name, database))
-            else:
-                raise TaskError(
-                    "DatabaseNotFound",
-                    f"Chroma at {client.address} has no database {database!r} in tenant {tenant.name!r}",
-                )
-    return sorted(databases)
+class _Backup:
+    """Reads collections one after the other."""
 
+    def __init__(self, context: BackupContext, client: Client, sink: Sink) -> None:
+        self.details: list[dict[str, Any]] = []
+        self.changes: dict[Where, _Changes] = {}
+        self._context, self._client, self._sink = context, client, sink
 
-def _choose(
-    client: Client, databases: Iterable[tuple[str, str]], collections: Collections
-) -> list[tuple[Where, Collection]]:
-    """The collections to back up."""
-    return [
-        (Where(*database, name), collection)
-        for database in databases
-        for name, collection in sorted(client.collections(*database).items())
-        if _is_chosen(name, collections)
-    ]
+    def read(self, choice: Choice) -> None:
+        """Read the collections. Raises GivenUpError when the server gives nothing of any of them."""
+        failure = None
+        remade = []
+        for where, collection in choice.collections:
+            failure = self._read(where, collection) or failure
+            if self.changes[where].is_gone and not self._has(where):
+                latest = self._client.collection(where.tenant, where.database, where.name)
+                remade += [(where, latest)] if latest is not None else []
+        for where, latest in remade:
+            failure = self._read(where, latest) or failure
+        if failure is not None and not self.details:
+            raise failure
 
+    def _has(self, where: Where) -> bool:
+        return any(detail["name"] == where.name and detail["database"] == where.database
+                   and detail["tenant"] == where.tenant for detail in self.details)  # fmt: skip
 
-def _is_chosen(name: str, collections: Collections) -> bool:
-    if name.startswith(TEMPORARY):
-        return False
-    included = any(fnmatchcase(name, pattern) for pattern in collections.include)
-    return included and not any(fnmatchcase(name, pattern) for pattern in collections.exclude)
+    def _read(self, where: Where, collection: Collection) -> GivenUpError | None:
+        """Write a collection, and add what the manifest keeps of it; why the server gives nothing of it."""
+        reader = _Reader(self._context, self._client, self._sink, where, collection)
+        self.changes[where] = reader.changes
+        try:
+            if detail := reader.store():
+                self.details.append(detail)
+        except AwayError as error:
+            raise AwayError(f"{error.message}; {where} was being read") from error
+        except GivenUpError as error:
+            return GivenUpError(error.reason, f"{where} cannot be read: {error.message}")
+        return None
 
 
 class _Reader:
@@ -166,21 +195,29 @@ class _Reader:
         self._where = where
         self._collection = collection
         self._collection_rows: CollectionRows = client.at(where.tenant, where.database, collection)
-        self._held = Fingerprint()
-        self._left_out: list[Hashes] = []
+        self._rescue = CollectionRescue(client, self._collection_rows, self._lose)
+        self._held = Fingerprint(context.scratch)
+        self._lost: list[Hashes] = []
 
     def store(self) -> dict[str, Any] | None:
-        """Write the collection; what the manifest keeps of it, or None when it was deleted before."""
+        """Write the collection; what the manifest keeps of it, or None when it was deleted before.
+
+        Raises GivenUpError when the server gives nothing of it.
+        """
         self._context.progress.step(f"reading {self._where}")
         try:
-            listing = IdList(self._collection_rows, self._context.scratch)
+            listing = self._list()
         except NotFoundError:
+            self.changes.is_gone = True
             return None
+        except GivenUpError as error:
+            self.changes.failure = error.message
+            raise
         self._sink.write(create_line(self._where, self._collection))
         if not len(listing) and self._collection.dimension:
             self._sink.write(emptied_lines(self._where, self._collection.dimension))
         self._follow(listing)
-        return {
+        detail = {
             "tenant": self._where.tenant,
             "database": self._where.database,
             "name": self._where.name,
@@ -188,63 +225,80 @@ class _Reader:
             "dimension": self._collection.dimension,
             "digest": self._held.digest(),
             "rounded": self._collection.rounds_embeddings,
+            "without_embedding": self.changes.without_embedding.count,
         }
+        self.changes.kept = len(self._held)
+        self._held.close()
+        return detail
+
+    def _list(self) -> IdList:
+        return self._rescue.insist(lambda: list_ids(self._collection_rows, self._context.scratch))
 
     def _follow(self, listing: IdList) -> None:
         """Read the rows listed, then what was added and deleted since, until nothing is new."""
         names: Iterable[str] = listing
-        for _ in range(_MAX_PASSES):
-            self._read(names)
-            latest = IdList(self._collection_rows, self._context.scratch)
-            gone = self._held.ids[~are_in(self._held.ids, latest.hashes)]
-            if len(gone):
-                self._sink.write(delete_line(self._where, list(listing.among(gone))))
-                self._held.remove(gone)
-                self.changes.deleted += len(gone)
+        try:
+            for _ in range(_MAX_PASSES):
+                self._read(names)
+                former, listing = listing, self._list()
+                gone, new = self._held.compare(listing)
+                self._delete(former.among(gone), gone)
+                former.close()
+                new = new[~are_in(new, np.concatenate([np.empty(0, np.uint64), *self._lost]))]
+                if not len(new):
+                    break
+                self.changes.added += len(new)
+                names = listing.among(new)
+            else:
+                self.changes.missing = len(new)
+        except NotFoundError:
+            self.changes.is_gone = True
+        except GivenUpError as error:
+            self.changes.failure = error.message
+            self.changes.unread = max(len(listing) - len(self._held) - self.changes.lost.count, 0)
+        finally:
             listing.close()
-            listing = latest
-            known = np.concatenate([self._held.ids, *self._left_out])
-            new = latest.hashes[~are_in(latest.hashes, known)]
-            if not len(new):
-                break
-            self.changes.added += len(new)
-            names = latest.among(new)
-        else:
-            self.changes.missing = len(new)
-        listing.close()
+
+    def _delete(self, names: Iterator[str], hashes: Hashes) -> None:
+        """Delete rows that were written, and that the source does not have any more."""
+        while some := list(islice(names, _MAX_DELETED)):
+            self._sink.write(delete_line(self._where, some))
+        if len(hashes):
+            self._held.remove(hashes)
+        self.changes.deleted += len(hashes)
+
+    def _lose(self, names: list[str]) -> None:
+        self.changes.lost.add(names)
+        self._lost.append(id_hashes(names))
 
     def _read(self, names: Iterable[str]) -> None:
-        for rows in each_page(self._collection_rows, names):
+        for rows in each_page(self._collection_rows, names, rescue=self._rescue):
+            if not rows.ids:
+                continue
             page = self._page(rows)
             self._sink.write(page.line)
             self._held.add(page.entries)
             self._context.progress.rows(len(page.entries))
             self.changes.overflowed += page.overflowed
-            if page.left_out:
-                self.changes.left_out += len(page.left_out)
-                self.changes.left_out_names = (self.changes.left_out_names + page.left_out)[:MAX_NAMED]
-                self._left_out.append(id_hashes(page.left_out))
+            self.changes.without_embedding.add(page.without_embedding)
 
     def _page(self, rows: Rows) -> _Page:
-        """A cosine embedding that overflowed can be written again; any other that is not there cannot."""
+        """A cosine embedding that overflowed can be written again; zeros stand for any other one."""
         matrix = to_matrix(rows, self._collection.dimension or 1)
         broken = np.flatnonzero(np.isnan(matrix).any(axis=1)).tolist()
-        left_out: list[str] = []
-        if self._collection.rounds_embeddings:
-            matrix[broken] = OVERFLOWED
-        elif broken:
-            left_out = [rows.ids[number] for number in broken]
-            whole = sorted(set(range(len(rows.ids))) - set(broken))
-            rows, matrix = rows.at(whole), matrix[whole]
+        overflowed = [n for n in broken if self._collection.rounds_embeddings and rows.embeddings[n]]
+        lacking = [n for n in broken if n not in set(overflowed)]
+        matrix[overflowed] = OVERFLOWED
+        matrix[lacking] = 0
         return _Page(
-            upsert_line(self._where, rows, matrix) if rows.ids else b"",
+            upsert_line(self._where, rows, matrix),
             fingerprints(rows, matrix),
-            len(broken) - len(left_out),
-            left_out,
+            len(overflowed),
+            [rows.ids[number] for number in lacking],
         )
 
 
-def _notes(changes: dict[Where, _Changes], vanished: list[Where]) -> Iterator[Note]:
+def _notes(changes: Mapping[Where, _Changes]) -> Iterator[Note]:
     moved = {where: tally for where, tally in changes.items() if tally.added or tally.deleted}
     if moved:
         missing = sum(tally.missing for tally in moved.values())
@@ -257,19 +311,10 @@ def _notes(changes: dict[Where, _Changes], vanished: list[Where]) -> Iterator[No
             message=f"rows changed during the backup: {some_of(counts, MAX_NAMED)}{end}",
             warning=missing > 0,
         )
-    if vanished:
-        names = some_of([str(where) for where in vanished], MAX_NAMED)
-        yield Note(
-            reason="DeletedDuringBackup", message=f"collections deleted before they were read: {names}"
-        )
+    if gone := [f"{where} ({tally.kept} rows are kept)" for where, tally in changes.items() if tally.is_gone]:
+        text = f"collections were deleted during the backup: {some_of(gone, MAX_NAMED)}"
+        yield Note(reason="DeletedDuringBackup", message=text)
     for where, tally in changes.items():
-        if tally.left_out:
-            yield Note(
-                reason="UnreadableEmbeddings",
-                message=f"{where}: {tally.left_out} rows are left out, because the server does not give their"
-                f" embeddings: {', '.join(tally.left_out_names)}; write them again or delete them",
-                warning=True,
-            )
         if tally.overflowed:
             yield Note(
                 reason="OverflowedEmbeddings",
@@ -277,3 +322,18 @@ def _notes(changes: dict[Where, _Changes], vanished: list[Where]) -> Iterator[No
                 " because their length overflows; they are backed up and restored as that",
                 warning=True,
             )
+
+
+def _omissions(changes: Mapping[Where, _Changes]) -> Iterator[Omission]:
+    for where, tally in changes.items():
+        yield from tally.without_embedding.omission(
+            f"embeddings of rows of {where}, which the server does not give", "UnreadableEmbeddings"
+        )
+        yield from tally.lost.omission(f"rows of {where}, which the server does not give", "UnreadableRows")
+        if tally.failure and tally.unread is None:
+            yield omission(
+                f"collection {where}, which cannot be read: {tally.failure}", "UnreadableCollection"
+            )
+        elif tally.unread:
+            what = f"rows of {where}, which cannot be read any more: {tally.failure}"
+            yield omission(what, "UnreadableRows", tally.unread)

@@ -6,7 +6,7 @@ The open-source server knows no users by itself; a proxy before it does. Chroma'
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +25,26 @@ API = "/api/v2"
 PARTS = ("embeddings", "documents", "metadatas", "uris")
 _TIMEOUT = httpx.Timeout(300, connect=10)
 _PAUSES = (0.2, 0.5, 1, 2)
-_REFUSALS = (httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY)
+_PATIENCE = 600
+"""For how many seconds a server that has answered before may be away."""
+_MAX_PAUSE = 5
+_AWAY = (
+    httpx.codes.TOO_MANY_REQUESTS,
+    httpx.codes.BAD_GATEWAY,
+    httpx.codes.SERVICE_UNAVAILABLE,
+    httpx.codes.GATEWAY_TIMEOUT,
+)
+"""What a proxy, or a server that limits its clients, answers instead of the server."""
+REFUSALS = (
+    httpx.codes.BAD_REQUEST,
+    httpx.codes.UNPROCESSABLE_ENTITY,
+    httpx.codes.REQUEST_ENTITY_TOO_LARGE,
+)
+"""What the server, or a proxy with a limit, answers to a body that it does not take."""
+_PASSING = (httpx.codes.REQUEST_TIMEOUT, httpx.codes.CONFLICT, httpx.codes.TOO_EARLY)
+"""Refusals that another attempt may not meet."""
 _PAGE = 1000
-_MAX_REPLY_BYTES = 32 << 20
+_MAX_REPLY_BYTES = 8 << 20
 
 
 class ServerReply(BaseModel):
@@ -73,6 +90,7 @@ class Collection(Named):
 _COLLECTIONS = TypeAdapter(list[Collection])
 _DATABASES = TypeAdapter(list[Named])
 Listed = TypeVar("Listed", bound=Named)
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -103,8 +121,23 @@ class NotFoundError(SourceError):
         super().__init__("NotFound", message)
 
 
+class AwayError(SourceError):
+    """The server does not answer, or did not end its answer."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("SourceUnreachable", message)
+
+
+class ServerFailedError(SourceError):
+    """The server answered with an error of its own; `said` are its words."""
+
+    def __init__(self, message: str, said: str) -> None:
+        super().__init__("ServerFailed", message)
+        self.said = said
+
+
 class TooLargeError(Exception):
-    """The server's reply to one request would not fit in bounded memory; ask for fewer rows."""
+    """A request or its reply is too long: another one with fewer rows may pass."""
 
 
 @dataclass(frozen=True)
@@ -121,16 +154,25 @@ class MountedSecrets:
 class Client:
     """One server. Safe for use by several threads."""
 
-    def __init__(self, address: tuple[str, int], secrets: MountedSecrets, *, tls: bool = False) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        secrets: MountedSecrets,
+        *,
+        tls: bool = False,
+        on_wait: Callable[[str], None] = lambda text: None,
+    ) -> None:
         """Nothing is sent yet.
 
         With `tls` the server's certificate is verified by the authorities in `secrets.ca`, or the system's.
-        Raises TaskError (InvalidCredentials, InvalidCertificateAuthority).
+        `on_wait` hears that the server is away. Raises TaskError (InvalidCredentials,
+        InvalidCertificateAuthority).
         """
         host, port = address
         self.address = f"{host}:{port}"
         base = f"[{host}]:{port}" if ":" in host else self.address
         self._host, self._secrets = host, secrets
+        self._on_wait, self._has_answered = on_wait, False
         headers, basic = _authentication(secrets)
         self._http = httpx.Client(
             base_url=f"{'https' if tls else 'http'}://{base}",
@@ -237,69 +279,99 @@ class Client:
     def _exists(self, path: str) -> bool:
         return not self.ask("GET", path, missing=True).is_error
 
+    def wait(self) -> None:
+        """Wait until the server answers. Raises AwayError when it does not for `_PATIENCE` seconds."""
+        end = time.monotonic() + _PATIENCE
+        pause = _PAUSES[0]
+        while True:
+            try:
+                self._send("GET", "/heartbeat", None).close()
+            except AwayError:
+                if not self._has_answered or time.monotonic() > end:
+                    raise
+            else:
+                return
+            self._on_wait(f"waiting for Chroma at {self.address}, which does not answer")
+            time.sleep(pause)
+            pause = min(2 * pause, _MAX_PAUSE)
+
+    def persist(self, act: Callable[[], Answer], *, though_away: bool = True) -> Answer:
+        """What `act` returns; while the server fails, or is away, `act` is done again, a few times."""
+        for pause in _PAUSES:
+            try:
+                return act()
+            except ServerFailedError:
+                time.sleep(pause)
+            except AwayError:
+                if not though_away:
+                    raise
+                time.sleep(pause)
+                if self._has_answered:
+                    self.wait()
+        return act()
+
     def ask(
         self, method: str, path: str, body: Any = None, *, missing: bool = False, refused: bool = False
     ) -> httpx.Response:
-        """A whole reply, as `stream` has it."""
-        with self.stream(method, path, body, missing=missing, refused=refused) as reply:
-            reply.read()
-            return reply
+        """A whole reply, in the end; `missing` lets 404 pass, `refused` lets `REFUSALS` pass.
+
+        Raises SourceError (SourceUnreachable, NotFound, ServerFailed) and TaskError (AuthenticationFailed,
+        RequestRefused).
+        """
+        passing = (httpx.codes.NOT_FOUND,) * missing + REFUSALS * refused
+
+        def reply() -> httpx.Response:
+            with self.once(method, path, body, passing) as whole:
+                whole.read()
+                return whole
+
+        return self.persist(reply)
 
     @contextmanager
-    def stream(
-        self, method: str, path: str, body: Any = None, *, missing: bool = False, refused: bool = False
+    def once(
+        self, method: str, path: str, body: Any, passing: Sequence[int] = ()
     ) -> Iterator[httpx.Response]:
-        """A reply whose content is not read yet; a server that breaks is asked again, a few times.
+        """The reply to one request, whose content is not read yet. Raises what `ask` raises."""
+        reply = self._send(method, path, body)
+        with self._closing(reply):
+            if reply.status_code not in passing:
+                self._check(reply)
+            yield reply
 
-        `missing` lets 404 pass, `refused` 400 and 422. Raises SourceError (SourceUnreachable, NotFound,
-        ServerFailed, RequestRefused) and TaskError (AuthenticationFailed).
-        """
-        reply = self._reply(method, path, body)
+    def _send(self, method: str, path: str, body: Any) -> httpx.Response:
+        content = None if body is None else _encode(body)
+        headers = {} if content is None else {"content-type": "application/json"}
+        request = self._http.build_request(method, f"{API}{path}", content=content, headers=headers)
         try:
-            if missing and reply.status_code == httpx.codes.NOT_FOUND:
-                yield reply
-            elif refused and reply.status_code in _REFUSALS:
-                reply.read()
-                yield reply
-            else:
-                self._check(method, path, reply)
-                yield reply
+            reply = self._http.send(request, stream=True)
         except httpx.TransportError as error:
             why = why_broken(error, self._host)
-            raise SourceError(
-                "SourceUnreachable", f"Chroma at {self.address} broke off its reply: {why}"
-            ) from error
+            raise AwayError(f"Chroma at {self.address} cannot be reached: {why}") from error
+        if reply.status_code in _AWAY:
+            with self._closing(reply):
+                reply.read()
+            raise AwayError(
+                f"Chroma at {self.address} cannot be reached: {method} {path} is answered with "
+                f"{reply.status_code}: {_said(reply)}"
+            )
+        self._has_answered = True
+        return reply
+
+    @contextmanager
+    def _closing(self, reply: httpx.Response) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TransportError as error:
+            why = why_broken(error, self._host)
+            raise AwayError(f"Chroma at {self.address} broke off its reply: {why}") from error
         finally:
             reply.close()
 
-    def _reply(self, method: str, path: str, body: Any) -> httpx.Response:
-        content = None if body is None else _encode(body)
-        headers = {} if content is None else {"content-type": "application/json"}
-        for pause in (*_PAUSES, None):
-            request = self._http.build_request(method, f"{API}{path}", content=content, headers=headers)
-            try:
-                reply = self._http.send(request, stream=True)
-            except httpx.TransportError as error:
-                if pause is None:
-                    why = why_broken(error, self._host)
-                    raise SourceError(
-                        "SourceUnreachable", f"Chroma at {self.address} cannot be reached: {why}"
-                    ) from error
-            else:
-                if (
-                    pause is None
-                    or not reply.is_server_error
-                    or reply.status_code == httpx.codes.NOT_IMPLEMENTED
-                ):
-                    return reply
-                reply.close()
-            time.sleep(pause)
-        raise AssertionError("the last attempt returns or raises")
-
-    def _check(self, method: str, path: str, reply: httpx.Response) -> None:
+    def _check(self, reply: httpx.Response) -> None:
         if not reply.is_error:
             return
         reply.read()
+        method, path = reply.request.method, reply.request.url.path.removeprefix(API)
         what = f"Chroma at {self.address} answered {method} {path} with {reply.status_code}: {_said(reply)}"
         if reply.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             raise TaskError(
@@ -309,7 +381,11 @@ class Client:
             )
         if reply.status_code == httpx.codes.NOT_FOUND:
             raise NotFoundError(what)
-        raise SourceError("ServerFailed" if reply.is_server_error else "RequestRefused", what)
+        if reply.is_server_error and reply.status_code != httpx.codes.NOT_IMPLEMENTED:
+            raise ServerFailedError(what, _said(reply))
+        if reply.status_code in _PASSING:
+            raise SourceError("RequestRefused", what)
+        raise TaskError("RequestRefused", what)
 
 
 class CollectionRows:
@@ -324,29 +400,41 @@ class CollectionRows:
         return int(orjson.loads(self._client.ask("GET", f"{self._path}/count").content))
 
     @contextmanager
-    def id_list(self) -> Iterator[Iterator[bytes]]:
+    def id_list_once(self) -> Iterator[Iterator[bytes]]:
         """All ids as the server's raw JSON, one snapshot of the collection: `{"ids":[…],…}`."""
-        with self._client.stream("POST", f"{self._path}/get", {"include": []}) as reply:
+        with self._client.once("POST", f"{self._path}/get", {"include": []}) as reply:
             yield reply.iter_bytes(1 << 20)
 
     def rows_json(self, ids: Sequence[str], parts: Sequence[str] = PARTS) -> bytes:
-        """The raw JSON of rows by id: those that exist, in any order.
+        """The raw JSON of rows by id: those that exist, in any order. Raises what `rows_json_once` raises."""
+        return self._client.persist(lambda: self.rows_json_once(ids, parts))
 
-        Raises TooLargeError when it is long and more than one row was asked for.
+    def rows_json_once(self, ids: Sequence[str], parts: Sequence[str]) -> bytes:
+        """The same, asked once.
+
+        Raises TooLargeError when more than one row was asked for and the request or the reply is too long.
         """
         body = {"ids": ids, "include": parts}
-        with self._client.stream("POST", f"{self._path}/get", body) as reply:
-            if len(ids) > 1 and int(reply.headers.get("content-length", 0)) > _MAX_REPLY_BYTES:
+        passing = REFUSALS if len(ids) > 1 else ()
+        with self._client.once("POST", f"{self._path}/get", body, passing) as reply:
+            length = int(reply.headers.get("content-length", 0))
+            if reply.is_error or (len(ids) > 1 and length > _MAX_REPLY_BYTES):
                 raise TooLargeError
             return reply.read()
 
     def upsert(self, body: Mapping[str, Any]) -> None:
-        """Write rows, new or over those of the same id."""
-        self._client.ask("POST", f"{self._path}/upsert", body)
+        """Write rows, new or over those of the same id. Raises TooLargeError."""
+        self._write("upsert", body)
 
     def delete(self, body: Mapping[str, Any]) -> None:
-        """Delete rows."""
-        self._client.ask("POST", f"{self._path}/delete", body)
+        """Delete rows. Raises TooLargeError."""
+        self._write("delete", body)
+
+    def _write(self, operation: str, body: Mapping[str, Any]) -> None:
+        is_divisible = len(body["ids"]) > 1
+        reply = self._client.ask("POST", f"{self._path}/{operation}", body, refused=is_divisible)
+        if reply.is_error:
+            raise TooLargeError
 
     def set(self, body: Mapping[str, Any]) -> None:
         """Change the collection: `new_name`, `new_metadata`."""
@@ -369,7 +457,11 @@ def _database(tenant: str, database: str) -> str:
 
 
 def _said(reply: httpx.Response) -> str:
-    return reply.text[:500]
+    try:
+        text = str(orjson.loads(reply.content)["message"])
+    except (ValueError, KeyError, TypeError):
+        text = reply.text
+    return text[:500]
 
 
 def _authentication(secrets: MountedSecrets) -> tuple[dict[str, str], httpx.BasicAuth | None]:

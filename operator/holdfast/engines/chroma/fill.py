@@ -1,23 +1,31 @@
 """Fills temporary collections from the artifact, and proves that every row reads back as it was sent."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from holdfast.engines.chroma.client import PARTS, Client, CollectionRows, Limits, Rows, parse_rows
+from holdfast.engines.chroma.client import (
+    PARTS,
+    Client,
+    CollectionRows,
+    Limits,
+    Rows,
+    TooLargeError,
+    parse_rows,
+)
 from holdfast.engines.chroma.compare import corrected, differences, other_metadata
 from holdfast.engines.chroma.create import create
 from holdfast.engines.chroma.format import ARTIFACT, Line, Matrix, decode_embeddings, read_lines
 from holdfast.engines.chroma.inspect import (
     MAX_NAMED,
     Fingerprint,
-    IdList,
     each_page,
     fingerprints,
     id_hashes,
+    list_ids,
     to_matrix,
 )
 from holdfast.engines.chroma.plan import PlannedCollection
-from holdfast.engines.transfer import MismatchError, RestoreContext, SourceError
+from holdfast.engines.transfer import MismatchError, RestoreContext, SourceError, TaskError
 from holdfast.protocol import Note
 
 
@@ -28,6 +36,8 @@ class Filler:
         self._context = context
         self._client = client
         self._plan = plan
+        self._most_rows = 1
+        """How many rows of the present collection a request may have."""
 
     def fill(self) -> int:
         """Apply the artifact's lines, whose checksum is right afterwards; returns the number of rows."""
@@ -52,6 +62,8 @@ class Filler:
         if line.op == "create":
             self._context.progress.step(f"restoring {planned.target}")
             planned.collection_rows = create(self._client, planned, line)
+            planned.sent, planned.received = (Fingerprint(self._context.scratch) for _ in range(2))
+            self._most_rows = limits.max_batch_size
             return
         if (
             planned.collection_rows is None
@@ -61,14 +73,35 @@ class Filler:
             raise MismatchError(
                 "ArtifactUnreadable", f"line {line.op!r} of {line.where} is unknown or not after its create"
             )
-        for body in _batches(line.body, limits.max_batch_size):
-            if line.op == "delete":
-                planned.collection_rows.delete(body)
-                planned.sent.remove(id_hashes(body["ids"]))
-                planned.received.remove(id_hashes(body["ids"]))
-            else:
-                self._upsert(planned, planned.collection_rows, body, limits)
-                self._context.progress.rows(len(body["ids"]))
+        collection_rows = planned.collection_rows
+        if line.op == "delete":
+            self._divide(planned, line.body, collection_rows.delete)
+            for fingerprint in (planned.sent, planned.received):
+                fingerprint.remove(id_hashes(line.body["ids"]))
+        else:
+            self._divide(
+                planned, line.body, lambda body: self._upsert(planned, collection_rows, body, limits)
+            )
+
+    def _divide(
+        self, planned: PlannedCollection, body: dict[str, Any], send: Callable[[dict[str, Any]], None]
+    ) -> None:
+        """Send a line's rows in as many requests as the server, or a proxy with a limit, makes necessary."""
+        start = 0
+        while start < len(body["ids"]):
+            batch = {key: values[start : start + self._most_rows] for key, values in body.items()}
+            size = len(batch["ids"])
+            try:
+                send(batch)
+            except TooLargeError:
+                self._most_rows = size // 2
+                continue
+            except TaskError as error:
+                if size > 1:
+                    raise
+                row = f"{planned.target}: row {batch['ids'][0]!r} cannot be written"
+                raise TaskError(error.reason, f"{row}: {error.message}") from error
+            start += size
 
     def _upsert(
         self,
@@ -95,6 +128,7 @@ class Filler:
         planned.differences += differing[: max(MAX_NAMED - len(planned.differences), 0)]
         planned.sent.add(fingerprints(sent, matrix))
         planned.received.add(fingerprints(shown, None if planned.rounded else shown_matrix))
+        self._context.progress.rows(len(sent.ids))
 
     def _compare(self, planned: PlannedCollection) -> int:
         """Compare a filled collection with manifest and artifact; returns the number of rows."""
@@ -106,12 +140,10 @@ class Filler:
                 f"{ARTIFACT} holds {len(planned.sent)} rows of {planned.source}, the manifest tells of"
                 f" {planned.detail['count']}, or they are not the same",
             )
-        shown = self._read_all(planned, planned.collection_rows)
-        if len(shown) != len(planned.received):
-            planned.differences.append(
-                f"the backup holds {len(planned.received)} rows, the target {len(shown)}"
-            )
-        elif shown.digest() != planned.received.digest():
+        shown, digest = self._read_all(planned, planned.collection_rows)
+        if shown != len(planned.received):
+            planned.differences.append(f"the backup holds {len(planned.received)} rows, the target {shown}")
+        elif digest != planned.received.digest():
             planned.differences.append("the rows are as many as in the backup but not the same")
         if planned.differences:
             planned.differences.append(f"what was filled is left as {planned.temporary}")
@@ -121,23 +153,27 @@ class Filler:
                 " cannot store exactly; it is off in the sixteenth digit"
             )
             planned.notes.append(Note(reason="RoundedNumbers", message=message, warning=True))
-        planned.sent = planned.received = Fingerprint()
-        return len(shown)
+        if lacking := planned.detail.get("without_embedding", 0):
+            message = (
+                f"{planned.target}: {lacking} rows have zeros for an embedding, because the source did not"
+                " give it; embed their documents again"
+            )
+            planned.notes.append(Note(reason="EmbeddingsLacking", message=message, warning=True))
+        planned.sent.close()
+        planned.received.close()
+        return shown
 
-    def _read_all(self, planned: PlannedCollection, collection_rows: CollectionRows) -> Fingerprint:
-        shown = Fingerprint()
-        listing = IdList(collection_rows, self._context.scratch)
+    def _read_all(self, planned: PlannedCollection, collection_rows: CollectionRows) -> tuple[int, str]:
+        """How many rows the server has now, and their digest."""
+        shown = Fingerprint(self._context.scratch)
+        listing = self._client.persist(lambda: list_ids(collection_rows, self._context.scratch))
         parts = [part for part in PARTS if part != "embeddings" or not planned.rounded]
         dimension = planned.detail["dimension"] or 1
         for rows in each_page(collection_rows, listing, parts):
             shown.add(fingerprints(rows, None if planned.rounded else to_matrix(rows, dimension)))
         listing.close()
-        return shown
-
-
-def _batches(body: dict[str, Any], size: int) -> Iterator[dict[str, Any]]:
-    for start in range(0, len(body["ids"]), size):
-        yield {key: values[start : start + size] for key, values in body.items()}
+        shown.close()
+        return len(shown), shown.digest()
 
 
 def _read_back(collection_rows: CollectionRows, sent: Rows, dimension: int) -> tuple[Rows, Matrix]:

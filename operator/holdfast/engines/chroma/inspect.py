@@ -3,12 +3,13 @@
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from hashlib import blake2b, sha256
 from itertools import islice
+from os import SEEK_END
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +19,12 @@ from holdfast.api.base import SecretRef, ServerAddress
 from holdfast.engines.access import named
 from holdfast.engines.chroma.client import (
     PARTS,
+    AwayError,
     Client,
     CollectionRows,
     MountedSecrets,
     Rows,
+    ServerFailedError,
     TooLargeError,
     parse_rows,
 )
@@ -29,6 +32,8 @@ from holdfast.engines.chroma.format import FLOAT, Matrix
 from holdfast.engines.chroma.spec import ChromaTls
 from holdfast.engines.transfer import BackupContext, RestoreContext, SourceError
 from holdfast.mounts import CA, CA_FILE, CREDENTIALS
+from holdfast.protocol import Omission
+from holdfast.protocol.message import MAX_MESSAGE
 
 TEMPORARY = "holdfast-restore-"
 """How the names of collections begin that a restore has not finished; they are never backed up."""
@@ -36,8 +41,10 @@ MAX_NAMED = 5
 """How many collections, rows or settings a message names: a Result has 4096 bytes."""
 _THREADS = 4
 _MAX_PAGE_ROWS = 1000
-_PAGE_BYTES = 1 << 20
+_PAGE_BYTES = 4 << 20
 _ROW_BYTES = 1 << 16
+_CHUNK_ENTRIES = 1 << 19
+_ID = np.dtype([("id", "<u8")])
 _ENTRY = np.dtype([("id", "<u8"), ("high", "<u8"), ("low", "<u8")])
 _STRING = re.compile(rb',?("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL)
 
@@ -55,36 +62,89 @@ def connect(context: BackupContext | RestoreContext, addressed: ServerAddress,
         named("credentialsSecret", credentials),
         named("tls.caSecret", tls.ca_secret if tls else None),
     )
-    return Client(addressed.address(context.namespace), secrets, tls=tls is not None)
+    address = addressed.address(context.namespace)
+    return Client(address, secrets, tls=tls is not None, on_wait=context.progress.step)
+
+
+def omission(what: str, reason: str, count: int | None = None) -> Omission:
+    """An omission, whose text may have to be shortened: names of Chroma may be long."""
+    return Omission(what=what if len(what) <= MAX_MESSAGE else f"{what[: MAX_MESSAGE - 1]}…",
+                    count=count, reason=reason)  # fmt: skip
+
+
+class EntryFile:
+    """Entries of rows on disk, so that memory holds only some of them at a time."""
+
+    def __init__(self, scratch: Path, kind: np.dtype[np.void]) -> None:
+        self._file = TemporaryFile(dir=scratch)  # noqa: SIM115 - closed by close()
+        self._kind = kind
+        self.count = 0
+
+    def add(self, entries: Entries) -> None:
+        """Add entries."""
+        self._file.seek(0, SEEK_END)
+        self._file.write(entries.tobytes())
+        self.count += len(entries)
+
+    def chunks(self) -> Iterator[Entries]:
+        """All entries, some at a time."""
+        self._file.seek(0)
+        while data := self._file.read(_CHUNK_ENTRIES * self._kind.itemsize):
+            yield np.frombuffer(data, self._kind)
+
+    def ids(self, part: int, parts: int) -> Hashes:
+        """The hashes of the ids that fall into one of several parts of nearly equal size."""
+        chosen = (chunk["id"][chunk["id"] % parts == part] for chunk in self.chunks())
+        return np.concatenate([np.empty(0, np.uint64), *chosen])
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        self._file.close()
 
 
 class IdList:
     """All ids of a collection at one instant, on disk, because a million of them are 100 MB as strings."""
 
-    def __init__(self, collection_rows: CollectionRows, scratch: Path) -> None:
+    def __init__(self, chunks: Iterable[bytes], scratch: Path) -> None:
+        """Read the list from the server's reply in pieces."""
         self._file = TemporaryFile(dir=scratch)  # noqa: SIM115 - closed by close()
-        with collection_rows.id_list() as chunks:
-            for token in _id_tokens(chunks):
-                self._file.write(token + b"\n")
-        self.hashes: Hashes = id_hashes(self)
+        self.hashes = EntryFile(scratch, _ID)
+        tokens = _id_tokens(chunks)
+        while some := list(islice(tokens, _MAX_PAGE_ROWS)):
+            self._file.writelines(token + b"\n" for token in some)
+            self.hashes.add(id_hashes(_names(some)).view(_ID))
 
     def __len__(self) -> int:
-        return len(self.hashes)
+        return self.hashes.count
 
     def __iter__(self) -> Iterator[str]:
         """The ids in the server's order; one iteration at a time."""
         self._file.seek(0)
         while lines := list(islice(self._file, _MAX_PAGE_ROWS)):
-            yield from orjson.loads(b"[" + b",".join(lines) + b"]")
+            yield from _names(lines)
 
     def among(self, hashes: Hashes) -> Iterator[str]:
         """The ids whose hashes are in `hashes`."""
-        wanted = are_in(self.hashes, hashes)
-        return (name for name, chosen in zip(self, wanted, strict=True) if chosen)
+        names = iter(self)
+        while some := list(islice(names, _MAX_PAGE_ROWS)):
+            chosen = are_in(id_hashes(some), hashes)
+            yield from (name for name, is_wanted in zip(some, chosen, strict=True) if is_wanted)
 
     def close(self) -> None:
         """Give the disk space back."""
         self._file.close()
+        self.hashes.close()
+
+
+def list_ids(collection_rows: CollectionRows, scratch: Path) -> IdList:
+    """The ids of a collection, asked for once."""
+    with collection_rows.id_list_once() as chunks:
+        return IdList(chunks, scratch)
+
+
+def _names(tokens: Iterable[bytes]) -> list[str]:
+    names: list[str] = orjson.loads(b"[" + b",".join(tokens) + b"]")
+    return names
 
 
 def _id_tokens(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -118,39 +178,51 @@ def are_in(hashes: Hashes, those: Hashes) -> npt.NDArray[np.bool_]:
 
 
 class Fingerprint:
-    """The ids and contents of rows, 24 bytes a row, whatever the order they came in."""
+    """The ids and contents of rows, 24 bytes of disk a row, whatever the order they came in."""
 
-    def __init__(self) -> None:
-        self._entries = np.empty(0, _ENTRY)
-        self._new: list[Entries] = []
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._entries = EntryFile(scratch, _ENTRY)
+        self._high = self._low = 0
 
     def add(self, entries: Entries) -> None:
         """Add rows that were not there."""
-        self._new.append(entries)
+        self._entries.add(entries)
+        self._sum(entries, 1)
 
     def remove(self, hashes: Hashes) -> None:
         """Remove the rows of these ids."""
-        self._entries = self._all()[~are_in(self.ids, hashes)]
+        former, self._entries = self._entries, EntryFile(self._scratch, _ENTRY)
+        for chunk in former.chunks():
+            are_gone = are_in(chunk["id"], hashes)
+            self._sum(chunk[are_gone], -1)
+            self._entries.add(chunk[~are_gone])
+        former.close()
 
-    def _all(self) -> Entries:
-        if self._new:
-            self._entries = np.concatenate([self._entries, *self._new])
-            self._new.clear()
-        return self._entries
+    def _sum(self, entries: Entries, sign: int) -> None:
+        self._high += sign * int(entries["high"].sum(dtype=np.uint64))
+        self._low += sign * int(entries["low"].sum(dtype=np.uint64))
 
     def __len__(self) -> int:
-        return len(self._all())
-
-    @property
-    def ids(self) -> Hashes:
-        """The hashes of the ids."""
-        return self._all()["id"]
+        return self._entries.count
 
     def digest(self) -> str:
         """The sum of all rows' 128-bit hashes, in two halves: the same for the same rows, in any order."""
-        entries = self._all()
-        high, low = (int(entries[half].sum(dtype=np.uint64)) for half in ("high", "low"))
-        return f"{high:016x}{low:016x}"
+        return f"{self._high % (1 << 64):016x}{self._low % (1 << 64):016x}"
+
+    def compare(self, listing: IdList) -> tuple[Hashes, Hashes]:
+        """The hashes of the ids that only this has, and of those that only `listing` has."""
+        parts = max(len(self), len(listing)) // _CHUNK_ENTRIES + 1
+        gone, new = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
+        for part in range(parts):
+            held, listed = self._entries.ids(part, parts), listing.hashes.ids(part, parts)
+            gone.append(held[~are_in(held, listed)])
+            new.append(listed[~are_in(listed, held)])
+        return np.concatenate(gone), np.concatenate(new)
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        self._entries.close()
 
 
 def fingerprints(rows: Rows, matrix: Matrix | None) -> Entries:
@@ -188,23 +260,36 @@ def to_matrix(rows: Rows, dimension: int) -> Matrix:
     return np.array([row or broken for row in rows.embeddings], FLOAT).reshape(len(rows.ids), width)
 
 
+class Rescue(Protocol):
+    """Reads what can be read of rows that the server did not give."""
+
+    @property
+    def parts(self) -> Sequence[str]:
+        """What is still asked for."""
+
+    def rows(self, names: Sequence[str], error: Exception | None) -> Iterator[Rows]:
+        """The rows of a page; `error`, if the failure of that page is the first that is heard of."""
+
+
 def each_page(
-    collection_rows: CollectionRows, ids: Iterable[str], parts: Sequence[str] = PARTS
-) -> Iterator[Rows]:
+    collection_rows: CollectionRows, ids: Iterable[str], parts: Sequence[str] = PARTS,
+    rescue: Rescue | None = None,
+) -> Iterator[Rows]:  # fmt: skip
     """Read rows by id, in pages, in order; a row that does not exist any more is left out.
 
     Several threads wait for the server, and this one parses, so that memory is bounded: what waits is text.
-    Pages shrink as rows grow.
+    Pages shrink as rows grow. With `rescue` a page is asked for once, and what fails is left to it.
     """
     row_bytes = _ROW_BYTES
     remaining = iter(ids)
     waiting: deque[tuple[list[str], Future[bytes]]] = deque()
+    ask = collection_rows.rows_json if rescue is None else collection_rows.rows_json_once
     with ThreadPoolExecutor(_THREADS) as threads:
         try:
             while True:
                 size = min(max(_PAGE_BYTES // row_bytes, 1), _MAX_PAGE_ROWS)
                 if names := list(islice(remaining, size)):
-                    waiting.append((names, threads.submit(collection_rows.rows_json, names, parts)))
+                    waiting.append((names, threads.submit(ask, names, rescue.parts if rescue else parts)))
                 if not waiting:
                     return
                 if names and len(waiting) <= _THREADS:
@@ -213,13 +298,32 @@ def each_page(
                 try:
                     text = reply.result()
                 except TooLargeError:
-                    yield from _halves(collection_rows, asked, parts)
+                    row_bytes = _ROW_BYTES
+                    yield from _halves(collection_rows, asked, rescue.parts if rescue else parts)
+                except (AwayError, ServerFailedError) as error:
+                    if rescue is None:
+                        raise
+                    yield from _rescued(rescue, asked, error, waiting)
                 else:
                     row_bytes = max(len(text) // len(asked), 1)
                     yield parse_rows(text)
         finally:
             for _, reply in waiting:
                 reply.cancel()
+
+
+def _rescued(
+    rescue: Rescue, names: list[str], error: Exception, waiting: deque[tuple[list[str], Future[bytes]]]
+) -> Iterator[Rows]:
+    """The rows of a page that failed and of those that were asked for with it; no others are, until then."""
+    wait([reply for _, reply in waiting])
+    yield from rescue.rows(names, error)
+    while waiting:
+        names, reply = waiting.popleft()
+        if reply.exception() is None:
+            yield parse_rows(reply.result())
+        else:
+            yield from rescue.rows(names, None)
 
 
 def _halves(collection_rows: CollectionRows, names: list[str], parts: Sequence[str]) -> Iterator[Rows]:

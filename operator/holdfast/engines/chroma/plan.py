@@ -22,9 +22,9 @@ class PlannedCollection:
     temporary: str
     detail: Mapping[str, Any]
     collection_rows: CollectionRows | None = None
-    sent: Fingerprint = field(default_factory=Fingerprint)
+    sent: Fingerprint = field(init=False)
     """The rows as the artifact has them."""
-    received: Fingerprint = field(default_factory=Fingerprint)
+    received: Fingerprint = field(init=False)
     """The same rows as the server gave them back at once."""
     nearly: int = 0
     """Rows with a float that the server cannot store exactly, so that it gives back its neighbour."""

@@ -26,7 +26,12 @@ GROUPS = (
                 "The server answered with an error of its own (5xx), also after repeated requests.",
                 "Read the server's log.",
             ),
-            Reason("RequestRefused", _BOTH, "The server refused a request (4xx).", "Read the message."),
+            Reason(
+                "RequestRefused", _BOTH,
+                "The server, or a proxy on the way to it, refused a request (4xx). A request with many rows "
+                "is divided first.",
+                "Read the message. After 413, raise the limit that the proxy has for the size of a body.",
+            ),
             Reason(
                 "NotFound", _BOTH,
                 "Something that the Job had found before is not there any more.",
@@ -56,13 +61,47 @@ GROUPS = (
                 "Pause the writer by [hooks](../hooks.md), if every row matters.",
             ),
             Reason(
-                "DeletedDuringBackup", (Where.RUN_EVENT,),
-                "Collections were deleted before the backup read them.", "",
+                "CollectionNotFound", _BACKUP,
+                "`collections.include` names a collection that no database of the target has.",
+                "Correct the name, or use a pattern such as `docs*`, which may match nothing.",
             ),
             Reason(
-                "UnreadableEmbeddings", (Where.RUN_EVENT,),
-                "The server does not give the embeddings of some rows. The backup lacks these rows.",
+                "LeftOutByPolicy", (Where.RUN_EVENT,),
+                "The server has databases or collections that the policy does not choose.",
+                "Nothing, if this is intended. Otherwise correct `tenants` or `collections`.",
+            ),
+            Reason(
+                "PatternMatchesNothing", (Where.OMISSION, Where.RUN_EVENT),
+                "No collection has a name that a pattern of `collections` matches.",
+                "Correct the pattern.",
+            ),
+            Reason(
+                "DeletedDuringBackup", (Where.RUN_EVENT,),
+                "Collections or databases were deleted during the backup. The backup has what was read of "
+                "them until then.", "",
+            ),
+            Reason(
+                "UnreadableDatabase", (Where.OMISSION,),
+                "The server cannot list the collections of a database. The backup has the others.",
+                "Read the server's log.",
+            ),
+            Reason(
+                "UnreadableCollection", (Where.OMISSION,),
+                "The server gives nothing of a collection. The backup has the others.",
+                "Read the server's log. Then restore the collection from an older run.",
+            ),
+            Reason(
+                "UnreadableRows", (Where.OMISSION,),
+                "The server gives nothing of some rows, or ends when it is asked for them.",
                 "Write the rows again, or delete them.",
+            ),
+            Reason(
+                "UnreadableEmbeddings", (Where.OMISSION,),
+                "The server does not give the embeddings of some rows, for example because the index of the "
+                "collection is broken. The backup has the documents and the metadata of these rows, and "
+                "zeros in place of the embeddings.",
+                "Embed the documents of these rows again. If a whole collection is affected, make a new "
+                "collection.",
             ),
             Reason(
                 "OverflowedEmbeddings", (Where.RUN_EVENT,),
@@ -119,6 +158,12 @@ GROUPS = (
             Reason(
                 "FormatUnknown", _RESTORE,
                 "A newer version of Holdfast made the backup.", "Restore with that version.",
+            ),
+            Reason(
+                "EmbeddingsLacking", (Where.REQUEST_EVENT,),
+                "The source did not give the embeddings of some rows when it was backed up. These rows have "
+                "their documents and metadata again, and zeros for an embedding.",
+                "Embed the documents of these rows again.",
             ),
             Reason(
                 "SettingsDiffer", (Where.REQUEST_EVENT,),

@@ -123,6 +123,30 @@ def test_keys_that_expire_during_the_restore_are_no_mismatch(new_server: NewServ
     assert memory.restore(**target.spec).mismatches == ()
 
 
+def test_hashes_whose_fields_expire_are_no_mismatch(new_server: NewServer, memory: Memory) -> None:
+    source, target = new_server(), new_server()
+    with source.client() as client:
+        if tuple(map(int, client.info("server")["redis_version"].split(".")[:2])) < (7, 4):
+            pytest.skip("the local server is older than fields that expire (Redis 7.4)")
+        client.hset("stays", mapping={"a": 1, "b": 2})
+        begin = int(time.time() * 1000)
+        client.execute_command("HPEXPIREAT", "stays", begin + 500, "FIELDS", 1, "a")
+        with client.pipeline(transaction=False) as pipe:
+            for number in range(2_000):
+                pipe.hset(f"hash:{number}", mapping={"a": 1, "b": 2})
+                for field, later in (("a", 300), ("b", 500 + number * 2)):
+                    pipe.execute_command("HPEXPIREAT", f"hash:{number}", begin + later, "FIELDS", 1, field)
+            pipe.execute()
+        assert memory.backup(**source.spec).contents["keys"] == 2_001
+        wait_until(lambda: not client.exists("hash:0"), "the first hash is gone")
+    report = memory.restore(**target.spec)
+    assert report.mismatches == ()
+    assert next(note for note in report.notes if note.reason == "KeysExpired")
+    with target.client() as client:
+        wait_until(lambda: client.dbsize() == 1, "all others are gone")
+        assert client.hgetall("stays") == {b"b": b"2"}
+
+
 @pytest.mark.parametrize("policy", ["allkeys-lru", "noeviction"])
 def test_a_target_with_too_little_memory_is_refused(
     new_server: NewServer, memory: Memory, policy: str

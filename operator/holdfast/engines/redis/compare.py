@@ -15,7 +15,7 @@ from holdfast.engines.redis import rdb
 from holdfast.engines.redis.inspect import database_sizes
 from holdfast.engines.redis.rdb import Record
 from holdfast.engines.redis.target import Plan, libraries
-from holdfast.engines.redis.values import same_value
+from holdfast.engines.redis.values import EXPIRING, last_field_expires, same_value
 from holdfast.engines.redis.wire import Client, pack, parse_info
 
 SAMPLE_KEYS = 10_000
@@ -39,22 +39,31 @@ class WriteCounts:
     soon: dict[int, int] = field(default_factory=dict)
     """Keys by the second they expire in, of the next SOON_SECONDS."""
 
-    def add(self, expires_ms: int | None, now_ms: int) -> bool:
+    def add(self, record: Record, data: rdb.Data, now_ms: int) -> bool:
         """Count a wanted key; false when its time has passed."""
-        if expires_ms is not None:
-            if expires_ms <= now_ms:
+        ends_ms = ends(record, data)
+        if ends_ms is not None:
+            if ends_ms <= now_ms:
                 self.expired += 1
                 return False
-            self.volatile += 1
-            second = -(-expires_ms // 1000)
+            second = -(-ends_ms // 1000)
             if second * 1000 < now_ms + SOON_SECONDS * 1000:
                 self.soon[second] = self.soon.get(second, 0) + 1
+        self.volatile += record.expires_ms is not None
         self.keys += 1
         return True
 
     def gone(self, now_ms: int) -> int:
         """How many of the keys may have expired at `now_ms`."""
         return sum(count for second, count in self.soon.items() if (second - 1) * 1000 <= now_ms)
+
+
+def ends(record: Record, data: rdb.Data) -> int | None:
+    """When a key goes: at the end of its own time to live, or with its last field."""
+    if record.kind not in EXPIRING:
+        return record.expires_ms
+    last_field = last_field_expires(record.kind, data[record.start : record.end])
+    return min((time for time in (record.expires_ms, last_field) if time is not None), default=None)
 
 
 class Sample:
@@ -169,12 +178,13 @@ def _read_back(client: Client, batch: Sequence[Record], data: rdb.Data) -> list[
 def _same(record: Record, dump: Any, time: int | None, data: rdb.Data, now: int) -> bool | None:
     if isinstance(dump, hiredis.ReplyError):
         return None
-    expired = record.expires_ms is not None and record.expires_ms <= now
+    ends_ms = ends(record, data)
+    expired = ends_ms is not None and ends_ms <= now
     if dump is None or expired:
         return expired
     if time is not None and time != (-1 if record.expires_ms is None else record.expires_ms):
         return False
-    return same_value(record.kind, data[record.start : record.end], dump[0], dump[1:-10])
+    return same_value(record.kind, data[record.start : record.end], dump[0], dump[1:-10], now)
 
 
 def _major_version(client: Client) -> int:

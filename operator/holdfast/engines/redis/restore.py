@@ -101,7 +101,7 @@ def stage(context: RestoreContext) -> RestoreSummary:
 def _not_restored(context: RestoreContext) -> tuple[Note, ...]:
     """What is in the RDB and in no RESTORE."""
     return tuple(
-        Note(reason=omission.reason, message=f"{omission.count} {omission.what}", warning=True)
+        Note(reason=omission.reason, message=omission.text, warning=True)
         for omission in module_data(context.manifest_detail.get("moduleData", {}))
     )
 
@@ -260,7 +260,9 @@ class _Writer:
             if written is None:
                 continue
             written.read += 1
-            if record.key.startswith(prefix) and record.key != marker and written.add(record.expires_ms, now):
+            if not record.key.startswith(prefix) or record.key == marker:
+                continue
+            if written.add(record, self._data, now):
                 self.sample.offer(record)
                 yield record
 

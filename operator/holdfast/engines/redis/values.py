@@ -1,12 +1,15 @@
 """Decodes serialised values to compare two of them whatever their encoding.
 
 The same hash may be packed on one server and a table on another, in another order, compressed or not.
-Streams, modules' values and hashes with expiring fields are not decoded.
+Streams and modules' values are not decoded.
+
+Fields of a hash may expire one by one, and the hash goes with the last of them, but not at once: a server
+looks for them from time to time (https://redis.io/docs/latest/commands/hpexpire/).
 """
 
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from holdfast.engines.redis.rdb import RdbError, read_length, read_string
 
@@ -15,18 +18,55 @@ FAMILIES = {
     **dict.fromkeys((1, 10, 14, 18), "list"),
     **dict.fromkeys((2, 11, 20), "set"),
     **dict.fromkeys((3, 5, 12, 17), "zset"),
-    **dict.fromkeys((4, 13, 16), "hash"),
+    **dict.fromkeys((4, 13, 16, 24, 25), "hash"),
 }
+EXPIRING = frozenset({24, 25})
+"""Types of hashes that have fields with a time to live: a table, and a listpack."""
 
 
-def same_value(kind: int, body: bytes, other_kind: int, other_body: bytes) -> bool | None:
-    """Whether two serialised values mean the same; None when the bytes do not show that."""
+class Expiring(NamedTuple):
+    """The value of a field that has a time to live."""
+
+    value: bytes
+    expires_ms: int
+    """Unix time in milliseconds."""
+
+
+def same_value(
+    kind: int, body: bytes, other_kind: int, other_body: bytes, now_ms: int | None = None
+) -> bool | None:
+    """Whether two serialised values mean the same; None when the bytes do not show that.
+
+    Fields that have expired at `now_ms` may be in either.
+    """
     if kind == other_kind and body == other_body:
         return True
     family = FAMILIES.get(kind)
     if family is None:
         return None
-    return family == FAMILIES.get(other_kind) and decode(kind, body) == decode(other_kind, other_body)
+    if family != FAMILIES.get(other_kind):
+        return False
+    value, other = decode(kind, body), decode(other_kind, other_body)
+    if now_ms is not None and EXPIRING & {kind, other_kind}:
+        value, other = _alive(value, now_ms), _alive(other, now_ms)
+    return bool(value == other)
+
+
+def _alive(fields: dict[bytes, Any], now_ms: int) -> dict[bytes, Any]:
+    return {
+        field: value
+        for field, value in fields.items()
+        if not isinstance(value, Expiring) or value.expires_ms > now_ms
+    }
+
+
+def last_field_expires(kind: int, body: bytes) -> int | None:
+    """When the last field of a hash expires, and the hash with it; None where a field stays for good."""
+    if kind not in EXPIRING:
+        return None
+    values = _expiring_hash(kind, body).values()
+    times = [value.expires_ms for value in values if isinstance(value, Expiring)]
+    return max(times) if len(times) == len(values) else None
 
 
 def decode(kind: int, body: bytes) -> Any:
@@ -36,6 +76,8 @@ def decode(kind: int, body: bytes) -> Any:
         return read_string(body, 0)[0]
     if kind == 5 or kind == 3:
         return _sorted_set(body, binary=kind == 5)
+    if kind in EXPIRING:
+        return _expiring_hash(kind, body)
     items = _ITEMS[kind](body)
     if family == "list":
         return items
@@ -56,6 +98,23 @@ def _sorted_set(body: bytes, *, binary: bool) -> dict[bytes, float]:
         else:
             scores[member], position = _text_score(body, position)
     return scores
+
+
+def _expiring_hash(kind: int, body: bytes) -> dict[bytes, bytes | Expiring]:
+    """Redis 7.4 and later (src/rdb.c, RDB_TYPE_HASH_METADATA and RDB_TYPE_HASH_LISTPACK_EX)."""
+    earliest = int.from_bytes(body[:8], "little")
+    if kind == 25:
+        items = listpack(read_string(body, 8)[0])
+        triples = zip(items[::3], items[1::3], map(int, items[2::3]), strict=True)
+        return {field: Expiring(value, time) if time else value for field, value, time in triples}
+    fields: dict[bytes, bytes | Expiring] = {}
+    count, position = read_length(body, 8)
+    for _ in range(count):
+        time, position = read_length(body, position)
+        field, position = read_string(body, position)
+        value, position = read_string(body, position)
+        fields[field] = Expiring(value, time + earliest - 1) if time else value
+    return fields
 
 
 def _text_score(body: bytes, position: int) -> tuple[float, int]:

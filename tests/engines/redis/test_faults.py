@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from tests.engines.redis.memory import Memory
 from tests.engines.redis.proxy import Fault, proxy
 from tests.engines.redis.servers import Server
 
-from holdfast.engines.transfer import SourceError
+from holdfast.engines.redis.check import Check
+from holdfast.engines.redis.inspect import valkey_hashes
+from holdfast.engines.transfer import SourceError, TaskError
 
 FAULTS = 20
 
@@ -96,3 +99,16 @@ def test_a_server_that_is_not_there_is_named(memory: Memory) -> None:
     with pytest.raises(SourceError, match=r"127\.0\.0\.1:1 cannot be reached") as caught:
         memory.backup(host={"name": "127.0.0.1", "port": 1})
     assert caught.value.reason == "SourceUnreachable"
+
+
+# As Valkey 9.1.2 begins a snapshot for a replica that says it is Valkey 9, and says what its databases hold.
+VALKEY_SNAPSHOT = b"VALKEY080\xfa\nvalkey-ver\x059.1.2\xfa\nredis-bits\xc0@"
+VALKEY_KEYSPACE = {"db0": "keys=2,expires=0,avg_ttl=0,keys_with_volatile_items=1"}
+
+
+def test_the_format_of_valkey_is_called_by_its_name(tmp_path: Path) -> None:
+    with Check(tmp_path) as check, pytest.raises(TaskError, match=r"Valkey 9.*VALKEY080") as caught:
+        check.write(VALKEY_SNAPSHOT)
+    assert caught.value.reason == "FormatNotSupported"
+    assert valkey_hashes(VALKEY_KEYSPACE) == 1
+    assert valkey_hashes({"db0": "keys=3,expires=1,avg_ttl=0,subexpiry=2", "dbsize": "x"}) == 0

@@ -1,5 +1,7 @@
 """Backs a Redis server up: one snapshot by the replication protocol, checked while it streams.
 
+Where the server refuses replication, its keys are read one after the other (holdfast.engines.redis.scan).
+
 The user needs the ACL rules `+psync +replconf +info`, and no keys. A preferred replica needs the same user:
 ACLs are not replicated. With `+acl|users` as well, a run says which users the server has.
 """
@@ -11,11 +13,12 @@ from datetime import UTC, datetime, timedelta
 
 from holdfast.api.run import Source
 from holdfast.engines.redis.check import Check, Summary
-from holdfast.engines.redis.inspect import server_info, source_endpoint
+from holdfast.engines.redis.inspect import server_info, source_endpoint, valkey_hashes
 from holdfast.engines.redis.omissions import acl_users, module_data
 from holdfast.engines.redis.replication import Snapshot
+from holdfast.engines.redis.scan import Scan, may_replace
 from holdfast.engines.redis.wire import Client, Endpoint
-from holdfast.engines.transfer import BackupContext, BackupSummary, SourceError, TransferError
+from holdfast.engines.transfer import BackupContext, BackupSummary, SourceError, TaskError, TransferError
 from holdfast.protocol import Note, Omission
 
 ARTIFACT = "dump.rdb"
@@ -27,7 +30,7 @@ class ReplicationStream:
     """A snapshot that a server has started to send."""
 
     client: Client
-    snapshot: Snapshot
+    snapshot: Snapshot | Scan
     version: str
     standby: bool
     complete_until: datetime | None = None
@@ -46,16 +49,22 @@ def backup(context: BackupContext) -> BackupSummary:
     context.progress.step(f"waiting for a snapshot of {primary}")
     notes: list[Note] = []
     omissions: list[Omission] = []
-    stream = _begin(primary, context.spec.prefer_replica, notes, omissions)
+    stream = _begin(context, primary, notes, omissions)
+    scan = stream.snapshot if isinstance(stream.snapshot, Scan) else None
     with stream.client:
-        context.progress.step(f"reading the snapshot from {stream.client.endpoint}")
+        what = "keys" if scan else "snapshot"
+        context.progress.step(f"reading the {what} from {stream.client.endpoint}")
         with context.store(ARTIFACT) as sink, Check(context.scratch) as check:
             for chunk in stream.snapshot.chunks():
                 sink.write(chunk)
                 check.write(chunk)
-            summary = check.finish()
+            summary = check.finish(scan.databases if scan else None)
     context.progress.rows(summary.keys)
     report = _summary(stream, summary)
+    if scan:
+        notes.append(scan.note())
+        omissions += scan.omissions()
+        report.detail["consistency"] = scan.consistency
     return replace(report, notes=tuple(notes), omissions=(*report.omissions, *omissions))
 
 
@@ -92,7 +101,7 @@ def _snapshot_time(stream: ReplicationStream, aux: dict[str, str]) -> datetime:
 
 
 def _begin(
-    primary: Endpoint, prefer_replica: bool, notes: list[Note], omissions: list[Omission]
+    context: BackupContext, primary: Endpoint, notes: list[Note], omissions: list[Omission]
 ) -> ReplicationStream:
     client = Client(primary)
     try:
@@ -101,22 +110,41 @@ def _begin(
         omissions += users
         notes += unknown
         if info.get("role") == "slave":
-            return _begin_on_standby(client, info)
-        if prefer_replica and (stream := _begin_on_replica(client, info, notes)) is not None:
+            return _begin_on_standby(context, client, info)
+        if context.spec.prefer_replica and (stream := _begin_on_replica(client, info, notes)) is not None:
             client.close()
             return stream
-        return ReplicationStream(client, Snapshot(client), info["redis_version"], standby=False)
+        snapshot = _snapshot(context, client, info)
+        return ReplicationStream(client, snapshot, info["redis_version"], standby=False)
     except BaseException:
         client.close()
         raise
 
 
-def _begin_on_standby(client: Client, info: dict[str, str]) -> ReplicationStream:
+def _begin_on_standby(context: BackupContext, client: Client, info: dict[str, str]) -> ReplicationStream:
     """The address given is itself a replica's."""
     if info.get("master_link_status") != "up":
         raise SourceError("SourceNotReady", f"{client.endpoint} is a replica that has lost its primary")
     lag = timedelta(seconds=max(0, int(info.get("master_last_io_seconds_ago", "0"))))
-    return ReplicationStream(client, Snapshot(client), info["redis_version"], standby=True, lag=lag)
+    snapshot = _snapshot(context, client, info)
+    return ReplicationStream(client, snapshot, info["redis_version"], standby=True, lag=lag)
+
+
+def _snapshot(context: BackupContext, client: Client, info: dict[str, str]) -> Snapshot | Scan:
+    """By replication; key by key where the server refuses that."""
+    if hashes := valkey_hashes(info):
+        raise TaskError(
+            "FormatNotSupported",
+            f"{client.endpoint} is Valkey {info.get('valkey_version', '9')}, and {hashes} of its hashes have "
+            "fields with a time to live: it sends them in a format of its own only (RDB version 80), which "
+            "Redis and this version of Holdfast do not read; back it up with valkey-cli --rdb",
+        )
+    try:
+        return Snapshot(client)
+    except TransferError as refused:
+        if not may_replace(refused):
+            raise
+        return Scan(client, info, refused, context.scratch)
 
 
 def _begin_on_replica(client: Client, info: dict[str, str], notes: list[Note]) -> ReplicationStream | None:

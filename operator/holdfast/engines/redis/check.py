@@ -15,6 +15,8 @@ from holdfast.engines.redis.omissions import counted
 from holdfast.engines.transfer import MismatchError, SourceError, TaskError
 
 PIPE_BYTES = 1 << 20
+VALKEY = b"VALKEY"
+"""Begins an RDB of Valkey 9 and later; Redis's begins with REDIS (Valkey's src/rdb.h, RDB_VERSION)."""
 _TAIL_BYTES = 1 << 16
 """Of the end of the RDB, where modules may write after the last key; what begins before it is not empty."""
 
@@ -104,8 +106,11 @@ class Check:
         except BrokenPipeError as error:
             raise self._refused() from error
 
-    def finish(self) -> Summary:
-        """What the RDB holds. Raises SourceError when it is damaged, TaskError when it is too new."""
+    def finish(self, databases: dict[int, Sizes] | None = None) -> Summary:
+        """What the RDB holds; `databases`, if it does not say itself how large they are.
+
+        Raises SourceError when it is damaged, TaskError when it is too new.
+        """
         try:
             self._input.close()
         except BrokenPipeError as error:
@@ -117,13 +122,16 @@ class Check:
         assert self._parsed is not None
         head = bytes(self._head)
         functions = tuple(sorted(rdb.library_name(head, place) for place in self._parsed.functions))
-        return Summary(self._parsed, self._databases(), functions, self._modules(head))
+        text = self._text()
+        databases = self._databases(text) if databases is None else databases
+        _compare_totals(databases, text)
+        return Summary(self._parsed, databases, functions, self._modules(head, text))
 
-    def _modules(self, head: bytes) -> dict[str, int]:
+    def _modules(self, head: bytes, text: str) -> dict[str, int]:
         """redis-check-rdb names the type and the place of every section of a module, but not its values."""
         modules: dict[str, int] = {}
         tail_starts = self._length - len(self._tail)
-        sections = re.findall(r"^\[offset (\d+)\] MODULE AUX for: (\S+)$", self._text(), re.MULTILINE)
+        sections = re.findall(r"^\[offset (\d+)\] MODULE AUX for: (\S+)$", text, re.MULTILINE)
         for place, name in sections:
             offset = int(place)
             if offset < len(head):
@@ -134,26 +142,22 @@ class Check:
                 modules[name] = modules.get(name, 0) + counted(name, amount)
         return modules
 
-    def _databases(self) -> dict[int, Sizes]:
-        text = self._text()
+    def _databases(self, text: str) -> dict[int, Sizes]:
         chosen = re.findall(r"^\[offset (\d+)\] Selecting DB ID (\d+)$", text, re.MULTILINE)
-        databases = {int(number): self._places.sizes(int(offset), int(number)) for offset, number in chosen}
-        for what, total in (
-            ("keys read", sum(sizes.keys for sizes in databases.values())),
-            ("expires", sum(sizes.expires for sizes in databases.values())),
-        ):
-            match = re.search(rf"^\[info\] (\d+) {what}$", text, re.MULTILINE)
-            if match is None or int(match[1]) != total:
-                raise MismatchError(
-                    "CountsDisagree", f"the snapshot's databases add up to {total} {what}", log_tail=text
-                )
-        return databases
+        return {int(number): self._places.sizes(int(offset), int(number)) for offset, number in chosen}
 
     def _read_head(self, chunk: bytes, *, last: bool = False) -> None:
         """Parse what precedes the first database once it is there; function libraries may make it long."""
         self._head += chunk
         if len(self._head) < max(self._next_try, 9) and not last:
             return
+        if self._head.startswith(VALKEY):
+            raise TaskError(
+                "FormatNotSupported",
+                "the server is Valkey 9 or later and sends a snapshot of its own format "
+                f"({self._head[:9].decode('ascii', 'replace')}), which Redis and this version of Holdfast do "
+                "not read; back it up with valkey-cli --rdb, or use Valkey 8",
+            )
         try:
             version = rdb.read_version(bytes(self._head[:9]))
             if version > rdb.NEWEST_VERSION:
@@ -187,6 +191,18 @@ class Check:
         return SourceError(
             "SnapshotDamaged", "redis-check-rdb found the snapshot damaged", log_tail=text[-2000:]
         )
+
+
+def _compare_totals(databases: dict[int, Sizes], text: str) -> None:
+    for what, total in (
+        ("keys read", sum(sizes.keys for sizes in databases.values())),
+        ("expires", sum(sizes.expires for sizes in databases.values())),
+    ):
+        match = re.search(rf"^\[info\] (\d+) {what}$", text, re.MULTILINE)
+        if match is None or int(match[1]) != total:
+            raise MismatchError(
+                "CountsDisagree", f"the snapshot's databases add up to {total} {what}", log_tail=text
+            )
 
 
 class _Places:

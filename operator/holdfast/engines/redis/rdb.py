@@ -6,7 +6,7 @@ The format has no document of its own; this follows src/rdb.h and src/rdb.c of R
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from mmap import mmap
 from typing import NamedTuple
@@ -74,6 +74,26 @@ def read_length(data: Data, position: int) -> tuple[int, int]:
     if first == 0x81:
         return struct.unpack_from(">Q", data, position + 1)[0], position + 9
     raise RdbError(f"at {position}: {first:#04x} is no length")
+
+
+def length(number: int) -> bytes:
+    """A length as an RDB has it."""
+    if number < 0x40:
+        return bytes((number,))
+    if number < 0x4000:
+        return (0x4000 | number).to_bytes(2, "big")
+    return b"\x80" + number.to_bytes(4, "big") if number >> 32 == 0 else b"\x81" + number.to_bytes(8, "big")
+
+
+def string(text: bytes) -> bytes:
+    """A string as an RDB has it."""
+    return length(len(text)) + text
+
+
+def head(version: int, aux: Mapping[str, str]) -> bytes:
+    """The beginning of an RDB."""
+    fields = (bytes((AUX,)) + string(name.encode()) + string(value.encode()) for name, value in aux.items())
+    return b"REDIS%04d" % version + b"".join(fields)
 
 
 def skip_string(data: Data, position: int) -> int:

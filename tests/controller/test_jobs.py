@@ -141,6 +141,20 @@ def test_backup_pod_mounts_what_the_protocol_says() -> None:
     assert {"key": "user", "path": "username"} in login["items"]
 
 
+def test_certificates_are_mounted_from_a_config_map_and_a_secret() -> None:
+    tls = {"caConfigMap": {"name": "pg-ca"}, "clientCertSecret": {"name": "pg-client"}}
+    task = BackupTask(
+        **COMMON, target="kb", engine="postgres", spec=POSTGRES | {"tls": tls}, destinations=(BUCKET,)
+    )
+    pod = pod_of(build_job(JobRequest(RUN, task, JobSettings(), "kb"), Config()))
+    volumes = {volume.pop("name"): volume for volume in pod["volumes"]}
+    items = [{"key": "ca.crt", "path": "ca.crt"}]
+    assert volumes["source-ca"] == {"configMap": {"name": "pg-ca", "defaultMode": 0o444, "items": items}}
+    client = volumes["source-client-cert"]["secret"]
+    assert (client["secretName"], client["defaultMode"]) == ("pg-client", 0o440)
+    assert [item["path"] for item in client["items"]] == ["tls.crt", "tls.key"]
+
+
 def test_commit_pod_has_no_source() -> None:
     task = CommitTask(**COMMON, trigger="Manual", targets=(), destinations=(BUCKET,))
     pod = pod_of(build_job(JobRequest(RUN, task, JobSettings(), "commit."), Config()))

@@ -12,10 +12,12 @@ BUCKET = Destination.model_validate({"name": "primary", "s3": {"bucket": "backup
 SPEC = {
     "service": {"name": "pg", "port": 5432},
     "credentialsSecret": {"name": "pg-backup", "usernameKey": "user"},
-    "tls": {"caSecret": {"name": "pg-ca"}},
+    "tls": {"caSecret": {"name": "pg-ca"}, "clientCertSecret": {"name": "pg-client"}},
 }
 NO_SECRET = 'MountVolume.SetUp failed for volume "{}" : secret "{}" not found'
 NO_KEY = 'MountVolume.SetUp failed for volume "{}" : references non-existent secret key: {}'
+NO_MAP = 'MountVolume.SetUp failed for volume "{}" : configmap "{}" not found'
+NO_MAP_KEY = 'MountVolume.SetUp failed for volume "{}" : configmap references non-existent config key: {}'
 NO_ACCOUNT = (
     'Error creating: pods "x-" is forbidden: error looking up service account rag/odd: '
     'serviceaccount "odd" not found'
@@ -51,6 +53,16 @@ def restore(override: dict[str, Any] | None) -> Task:
          "another one in passwordKey"),
         (backup(), NO_KEY.format("source-ca", "ca.crt"), "SecretKeyNotFound",
          "targets[db].postgres.tls.caSecret: Secret pg-ca has no key ca.crt"),
+        (backup(), NO_SECRET.format("source-client-cert", "pg-client"), "SecretNotFound",
+         "targets[db].postgres.tls.clientCertSecret: this namespace has no Secret pg-client"),
+        (backup(), NO_KEY.format("source-client-cert", "tls.key"), "SecretKeyNotFound",
+         "targets[db].postgres.tls.clientCertSecret: Secret pg-client has no key tls.key"),
+        (restore({"tls": {"caConfigMap": {"name": "ca"}}}), NO_MAP.format("source-ca", "ca"),
+         "ConfigMapNotFound",
+         "spec.targets[db].postgres.tls.caConfigMap: this namespace has no ConfigMap ca"),
+        (restore({"tls": {"caConfigMap": {"name": "ca"}}}), NO_MAP_KEY.format("source-ca", "ca.crt"),
+         "ConfigMapKeyNotFound",
+         "spec.targets[db].postgres.tls.caConfigMap: ConfigMap ca has no key ca.crt"),
         (restore({"credentialsSecret": {"name": "pg-new"}}),
          NO_SECRET.format("source-credentials", "pg-new"), "SecretNotFound",
          "spec.targets[db].postgres.credentialsSecret: this namespace has no Secret pg-new"),

@@ -313,7 +313,6 @@ class Tls(Model):
     """Encrypt the connection and verify the server."""
 
     rules: ClassVar[tuple[tuple[str, str], ...]] = ONE_CA
-    unbuilt: ClassVar[Mapping[str, tuple[object, ...]]] = {"ca_config_map": ()}
 
     ca_secret: SecretRef | None = Field(
         default=None,
@@ -324,18 +323,16 @@ class Tls(Model):
     )
     ca_config_map: ConfigMapRef | None = Field(
         default=None,
-        description="Not built yet. A ConfigMap with the key ca.crt, in place of caSecret.",
+        description="A ConfigMap with the key ca.crt, in place of caSecret.",
     )
 
 
 class MutualTls(Tls):
     """Encrypt the connection, verify the server, and log in with a certificate if one is named."""
 
-    unbuilt: ClassVar[Mapping[str, tuple[object, ...]]] = {**Tls.unbuilt, "client_cert_secret": ()}
-
     client_cert_secret: SecretRef | None = Field(
         default=None,
-        description="Not built yet. A Secret with the keys tls.crt and tls.key: the client's certificate.",
+        description="A Secret with the keys tls.crt and tls.key: the client's certificate.",
     )
 
 

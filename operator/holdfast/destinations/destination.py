@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from holdfast.api.base import Matches, Model
-from holdfast.mounts import ClaimMount, SecretMount
+from holdfast.mounts import ClaimMount, ConfigMapMount, SecretMount
 
 Path = Annotated[
     str,
@@ -63,7 +63,7 @@ class DestinationSpec(Model):
         """How people name the place."""
         return self.uri("").rstrip("/")
 
-    def mounts(self) -> tuple[SecretMount | ClaimMount, ...]:
+    def mounts(self) -> tuple[SecretMount | ConfigMapMount | ClaimMount, ...]:
         """What the pod of a Job mounts to reach it, below the destination's own folder."""
         return ()
 

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from holdfast.api.base import ONE_CA, ConfigMapRef, Duration, Model, SecretRef
 from holdfast.destinations.destination import DestinationSpec, Endpoint, Path, no_dots, same_host
-from holdfast.mounts import CA, CA_FILE, CREDENTIALS, SecretMount
+from holdfast.mounts import CREDENTIALS, ConfigMapMount, SecretMount, authority_mounts
 
 ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
 """Storage classes whose objects must be thawed, for hours, before they can be read."""
@@ -34,7 +34,6 @@ class S3(DestinationSpec):
 
     rules: ClassVar[tuple[tuple[str, str], ...]] = (no_dots("prefix"), *ONE_CA)
     unbuilt: ClassVar[Mapping[str, tuple[object, ...]]] = {
-        "ca_config_map": (),
         "addressing_style": ("Path", "Virtual"),
     }
     later_fields: ClassVar[tuple[str, ...]] = ("ca_config_map", "addressing_style")
@@ -54,7 +53,7 @@ class S3(DestinationSpec):
     ca_secret: SecretRef | None = None
     """A Secret with the key ca.crt: the CA that signed the endpoint's certificate."""
     ca_config_map: ConfigMapRef | None = None
-    """Not built yet. A ConfigMap with the key ca.crt, in place of caSecret."""
+    """A ConfigMap with the key ca.crt, in place of caSecret."""
     addressing_style: Literal["Auto", "Path", "Virtual"] = "Auto"
     """Where the bucket's name is in a URL. Auto: in the path if an endpoint is set, else in the host. Not
     built yet: Path and Virtual. Path: in the path. Virtual: in the host."""
@@ -74,12 +73,14 @@ class S3(DestinationSpec):
     def place_text(self) -> str:
         return f"{super().place_text()} at {self.endpoint or 'Amazon S3'}"
 
-    def mounts(self) -> tuple[SecretMount, ...]:
-        mounts = []
+    def mounts(self) -> tuple[SecretMount | ConfigMapMount, ...]:
+        mounts: list[SecretMount | ConfigMapMount] = []
         if self.credentials_secret is not None:
             mounts.append(SecretMount(CREDENTIALS, self.credentials_secret.name))
-        if self.ca_secret is not None:
-            mounts.append(SecretMount(CA, self.ca_secret.name, {CA_FILE: CA_FILE}))
+        mounts += authority_mounts(
+            self.ca_secret.name if self.ca_secret else None,
+            self.ca_config_map.name if self.ca_config_map else None,
+        )
         return tuple(mounts)
 
     @property

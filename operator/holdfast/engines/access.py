@@ -3,8 +3,12 @@
 import re
 import socket
 import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
 
-from holdfast.api.base import SecretRef
+from holdfast.api.base import ConfigMapRef, SecretRef
+from holdfast.mounts import CLIENT_CERT_FILES
 
 _NO_SUCH_NAME = {socket.EAI_NONAME, socket.EAI_NODATA}
 _INNER = re.compile(r"\[(?:Errno|SSL|X509)[^]]*\] |\s*\(_ssl\.c:\d+\)")
@@ -14,6 +18,43 @@ _INNER = re.compile(r"\[(?:Errno|SSL|X509)[^]]*\] |\s*\(_ssl\.c:\d+\)")
 def named(field: str, secret: SecretRef | None) -> str:
     """How a message names a Secret: by its name and by its field; by the field if that is empty."""
     return field if secret is None else f"Secret {secret.name} ({field})"
+
+
+class Authority(Protocol):
+    """The fields of a section that name the CA of a server."""
+
+    @property
+    def ca_secret(self) -> SecretRef | None:
+        """The Secret with the key ca.crt."""
+
+    @property
+    def ca_config_map(self) -> ConfigMapRef | None:
+        """The ConfigMap with the key ca.crt."""
+
+
+def authority_named(section: Authority | None, path: str = "tls.") -> str:
+    """How a message names what holds the CA; the field `caSecret` below `path` if nothing does."""
+    if section is not None and section.ca_config_map is not None:
+        return f"ConfigMap {section.ca_config_map.name} ({path}caConfigMap)"
+    return named(f"{path}caSecret", section.ca_secret if section else None)
+
+
+@dataclass(frozen=True)
+class ClientCert:
+    """The files of a certificate to log in with, and of its private key."""
+
+    certificate: Path
+    key: Path
+
+    @classmethod
+    def mounted(cls, folder: Path) -> Self:
+        """Where a Secret's mount has them; they may be absent."""
+        return cls(*(folder / name for name in CLIENT_CERT_FILES))
+
+    @property
+    def absent(self) -> str | None:
+        """The key that the Secret lacks."""
+        return next((file.name for file in (self.certificate, self.key) if not file.is_file()), None)
 
 
 def why_broken(error: BaseException, host: str) -> str:

@@ -4,20 +4,27 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from holdfast.api.base import Model, SecretRef
-from holdfast.mounts import CA, CA_FILE, CREDENTIALS, SecretMount
+from holdfast.api.base import ConfigMapRef, Model, SecretRef
+from holdfast.mounts import (
+    CLIENT_CERT,
+    CLIENT_CERT_FILES,
+    CREDENTIALS,
+    ConfigMapMount,
+    SecretMount,
+    authority_mounts,
+)
 
 
 @dataclass(frozen=True)
 class PodNeeds:
-    """What a Job's pod needs for one target: an image and the Secrets that it mounts.
+    """What a Job's pod needs for one target: an image, and the Secrets and ConfigMaps that it mounts.
 
     `image` is the engine's name, `variant` a part of its tag (`pg17`); engines/<engine>/image describes both.
     """
 
     image: str
     variant: str = ""
-    secrets: tuple[SecretMount, ...] = ()
+    secrets: tuple[SecretMount | ConfigMapMount, ...] = ()
 
 
 class Encryption(Protocol):
@@ -26,6 +33,10 @@ class Encryption(Protocol):
     @property
     def ca_secret(self) -> SecretRef | None:
         """The Secret with the authority that the server's certificate is verified by."""
+
+    @property
+    def ca_config_map(self) -> ConfigMapRef | None:
+        """The ConfigMap with this authority."""
 
 
 class Secured(Protocol):
@@ -40,15 +51,24 @@ class Secured(Protocol):
         """How the connection is encrypted; None: it is not, or as the engine does by itself."""
 
 
-def mounts(*sections: Secured | None) -> tuple[SecretMount, ...]:
-    """The Secrets for credentials and CA: of each the one of the first section that names it."""
+def mounts(*sections: Secured | None) -> tuple[SecretMount | ConfigMapMount, ...]:
+    """What to log in and to encrypt with: of each section `credentials_secret` and `tls` the first."""
     named = [section for section in sections if section is not None]
     credentials = next((section.credentials_secret for section in named if section.credentials_secret), None)
     tls = next((section.tls for section in named if section.tls), None)
-    secrets = [] if credentials is None else [SecretMount(CREDENTIALS, credentials.name, credentials.files)]
-    if tls is not None and tls.ca_secret is not None:
-        secrets.append(SecretMount(CA, tls.ca_secret.name, {CA_FILE: CA_FILE}))
-    return tuple(secrets)
+    mounted: list[SecretMount | ConfigMapMount] = []
+    if credentials is not None:
+        mounted.append(SecretMount(CREDENTIALS, credentials.name, credentials.files))
+    if tls is None:
+        return tuple(mounted)
+    mounted += authority_mounts(
+        tls.ca_secret.name if tls.ca_secret else None,
+        tls.ca_config_map.name if tls.ca_config_map else None,
+    )
+    client: SecretRef | None = getattr(tls, "client_cert_secret", None)
+    if client is not None:
+        mounted.append(SecretMount(CLIENT_CERT, client.name, {file: file for file in CLIENT_CERT_FILES}))
+    return tuple(mounted)
 
 
 class Engine(ABC):

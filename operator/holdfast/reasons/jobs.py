@@ -111,6 +111,15 @@ GROUPS = (
                 "Create the Secret, or correct the field.",
             ),
             Reason(
+                "ConfigMapNotFound", (*_WAITING, Where.REACHABLE),
+                "The namespace has no ConfigMap of the name that `caConfigMap` holds.",
+                "Create the ConfigMap, or correct the field.",
+            ),
+            Reason(
+                "ConfigMapKeyNotFound", _WAITING,
+                "A ConfigMap lacks the key `ca.crt`.", "Add the key.",
+            ),
+            Reason(
                 "SecretKeyNotFound", (*_WAITING, Where.REACHABLE),
                 "A Secret lacks a key.",
                 "Add the key that the message names, or name another key or Secret in the field.",

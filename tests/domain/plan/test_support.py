@@ -256,14 +256,15 @@ Tenant: name databases
 Collections: include exclude
 Service: name port
 Host: name port
-PostgresTls: mode ca_secret
-ChromaTls: ca_secret
-MutualTls: ca_secret
+PostgresTls: mode ca_secret ca_config_map client_cert_secret
+ChromaTls: ca_secret ca_config_map
+MutualTls: ca_secret ca_config_map client_cert_secret
+ConfigMapRef: name
 SecretRef: name
 CredentialsSecret: name username_key password_key
 Destination: name required quota retention s3 volume
 Quota: size warn_at_percent
-S3: bucket prefix endpoint region credentials_secret ca_secret storage_class object_lock
+S3: bucket prefix endpoint region credentials_secret ca_secret ca_config_map storage_class object_lock
 ObjectLock: mode retain
 Volume: claim_name path allow_mounted
 Encryption: age

@@ -275,6 +275,11 @@ def test_tls_is_verified(
             run_backup(memory, spec)
         secret(memory, "ca", **{"ca.crt": certificate.read_text()})
         assert run_backup(memory, spec).contents["embeddings"] == 1
+        by_config_map = spec | {"tls": {"caConfigMap": {"name": "chroma-ca"}}}
+        assert run_backup(memory, by_config_map).contents["embeddings"] == 1
+        secret(memory, "ca", **{"ca.crt": "nonsense"})
+        with pytest.raises(TaskError, match=r"ConfigMap chroma-ca \(tls.caConfigMap\)"):
+            run_backup(memory, by_config_map)
 
 
 def test_an_old_server_and_none(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:

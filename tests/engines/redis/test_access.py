@@ -1,15 +1,16 @@
 """Logging in, the least that a user must be allowed, and TLS."""
 
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.certificates import authority, issued
 from tests.engines.redis.conftest import NewServer
 from tests.engines.redis.memory import Memory
-from tests.engines.redis.servers import digest, starting
+from tests.engines.redis.servers import Server, digest, starting
 from tests.machine import free_port
 
+from holdfast.engines.redis.spec import RedisTarget
 from holdfast.engines.transfer import SourceError, TaskError
 
 SECRET = {"credentialsSecret": {"name": "redis-backup"}}
@@ -107,39 +108,36 @@ def test_a_server_that_loads_its_data_is_tried_again(new_server: NewServer, memo
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> Path:
-    """An authority, a certificate of localhost that it signed, and another authority."""
+    """An authority with the certificates of a server and of a client, and another one with a stranger's."""
     folder = tmp_path / "certificates"
     folder.mkdir()
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
     for name in ("ca", "other"):
-        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-days", "2",
-                "-keyout", f"{name}.key", "-out", f"{name}.crt")  # fmt: skip
-    openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=redis", "-keyout", "redis.key",
-            "-out", "redis.csr")  # fmt: skip
-    (folder / "names").write_text("subjectAltName=DNS:localhost\n")
-    openssl("x509", "-req", "-in", "redis.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
-            "-days", "2", "-extfile", "names", "-out", "redis.crt")  # fmt: skip
+        authority(folder, name)
+    for ca, name in (("ca", "redis"), ("ca", "client"), ("other", "stranger")):
+        issued(folder, ca, name)
     return folder
+
+
+def encrypt(server: Server, certificates: Path, *, asks: str) -> None:
+    """Let it speak TLS only, at the same port; `asks` is its tls-auth-clients."""
+    # The server's user is another one: it gets copies that it may read.
+    for name in ("redis.key", "redis.crt", "ca.crt"):
+        copy = server.folder / name
+        copy.write_bytes((certificates / name).read_bytes())
+        copy.chmod(0o644)
+    with server.client() as client:
+        client.set("key", "value")
+        for option, name in (("tls-cert-file", "redis.crt"), ("tls-key-file", "redis.key"),
+                             ("tls-ca-cert-file", "ca.crt")):  # fmt: skip
+            client.config_set(option, str(server.folder / name))
+        client.config_set("tls-auth-clients", asks)
+        client.config_set("port", 0)
+        client.config_set("tls-port", server.port)
 
 
 def test_tls_is_verified(new_server: NewServer, memory: Memory, certificates: Path) -> None:
     plain = new_server()
-    # The server's user is another one: it gets copies that it may read.
-    for name in ("redis.key", "redis.crt", "ca.crt"):
-        copy = plain.folder / name
-        copy.write_bytes((certificates / name).read_bytes())
-        copy.chmod(0o644)
-    with plain.client() as client:
-        client.set("key", "value")
-        for option, name in (("tls-cert-file", "redis.crt"), ("tls-key-file", "redis.key"),
-                             ("tls-ca-cert-file", "ca.crt")):  # fmt: skip
-            client.config_set(option, str(plain.folder / name))
-        client.config_set("tls-auth-clients", "no")
-        client.config_set("port", 0)
-        client.config_set("tls-port", plain.port)
+    encrypt(plain, certificates, asks="no")
     tls = {"tls": {"caSecret": {"name": "redis-ca"}}}
     named = {"host": {"name": "localhost", "port": plain.port}}
 
@@ -151,3 +149,37 @@ def test_tls_is_verified(new_server: NewServer, memory: Memory, certificates: Pa
     with pytest.raises(TaskError, match=r"Secret redis-ca \(tls.caSecret\) must hold") as caught:
         memory.backup(**named, **tls)
     assert caught.value.reason == "CertificateNotTrusted"
+
+
+def test_a_client_certificate_is_used_and_an_authority_from_a_config_map(
+    new_server: NewServer, memory: Memory, certificates: Path
+) -> None:
+    source, target = new_server(), new_server()
+    encrypt(source, certificates, asks="yes")
+    named = {"host": {"name": "localhost", "port": source.port}}
+    by_config_map = {"caConfigMap": {"name": "redis-ca"}}
+    tls = {"tls": by_config_map | {"clientCertSecret": {"name": "redis-client"}}}
+
+    with pytest.raises(TaskError, match=r"ConfigMap redis-ca \(tls.caConfigMap\) has no key ca.crt"):
+        memory.backup(**named, **tls)
+    memory.write_secret("ca", ca_crt=(certificates / "ca.crt").read_text())
+    with pytest.raises(TaskError, match=r"Secret redis-client \(tls.clientCertSecret\) has no key tls.crt"):
+        memory.backup(**named, **tls)
+    for name, said in (
+        ("client", None),
+        ("stranger", "refused the client certificate of Secret redis-client"),
+        ("ca", "are no certificate with its key"),
+    ):
+        key = (certificates / f"{'client' if name == 'ca' else name}.key").read_text()
+        memory.write_secret("client-cert", tls_crt=(certificates / f"{name}.crt").read_text(), tls_key=key)
+        if said is None:
+            assert memory.backup(**named, **tls).contents["keys"] == 1
+            continue
+        with pytest.raises(TaskError, match=said) as caught:
+            memory.backup(**named, **tls)
+        assert caught.value.reason == "ClientCertificateRefused"
+    with pytest.raises(TaskError, match=r"asks for a client certificate; tls\.clientCertSecret") as caught:
+        memory.backup(**named, tls=by_config_map)
+    assert caught.value.reason == "ClientCertificateRefused"
+    memory.spec = RedisTarget.model_validate(named)
+    assert memory.restore(**target.spec).mismatches == ()

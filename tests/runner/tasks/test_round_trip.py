@@ -94,5 +94,8 @@ def test_s3_over_tls_is_verified(jobs: Jobs, tmp_path: Path) -> None:
         assert code == 0
         assert jobs.commit(result)[0] == 0
         assert jobs.restore()[0] == 0
+        by_config_map = {"ca_config_map": {"name": "s3-ca"}}
+        jobs.places = {"s3": dataclasses.replace(place, trusted=False, settings=by_config_map)}
+        assert jobs.back_up({"name": "more", "bytes": 10})[0] == 0
     finally:
         stop(server.process)

@@ -7,7 +7,7 @@ from typing import Any
 from holdfast.api.destination import Destination
 from holdfast.api.runner import Runner
 from holdfast.controller.jobs.kinds import Container
-from holdfast.mounts import ClaimMount
+from holdfast.mounts import ClaimMount, ConfigMapMount, SecretMount
 from holdfast.protocol import DEFAULT_ROOT
 
 _CLAIM = "persistentVolumeClaim"
@@ -25,15 +25,17 @@ class Mounts:
         self.volumes.append({"name": name, **source})
         self.mounts.append({"name": name, "mountPath": f"{DEFAULT_ROOT}/{path}", "readOnly": read_only})
 
-    def secret(
-        self, name: str, secret: str, path: str, keys: dict[str, str], *, optional: bool = False
+    def files(
+        self, name: str, mount: SecretMount | ConfigMapMount, path: str, *, optional: bool = False
     ) -> None:
-        source: dict[str, Any] = {"secretName": secret, "defaultMode": 0o440}
-        if optional:
-            source["optional"] = True
-        if keys:
-            source["items"] = [{"key": key, "path": file} for key, file in keys.items()]
-        self.add(name, {"secret": source}, path, read_only=True)
+        source: dict[str, Any] = {"optional": True} if optional else {}
+        if mount.keys:
+            source["items"] = [{"key": key, "path": file} for key, file in mount.keys.items()]
+        if isinstance(mount, SecretMount):
+            volume = {"secret": {"secretName": mount.secret, "defaultMode": 0o440, **source}}
+        else:
+            volume = {"configMap": {"name": mount.config_map, "defaultMode": 0o444, **source}}
+        self.add(name, volume, path, read_only=True)
 
 
 def mounts_of(
@@ -41,12 +43,13 @@ def mounts_of(
 ) -> Mounts:
     """Everything that a container needs."""
     pod = Mounts()
-    for secret in container.needs.secrets if container.needs else ():
-        pod.secret(f"source-{secret.folder}", secret.secret, f"source/{secret.folder}", secret.keys)
+    for mount in container.needs.secrets if container.needs else ():
+        pod.files(f"source-{mount.folder}", mount, f"source/{mount.folder}")
     _mount_destinations(pod, destinations, reads_only=reads_only)
     if container.identity is not None:
         # Optional: without the Secret the runner refuses, and says at once which identities would do.
-        pod.secret("identity", container.identity, "identity", {"identity": "identity"}, optional=True)
+        identity = SecretMount("identity", container.identity, {"identity": "identity"})
+        pod.files("identity", identity, "identity", optional=True)
     pod.add("scratch", _scratch(runner), "scratch", read_only=False)
     # Libraries write their temporary files to /tmp, which a read-only root file system has not.
     pod.mounts.append({"name": "scratch", "mountPath": "/tmp"})  # noqa: S108
@@ -62,7 +65,7 @@ def _mount_destinations(pod: Mounts, destinations: Iterable[Destination], *, rea
                 pod.add(name, {_CLAIM: claim}, path, reads_only)
             else:
                 # Optional: a destination whose Secret is missing must not keep the pod from the others.
-                pod.secret(f"{name}-{mount.folder}", mount.secret, path, mount.keys, optional=True)
+                pod.files(f"{name}-{mount.folder}", mount, path, optional=True)
 
 
 def claims_of_destinations(manifest: dict[str, Any]) -> set[str]:

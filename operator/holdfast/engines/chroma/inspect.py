@@ -16,7 +16,7 @@ import numpy.typing as npt
 import orjson
 
 from holdfast.api.base import SecretRef, ServerAddress
-from holdfast.engines.access import named
+from holdfast.engines.access import authority_named, named
 from holdfast.engines.chroma.client import (
     PARTS,
     AwayError,
@@ -60,7 +60,7 @@ def connect(context: BackupContext | RestoreContext, addressed: ServerAddress,
         context.secret(CREDENTIALS),
         ca if ca.exists() else None,
         named("credentialsSecret", credentials),
-        named("tls.caSecret", tls.ca_secret if tls else None),
+        authority_named(tls),
     )
     address = addressed.address(context.namespace)
     return Client(address, secrets, tls=tls is not None, on_wait=context.progress.step)

@@ -11,11 +11,17 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from holdfast.api.base import CredentialsSecret
-from holdfast.engines.access import named, unknown_host, without_inner_words
+from holdfast.engines.access import (
+    ClientCert,
+    authority_named,
+    named,
+    unknown_host,
+    without_inner_words,
+)
 from holdfast.engines.postgres.failures import DatabaseRefusedError
 from holdfast.engines.postgres.spec import PostgresTls
 from holdfast.engines.transfer import BackupContext, RestoreContext, SourceError, TaskError, TransferError
-from holdfast.mounts import CA, CA_FILE, CREDENTIALS
+from holdfast.mounts import CA, CA_FILE, CLIENT_CERT, CREDENTIALS
 
 CONNECT_SECONDS = 10
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -30,6 +36,10 @@ _DATABASE_DENIED = re.compile(r"permission denied for database")
 _NO_SUCH_HOST = re.compile(r"Name or service not known|No address associated with hostname")
 _TLS = re.compile(
     r"certificate verify failed|server certificate for|server does not support SSL|root certificate file"
+)
+_CLIENT_CERT = re.compile(
+    r"valid client certificate|certificate authentication failed|SSL error: \w+ alert|private key"
+    r"|could not read certificate file"
 )
 
 
@@ -49,6 +59,7 @@ class Server:
     """The Secret with `user` and the password, for messages."""
     tls: PostgresTls | None
     ca: Path | None
+    client_cert: ClientCert | None = None
 
     @property
     def address(self) -> str:
@@ -68,6 +79,8 @@ class Server:
             passfile=str(self.passfile),
             sslmode=self.tls.mode if self.tls else "prefer",
             sslrootcert=str(self.ca) if self.ca else None,
+            sslcert=str(self.client_cert.certificate) if self.client_cert else None,
+            sslkey=str(self.client_cert.key) if self.client_cert else None,
             connect_timeout=CONNECT_SECONDS,
             application_name="holdfast",
             keepalives_idle=30,
@@ -103,6 +116,9 @@ class Server:
         text = str(error)
         explained = self._explained(text)
         said = f"{self.address} said: {explained}"
+        if _CLIENT_CERT.search(text):
+            checked = named("tls.clientCertSecret", self.tls.client_cert_secret if self.tls else None)
+            return TaskError("TlsFailed", f"role {self.user} cannot log in: check {checked}; {said}")
         if _AUTHENTICATION.search(text):
             return TaskError(
                 "AuthenticationFailed",
@@ -119,16 +135,18 @@ class Server:
                 f"GRANT CONNECT ON DATABASE {database} TO {self.user}; {said}",
             )
         if _TLS.search(text):
-            authority = named("tls.caSecret", self.tls.ca_secret if self.tls else None)
-            return TaskError("TlsFailed", f"check tls.mode and {authority}; {said}")
+            return TaskError("TlsFailed", f"check tls.mode and {authority_named(self.tls)}; {said}")
         if _NO_SUCH_HOST.search(text):
             explained = unknown_host(self.host)
         return SourceError("SourceUnreachable", f"{self.address} cannot be reached: {explained}")
 
     def _explained(self, text: str) -> str:
         """What libpq says, in one line and without the pod's files: those are the user's Secrets."""
-        if self.tls and self.tls.ca_secret and self.ca:
-            text = text.replace(f'"{self.ca}"', f"{CA_FILE} of Secret {self.tls.ca_secret.name}")
+        if self.tls and self.ca:
+            text = text.replace(f'"{self.ca}"', f"{CA_FILE} of {authority_named(self.tls)}")
+        if self.client_cert:
+            for path in (self.client_cert.certificate, self.client_cert.key):
+                text = text.replace(f'"{path}"', path.name)
         lines = [line.strip() for line in text.splitlines() if not line.startswith("password retrieved from")]
         return without_inner_words("; ".join(filter(None, lines)))
 
@@ -166,7 +184,22 @@ def server(
     passfile.touch(mode=0o600)
     passfile.chmod(0o600)
     passfile.write_text(f"*:*:*:*:{escaped}\n")
-    return Server(*address, user, passfile, credentials, tls, _authority(context, tls, major))
+    authority = _authority(context, tls, major)
+    return Server(*address, user, passfile, credentials, tls, authority, _client_cert(context, tls))
+
+
+def _client_cert(context: BackupContext | RestoreContext, tls: PostgresTls | None) -> ClientCert | None:
+    """libpq takes a key only from a file that nobody else may read, unless it is root's."""
+    if tls is None or tls.client_cert_secret is None:
+        return None
+    mounted = ClientCert.mounted(context.secret(CLIENT_CERT))
+    if mounted.absent:
+        where = named("tls.clientCertSecret", tls.client_cert_secret)
+        raise TaskError("SecretKeyNotFound", f"{where} has no key {mounted.absent}")
+    key = context.scratch / mounted.key.name
+    key.touch(mode=0o600)
+    key.write_bytes(mounted.key.read_bytes())
+    return ClientCert(mounted.certificate, key)
 
 
 def _credential(context: BackupContext | RestoreContext, secret: CredentialsSecret, file: str) -> str:
@@ -188,13 +221,16 @@ def _authority(context: BackupContext | RestoreContext, tls: PostgresTls | None,
 
     With one, libpq verifies for `require` as for verify-ca (https://www.postgresql.org/docs/17/libpq-ssl.html).
     """
-    if tls is None or not (tls.mode.startswith("verify-") or (tls.mode == "require" and tls.ca_secret)):
+    if tls is None:
+        return None
+    is_named = tls.ca_secret is not None or tls.ca_config_map is not None
+    if not (tls.mode.startswith("verify-") or (tls.mode == "require" and is_named)):
         return None
     authority = context.secret(CA) / CA_FILE
     if authority.exists():
         return authority
-    if tls.ca_secret is not None:
-        raise TaskError("TlsFailed", f"{named('tls.caSecret', tls.ca_secret)} has no key ca.crt")
+    if is_named:
+        raise TaskError("TlsFailed", f"{authority_named(tls)} has no key {CA_FILE}")
     if tls.mode == "verify-full" and major >= 16:
         return Path("system")
     raise TaskError("TlsFailed", f"tls.mode {tls.mode} needs tls.caSecret with majorVersion {major}")

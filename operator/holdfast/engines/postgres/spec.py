@@ -36,22 +36,21 @@ class PostgresTls(Model):
     """How the connection is encrypted and how the server's certificate is checked. The values are libpq's."""
 
     rules: ClassVar[tuple[tuple[str, str], ...]] = ONE_CA
-    unbuilt: ClassVar[Mapping[str, tuple[object, ...]]] = {"ca_config_map": (), "client_cert_secret": ()}
 
     mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "verify-full"
     """The sslmode of libpq. verify-full checks certificate and host name. require encrypts the connection,
-    and checks a certificate only if caSecret is set."""
+    and checks a certificate only if caSecret or caConfigMap is set."""
     ca_secret: SecretRef | None = Field(
         default=None,
         description=("A Secret with the key ca.crt: the CA that signed the server's certificate."),
     )
     ca_config_map: ConfigMapRef | None = Field(
         default=None,
-        description="Not built yet. A ConfigMap with the key ca.crt, in place of caSecret.",
+        description="A ConfigMap with the key ca.crt, in place of caSecret.",
     )
     client_cert_secret: SecretRef | None = Field(
         default=None,
-        description="Not built yet. A Secret with the keys tls.crt and tls.key: the client's certificate.",
+        description="A Secret with the keys tls.crt and tls.key: the client's certificate.",
     )
 
 

@@ -1,14 +1,15 @@
 """What backup and restore share: finding a server, logging in, and what INFO says of it."""
 
+import re
 from pathlib import Path
 from typing import Literal, Protocol
 
-from holdfast.api.base import SecretRef, Tls
-from holdfast.engines.access import named
+from holdfast.api.base import MutualTls, SecretRef
+from holdfast.engines.access import ClientCert, authority_named, named
 from holdfast.engines.redis.spec import RedisRestore, RedisTarget
 from holdfast.engines.redis.wire import Client, Endpoint, parse_info
 from holdfast.engines.transfer import TaskError
-from holdfast.mounts import CA, CA_FILE, CREDENTIALS
+from holdfast.mounts import CA, CA_FILE, CLIENT_CERT, CREDENTIALS
 
 
 class Secrets(Protocol):
@@ -41,7 +42,7 @@ def _endpoint(
     address: tuple[str, int],
     side: Literal["Source", "Target"],
     secret: SecretRef | None,
-    tls: Tls | None,
+    tls: MutualTls | None,
 ) -> Endpoint:
     username, password = _credentials(context, secret)
     return Endpoint(
@@ -52,7 +53,9 @@ def _endpoint(
         tls is not None,
         _authority(context, tls),
         named("credentialsSecret", secret),
-        named("tls.caSecret", tls.ca_secret if tls else None),
+        authority_named(tls),
+        _client_cert(context, tls),
+        named("tls.clientCertSecret", tls.client_cert_secret if tls else None),
     )
 
 
@@ -69,13 +72,23 @@ def _credentials(context: Secrets, secret: SecretRef | None) -> tuple[str | None
     )
 
 
-def _authority(context: Secrets, tls: Tls | None) -> Path | None:
-    if tls is None or tls.ca_secret is None:
+def _authority(context: Secrets, tls: MutualTls | None) -> Path | None:
+    if tls is None or (tls.ca_secret is None and tls.ca_config_map is None):
         return None
     ca = context.secret(CA) / CA_FILE
     if not ca.is_file():
-        raise TaskError("CertificateMissing", f"{named('tls.caSecret', tls.ca_secret)} has no key ca.crt")
+        raise TaskError("CertificateMissing", f"{authority_named(tls)} has no key {CA_FILE}")
     return ca
+
+
+def _client_cert(context: Secrets, tls: MutualTls | None) -> ClientCert | None:
+    if tls is None or tls.client_cert_secret is None:
+        return None
+    mounted = ClientCert.mounted(context.secret(CLIENT_CERT))
+    if mounted.absent:
+        where = named("tls.clientCertSecret", tls.client_cert_secret)
+        raise TaskError("SecretKeyNotFound", f"{where} has no key {mounted.absent}")
+    return mounted
 
 
 def server_info(client: Client) -> dict[str, str]:
@@ -98,3 +111,17 @@ def database_sizes(client: Client) -> dict[int, tuple[int, int]]:
             fields = dict(part.split("=", 1) for part in text.split(","))
             sizes[int(name[2:])] = (int(fields["keys"]), int(fields["expires"]))
     return sizes
+
+
+def valkey_hashes(info: dict[str, str]) -> int:
+    """How many hashes of a Valkey server have fields with a time to live. Only its own RDB format has them.
+
+    To a replica that does not say that it is Valkey 9, it sends Redis's format, or with such a hash nothing
+    (https://github.com/valkey-io/valkey/blob/9.0/src/rdb.c). Redis calls the same number `subexpiry`.
+    """
+    matches = [
+        re.search(r"keys_with_volatile_items=(\d+)", text)
+        for name, text in info.items()
+        if re.fullmatch(r"db\d+", name)
+    ]
+    return sum(int(match[1]) for match in matches if match)

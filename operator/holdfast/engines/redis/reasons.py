@@ -30,6 +30,19 @@ GROUPS = (
                 "Keep the ACL file or the commands that made the users.",
             ),
             Reason(
+                "NotOnePointInTime", (Where.RUN_EVENT,),
+                "The server refuses replication, as managed servers do, so the backup reads its keys one "
+                "after the other. The message says how long that took, and how many changes the server "
+                "counted in that time. Warning event: it counted some, or it does not count.",
+                "Give the user the ACL rules `+psync +replconf`, if the server has these commands. Otherwise "
+                "choose an hour in which little is written.",
+            ),
+            Reason(
+                "FunctionsNotStored", (Where.RUN_EVENT,),
+                "The server refuses replication, and the user may not read the function libraries.",
+                "Give the user the ACL rule `+function|dump`.",
+            ),
+            Reason(
                 "AclUsersUnknown", (Where.RUN_EVENT,),
                 "The user of the backup may not list the server's ACL users, which no snapshot holds.",
                 "To see them named, give the user the ACL rule `+acl|users`.",
@@ -61,6 +74,12 @@ GROUPS = (
                 "Look at the server's log. The Job makes another attempt.",
             ),
             Reason(
+                "FormatNotSupported", _BACKUP,
+                "The server is Valkey 9 or later and holds something that only its own format has, such as "
+                "hash fields with a time to live. Holdfast does not read this format.",
+                "Use `valkey-cli --rdb` for this server, or a server of Valkey 8.",
+            ),
+            Reason(
                 "CountsDisagree", _BACKUP,
                 "The snapshot's own counts do not add up.", "Read `logTail`, and report it as a defect.",
             ),
@@ -71,7 +90,13 @@ GROUPS = (
             ),
             Reason(
                 "CertificateMissing", _BOTH,
-                "The Secret in `tls.caSecret` has no key `ca.crt`.", "Add the key.",
+                "The Secret in `tls.caSecret` or the ConfigMap in `tls.caConfigMap` has no key `ca.crt`.",
+                "Add the key.",
+            ),
+            Reason(
+                "ClientCertificateRefused", _BOTH,
+                "The server asks for a client certificate, or refuses the one in `tls.clientCertSecret`.",
+                "Name a Secret with a certificate and its key that the server's CA has signed.",
             ),
         ),
     ),

@@ -40,7 +40,7 @@ _NOT_OFFERED = re.compile(r"unknown command|not (available|allowed|supported|per
 
 
 def may_replace(refused: TransferError) -> bool:
-    """Whether the error says that the server offers replication not at all, or not to this user."""
+    """Whether the error says that the server, or this user, has no replication."""
     return refused.reason == "PermissionDenied" or bool(_NOT_OFFERED.search(refused.message))
 
 
@@ -110,10 +110,10 @@ class Scan:
 
     def _records(self) -> Iterator[bytes]:
         for database in sorted(database_sizes(self._client)):
-            with closing(_Seen(self._scratch / "keys.sqlite")) as seen:
+            with closing(_Memory(self._scratch / "keys.sqlite")) as memory:
                 keys = expires = 0
                 start = bytes((rdb.SELECT_DB,)) + rdb.length(database)
-                for record, is_volatile in self._keys(database, seen):
+                for record, is_volatile in self._keys(database, memory):
                     yield start + record if start else record
                     start = b""
                     keys += is_volatile is not None
@@ -121,13 +121,13 @@ class Scan:
             if keys:
                 self.databases[database] = Sizes(keys, expires)
 
-    def _keys(self, database: int, seen: "_Seen") -> Iterator[tuple[bytes, bool | None]]:
+    def _keys(self, database: int, memory: "_Memory") -> Iterator[tuple[bytes, bool | None]]:
         """Pieces of records; with the first of each, whether the key has a time to live."""
         self._client.execute("SELECT", database)
         cursor, window = b"0", 16
         while True:
             cursor, keys = self._client.execute("SCAN", cursor, "COUNT", SCAN_KEYS)
-            fresh = seen.fresh(keys)
+            fresh = memory.fresh(keys)
             while fresh:
                 batch, fresh = fresh[:window], fresh[window:]
                 size = 0
@@ -261,7 +261,7 @@ class _Replies:
         self._data, self._at = self._data[self._at :] + self._client.receive(), 0
 
 
-class _Seen:
+class _Memory:
     """The keys of one database that SCAN has named, on disk: it may name one again."""
 
     def __init__(self, path: Path) -> None:
@@ -269,16 +269,16 @@ class _Seen:
         self._database = sqlite3.connect(path, isolation_level=None)
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute("PRAGMA synchronous = OFF")
-        self._database.execute("CREATE TABLE seen (key BLOB PRIMARY KEY) WITHOUT ROWID")
+        self._database.execute("CREATE TABLE named (key BLOB PRIMARY KEY) WITHOUT ROWID")
 
     def fresh(self, keys: list[bytes]) -> list[bytes]:
         """Those that were not named before, each once."""
         marks = ", ".join("?" * len(keys))
-        select = f"SELECT key FROM seen WHERE key IN ({marks})"  # noqa: S608 only question marks
+        select = f"SELECT key FROM named WHERE key IN ({marks})"  # noqa: S608 only question marks
         again = {key for (key,) in self._database.execute(select, keys)}
         fresh = [key for key in dict.fromkeys(keys) if key not in again]
         self._database.execute("BEGIN")
-        self._database.executemany("INSERT INTO seen VALUES (?)", ((key,) for key in fresh))
+        self._database.executemany("INSERT INTO named VALUES (?)", ((key,) for key in fresh))
         self._database.execute("COMMIT")
         return fresh
 

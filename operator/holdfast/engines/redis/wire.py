@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 
 import hiredis
 
-from holdfast.engines.access import why_broken
+from holdfast.engines.access import ClientCert, why_broken
 from holdfast.engines.transfer import SourceError, TaskError, TransferError
 
 CONNECT_SECONDS = 10
@@ -41,7 +41,10 @@ class Endpoint:
     credentials_named: str = "credentialsSecret"
     """What messages call the Secret to log in with."""
     ca_named: str = "tls.caSecret"
-    """What messages call the Secret of `ca`."""
+    """What messages call the Secret or ConfigMap of `ca`."""
+    client_cert: ClientCert | None = None
+    client_cert_named: str = "tls.clientCertSecret"
+    """What messages call the Secret of `client_cert`."""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -127,8 +130,10 @@ class Client:
             raise self._broken("closed by the server")
         return data
 
-    def _broken(self, why: object) -> SourceError:
+    def _broken(self, why: object) -> TransferError:
         side = self.endpoint.side
+        if isinstance(why, ssl.SSLError) and _ASKS_FOR_CERT.search(str(why)):
+            return _client_cert_refused(self.endpoint, why)
         if isinstance(why, TimeoutError):
             why = f"silent for {IDLE_SECONDS} s"
         elif isinstance(why, OSError):
@@ -169,6 +174,8 @@ def _connect(endpoint: Endpoint) -> socket.socket:
 def _encrypt(plain: socket.socket, endpoint: Endpoint) -> ssl.SSLSocket:
     try:
         context = ssl.create_default_context(cafile=endpoint.ca)
+        if endpoint.client_cert is not None:
+            _load(context, endpoint.client_cert, endpoint.client_cert_named)
         return context.wrap_socket(plain, server_hostname=endpoint.host)
     except ssl.SSLCertVerificationError as error:
         raise TaskError(
@@ -177,9 +184,37 @@ def _encrypt(plain: socket.socket, endpoint: Endpoint) -> ssl.SSLSocket:
             "hold the authority that signed it, and the certificate must name the host",
         ) from error
     except OSError as error:
+        if isinstance(error, ssl.SSLError) and _ASKS_FOR_CERT.search(str(error)):
+            raise _client_cert_refused(endpoint, error) from error
         raise SourceError(
             f"{endpoint.side}Unreachable",
             f"{endpoint} did not complete the TLS handshake: {why_broken(error, endpoint.host)}",
+        ) from error
+
+
+_ASKS_FOR_CERT = re.compile(
+    r"alert (certificate required|bad certificate|unknown ca|certificate expired|certificate unknown"
+    r"|unsupported certificate|handshake failure)"
+)
+"""TLS 1.3 says so with the first answer, and not in the handshake (RFC 8446, 4.4.2.4)."""
+
+
+def _client_cert_refused(endpoint: Endpoint, error: ssl.SSLError) -> TaskError:
+    if endpoint.client_cert is None:
+        what = f"asks for a client certificate; {endpoint.client_cert_named} must name one"
+    else:
+        what = f"refused the client certificate of {endpoint.client_cert_named}"
+    why = why_broken(error, endpoint.host)
+    return TaskError("ClientCertificateRefused", f"{endpoint} {what}; the server said: {why}")
+
+
+def _load(context: ssl.SSLContext, client: ClientCert, named: str) -> None:
+    try:
+        context.load_cert_chain(client.certificate, client.key)
+    except (OSError, ValueError) as error:
+        raise TaskError(
+            "ClientCertificateRefused",
+            f"tls.crt and tls.key of {named} are no certificate with its key: {error}",
         ) from error
 
 
@@ -203,6 +238,8 @@ def refusal(endpoint: Endpoint, command: str, reply: str) -> TransferError:
     if code == "NOPERM":
         match = re.search(r"run the '([^']+)' command", reply)
         rule = f"+{(match[1] if match else command).lower()}"
+        if re.search(r"access (one of the|a) key", reply):
+            rule = "~*"
         return TaskError("PermissionDenied", f"{endpoint}: {reply}; the user needs the ACL rule {rule}")
     if code in _RETRYABLE:
         return SourceError(f"{endpoint.side}NotReady", f"{endpoint} {_RETRYABLE[code]}: {reply}")

@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from holdfast.api.base import SecretRef
 from holdfast.api.destination import Destination as Specification
 from holdfast.destinations.s3 import ARCHIVES, S3
-from holdfast.engines.access import named
+from holdfast.engines.access import authority_named, named
 from holdfast.engines.transfer import (
     DestinationError,
     DestinationWrongError,
@@ -97,10 +97,10 @@ class Bucket(Destination, ABC):
             s3.bucket,
             s3.endpoint or f"Amazon's endpoint of {s3.region}",
             named("s3.credentialsSecret", s3.credentials_secret),
-            named("s3.caSecret", s3.ca_secret),
+            authority_named(s3, "s3."),
         )
         self._keys: Any = self._read_keys(mounts, s3.credentials_secret) if s3.credentials_secret else {}
-        self._verify = self._authority(mounts, s3.ca_secret) if s3.ca_secret else None
+        self._verify = self._authority(mounts) if s3.ca_secret or s3.ca_config_map else None
 
     @cached_property
     def client(self) -> "S3Client":
@@ -212,9 +212,16 @@ class Bucket(Destination, ABC):
             self._require(folder / name, "s3.credentialsSecret", secret)
         return {option: (folder / name).read_text().strip() for name, option in names.items()}
 
-    def _authority(self, mounts: Mounts, secret: SecretRef) -> str:
+    def _authority(self, mounts: Mounts) -> str:
         file = mounts.destination(self.name, CA) / CA_FILE
-        self._require(file, "s3.caSecret", secret)
+        if self._s3.ca_secret is not None:
+            self._require(file, "s3.caSecret", self._s3.ca_secret)
+        elif self._s3.ca_config_map is not None and not file.is_file():
+            raise TaskError(
+                "ConfigMapNotFound",
+                f"destination {self.name}: s3.caConfigMap: this namespace has no ConfigMap "
+                f"{self._s3.ca_config_map.name} with a key {CA_FILE}",
+            )
         return str(file)
 
     def _require(self, file: Path, field: str, secret: SecretRef) -> None:

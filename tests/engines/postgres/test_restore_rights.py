@@ -9,6 +9,7 @@ from tests.engines.postgres.same import assert_same
 from tests.engines.postgres.servers import PASSWORD, TestServer, secrets
 from tests.harness import Runner, failed
 
+from holdfast.engines.postgres import roles
 from holdfast.protocol import RestoreResult
 
 HERE = Path(__file__).parent
@@ -109,3 +110,47 @@ def test_a_blocked_request_leaves_no_roles(
     assert "owner app_owner: must be superuser" in blocked.failure.message
     assert target_server.value("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'app%'") == 1
     assert target_server.databases() == ["postgres"]
+
+
+GLOBALS = """
+SET client_encoding = 'LATIN1';
+CREATE ROLE "m\xfcller";
+ALTER ROLE "m\xfcller" WITH NOSUPERUSER INHERIT NOCREATEROLE NOCREATEDB LOGIN NOREPLICATION NOBYPASSRLS
+    PASSWORD '%s';
+CREATE ROLE known;
+ALTER ROLE known WITH NOSUPERUSER INHERIT NOCREATEROLE NOCREATEDB LOGIN NOREPLICATION BYPASSRLS PASSWORD '%s';
+ALTER ROLE known SET work_mem TO '7MB';
+ALTER ROLE known SET search_path TO 'a', 'b c';
+ALTER ROLE "m\xfcller" SET search_path TO 'a', 'b c';
+ALTER ROLE ALL SET statement_timeout TO '1h';
+GRANT "m\xfcller" TO known WITH ADMIN OPTION GRANTED BY gone;
+GRANT known TO "m\xfcller" GRANTED BY gone;
+"""
+
+
+def test_roles_get_their_passwords_and_known_ones_stay(
+    source_server: TestServer, target_server: TestServer
+) -> None:
+    """Also from a cluster whose names are no UTF-8."""
+    source_server.execute(f"CREATE ROLE verified PASSWORD '{QUOTED}'")
+    verifier = source_server.value("SELECT rolpassword FROM pg_authid WHERE rolname = 'verified'")
+    source_server.execute("DROP ROLE verified")
+    target_server.execute("CREATE ROLE known LOGIN", "ALTER ROLE known SET search_path TO 'a', 'b c'")
+    text = roles.decoded((GLOBALS % (verifier, verifier)).encode("latin-1"))
+    try:
+        with target_server.connect() as connection:
+            replay = roles.restore(connection, text)
+        with target_server.connect(user="müller") as connection:
+            assert connection.execute("SELECT current_user").fetchone() == ("müller",)
+        assert target_server.value("SELECT rolconfig FROM pg_roles WHERE rolname = 'müller'") == [
+            'search_path=a, "b c"'
+        ]
+        assert target_server.value("SELECT pg_has_role('müller', 'known', 'MEMBER')")
+        (left,) = [note.message for note in replay.notes]
+        assert left == (
+            "not applied, because it would change roles that exist: ALTER ROLE known WITH BYPASSRLS; "
+            "ALTER ROLE known SET work_mem TO '7MB'; ALTER ROLE ALL SET statement_timeout TO '1h'; "
+            'GRANT "müller" TO known WITH ADMIN OPTION GRANTED BY gone;'
+        )
+    finally:
+        target_server.execute('DROP ROLE IF EXISTS "müller"', "DROP ROLE known")

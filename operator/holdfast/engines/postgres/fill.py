@@ -43,7 +43,9 @@ class Filled:
     comparison: Comparison
     failed: tuple[Omission, ...]
     """What could not be made."""
-    notes: tuple[Note, ...]
+    notes: tuple[Note, ...] = ()
+    is_kept: bool = True
+    """Whether a copy is left to put in place."""
 
 
 @dataclass
@@ -175,7 +177,8 @@ class Fill:
     def _failed(self, failed: dict[str, str]) -> Iterator[Omission]:
         tables = self.detail.inventory.tables
         for name, said in failed.items():
-            if name.startswith("COMMENT - EXTENSION "):
+            # In an empty database only an extension can have made it before.
+            if name.startswith("COMMENT - EXTENSION ") or "already exists" in said:
                 self.notes.append(Note(reason="RestoredDiffers", message=f"{self.final}: {name}: {said}"))
                 continue
             rows = next((tables[table] for table in tables if _is_rows_of(name, table)), None)

@@ -262,12 +262,15 @@ class Passes:
 
     @contextmanager
     def _connect(self, path: str | None = None) -> Iterator[Connection]:
-        with self.server.connect(self.database, self.options) as inside:
-            wanted = self.search_path if path is None else path
-            inside.execute("SELECT pg_catalog.set_config('search_path', %s, false)", [wanted])
-            # With off, a materialised view of a table that hides rows from its own owner cannot be refreshed.
-            inside.execute("SET row_security = on")
-            yield inside
+        try:
+            with self.server.connect(self.database, self.options) as inside:
+                wanted = self.search_path if path is None else path
+                inside.execute("SELECT pg_catalog.set_config('search_path', %s, false)", [wanted])
+                # With off, a materialised view of a table that hides rows from its owner cannot be refreshed.
+                inside.execute("SET row_security = on")
+                yield inside
+        except SourceError as error:
+            raise TargetError(error.reason, error.message, error.log_tail) from error
 
     @contextmanager
     def _reported(self, doing: str) -> Iterator[None]:

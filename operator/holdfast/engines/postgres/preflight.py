@@ -84,6 +84,21 @@ def extension_checks(connection: Connection, server: Server, detail: Detail) -> 
             )  # fmt: skip
 
 
+def leftovers(staging: Staging) -> Iterator[Check]:
+    """What other requests have left on the server: they may still be wanted."""
+    rows = staging.connection.execute(
+        "SELECT datname FROM pg_database WHERE datname ~ '^holdfast_restore_[0-9a-f]{12}_[0-9]+$'"
+        "   AND coalesce(shobj_description(oid, 'pg_database'), '') <> %s ORDER BY 1", [staging.mark],
+    ).fetchall()  # fmt: skip
+    if rows:
+        names = ", ".join(name for (name,) in rows[:20])
+        yield Check(
+            check="StagedCopies", state="Warned",
+            message=f"{staging.server.address} holds {len(rows)} databases of other requests: {names}",
+            remedy="they take room: delete those requests, or DROP DATABASE what nobody needs",
+        )  # fmt: skip
+
+
 def _numbers(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)]
 
@@ -98,8 +113,10 @@ class Shells:
     """The roles that the server refused to make."""
     accepted: frozenset[str]
 
-    def make(self, number: int, database: DatabaseDetail, tablespaces: set[str]) -> Iterator[Check]:
-        """Make the staged database `number`."""
+    def make(
+        self, number: int, database: DatabaseDetail, final: str, tablespaces: set[str]
+    ) -> Iterator[Check]:
+        """Make the staged database `number`, which is to be called `final`."""
         properties, server = database.properties, self.staging.server
         owner = None
         if self.keeps_ownership:
@@ -133,7 +150,7 @@ class Shells:
                     return
         yield from self._settings(name, database)
         yield from self._collation(name, database)
-        yield from self._extensions(name, database)
+        yield from self._extensions(name, database, final)
 
     def owners(self, database: DatabaseDetail, owners: set[str]) -> Iterator[Check]:
         """Whether our role may give objects to their owners. Predefined roles are nobody's to grant."""
@@ -188,12 +205,14 @@ class Shells:
                 remedy="indexes are built by the new order; look at partitions and CHECKs that compare text",
             )  # fmt: skip
 
-    def _extensions(self, staged: str, database: DatabaseDetail) -> Iterator[Check]:
+    def _extensions(self, staged: str, database: DatabaseDetail, final: str) -> Iterator[Check]:
         available = {
             row[0] for row in self.staging.connection.execute("SELECT name FROM pg_available_extensions")
         }
         for name in sorted(database.inventory.extensions.keys() & available - {"plpgsql"}):
             said = self._refused_extension(staged, name)
+            if said and final in said and not self.staging.exists(final):
+                said = self._bound_extension(staged, name, final)
             if said:
                 yield Check(
                     check="ExtensionRefused", state="Blocked", may_be_accepted=True,
@@ -201,6 +220,17 @@ class Shells:
                     remedy="restore as a superuser, or as the role that the provider names for extensions; "
                     "or change what the message says",
                 )  # fmt: skip
+
+    def _bound_extension(self, staged: str, name: str, final: str) -> str | None:
+        """Make an extension that can only be in the database `final`, such as pg_cron; why it cannot be."""
+        statement = sql.SQL("CREATE EXTENSION {}").format(sql.Identifier(name))
+        try:
+            with self.staging.under_final_name(staged, final), self.staging.server.connect(final) as inside:
+                inside.execute("SET search_path = public")
+                inside.execute(statement)
+        except psycopg.Error as error:
+            return _said(error)
+        return None
 
     def _refused_extension(self, staged: str, name: str) -> str | None:
         statement = sql.SQL("CREATE EXTENSION IF NOT EXISTS {} CASCADE").format(sql.Identifier(name))

@@ -255,6 +255,11 @@ GROUPS = (
                 "Look at partitions and CHECKs that compare text.",
             ),
             Reason(
+                "StagedCopies", _PREFLIGHT,
+                "The server holds copies that other requests have staged. They take room.",
+                "Delete these requests, or drop the databases that the message names.",
+            ),
+            Reason(
                 "SettingRefused", (Where.PREFLIGHT, Where.REQUEST_EVENT),
                 "The server refuses a setting or a grant of the database. The restore goes on without it.",
                 "Set by hand what replaces it.",

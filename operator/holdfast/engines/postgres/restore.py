@@ -11,6 +11,7 @@ from holdfast.engines.postgres import archive, failures, load, preflight, roles,
 from holdfast.engines.postgres.connection import Connection, server
 from holdfast.engines.postgres.detail import DatabaseDetail, Detail
 from holdfast.engines.postgres.fill import Fill, Filled, Place
+from holdfast.engines.postgres.inspect import Comparison
 from holdfast.engines.postgres.source import MAINTENANCE_DATABASES, connect_any
 from holdfast.engines.postgres.spec import PostgresRestore, PostgresTarget
 from holdfast.engines.postgres.staging import Staging, extensions, staged_name, user_object
@@ -22,7 +23,8 @@ from holdfast.engines.transfer import (
     TransferError,
     checked,
 )
-from holdfast.protocol import Check, Note
+from holdfast.protocol import Check, Note, Omission
+from holdfast.protocol.message import MAX_MESSAGE
 
 _log = logging.getLogger(__name__)
 
@@ -123,7 +125,8 @@ class _Restore:
                 self.notes.append(Note(reason="Discarded", message="what was restored is dropped again"))
             else:
                 self._configure(staging, targets, filled)
-            staged = tuple(f"database {staging.name(number)}" for number in filled if not mismatches)
+            kept = [number for number, one in filled.items() if one.is_kept and not mismatches]
+            staged = tuple(f"database {staging.name(number)}" for number in kept)
         return self._summary(filled, mismatches, checks, staged)
 
     def swap(self) -> None:
@@ -202,6 +205,7 @@ class _Restore:
         """Make roles and empty databases. Raises PreflightBlockedError when the server lacks something."""
         connection, checks = staging.connection, self.checks
         checks += preflight.extension_checks(connection, self.server, self.detail)
+        checks += preflight.leftovers(staging)
         tablespaces = self._tablespaces(connection, checks)
         replay = self._replay(connection) if self.keeps_ownership else roles.Replay()
         shells = preflight.Shells(staging, self.keeps_ownership, replay.unmade, self.context.accepted_risks)
@@ -209,13 +213,16 @@ class _Restore:
         try:
             for number, target in enumerate(targets):
                 if not target.done:
-                    checks += shells.make(number, target.detail, tablespaces or set())
+                    checks += shells.make(number, target.detail, target.name, tablespaces or set())
                     if self.keeps_ownership and not superuser:
                         checks += shells.owners(target.detail, self._owners(connection, target.detail))
             settled = checked(self.context, [*checks, *preflight.passed(checks)])
         except BaseException:
-            staging.clear()
-            roles.undo(connection, replay)
+            with suppress(
+                psycopg.Error, TransferError
+            ):  # the error that ends the restore is the one to report
+                staging.clear()
+                roles.undo(connection, replay)
             raise
         self.notes += replay.notes
         flags: tuple[str, ...] = () if self.keeps_ownership else ("--no-owner", "--no-privileges")
@@ -260,13 +267,21 @@ class _Restore:
         fill = Fill(
             place, staged, target.detail, target.name, lambda: context.open(artifact), context.progress
         )
-        return fill.run(target.extensions)
+        try:
+            return fill.run(target.extensions)
+        except TaskError as error:
+            # It would end the same once more, and the other databases have no part in it.
+            with self._staging() as staging:
+                staging.drop(staged)
+            what = f"database {target.name}: {error.message}"[:MAX_MESSAGE]
+            unmade = Omission(what=what, count=target.detail.inventory.rows, reason="ObjectFailed")
+            return Filled(Comparison(0, (), ()), (unmade,), is_kept=False)
 
     def _configure(self, staging: Staging, targets: list[_Target], filled: dict[int, Filled]) -> None:
         for number, one in filled.items():
             self.notes += one.notes
             detail = targets[number].detail
-            if self.keeps_ownership:
+            if self.keeps_ownership and one.is_kept:
                 self.notes += staging.configure(staging.name(number), detail.properties)
         for target in targets:
             if target.detail.inventory.subscriptions:

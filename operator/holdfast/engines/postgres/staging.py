@@ -6,6 +6,7 @@ what is left of one that was killed: it drops what is staged, and takes over wha
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
@@ -85,6 +86,11 @@ class Staging:
         """The comment of every database that this request made and has not finished."""
         return f"holdfast restore {self.request_uid}"
 
+    @property
+    def _mark_of_shell(self) -> str:
+        """The comment while an empty database has its final name: nobody may take it for one swapped in."""
+        return f"{self.mark}, still empty"
+
     def name(self, number: int) -> str:
         """The name of the request's staged database `number`."""
         return staged_name(self.request_uid, number)
@@ -106,9 +112,9 @@ class Staging:
         """Drop what earlier attempts of this request have staged."""
         prefix = self.name(0)[:-1]
         rows = self.connection.execute(
-            "SELECT datname FROM pg_database WHERE starts_with(datname, %s)"
-            " AND coalesce(shobj_description(oid, 'pg_database'), %s) = %s",
-            [prefix, self.mark, self.mark],
+            "SELECT datname FROM pg_database, shobj_description(oid, 'pg_database') AS comment"
+            " WHERE starts_with(datname, %s) AND coalesce(comment, %s) = %s OR comment = %s",
+            [prefix, self.mark, self.mark, self._mark_of_shell],
         ).fetchall()
         for (name,) in rows:
             self.drop(name)
@@ -171,16 +177,32 @@ class Staging:
             if row[0]:
                 self.connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(which))
             self.connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(which))
-        self.connection.execute(
-            sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(staged))
-        )
-        self._end_sessions(staged)
+        self._rename(staged, final)
+
+    @contextmanager
+    def under_final_name(self, staged: str, final: str) -> Iterator[None]:
+        """Give a staged database, while it is empty, its final name: some extensions are bound to one."""
+        self._comment(staged, self._mark_of_shell)
+        self._rename(staged, final)
+        self._admit(final)
+        try:
+            yield
+        finally:
+            self._rename(final, staged)
+            self._admit(staged)
+            self._comment(staged, self.mark)
+
+    def _rename(self, name: str, new: str) -> None:
+        """Rename a database, to which nobody can connect any more."""
+        old = sql.Identifier(name)
+        self.connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(old))
+        self._end_sessions(name)
         try:
             self.connection.execute(
-                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(staged), which)
+                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(old, sql.Identifier(new))
             )
         except psycopg.Error:
-            self._admit(staged)
+            self._admit(name)
             raise
 
     def _admit(self, name: str) -> None:
@@ -193,7 +215,7 @@ class Staging:
         self.connection.execute(
             sql.SQL(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE backend_type = 'client backend' AND datname = {} AND (pg_has_role(usesysid, 'MEMBER')"
+                " WHERE datname = {} AND (pg_has_role(usesysid, 'MEMBER')"
                 "    OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user))"
             ).format(sql.Literal(name))
         )

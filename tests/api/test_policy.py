@@ -319,7 +319,8 @@ def test_defaults(apiserver: ApiServer) -> None:
     assert postgres["tls"] == {"mode": "verify-full"}
     assert postgres["walArchiving"] == {"enabled": False, "maxLag": "2s", "onRetainedWALExceeded": "Warn"}
     assert postgres["parallelism"] == 1
-    assert {"passwords", "include", "exclude", "incremental"} & postgres.keys() == set()
+    assert postgres["passwords"] == "Auto"
+    assert {"include", "exclude", "incremental"} & postgres.keys() == set()
     assert mysql["replica"] | {"maxLag": "5m", "fallbackToPrimary": True} == mysql["replica"]
     assert chroma["tenants"] == [{"name": "default_tenant", "databases": ["*"]}]
     assert chroma["collections"] == {"include": ["*"], "exclude": []}

@@ -119,6 +119,8 @@ class BackupContext(ABC):
     namespace: str
     progress: Progress
     scratch: Path
+    encrypted: bool
+    """Whether what is stored is encrypted, so that it may hold secrets."""
 
     @abstractmethod
     def secret(self, folder: str) -> Path:

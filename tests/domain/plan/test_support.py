@@ -248,7 +248,7 @@ BackupPolicySpec: schedule time_zone jitter suspend concurrency_policy catch_up 
   active_deadline retries targets destinations encryption retention verification hooks deletion_policy
   history runner
 Target: name postgres chroma redis
-PostgresTarget: service host standby credentials_secret tls databases
+PostgresTarget: service host standby credentials_secret tls databases passwords
 Standby: service host max_lag fallback_to_primary
 ChromaTarget: service host credentials_secret tls tenants collections
 RedisTarget: service host credentials_secret tls prefer_replica

@@ -40,7 +40,7 @@ def reasons(result: Any) -> set[str]:
 
 
 def stored_files(runner: Runner) -> list[str]:
-    """Everything that a run left in the volume, but the roles, which are stored first."""
+    """Everything that a run left in the volume, but the roles."""
     return [
         str(path.relative_to(runner.run_folder()))
         for path in runner.run_folder().rglob("*")

@@ -49,7 +49,8 @@ def test_the_standby_is_read(
     )
     # The primary was idle: by its clock the data is of now, not of its last commit.
     assert began.replace(microsecond=0) <= result.snapshot_time <= datetime.now(UTC)
-    assert jobs.reasons(result) == {"ReadFromStandby", "UnloggedTablesEmpty"}
+    assert jobs.reasons(result) == {"ReadFromStandby", "DatabasesLeftOut"}
+    assert [omission.reason for omission in result.omissions] == ["UnloggedTablesEmpty"]
     assert result.contents["rows"] == ROWS
 
     assert jobs.restored(runner, spec, target_server.address()).mismatched == 0
@@ -98,7 +99,7 @@ def test_a_standby_that_is_away(source_server: TestServer, database: str, runner
     nobody = TestServer(source_server.folder, free_port())
     result = jobs.backed_up(runner, target(source_server, nobody))
     assert result.source.role == "Primary"
-    assert jobs.reasons(result) == {"StandbyUnreachable"}
+    assert jobs.reasons(result) == {"StandbyUnreachable", "DatabasesLeftOut"}
     runner.run += "2"
     strict = target(source_server, nobody, fallbackToPrimary=False)
     failed(runner.run_backup("postgres", strict, secrets()), 3, "StandbyUnreachable")
@@ -112,7 +113,7 @@ def test_a_server_that_is_no_standby_of_the_primary(
     runner: Runner,
 ) -> None:
     result = jobs.backed_up(runner, target(source_server, source_server))
-    assert jobs.reasons(result) == {"StandbyNotInRecovery"}
+    assert jobs.reasons(result) == {"StandbyNotInRecovery", "DatabasesLeftOut"}
     runner.run += "2"
     other = target(target_server, standby_server) | {"databases": ["postgres"]}
     outcome = runner.run_backup("postgres", other, secrets())

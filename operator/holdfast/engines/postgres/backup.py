@@ -1,7 +1,6 @@
 """Dumps the databases of a PostgreSQL target, each in one snapshot, in which its rows are counted."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -10,13 +9,16 @@ import psycopg
 
 from holdfast.api.base import ServerAddress
 from holdfast.api.run import Source
-from holdfast.engines.postgres import checks, dump, failures, inspect, snapshot, source, tools
+from holdfast.engines.postgres import checks, databases, dump, failures, inspect, snapshot, source, tools
 from holdfast.engines.postgres import globals as cluster_globals
 from holdfast.engines.postgres.connection import Server, server
+from holdfast.engines.postgres.counting import Counted, Counting
 from holdfast.engines.postgres.detail import DatabaseDetail, Detail, Inventory
+from holdfast.engines.postgres.globals import Globals
 from holdfast.engines.postgres.spec import PostgresTarget
+from holdfast.engines.postgres.waiters import Waiters
 from holdfast.engines.transfer import BackupContext, BackupSummary, Sink, SourceError, TaskError
-from holdfast.protocol import Note
+from holdfast.protocol import Note, Omission
 
 T = TypeVar("T")
 
@@ -39,6 +41,9 @@ class _Backup:
 
     context: BackupContext
     notes: list[Note] = field(default_factory=list)
+    omissions: list[Omission] = field(default_factory=list)
+    roles: dict[int, str] = field(default_factory=dict)
+    """Those of all snapshots, to which the dumps may refer, by their OIDs."""
 
     def __post_init__(self) -> None:
         spec: PostgresTarget = self.context.spec
@@ -57,9 +62,11 @@ class _Backup:
         self.notes += self.chosen.notes
         checks.server_not_newer(self.chosen.identity, self.client_major)
         self.notes += checks.server_is_older(self.chosen.identity, self.client_major)
-        databases = self._reading(self._databases)
-        self._reading(self._dump_globals)
-        dumps = [self._reading(lambda name=name: self._dump(name)) for name in databases]  # type: ignore[misc]
+        names = self._reading(self._databases)
+        passwords = self._reading(self._with_passwords)
+        self.globals = self._reading(lambda: self._globals(passwords))
+        dumps = [self._reading(lambda name=name: self._dump(name)) for name in names]  # type: ignore[misc]
+        self._store_globals(self._reading(lambda: self._globals(passwords)))
         first = min(dumps, key=lambda database: database.time)
         detail = Detail(
             server_major=self.chosen.identity.major,
@@ -79,6 +86,7 @@ class _Backup:
             },
             detail=detail.model_dump(mode="json"),
             notes=tuple(self.notes),
+            omissions=tuple(self.omissions),
         )
 
     def _reading(self, work: Callable[[], T]) -> T:
@@ -106,24 +114,32 @@ class _Backup:
         """The databases to dump. Raises TaskError when one that the spec names cannot be."""
         with self.chosen.server.connect(self.chosen.database) as connection:
             self.notes += checks.long_transactions(connection)
-            rows = connection.execute(
-                "SELECT datname, datallowconn, datistemplate FROM pg_database ORDER BY 1"
-            )
-            databases = {name: (accepts, template) for name, accepts, template in rows}
-        if self.spec.databases is None:
-            return [name for name, (accepts, template) in databases.items() if accepts and not template]
-        for name in self.spec.databases:
-            if name not in databases:
-                raise TaskError("DatabaseNotFound", f"databases: the server has no database {name}")
-            if not databases[name][0]:
-                raise TaskError("DatabaseNotFound", f"databases: {name} accepts no connections")
-        return self.spec.databases
+            choice = databases.choose(connection, self.spec.databases)
+        self.notes += choice.notes
+        self.omissions += choice.omissions
+        return choice.names
 
-    def _dump_globals(self) -> None:
+    def _with_passwords(self) -> bool:
+        """Whether the roles are dumped with their passwords' verifiers. Raises TaskError as the spec says."""
+        if self.spec.passwords == "Exclude" or not self.context.encrypted:
+            return False
+        with self.chosen.server.connect(self.chosen.database) as connection:
+            refusal = checks.passwords_are_readable(connection, self.chosen.server.user)
+        if refusal is None:
+            return True
+        if self.spec.passwords == "Include":
+            raise TaskError("PermissionDenied", f"passwords: Include: {refusal}")
+        self.notes.append(Note(reason="PasswordsNotReadable", message=f"passwords: Auto: {refusal}"))
+        return False
+
+    def _globals(self, passwords: bool) -> Globals:
         self.context.progress.step("dumping roles")
-        text = cluster_globals.dump(self.chosen.server, self.chosen.database, self.client_major)
+        return cluster_globals.dump(self.chosen.server, self.chosen.database, self.client_major, passwords)
+
+    def _store_globals(self, later: Globals) -> None:
+        """The roles as they are after the dumps, with those that the dumps' snapshots have besides."""
         with self.context.store(cluster_globals.ARTIFACT) as sink:
-            sink.write(text)
+            sink.write(cluster_globals.complete(later, self.globals, self.roles))
 
     def _dump(self, database: str) -> _DatabaseDump:
         self.context.progress.step(f"dumping {database}")
@@ -136,18 +152,12 @@ class _Backup:
             raise SourceError(
                 "DatabaseNotFound", f"database {database} was dropped or renamed during the backup"
             )
-        with snapshot.hold(self.chosen, database) as view, self.context.store(artifact) as sink:
-            inventory = self._dump_and_count(database, view, sink)
-        self.notes += view.notes
-        if inventory.unlogged:
-            self.notes.append(
-                Note(
-                    reason="UnloggedTablesEmpty",
-                    message=f"{database}: a standby has no rows of the unlogged tables "
-                    + ", ".join(inventory.unlogged),
-                    warning=True,
-                )
-            )
+        waiters = Waiters(self.chosen.server, database)
+        view, counted = snapshot.settled(lambda: self._attempt(waiters, artifact))
+        self.notes += waiters.note()
+        self.omissions += counted.omissions
+        self.roles |= counted.roles
+        inventory = self._without_gaps(database, counted.inventory)
         described = Source(
             address=self.chosen.server.address,
             role=identity.role,
@@ -158,29 +168,34 @@ class _Backup:
         detail = DatabaseDetail(artifact=artifact, properties=properties, inventory=inventory)
         return _DatabaseDump(detail, view.time, described)
 
-    def _dump_and_count(self, database: str, view: snapshot.Snapshot, sink: Sink) -> Inventory:
+    def _attempt(self, waiters: Waiters, artifact: str) -> tuple[snapshot.Snapshot, Counted]:
+        with (
+            waiters.watched(),
+            snapshot.hold(self.chosen, waiters.database) as view,
+            self.context.store(artifact) as sink,
+        ):
+            return view, self._dump_and_count(view, sink)
+
+    def _dump_and_count(self, view: snapshot.Snapshot, sink: Sink) -> Counted:
         """Write the dump to `sink` while the rows are counted beside it; whichever fails first ends both."""
         command = [
             tools.program("pg_dump", self.client_major), "--format=custom", "--compress=0",
-            f"--snapshot={view.id}", f"--lock-wait-timeout={snapshot.LOCK_SECONDS}s", "--no-password",
-            f"--dbname={self.chosen.server.conninfo(database)}",
+            f"--snapshot={view.id}", f"--lock-wait-timeout={snapshot.LOCK_MILLISECONDS}ms", "--no-password",
+            f"--dbname={self.chosen.server.conninfo(view.database)}",
         ]  # fmt: skip
-        recovering = self.chosen.identity.role == "Standby"
-        with ThreadPoolExecutor(1, "counting") as pool:
-            counting = pool.submit(
-                inspect.inventory, view.connection, view.relations, self.context.progress.rows, recovering
-            )
-
-            def check() -> None:
-                if counting.done():
-                    counting.result()
-
-            try:
-                dump.pump(f"pg_dump of {database}", command, sink, self.context.scratch, check)
-            except BaseException:
-                view.connection.cancel_safe()
-                raise
+        with Counting(view, self.globals, self.context.progress.rows) as counting:
+            dump.pump(f"pg_dump of {view.database}", command, sink, self.context.scratch, counting.check)
             return counting.result()
+
+    def _without_gaps(self, database: str, inventory: Inventory) -> Inventory:
+        """What a standby's dump lacks is named."""
+        if inventory.unlogged:
+            names = ", ".join(inventory.unlogged)
+            what = f"rows of the unlogged tables of {database}, which a standby has not: {names}"
+            self.omissions.append(
+                Omission(what=what[:300], count=len(inventory.unlogged), reason="UnloggedTablesEmpty")
+            )
+        return inventory
 
 
 def _classified(doing: str, work: Callable[[], T]) -> T:

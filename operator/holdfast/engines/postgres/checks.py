@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from holdfast.engines.postgres.connection import Connection
-from holdfast.engines.postgres.inspect import SUBSCRIPTIONS, Relation, qualified
+from holdfast.engines.postgres.inspect import Relation, qualified
 from holdfast.engines.postgres.source import Identity
 from holdfast.engines.transfer import TaskError
 from holdfast.protocol import Note
@@ -90,17 +90,15 @@ def everything_is_readable(
             )  # fmt: skip
 
 
-def what_is_left_out(connection: Connection, database: str) -> Iterator[Note]:
-    """What pg_dump leaves out without failing, because the role is no superuser."""
-    if _is_superuser(connection):
-        return
-    names = [row[0] for row in connection.execute(SUBSCRIPTIONS.encode())]
-    if names:
-        yield Note(
-            reason="SubscriptionsNotDumped",
-            message=f"{database}: only a superuser can dump the subscriptions {', '.join(names)}",
-            warning=True,
-        )
+def passwords_are_readable(connection: Connection, user: str) -> str | None:
+    """Why the role cannot read the verifiers of passwords, and the grant it needs; None when it can."""
+    row = connection.execute("SELECT has_table_privilege('pg_authid', 'SELECT')").fetchone()
+    if row is not None and row[0]:
+        return None
+    return (
+        f"role {user} cannot read the verifiers of passwords, so the backup has none; "
+        f"GRANT pg_read_all_data TO {qualified(user)}, or use a superuser"
+    )
 
 
 def _is_superuser(connection: Connection) -> bool:

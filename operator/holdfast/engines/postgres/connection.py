@@ -96,8 +96,8 @@ class Server:
 
         At the end it is closed and nothing more: a transaction that is open then has only read, so that a
         server which goes away after the last answer does no harm.
-        Raises TaskError (AuthenticationFailed, DatabaseNotFound, PermissionDenied, TlsFailed) or SourceError
-        (SourceUnreachable).
+        Raises TaskError (AuthenticationFailed, DatabaseNotFound, PermissionDenied, PoolerRefused, TlsFailed)
+        or SourceError (SourceUnreachable).
         """
         try:
             connection = psycopg.connect(
@@ -109,8 +109,24 @@ class Server:
         except psycopg.OperationalError as error:
             raise self._refusal(database, error) from error
         with closing(connection):
+            self._refuse_pooler(connection)
             _prepare(connection)
             yield connection
+
+    def _refuse_pooler(self, connection: Connection) -> None:
+        """Raise TaskError where the server's process is not the one that the login was answered with.
+
+        Before any setting is made: a pooler would give it to sessions of the application. PgBouncer answers a
+        login with a key of its own (https://www.pgbouncer.org/features.html says what its modes break).
+        """
+        row = connection.execute("SELECT pg_catalog.pg_backend_pid()").fetchone()
+        assert row is not None
+        if row[0] != connection.info.backend_pid:
+            raise TaskError(
+                "PoolerRefused",
+                f"{self.address} is a connection pooler, such as PgBouncer, which would give the settings of "
+                "this session to the application: let service or host name the PostgreSQL server itself",
+            )
 
     def _refusal(self, database: str, error: psycopg.OperationalError) -> TransferError:
         text = str(error)
@@ -152,6 +168,10 @@ class Server:
 
 
 def _prepare(connection: Connection) -> None:
+    if is_without_encoding(connection):
+        # Such a database takes any bytes for text, and fails to give UTF-8 if they are none. As LATIN1 each
+        # byte is a character, so names are whole: https://www.postgresql.org/docs/current/multibyte.html
+        connection.execute("SET client_encoding = 'LATIN1'")
     connection.execute("SET statement_timeout = 0")
     for name in (
         "idle_in_transaction_session_timeout", "idle_session_timeout", "lock_timeout", "transaction_timeout",
@@ -163,6 +183,32 @@ def _prepare(connection: Connection) -> None:
     connection.execute(
         "SET search_path = pg_catalog; SET row_security = off; SET DateStyle = ISO; SET TimeZone = 'UTC'"
     )
+
+
+def is_without_encoding(connection: Connection) -> bool:
+    """Whether the connection's database takes any bytes for text."""
+    return connection.info.parameter_status("server_encoding") == "SQL_ASCII"
+
+
+def in_utf8(name: str) -> str:
+    """SQL for a name as bytes in UTF-8, for names in shared catalogues: they may be of another encoding.
+
+    textsend gives the bytes as they are where no conversion is needed, and fails for none.
+    """
+    return (
+        f"CASE WHEN getdatabaseencoding() IN ('UTF8', 'SQL_ASCII') THEN textsend({name}::text)"
+        f" ELSE convert_to({name}::text, 'UTF8') END"
+    )
+
+
+def shown(connection: Connection, name: str) -> str:
+    """A name of the connection's database for people and manifests; bytes that are no UTF-8 as `\\xff`."""
+    return readable(name.encode("latin-1")) if is_without_encoding(connection) else name
+
+
+def readable(name: bytes) -> str:
+    """A name for people and manifests, from bytes that should be UTF-8."""
+    return name.decode("utf-8", "backslashreplace")
 
 
 def server(

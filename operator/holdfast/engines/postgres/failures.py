@@ -1,6 +1,8 @@
 """What the errors of PostgreSQL and of its programs mean for a Job: wrong task, or a source that broke."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 
@@ -9,6 +11,14 @@ from holdfast.engines.transfer import SourceError, TargetError, TaskError, Trans
 
 class StandbyConflictError(SourceError):
     """A standby ended a query because it had to replay a change of the primary."""
+
+
+class UnsettledError(SourceError):
+    """A table was locked, changed or dropped before the dump had its locks: a new snapshot is needed."""
+
+
+class GaveWayError(UnsettledError):
+    """The backup ended its own sessions, because somebody waited behind their locks."""
 
 
 class DatabaseRefusedError(TaskError):
@@ -23,6 +33,11 @@ _FULL = re.compile(r"No space left on device|could not extend file|Disk quota ex
 _LOST = re.compile(
     r"server closed the connection|terminating connection|connection to server .* failed|SSL SYSCALL|"
     r"no connection to the server|starting up|shutting down|connection not open|connection pointer is NULL"
+)
+# What the server says of an object that went after the snapshot was taken.
+_CHANGED = re.compile(
+    r"(relation|column|schema|type|function|sequence|index|constraint|trigger|operator|collation|role)\b.*"
+    r" does not exist|could not open relation|cache lookup failed"
 )
 
 # (pattern in the English text, class, reason). Only a superuser can choose the server's language; text that
@@ -44,6 +59,29 @@ _KINDS: tuple[tuple[str, type[TransferError], str], ...] = (
 )
 
 
+def from_dump(doing: str, text: str) -> TransferError:
+    """What the last words of pg_dump mean. Its --lock-wait-timeout is a statement_timeout."""
+    if re.search(r"(lock|statement) timeout", text):
+        return UnsettledError("LockTimeout", f"{doing}: {_last_error(text)}", text)
+    if _CHANGED.search(text) and "FATAL" not in text:  # a refused login is another matter
+        return UnsettledError("TablesChanging", f"{doing}: {_last_error(text)}", text)
+    return from_text(doing, text, "ProducerFailed")
+
+
+@contextmanager
+def unsettled(doing: str) -> Iterator[None]:
+    """Raise UnsettledError for what a statement says of a table that is locked, or that has gone."""
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable as error:
+        raise UnsettledError("LockTimeout", f"{doing}: {error.diag.message_primary}") from error
+    except psycopg.DatabaseError as error:
+        said = error.diag.message_primary or ""
+        if not _CHANGED.search(said):
+            raise
+        raise UnsettledError("TablesChanging", f"{doing}: {said}") from error
+
+
 def from_text(doing: str, text: str, otherwise: str) -> TransferError:
     """What the last words of pg_dump or pg_restore mean; they become the log's tail too.
 
@@ -57,7 +95,7 @@ def from_text(doing: str, text: str, otherwise: str) -> TransferError:
 
 def from_error(doing: str, error: psycopg.Error) -> TransferError:
     """What an error of a connection means."""
-    text = str(error).strip()
+    text = error.diag.message_primary or str(error).strip()
     by_code: dict[str, tuple[type[TransferError], str]] = {
         "42501": (TaskError, "PermissionDenied"),
         "40001": (StandbyConflictError, _CONFLICT),

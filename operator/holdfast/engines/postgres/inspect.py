@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+import psycopg
 from psycopg import sql
 
-from holdfast.engines.postgres.connection import Connection
+from holdfast.engines.postgres import count, failures
+from holdfast.engines.postgres.connection import Connection, in_utf8, shown
 from holdfast.engines.postgres.detail import Grant, Inventory, Properties, Setting
 
 BATCH = 200
@@ -26,7 +28,8 @@ SELECT n.nspname, c.relname, c.relkind::text, c.relpersistence::text, c.relispop
           JOIN pg_namespace rn ON rn.oid = r.relnamespace
          WHERE a.relid <> c.oid ORDER BY a.depth DESC LIMIT 1),
        coalesce(e.extcondition[array_position(e.extconfig, c.oid)], ''),
-       has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'),
+       has_table_privilege(c.oid, 'SELECT') IS NULL
+       OR has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'),
        row_security_active(c.oid)
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -54,14 +57,12 @@ class Relation:
     """The topmost hash-partitioned table that it is a partition of."""
     condition: str
     """An extension's condition for its configuration table, `WHERE …`."""
+    name: str
+    """Its name as in SQL, for people and manifests."""
     readable: bool
+    """Also so of a relation that was dropped since the snapshot: the server cannot tell."""
     row_security: bool
     """Row-level security would hide rows from this role."""
-
-    @property
-    def name(self) -> str:
-        """Its name as in SQL."""
-        return qualified(self.schema, self.table)
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -80,9 +81,13 @@ def qualified(*parts: str) -> str:
 def relations(connection: Connection, kinds: str = "rpm") -> list[Relation]:
     """The user's relations of those kinds in the connection's database, small ones first."""
     rows = connection.execute(_RELATIONS, [list(kinds)])
+
+    def name(*parts: str) -> str:
+        return qualified(*(shown(connection, part) for part in parts))
+
     return [
-        Relation(schema, table, kind, persistence == "u", populated, root and qualified(*root),
-                 condition, bool(readable), bool(row_security))
+        Relation(schema, table, kind, persistence == "u", populated, root and name(*root),
+                 condition, name(schema, table), bool(readable), bool(row_security))
         for schema, table, kind, persistence, populated, root, condition, readable, row_security in rows
     ]  # fmt: skip
 
@@ -101,22 +106,22 @@ def inventory(
     unlogged: list[str] = []
     remaining = iter([relation for relation in relations if relation.kind in "rm"])
     while batch := list(islice(remaining, BATCH)):
-        connection.execute("SAVEPOINT counting")
-        for relation in batch:
-            if relation.kind == "m":
-                able = relation.readable and relation.populated
-                views[relation.name] = _count(connection, relation) if able else None
-                continue
-            if relation.hashed_below:
-                hashed[relation.name] = relation.hashed_below
-            if relation.unlogged and recovering:
-                unlogged.append(relation.name)
-                tables[relation.name] = 0
-                continue
-            tables[relation.name] = rows = _count(connection, relation)
-            counted(rows)
-        # Gives back the locks of the planner on indexes, which thousands of tables would sum up.
-        connection.execute("ROLLBACK TO SAVEPOINT counting")
+        with count.batch(connection):
+            for relation in batch:
+                if relation.kind == "m":
+                    able = relation.readable and relation.populated
+                    views[relation.name] = (
+                        count.rows_of_view(connection, relation.identifier) if able else None
+                    )
+                    continue
+                if relation.hashed_below:
+                    hashed[relation.name] = relation.hashed_below
+                if relation.unlogged and recovering:
+                    unlogged.append(relation.name)
+                    tables[relation.name] = 0
+                    continue
+                tables[relation.name] = rows = _count(connection, relation)
+                counted(rows)
     return Inventory(
         tables=tables,
         materialized_views=views,
@@ -144,8 +149,11 @@ SELECT subname FROM pg_subscription
 
 
 def _count(connection: Connection, relation: Relation) -> int:
-    query = sql.SQL("SELECT count(*) FROM ONLY {} ").format(relation.identifier).as_bytes(connection)
-    return _one(connection, query + relation.condition.encode())
+    try:
+        return count.rows_of_table(connection, relation.identifier, relation.condition)
+    except psycopg.Error as error:
+        doing = f"counting table {relation.name} of {connection.info.dbname}"
+        raise failures.from_error(doing, error) from error
 
 
 def _one(connection: Connection, query: bytes | str) -> int:
@@ -158,20 +166,25 @@ def _names(connection: Connection, query: str) -> Iterator[str]:
     return (row[0] for row in connection.execute(query.encode()))
 
 
+_PROPERTIES = f"""
+SELECT to_jsonb(d), d.oid::text, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), spcname,
+       shobj_description(d.oid, 'pg_database')
+  FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace WHERE {in_utf8("datname")} = %s
+"""  # noqa: S608 no value of a user
+
+
 def properties(connection: Connection, name: str) -> Properties | None:
     """What makes database `name` besides its contents; None when the server has no such database."""
     row = connection.execute(
-        "SELECT to_jsonb(d), d.oid::text, pg_get_userbyid(datdba), pg_encoding_to_char(encoding), spcname,"
-        "       shobj_description(d.oid, 'pg_database')"
-        "  FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace WHERE datname = %s",
-        [name],
+        _PROPERTIES.encode(),
+        [name.encode()],
     ).fetchone()
     if row is None:
         return None
     columns, oid, owner, encoding, tablespace, comment = row
     return Properties(
         name=name,
-        owner=owner,
+        owner=shown(connection, owner),
         encoding=encoding,
         collate=columns["datcollate"],
         ctype=columns["datctype"],
@@ -182,7 +195,7 @@ def properties(connection: Connection, name: str) -> Properties | None:
         tablespace=tablespace,
         connection_limit=columns["datconnlimit"],
         is_template=columns["datistemplate"],
-        comment=comment,
+        comment=comment and shown(connection, comment),
         settings=tuple(_settings(connection, oid)),
         grants=None if columns["datacl"] is None else tuple(_grants(connection, oid)),
     )
@@ -197,7 +210,7 @@ def _settings(connection: Connection, oid: str) -> Iterator[Setting]:
     )
     for role, setting in rows:
         name, _, value = setting.partition("=")
-        yield Setting(role=role, name=name, value=value)
+        yield Setting(role=role and shown(connection, role), name=name, value=shown(connection, value))
 
 
 def _grants(connection: Connection, oid: str) -> Iterator[Grant]:
@@ -209,7 +222,10 @@ def _grants(connection: Connection, oid: str) -> Iterator[Grant]:
         [oid],
     )
     for grantor, grantee, privilege, grantable in rows:
-        yield Grant(grantor=grantor, grantee=grantee, privilege=privilege, grantable=grantable)
+        yield Grant(
+            grantor=shown(connection, grantor), grantee=grantee and shown(connection, grantee),
+            privilege=privilege, grantable=grantable,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from holdfast.reasons.reason import Group, Reason, Where
 
 _BACKUP, _RESTORE = (Where.BACKUP,), (Where.RESTORE,)
 _PREFLIGHT = (Where.PREFLIGHT,)
+_OMITTED, _NOTED = (Where.OMISSION,), (Where.RUN_EVENT,)
 _UNFIT = (Where.BACKUP, Where.RUN_EVENT)
 _UNFIT_NOTE = " As an event: the backup reads the primary instead."
 
@@ -90,9 +91,28 @@ GROUPS = (
             ),
             Reason(
                 "LockTimeout", (Where.BACKUP, Where.RESTORE),
-                "Another session held a lock on a table for too long; a backup waits one minute.",
+                "Another session held a lock on a table. A backup waits less than a second for it, so that "
+                "nobody waits behind the backup, and asks again for two minutes.",
                 "Look for sessions that hold an exclusive lock, such as a migration. The Job makes another "
                 "attempt.",
+            ),
+            Reason(
+                "TablesChanging", _BACKUP,
+                "For two minutes, whenever the backup took its snapshot, a table was dropped, emptied or "
+                "rewritten before the dump had its lock.",
+                "Back up when fewer tables change. The Job makes another attempt.",
+            ),
+            Reason(
+                "SessionsWaited", _NOTED,
+                "A session of the application waited for the lock of a table until the dump ended. The dump "
+                "had given way to such sessions five times.",
+                "Change tables at another time, or let the backup read a standby.",
+            ),
+            Reason(
+                "PoolerRefused", (Where.BACKUP, Where.RESTORE),
+                "The address is that of a connection pooler, such as PgBouncer. A pooler would give the "
+                "settings of the Job's session to the application.",
+                "Let `service` or `host` name the PostgreSQL server itself.",
             ),
             Reason(
                 "TlsFailed", (Where.BACKUP, Where.RESTORE),
@@ -110,12 +130,62 @@ GROUPS = (
                 "End it when nobody needs it; the message has its pid.",
             ),
             Reason(
-                "SubscriptionsNotDumped", (Where.RUN_EVENT,),
-                "The role is no superuser, so the backup lacks the subscriptions that the message names.",
+                "DatabasesLeftOut", _NOTED,
+                "The backup leaves out the databases that the message names: `databases` does not name "
+                "them, or they are templates, accept no connections, or belong to the provider of a managed "
+                "server.",
+                "Name them in `databases`, if they matter.",
+            ),
+            Reason(
+                "PasswordsNotReadable", _NOTED,
+                "With `passwords: Auto` the role of the backup cannot read the verifiers of passwords, so "
+                "the backup has none.",
+                "`GRANT pg_read_all_data` to the role, or set the passwords by hand after a restore.",
+            ),
+            Reason(
+                "DatabaseInvalid", _OMITTED,
+                "DROP DATABASE was interrupted, so nobody can connect to the database any more.",
+                "Drop it.",
+            ),
+            Reason(
+                "DatabaseNameNotUtf8", _OMITTED,
+                "The server has the name of a database in bytes that are no UTF-8, and compares these bytes "
+                "at a login.",
+                "Rename the database.",
+            ),
+            Reason(
+                "ExtensionRows", _OMITTED,
+                "pg_dump leaves out the rows of a table that belongs to an extension, unless the extension "
+                "registers the table with `pg_extension_config_dump`.",
+                "Take the table out of the extension (`ALTER EXTENSION … DROP TABLE`), or save its rows by "
+                "other means.",
+            ),
+            Reason(
+                "AddedToExtension", _OMITTED,
+                "pg_dump leaves out triggers and indexes that somebody added to a table of an extension.",
+                "Keep the statements that made them.",
+            ),
+            Reason(
+                "ForeignRows", _OMITTED,
+                "pg_dump leaves out the rows of foreign tables.", "Back up the server that has the rows.",
+            ),
+            Reason(
+                "InSystemSchema", _OMITTED,
+                "pg_dump leaves out what somebody made in the schema `pg_catalog`.",
+                "Move it to a schema of your own.",
+            ),
+            Reason(
+                "DatabaseLabels", _OMITTED,
+                "The backup has no security labels of a database itself.",
+                "Keep the statements that made them.",
+            ),
+            Reason(
+                "SubscriptionsNotDumped", _OMITTED,
+                "The role is no superuser, so the backup lacks subscriptions.",
                 "Use a superuser, or make the subscriptions by hand after a restore.",
             ),
             Reason(
-                "UnloggedTablesEmpty", (Where.RUN_EVENT,),
+                "UnloggedTablesEmpty", _OMITTED,
                 "A standby has no rows of unlogged tables, so the backup has none.",
                 "Read the primary (remove `standby`), or make the tables logged.",
             ),

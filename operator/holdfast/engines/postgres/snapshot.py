@@ -1,21 +1,41 @@
 """One consistent view of one database, held open for pg_dump and for the counting."""
 
-from collections.abc import Iterator
+import random
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from typing import TypeVar
 
 from psycopg import sql
 
-from holdfast.engines.postgres import checks, inspect
+from holdfast.engines.postgres import checks, failures, inspect
 from holdfast.engines.postgres.connection import Connection
 from holdfast.engines.postgres.inspect import Relation
 from holdfast.engines.postgres.source import ChosenSource, standby_time
-from holdfast.protocol import Note
 
-LOCK_SECONDS = 60
-"""How long a dump waits for a table that someone holds exclusively."""
+LOCK_MILLISECONDS = 900
+"""How long a backup waits for the lock of a table; others wait behind it as long.
+
+Less than deadlock_timeout's default of 1 s: else the server would look for a deadlock between the backup and
+a transaction of the application, and might end the application's
+(https://www.postgresql.org/docs/current/runtime-config-locks.html#GUC-DEADLOCK-TIMEOUT).
+"""
+SETTLE_SECONDS = 120.0
+"""How long a backup looks for a moment in which it gets the locks of all tables."""
+_MAX_PAUSE_SECONDS = 0.4
+T = TypeVar("T")
+
+# The column is as the snapshot has it, the function is as the catalogue is now.
+_REWRITTEN = """
+SELECT format('%I.%I', n.nspname, c.relname)
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
+   AND c.relfilenode <> 0 AND pg_relation_filenode(c.oid) <> c.relfilenode
+ LIMIT 1
+"""
 
 
 @dataclass(frozen=True)
@@ -23,34 +43,52 @@ class Snapshot:
     """An exported snapshot, valid as long as its connection's transaction is open."""
 
     connection: Connection
+    database: str
+    recovering: bool
+    """Whether the server is a standby."""
     id: str
     time: datetime
     """Every commit up to this moment is in it."""
     lsn: str
-    relations: tuple[Relation, ...]
-    notes: tuple[Note, ...]
+
+    def lock(self) -> tuple[Relation, ...]:
+        """Lock all tables as pg_dump does; the relations to count. pg_dump must have its own locks already.
+
+        Raises psycopg.Error or UnsettledError when a table is not what it was when the snapshot was taken.
+        TRUNCATE and some forms of ALTER TABLE ignore snapshots, so the dump has none of the rows
+        (https://www.postgresql.org/docs/current/mvcc-caveats.html). Each of them gives a table a new file.
+        """
+        with failures.unsettled(f"locking the tables of {self.database}"):
+            relations = tuple(inspect.relations(self.connection))
+            remaining = iter([relation.identifier for relation in relations if relation.kind in "rp"])
+            while batch := list(islice(remaining, inspect.BATCH)):
+                tables = sql.SQL(", ").join(sql.SQL("ONLY ") + name for name in batch)
+                self.connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(tables))
+            rewritten = self.connection.execute(_REWRITTEN.encode()).fetchone()
+        if rewritten is not None:
+            raise failures.UnsettledError(
+                "TablesChanging",
+                f"table {rewritten[0]} of {self.database} was emptied or rewritten as the dump started",
+            )
+        return relations
 
 
 @contextmanager
 def hold(source: ChosenSource, database: str) -> Iterator[Snapshot]:
     """Open a snapshot of `database`. Raises TaskError when something in it cannot be read.
 
-    Every table is locked (ACCESS SHARE, as pg_dump does) before the snapshot is taken: TRUNCATE and some
-    forms of ALTER TABLE ignore snapshots, and would let the count and the dump see different rows
-    (https://www.postgresql.org/docs/current/mvcc-caveats.html).
+    No table is locked: a lock of ours would hold up whoever wants to change the table, and pg_dump would wait
+    behind them.
     """
     with source.server.connect(database) as connection:
-        checks.everything_is_readable(
-            connection, source.server.user, database, inspect.relations(connection, "rpmS")
-        )
-        notes = tuple(checks.what_is_left_out(connection, database))
+        with failures.unsettled(f"listing the tables of {database}"):
+            relations = inspect.relations(connection, "rpmS")
+        checks.everything_is_readable(connection, source.server.user, database, relations)
         connection.execute("SET max_parallel_workers_per_gather = 0")  # the dump and zstd need the CPUs
-        connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'".encode())
-        before = inspect.relations(connection)
-        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        _lock(connection, before)
+        connection.execute(f"SET lock_timeout = {LOCK_MILLISECONDS}".encode())
         recovering = source.identity.role == "Standby"
         standby_moment = standby_time(source.server, source.primary, database) if recovering else None
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         position = "pg_last_wal_replay_lsn()" if recovering else "pg_current_wal_lsn()"
         # statement_timestamp() is when the statement came in: before its snapshot was taken.
         row = connection.execute(
@@ -58,13 +96,22 @@ def hold(source: ChosenSource, database: str) -> Iterator[Snapshot]:
         ).fetchone()
         assert row is not None
         identifier, now, lsn = row
-        relations = tuple(inspect.relations(connection))
-        _lock(connection, relations)  # those that were made since `before`
-        yield Snapshot(connection, identifier, standby_moment or now, lsn, relations, notes)
+        yield Snapshot(connection, database, recovering, identifier, standby_moment or now, lsn)
 
 
-def _lock(connection: Connection, relations: "list[Relation] | tuple[Relation, ...]") -> None:
-    remaining = iter([relation.identifier for relation in relations if relation.kind in "rp"])
-    while batch := list(islice(remaining, inspect.BATCH)):
-        tables = sql.SQL(", ").join(sql.SQL("ONLY ") + name for name in batch)
-        connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(tables))
+def settled(work: Callable[[], T]) -> T:
+    """Call `work`, which takes a snapshot, until no table changes before the dump has its locks.
+
+    Raises the last UnsettledError when that has not come after SETTLE_SECONDS. Between two attempts the
+    backup holds nothing, so that whoever waited behind it goes on.
+    """
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        try:
+            return work()
+        except failures.GaveWayError:
+            deadline = time.monotonic() + SETTLE_SECONDS  # the dump ran: it had its locks
+        except failures.UnsettledError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(0, _MAX_PAUSE_SECONDS))  # noqa: S311 no secret: out of step with the others

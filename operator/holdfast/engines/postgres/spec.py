@@ -134,9 +134,10 @@ class PostgresTarget(ServerAddress):
     yet: a policy with them is not ready."""
     wal_archiving: WalArchiving | None = None
     incremental: Incremental | None = None
-    passwords: Literal["Auto", "Include", "Exclude"] | None = None
-    """Not built yet. Whether the passwords of roles are backed up. Auto: if the backup is encrypted. Include:
-    always; the policy must have the section encryption. Exclude: never."""
+    passwords: Literal["Auto", "Include", "Exclude"] = "Auto"
+    """Whether the verifiers of the roles' passwords are backed up. Auto: if the backup is encrypted and
+    credentialsSecret's role may read them. Include: always; the policy must have the section encryption, and
+    a role that may not read them fails the backup. Exclude: never."""
     parallelism: Annotated[int, Field(ge=1, le=64)] = 1
     """Not built yet: more than 1. How many tables are read at once, in one snapshot."""
     include: Annotated[tuple[TablePattern, ...], Field(min_length=1, max_length=100)] | None = None
@@ -158,7 +159,6 @@ class PostgresTarget(ServerAddress):
         "method": ("Physical", "SchemaOnly"),
         "wal_archiving": (),
         "incremental": (),
-        "passwords": (),
         "parallelism": (),
         "include": (),
         "exclude": (),

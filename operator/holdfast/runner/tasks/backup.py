@@ -49,6 +49,7 @@ class StoringContext(BackupContext):
         self._mounts = mounts
         self._folder = _path(task).target(task.target)
         self._recipients = parse_recipients(task.recipients)
+        self.encrypted = bool(task.recipients)
         self._meter = meter
 
     def secret(self, folder: str) -> Path:

@@ -5,6 +5,7 @@ CREATE TABLE documents (id int PRIMARY KEY, tenant text, body text);
 INSERT INTO documents SELECT g, 't' || g % 3, repeat('x', g) FROM generate_series(1, 100) g;
 ALTER TABLE documents ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY mine ON documents USING (tenant = current_user);
+CREATE POLICY readers ON documents FOR SELECT TO app_reader USING (true);
 CREATE TABLE archived AS SELECT * FROM documents WHERE false;
 INSERT INTO archived VALUES (1, 't', 'b');
 REVOKE ALL ON archived FROM app_owner;

@@ -96,6 +96,8 @@ def test_a_role_that_may_make_no_roles_owns_everything_with_skip(
     assert isinstance(result, RestoreResult), result
     assert code == 0
     assert result.omissions == ()
+    (left_out,) = [note.message for note in result.notes if note.reason == "RestoredDiffers"]
+    assert 'POLICY public documents readers: role "app_reader" does not exist' in left_out
     assert [owner for owner, _ in target_server.execute(BY_OWNER, database="owned")] == ["restorer"]
     assert target_server.value("SELECT count(*) FROM documents", "owned") == 100
 
@@ -136,10 +138,15 @@ def test_roles_get_their_passwords_and_known_ones_stay(
     verifier = source_server.value("SELECT rolpassword FROM pg_authid WHERE rolname = 'verified'")
     source_server.execute("DROP ROLE verified")
     target_server.execute("CREATE ROLE known LOGIN", "ALTER ROLE known SET search_path TO 'a', 'b c'")
-    text = roles.decoded((GLOBALS % (verifier, verifier)).encode("latin-1"))
+    data = (GLOBALS % (verifier, verifier)).encode("latin-1")
     try:
         with target_server.connect() as connection:
-            replay = roles.restore(connection, text)
+            replay = roles.restore(connection, roles.decoded(data, connection))
+            no_encoding = (
+                b"SET client_encoding = 'SQL_ASCII';\nCREATE ROLE \"m\xfcller\";\nCREATE ROLE known;\n"
+            )
+            again = roles.restore(connection, roles.decoded(no_encoding, connection))
+            assert "1 statements about roles are in no encoding" in again.notes[0].message
         with target_server.connect(user="müller") as connection:
             assert connection.execute("SELECT current_user").fetchone() == ("müller",)
         assert target_server.value("SELECT rolconfig FROM pg_roles WHERE rolname = 'müller'") == [

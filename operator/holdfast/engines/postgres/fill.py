@@ -20,6 +20,7 @@ from holdfast.protocol import Note, Omission
 from holdfast.protocol.message import MAX_MESSAGE
 
 DEFAULT_SEARCH_PATH = '"$user", public'
+_ROLE_MISSING = re.compile(r'role ".*" does not exist')
 _PART = re.compile(r'"((?:[^"]|"")*)"|([^.]+)')
 
 
@@ -34,6 +35,11 @@ class Place:
     flags: tuple[str, ...]
     """Of pg_restore: what is left out."""
     scratch: Path
+
+    @property
+    def keeps_ownership(self) -> bool:
+        """Whether roles are restored."""
+        return "--no-owner" not in self.flags
 
 
 @dataclass(frozen=True)
@@ -180,6 +186,10 @@ class Fill:
             # In an empty database only an extension can have made it before.
             if name.startswith("COMMENT - EXTENSION ") or "already exists" in said:
                 self.notes.append(Note(reason="RestoredDiffers", message=f"{self.final}: {name}: {said}"))
+                continue
+            if not self.place.keeps_ownership and _ROLE_MISSING.fullmatch(said):
+                message = f"{self.final}: {name}: {said}, and ownership: Skip makes none"
+                self.notes.append(Note(reason="RestoredDiffers", message=message, warning=True))
                 continue
             rows = next((tables[table] for table in tables if _is_rows_of(name, table)), None)
             yield Omission(

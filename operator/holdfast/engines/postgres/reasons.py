@@ -230,7 +230,8 @@ GROUPS = (
             Reason(
                 "RestoredDiffers", (Where.REQUEST_EVENT,),
                 "Something that holds no data is not as in the backup: an extension has another version, a "
-                "materialized view has other rows once it is refreshed, or only its owner may change it.",
+                "materialized view has other rows once it is refreshed, an extension made an object first, or "
+                "the role may not make it.",
                 "Nothing, unless the application needs what the message names.",
             ),
             Reason(

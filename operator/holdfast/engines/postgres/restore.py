@@ -242,7 +242,7 @@ class _Restore:
 
     def _replay(self, connection: Connection) -> roles.Replay:
         with self.context.open(self.detail.globals_artifact) as stream:
-            text = roles.decoded(stream.read())
+            text = roles.decoded(stream.read(), connection)
         return roles.restore(connection, text)
 
     def _tablespaces(self, connection: Connection, checks: list[Check]) -> set[str] | None:

@@ -49,10 +49,15 @@ class Replay:
     notes: list[Note] = field(default_factory=list)
 
 
-def decoded(data: bytes) -> str:
-    """The text of a globals file, which says its encoding itself."""
+def decoded(data: bytes, connection: Connection) -> str:
+    """The text of a globals file, which says its encoding itself.
+
+    Bytes of no encoding stay bytes for a server that has none either; for others they become surrogates.
+    """
     match = _CLIENT_ENCODING.search(data)
     name = match[1].decode().lower() if match else "utf8"
+    if name == "sql_ascii" and connection.info.encoding == "iso8859-1":
+        return data.decode("latin-1")
     codec = re.sub("^win", "cp", name) if name.startswith(("latin", "win", "iso_8859")) else "utf8"
     return data.decode(codec, errors="surrogateescape")
 
@@ -70,11 +75,16 @@ class _Wanted:
     grants: list[tuple[str, Statement]] = field(default_factory=list)
     """Who gets a right to a parameter or tablespace."""
     of_all: list[Statement] = field(default_factory=list)
+    unreadable: int = 0
+    """Statements with bytes that this server cannot take for text."""
 
 
 def _read(text: str) -> _Wanted:
     wanted = _Wanted()
     for statement in statements(text):
+        if re.search("[\ud800-\udfff]", statement.text):
+            wanted.unreadable += 1
+            continue
         match statement.words:
             case ("ALTER", "ROLE", "ALL", *_) if statement.text.startswith("ALTER ROLE ALL "):
                 wanted.of_all.append(statement)
@@ -201,6 +211,13 @@ def _left_to_do(wanted: _Wanted, replay: Replay, left: Sequence[str]) -> Iterato
         yield Note(
             reason="PasswordsNotRestored",
             message=f"set a new password for {_names(without_password)}: the backup holds none",
+            warning=True,
+        )
+    if wanted.unreadable:
+        yield Note(
+            reason="RoleIncomplete",
+            message=f"{wanted.unreadable} statements about roles are in no encoding, and this server has "
+            "one: make by hand the roles whose names are not in UTF-8",
             warning=True,
         )
     if left:

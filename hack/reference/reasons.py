@@ -20,6 +20,8 @@ _PLACES = {
     "`status.reason`",
     "Commit": "`status.reason` of the run",
     "Restore": "`status.targets[].failure` of the request, and `status.reason`",
+    "Swap": "`status.targets[].failure` of the request, and `status.rollback`",
+    "Discard": "`status.targets[].warnings` of the request, and `status.rollback`",
     "Lookup": "`status.reason` of the request",
     "Survey": "condition `DestinationsReachable` of the policy, and `status.catalogue.unreachable`",
     "Verify": "the message of `status.verification` of the run; the reason there is `VerificationFailed`",

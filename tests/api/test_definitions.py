@@ -275,6 +275,8 @@ STATUSES: dict[str, dict[str, Any]] = {
                 "attempts": 1,
                 "startTime": NOW,
                 "completionTime": LATER,
+                "copyState": "InPlace",
+                "staged": ["database holdfast_restore_0123456789ab_0"],
                 "address": "scratch-db:5432",
                 "progress": PROGRESS,
                 "contents": {"rows": 3},

@@ -20,7 +20,7 @@ def identity(request: Request) -> str:
     """The same for the same write when it is repeated after a kill."""
     body = json.loads(request.body) if request.body else {}
     status = body.get("status") or {}
-    targets = "".join(f" {t['name']}={t['phase']}" for t in status.get("targets", []))
+    targets = "".join(f" {t['name']}={t['phase']}{t.get('copyState', '')}" for t in status.get("targets", []))
     name = body.get("metadata", {}).get("name", "")
     verified = (status.get("verification") or {}).get("phase", ""), status.get("lastVerifiedTime", "")
     handled = " ".join((*verified, status.get("verificationHandled", "")))

@@ -30,6 +30,8 @@ from holdfast.protocol import (
     CommitResult,
     CommitTask,
     DeletionOutcome,
+    DiscardResult,
+    DiscardTask,
     FailedResult,
     HealingOutcome,
     LookupResult,
@@ -41,6 +43,8 @@ from holdfast.protocol import (
     RestoreTask,
     StoredArtifact,
     SurveyTask,
+    SwapResult,
+    SwapTask,
     Task,
     VerifiedCopy,
     VerifyResult,
@@ -111,10 +115,10 @@ class Evicted:
 Behaviour = Ends | Held | Waits | Runs | Lingers | Unschedulable | Evicted
 
 
-def failed(exit_code: int, reason: str, message: str, refused: bool = False) -> Ends:
+def failed(exit_code: int, reason: str, message: str, **more: Any) -> Ends:
     """A runner that ends with a FailedResult."""
     result = FailedResult(
-        exit_code=exit_code, failure=Failure(reason=reason, message=message, log_tail="tail"), refused=refused
+        exit_code=exit_code, failure=Failure(reason=reason, message=message, log_tail="tail"), **more
     )
     return Ends(exit_code, result.model_dump_json(by_alias=True), "Error")
 
@@ -174,13 +178,20 @@ def result_for(task: Task) -> str:
                 for each in task.destinations
             )
         )
+    elif isinstance(task, SwapTask):
+        result = SwapResult()
+    elif isinstance(task, DiscardTask):
+        result = DiscardResult()
     else:
+        assert isinstance(task, RestoreTask)
         result = RestoreResult(
             snapshot_time=SNAPSHOT,
             restore_seconds=1.5,
             address="redis:6379",
             compared=3,
             contents={"keys": 42},
+            in_place=task.swaps,
+            staged=() if task.swaps else (f"copy of {task.target}",),
         )
     return str(result.model_dump_json(by_alias=True, exclude_none=True))
 
@@ -228,7 +239,7 @@ class Kubelet:
         self._logs.refusals.append(namespace)
 
     def behave(self, namespace: str, part: str, *attempts: Behaviour) -> None:
-        """How tries of a target (or `Commit`, `Lookup`, `Survey`, `Verify`) go; those after them succeed."""
+        """How tries of a target (or `Commit`, `Lookup`, `Swap a`, `Discard a`) go; those after succeed."""
         self._behaviours[namespace, part].extend(attempts)
 
     def _run(self) -> None:
@@ -296,6 +307,8 @@ class Kubelet:
         task = TASK.validate_json(task_text(environment))
         self.tasks[pod["metadata"]["name"]] = task
         part = task.target if isinstance(task, BackupTask | RestoreTask) else task.kind
+        if isinstance(task, SwapTask | DiscardTask):
+            part = f"{task.kind} {task.target}"
         waiting = self._behaviours[pod["metadata"]["namespace"], part]
         behaviour = waiting.pop(0) if waiting else Ends()
         if isinstance(behaviour, Unschedulable):

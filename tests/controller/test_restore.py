@@ -204,5 +204,5 @@ def test_what_is_asked_of_a_request_and_a_run_that_have_ended_is_answered(backed
 
         wait_for("the answer", is_answered)
         assert "TooLateToCancel" in backed_up.events(kind, name)
-    assert "NotSupportedYet" in backed_up.events("RestoreRequest", "back")
+    assert "NothingStaged" in backed_up.events("RestoreRequest", "back")
     assert backed_up.status("BackupRun", "now")["phase"] == "Succeeded"

@@ -14,6 +14,7 @@ from holdfast.domain.step import End
 from holdfast.domain.too_late import answer, is_unanswered
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+NOTHING = "the request has no copy that is staged or left on a server, so nothing is done for it"
 
 
 def run(phase: str, observed: int | None = 1) -> Any:
@@ -38,9 +39,10 @@ def request(**asked: Any) -> RestoreRequest:
     [
         ({"cancel": True}, ["spec.cancel: it could not be cancelled any more, and is Succeeded"]),
         ({"promote": "Swap", "discard": True}, [
-            "spec.promote: not supported yet, so nothing is done for it",
-            "spec.discard: true: not supported yet, so nothing is done for it",
+            f"spec.promote: {NOTHING}",
+            f"spec.discard: {NOTHING}",
         ]),
+        ({"promote": "Merge"}, ["spec.promote: Merge: not supported yet, so nothing is done for it"]),
         ({}, []),
     ],
 )  # fmt: skip

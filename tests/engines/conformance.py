@@ -57,6 +57,10 @@ class Case(ABC):
         """The same of the place to restore to."""
 
     @abstractmethod
+    def names(self) -> list[str]:
+        """Of everything in the place to restore to, also of what a restore has staged there."""
+
+    @abstractmethod
     def occupy(self) -> None:
         """Put something into the place to restore to where a restore has to write."""
 

@@ -12,8 +12,9 @@ from tests.harness import Runner, Running, failed
 from tests.machine import free_port
 from tests.processes import family, stop
 
+from holdfast.domain.tasks import discard_task, swap_task
 from holdfast.engines.registry import ENGINES
-from holdfast.protocol import BackupResult, ExitCode, RestoreResult
+from holdfast.protocol import BackupResult, ExitCode, RestoreResult, Task
 
 
 def is_built(engine: str) -> bool:
@@ -99,6 +100,43 @@ def test_contents_are_those_of_the_snapshot(case: Case, engine: str, runner: Run
     result = restored(case, engine, runner)
     assert result.mismatched == 0
     assert result.contents == backup.contents
+
+
+def test_what_is_staged_is_put_in_place_or_taken_back(case: Case, engine: str, runner: Runner) -> None:
+    """Each step can be repeated, as after a kill between it and its Result."""
+    backed_up(case, engine, runner)
+    empty = case.names()
+    _, discard = taking(case, engine, runner, swapped=False)
+    for task in (discard, discard):
+        assert done(runner, case, task) == "Discard"
+        assert case.names() == empty
+    swap, undo = taking(case, engine, runner, swapped=True)
+    for task in (swap, swap):
+        assert done(runner, case, task) == "Swap"
+        assert case.target() == case.source()
+    for task in (undo, undo):
+        assert done(runner, case, task) == "Discard"
+        assert case.names() == empty
+
+
+def taking(case: Case, engine: str, runner: Runner, *, swapped: bool) -> tuple[Task, Task]:
+    """Stages a copy: the Tasks that put it in place and that drop it."""
+    task = runner.restore_task(engine, case.spec(case.port), case.override)
+    task = task.model_copy(update={"swaps": False})
+    before = case.names()
+    code, result = runner.finish(task, secrets=case.secrets)
+    assert isinstance(result, RestoreResult), result
+    assert (code, result.in_place) == (ExitCode.DONE, False)
+    assert case.names() != before
+    made = task.model_dump_json(by_alias=True, exclude_none=True)
+    return swap_task(made), discard_task(made, {"target"} if swapped else ())
+
+
+def done(runner: Runner, case: Case, task: Task) -> str:
+    """The kind of a Task that has been done."""
+    code, result = runner.finish(task, secrets=case.secrets)
+    assert code == ExitCode.DONE, result
+    return result.kind
 
 
 def test_a_restore_over_something_is_refused_and_touches_nothing(

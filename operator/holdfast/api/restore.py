@@ -10,7 +10,15 @@ from holdfast.api.base import Duration, Int64, Model, ObjectName, SecretRef, Tim
 from holdfast.api.conditions import Condition
 from holdfast.api.destination import Location
 from holdfast.api.meta import AGE, Column, LenientModel, Resource
-from holdfast.api.run import Contents, JobTargetStatus, Omission, PreflightCheck, RunSettings, TargetPhase
+from holdfast.api.run import (
+    MAX_OMISSIONS,
+    Contents,
+    JobTargetStatus,
+    Omission,
+    PreflightCheck,
+    RunSettings,
+    TargetPhase,
+)
 from holdfast.api.target import RestoreTarget
 from holdfast.api.text import Message, ShortText, Uri, Warnings, human_seconds, sized
 from holdfast.destinations.destination import Path
@@ -115,11 +123,8 @@ class RestoreRequestSpec(Model):
     unbuilt: ClassVar[Mapping[str, tuple[object, ...]]] = {
         "point_in_time": (),
         "mode": ("InPlace", "Sandbox"),
-        "on_object_error": ("Continue",),
-        "accepted_risks": (),
         "sandbox": (),
-        "promote": (),
-        "discard": (),
+        "promote": ("Merge",),
     }
     rules: ClassVar[tuple[tuple[str, str], ...]] = (
         ("!has(self.pointInTime) || !has(self.source.runRef)",
@@ -163,14 +168,15 @@ class RestoreRequestSpec(Model):
     """With mode InPlace, which is not built yet: a run backs the data up first. If that run fails, nothing is
     replaced. Default with mode InPlace: true. It is refused with other modes."""
     on_object_error: Literal["Fail", "Continue"] = "Fail"
-    """What happens if an object of the source cannot be restored. Fail: the restore fails, and the copy stays
-    under its staged name. Not built yet: Continue. Continue: the restore goes on without the object."""
+    """What happens if an object of the source, such as an index, cannot be restored. Fail: the restore fails,
+    and the copies of all targets stay under their staged names until promote or discard is set. Continue: the
+    copies are put in place without the object, and `status.omissions` names it."""
     accepted_risks: Annotated[
         tuple[Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]*$", max_length=63)], ...],
         Field(max_length=20, json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = ()
-    """Not built yet: a request with this field is refused. Names of checks that block the restore and that
-    you accept, such as CollationVersion, ExtensionVersion, ServerNewer or Interruption."""
+    """Names of checks that block the restore and that you accept, such as CollationVersion or
+    ExtensionVersion. They become warnings. A name that no check has is refused."""
     sandbox: SandboxSettings | None = None
     targets: Annotated[tuple[RestoreTarget, ...], Field(max_length=20)] = ()
     """Which targets are restored, and to where. Default: all targets, each to the server that it came
@@ -178,12 +184,12 @@ class RestoreRequestSpec(Model):
     cancel: bool = False
     """Set it to true to stop the restore. It cannot be set back to false."""
     promote: Literal["Swap", "Merge"] | None = None
-    """Not built yet: a request with this field is refused. It can be set once, after the request was created:
-    with placement Beside, or after errors of objects. Swap: the restored copy takes the place of the existing
-    data. Merge: what the existing data lacks is copied into it."""
+    """It can be set once, after the request was created, when the request has ended with copies that are
+    still staged, as after errors of objects. Swap: the copies get their names. Merge is not built yet:
+    nothing is done for it. Merge: what the existing data lacks is copied into it."""
     discard: bool = False
-    """Not built yet: true. Set it to true after the request was created, to delete staged and former copies.
-    It cannot be set back to false."""
+    """Set it to true after the request has ended, to delete what it has staged or left behind. It cannot be
+    set back to false. The deletion of the request does the same."""
 
 
 class Comparison(LenientModel):
@@ -197,8 +203,24 @@ class Comparison(LenientModel):
     """The differences."""
 
 
+class CopyState(StrEnum):
+    """What has become of the data that a restore has loaded for one target."""
+
+    STAGED = "Staged"
+    IN_PLACE = "InPlace"
+    DISCARDED = "Discarded"
+    LEFT = "Left"
+
+
 class RestoreTargetStatus(JobTargetStatus):
     """How one target ended, or how far it is."""
+
+    copy_state: CopyState | None = None
+    """What has become of the loaded data. Staged: the copy is complete, and waits under its staged names.
+    InPlace: the copy has its final names. Discarded: the copy was dropped. Left: parts of the copy may be
+    on the server, because they could not be dropped."""
+    staged: Warnings = ()
+    """The staged names of the copy."""
 
     address: ShortText | None = None
     """The host and port of the server that the target is restored to."""
@@ -239,13 +261,16 @@ class RestoreRequestStatus(LenientModel):
     verification: Comparison | None = None
     """The comparison with the backup, over all targets."""
     rollback: Message | None = None
-    """Not built yet, so never set. With mode InPlace: how to get back the data that the restore replaced."""
-    omissions: Annotated[tuple[Omission, ...], Field(max_length=20)] = ()
-    """Not built yet, so never set: at most 20 of the things that are left out. The report has all."""
+    """What became of what was loaded if the restore did not simply succeed: dropped again, put in place by a
+    later attempt, or left, and where. With mode InPlace, which is not built yet: how to get back the data
+    that the restore replaced."""
+    omissions: Annotated[tuple[Omission, ...], Field(max_length=MAX_OMISSIONS)] = ()
+    """At most 20 of the objects that could not be restored. The logs of the Restore Jobs have all."""
     omissions_omitted: Int64 | None = None
     """How many omissions are not listed."""
     preflight: Annotated[tuple[PreflightCheck, ...], Field(max_length=20)] = ()
-    """Not built yet, so never set: at most 20 of the checks before the start. The report has all."""
+    """At most 20 of the checks before anything was loaded, the worst first. The logs of the Restore Jobs have
+    all."""
     preflight_omitted: Int64 | None = None
     """How many checks are not listed."""
     report: Uri | None = None

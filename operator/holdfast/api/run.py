@@ -199,7 +199,7 @@ class Omission(LenientModel):
 
 
 class PreflightCheck(LenientModel):
-    """Not built yet, so never set: something that was checked before anything was changed."""
+    """Something that was checked before anything was changed."""
 
     target: DnsLabel
     """The name of the target."""

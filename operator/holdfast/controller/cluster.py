@@ -384,6 +384,14 @@ class Cluster:
         except NotFoundError:
             _log.debug("Job %s/%s was gone", job.namespace, job.name)
 
+    async def suspend_job(self, job: Job) -> None:
+        """End the pods of a Job, which stays; no error when it is gone."""
+        try:
+            path = f"{_jobs(job.namespace)}/{quote(job.name)}"
+            await self._send("PATCH", path, {"spec": {"suspend": True}}, _MERGE_PATCH)
+        except NotFoundError:
+            _log.debug("Job %s/%s was gone", job.namespace, job.name)
+
     async def expire_job(self, job: Job, seconds: int) -> None:
         """Have the cluster delete a Job that has ended `seconds` after its end; no error when it is gone."""
         body = {"spec": {"ttlSecondsAfterFinished": seconds}}

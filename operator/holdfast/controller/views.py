@@ -42,6 +42,11 @@ def job_of(body: dict[str, Any]) -> Job:
         retries=body["spec"].get("backoffLimit", 0),
         has_ttl="ttlSecondsAfterFinished" in body["spec"],
         is_being_deleted="deletionTimestamp" in metadata,
+        is_suspended=body["spec"].get("suspend", False),
+        is_at_rest=any(
+            condition["type"] == "Suspended" and condition["status"] == "True"
+            for condition in status.get("conditions", [])
+        ),
     )
 
 

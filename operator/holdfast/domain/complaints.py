@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from holdfast.mounts import CA, CLIENT_CERT, CREDENTIALS
-from holdfast.protocol import TASK, BackupTask, RestoreTask
+from holdfast.protocol import TASK, BackupTask, DiscardTask, RestoreTask, SwapTask
 
 _FIELDS = {
     f"source-{CREDENTIALS}": (("credentialsSecret",),),
@@ -69,10 +69,10 @@ def _named(task: str, field: tuple[str, ...]) -> tuple[str, dict[str, Any]] | No
         parsed = TASK.validate_json(task)
     except ValidationError:
         return None  # another release has made the Job
-    if not isinstance(parsed, BackupTask | RestoreTask):
+    if not isinstance(parsed, BackupTask | RestoreTask | SwapTask | DiscardTask):
         return None
     sections = [("", parsed.spec)]
-    if isinstance(parsed, RestoreTask):
+    if not isinstance(parsed, BackupTask):
         sections = [("spec.", parsed.override or {}), ("the policy's ", parsed.spec)]
     for owner, section in sections:
         secret: Any = section

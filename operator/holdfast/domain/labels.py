@@ -9,7 +9,7 @@ OF_OWNER = {"backuppolicy": POLICY, "backuprun": RUN, "restorerequest": RESTORE}
 """By the singular of a kind: the label of its Jobs that names the object."""
 TARGET = "holdfast.dev/target"
 COMPONENT = "holdfast.dev/component"
-"""Backup, Commit, Lookup, Purge, Restore, Survey or Verify: the kind of the Job's task."""
+"""Backup, Commit, Discard, Lookup, Purge, Restore, Survey, Swap or Verify: the kind of the Job's task."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
 
 SETTINGS = "holdfast.dev/settings"
@@ -30,6 +30,8 @@ PAUSED = "holdfast.dev/hooks"
 """The finalizer of a run that may have paused the application: hooks after are run before it is gone."""
 DATA = "holdfast.dev/data"
 """The finalizer of policies whose deletionPolicy is Delete, and of their runs that may hold data."""
+COPY = "holdfast.dev/copy"
+"""The finalizer of a request that restores, or whose copies are neither in place nor dropped."""
 
 _MAX_LABEL = 63
 

@@ -1,6 +1,6 @@
 """How a RestoreRequest finds its run and goes from phase to phase. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -11,6 +11,7 @@ from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
 from holdfast.api.restore import (
     Comparison,
+    CopyState,
     LocationSource,
     PolicySource,
     RestorePhase,
@@ -18,11 +19,24 @@ from holdfast.api.restore import (
     RestoreRequestStatus,
     RestoreTargetStatus,
 )
-from holdfast.api.run import STORED, BackupRun, Failure, Progress, RunPhase, RunSettings, TargetPhase
+from holdfast.api.run import (
+    MAX_OMISSIONS,
+    STORED,
+    BackupRun,
+    Failure,
+    Omission,
+    PreflightCheck,
+    Progress,
+    RunPhase,
+    RunSettings,
+    TargetPhase,
+)
 from holdfast.api.text import counted, some_of
+from holdfast.domain import recovery_set
 from holdfast.domain.deadline import fail_overdue, failure_of, remaining
 from holdfast.domain.naming import job_name, run_path
 from holdfast.domain.places import current_destination
+from holdfast.domain.recovery_set import Course, SetFacts, Targets, course_of, to_discard
 from holdfast.domain.rows import RunRow
 from holdfast.domain.step import End, Notice, Step, describe, seconds_between, updated
 from holdfast.domain.stored import (
@@ -44,13 +58,25 @@ from holdfast.domain.targets import (
 from holdfast.domain.too_late import answers
 from holdfast.domain.turns import WAITING, Place
 from holdfast.domain.workload import Observation, end_failure, obstacle_of
+from holdfast.engines.registry import ENGINES
 from holdfast.layout import PathError, RunPath
-from holdfast.protocol import ExitCode, ListedTarget, LookupResult, RestoreResult, StoredRun
+from holdfast.protocol import (
+    ExitCode,
+    FailedResult,
+    ListedTarget,
+    LookupResult,
+    RestoreResult,
+    StoredRun,
+)
 
 RestoreStep = Step[RestoreRequestStatus]
 
 _MAX_NAMED = 10
 _LOOKING_UP = "LookingUp"
+TAKING_BACK = "TakingBack"
+_STATES = ("Blocked", "Warned", "Passed")
+MAX_CHECKS = 20
+"""Checks of a preflight that a status lists."""
 
 
 class RefusedError(Exception):
@@ -325,6 +351,15 @@ def _refuse_unknown(wanted: set[str], stored: set[str], run: str) -> None:
         raise RefusedError("TargetNotFound", message)
 
 
+def refuse_unknown_risks(request: RestoreRequest) -> None:
+    """Raises RefusedError when acceptedRisks names what no check of an engine is called."""
+    known = frozenset[str]().union(*(engine.acceptable_risks for engine in ENGINES.values()))
+    unknown = sorted(set(request.spec.accepted_risks) - known)
+    if unknown:
+        message = f"spec.acceptedRisks: no check that may be accepted is called {', '.join(unknown)}; "
+        raise RefusedError("RiskUnknown", f"{message}use {', '.join(sorted(known)) or 'none'}")
+
+
 def resolve(request: RestoreRequest, source: str, policy: BackupPolicy | None, now: datetime) -> RestoreStep:
     """The request has its run and its settings, and keeps them, whatever becomes of the policy."""
     settings = settings_of(policy)
@@ -416,11 +451,12 @@ def overdue(
             return None
         how = End(RestorePhase.FAILED, failure.reason, failure.message)
         return end(request, request.status, how, now)
-    targets, notices = advance_targets(request.status.targets, facts, _succeed, now)
-    if all(target.phase.has_ended for target in targets):
+    targets, notices = _advance_copies(request.status.targets, facts, now)
+    if course_of(targets, now) is not Course.STAGING:
         return None
-    status = updated(request.status, targets=fail_overdue(targets, failure, now))
-    step = _end_by_targets(request, status, set(), now)
+    late = {t.name: t for t in fail_overdue((t for t in targets if t.copy_state is None), failure, now)}
+    status = updated(request.status, targets=tuple(late.get(t.name, t) for t in targets))
+    step = _on_course(request, with_said(status, facts.observations), facts.observations, now)
     return Step(step.status, (*notices, *step.notices))
 
 
@@ -441,7 +477,7 @@ def advance(
 
     `place` is that of the Jobs it still wants; `thawing` is what those that were made now may take longer.
     """
-    statuses, notices = advance_targets(request.status.targets, facts, _succeed, now)
+    statuses, notices = _advance_copies(request.status.targets, facts, now)
     reason, message = obstacle(statuses, facts)
     before, deadline = request.status.reason, request.status.deadline
     if reason is None and place is not None and place.position:
@@ -450,11 +486,166 @@ def advance(
     if has_waited and all(target.phase is TargetPhase.PENDING for target in statuses):
         deadline = _deadline_from(request.status, now, thawing)
     status = updated(request.status, targets=statuses, reason=reason, message=message, deadline=deadline)
-    if not all(target.phase.has_ended for target in statuses):
-        return Step(status, notices)
-    refused = {name for name, job in facts.observations.items() if job.refused}
-    step = _end_by_targets(request, status, refused, now)
+    step = _on_course(request, with_said(status, facts.observations), facts.observations, now)
     return Step(step.status, (*notices, *step.notices))
+
+
+def _advance_copies(targets: Targets, facts: JobFacts, now: datetime) -> tuple[Targets, tuple[Notice, ...]]:
+    """The targets by what is known of their Restore Jobs: what is staged waits."""
+    moved, notices = advance_targets((t for t in targets if t.copy_state is None), facts, _succeed, now)
+    by_name = {target.name: _kept(target, facts.observations.get(target.name)) for target in moved}
+    return tuple(by_name.get(target.name, target) for target in targets), notices
+
+
+def _kept(target: RestoreTargetStatus, job: Observation | None) -> RestoreTargetStatus:
+    """A target; one that has failed for want of objects has kept its copy."""
+    if target.phase is not TargetPhase.FAILED or job is None or job.said is None or not job.said.staged:
+        return target
+    return updated(target, copy_state=CopyState.STAGED, staged=job.said.staged)
+
+
+def _on_course(
+    request: RestoreRequest,
+    status: RestoreRequestStatus,
+    restores: Mapping[str, Observation],
+    now: datetime,
+) -> RestoreStep:
+    """The request after what its targets have come to: it goes on, ends, or takes back what it has loaded."""
+    course = course_of(status.targets, now)
+    if course is Course.DONE:
+        return _end_in_place(request, status, now)
+    if course is Course.KEPT:
+        return _end_kept(request, status, now)
+    if course is not Course.TAKING_BACK:
+        return Step(status)
+    all_ended = all(target.phase.has_ended for target in status.targets)
+    if all_ended and not to_discard(status.targets, restores):
+        return _end_taken_back(request, status, SetFacts(restores, {}, {}, timedelta()), now)
+    return Step(_taking_back(status, "stops what still goes on"))
+
+
+def _taking_back(status: RestoreRequestStatus, doing: str) -> RestoreRequestStatus:
+    failed = [target for target in status.targets if target.phase is TargetPhase.FAILED]
+    why = f"{failures(failed)[1]}; " if failed else ""
+    return updated(status, reason=TAKING_BACK, message=f"{why}{doing}")
+
+
+def swap(request: RestoreRequest, facts: SetFacts, now: datetime) -> RestoreStep:
+    """All targets have staged; they go on by what is known of their Swap Jobs."""
+    targets, notices, finished = recovery_set.advance_swaps(request.status.targets, facts, now)
+    text = "; ".join(dict.fromkeys((*filter(None, [request.status.rollback]), *finished)))
+    reason, message = _obstacle_of_jobs(facts.swaps, targets)
+    status = updated(request.status, targets=targets, rollback=text or None, reason=reason, message=message)
+    step = _on_course(request, status, facts.restores, now)
+    return Step(step.status, (*notices, *step.notices))
+
+
+def take_back(request: RestoreRequest, facts: SetFacts, now: datetime) -> RestoreStep:
+    """What the request has loaded is dropped, once nothing more is loaded or put in place."""
+    targets, notices, _ = recovery_set.advance_swaps(request.status.targets, facts, now)
+    status = updated(request.status, targets=targets)
+    if facts.is_swapping or facts.lost_pods is None:
+        return Step(_taking_back(status, "waits until nothing more is loaded"), notices)
+    names = to_discard(targets, facts.restores)
+    targets, more = recovery_set.advance_discards(targets, names, facts, now)
+    status, notices = updated(status, targets=targets), (*notices, *more)
+    names = to_discard(targets, facts.restores)
+    if names:
+        _, message = _obstacle_of_jobs(facts.discards, targets)
+        doing = message or f"drops what was loaded of {', '.join(names)}"
+        return Step(_taking_back(status, doing), notices)
+    step = _end_taken_back(request, status, facts, now)
+    return Step(step.status, (*notices, *step.notices))
+
+
+def _obstacle_of_jobs(jobs: Mapping[str, Observation], targets: Targets) -> tuple[str | None, str | None]:
+    for target in targets:
+        job = jobs.get(target.name)
+        why = obstacle_of(job, f"the {job.job.component} Job of target {target.name}") if job else None
+        if why is not None and job is not None and not job.has_ended:
+            return why
+    return None, None
+
+
+def promote(request: RestoreRequest, facts: SetFacts, now: datetime) -> RestoreStep:
+    """A request that has ended with staged copies puts them in place."""
+    done = replace(facts, swaps={name: job for name, job in facts.swaps.items() if job.result is not None})
+    targets, notices, _ = recovery_set.advance_swaps(request.status.targets, done, now)
+    status = updated(request.status, targets=targets)
+    missing = recovery_set.to_swap(targets)
+    if not missing:
+        message = f"{counted(len(targets), 'targets')} put in place by promote"
+        if status.omissions:
+            message += ", without the objects that status.omissions names"
+        status = updated(status, reason="Promoted", message=message, rollback=f"promoted: {message}")
+        return Step(status, (*notices, Notice("Promoted", message)))
+    reasons = _failures_of(facts, facts.swaps, missing, now)
+    if reasons:
+        message = f"promote: not in place yet, and retried: {'; '.join(reasons)}"
+        status = updated(status, rollback=message)
+        notices = (*notices, Notice("PromoteFailed", message, warning=True))
+    return Step(status, notices)
+
+
+def discard(request: RestoreRequest, facts: SetFacts, now: datetime) -> RestoreStep:
+    """A request that has ended, or is deleted, drops the copies that it has kept or left."""
+    names = [t.name for t in request.status.targets if t.copy_state in (CopyState.STAGED, CopyState.LEFT)]
+    targets, notices = recovery_set.advance_discards(request.status.targets, names, facts, now)
+    status = updated(
+        request.status,
+        targets=targets,
+        rollback=recovery_set.rollback(targets, {}) or request.status.rollback,
+    )
+    if recovery_set.has_copies(status):
+        return Step(status, notices)
+    message = f"what was loaded of {', '.join(names)} is dropped"
+    status = updated(status, reason="CopyDiscarded", message=message)
+    return Step(status, (*notices, Notice("CopyDiscarded", message)))
+
+
+def _failures_of(
+    facts: SetFacts, jobs: Mapping[str, Observation], names: Iterable[str], now: datetime
+) -> list[str]:
+    texts = []
+    for name in names:
+        failure = facts.creation_failures.get(name)
+        if failure is None and name in jobs:
+            failure = end_failure(jobs[name], now, facts.start_deadline)
+        if failure is not None:
+            texts.append(f"target {name}: {describe(failure)}")
+    return texts
+
+
+def with_said(status: RestoreRequestStatus, jobs: Mapping[str, Observation]) -> RestoreRequestStatus:
+    """The status with what Restore Jobs say of checks, and of objects that could not be made again."""
+    said = {name: job.result or job.said for name, job in jobs.items()}
+    heard = {
+        name: result
+        for name, result in said.items()
+        if isinstance(result, RestoreResult | FailedResult) and (result.preflight or result.omissions)
+    }
+    if not heard:
+        return status
+    checks = [check for check in status.preflight if check.target not in heard]
+    lacking = [omission for omission in status.omissions if omission.target not in heard]
+    checks_omitted = sum(result.preflight_omitted for result in heard.values())
+    omitted = sum(result.omissions_omitted for result in heard.values())
+    for name, result in heard.items():
+        checks += [
+            PreflightCheck(target=name, check=c.check, state=c.state, message=c.message, remedy=c.remedy)
+            for c in result.preflight
+        ]
+        lacking += [
+            Omission(target=name, what=o.what, count=o.count, reason=o.reason) for o in result.omissions
+        ]
+    checks.sort(key=lambda check: _STATES.index(check.state))
+    return updated(
+        status,
+        preflight=tuple(checks[:MAX_CHECKS]),
+        preflight_omitted=checks_omitted + len(checks[MAX_CHECKS:]) or None,
+        omissions=tuple(lacking[:MAX_OMISSIONS]),
+        omissions_omitted=omitted + len(lacking[MAX_OMISSIONS:]) or None,
+    )
 
 
 def with_lookup(step: RestoreStep, lookup: RestoreStep) -> RestoreStep:
@@ -470,10 +661,17 @@ def _succeed(
 ) -> tuple[RestoreTargetStatus, Notice]:
     result = job.result
     assert isinstance(result, RestoreResult)
+    lacking = [f"could not be made again: {omission.text}" for omission in result.omissions]
+    staged = {"copy_state": CopyState.STAGED, "staged": result.staged, "phase": TargetPhase.RUNNING}
+    placed = {
+        "copy_state": CopyState.IN_PLACE,
+        "phase": TargetPhase.SUCCEEDED,
+        "completion_time": job.ended or now,
+    }
     status = updated(
         target,
-        phase=TargetPhase.SUCCEEDED,
-        completion_time=job.ended or now,
+        **(placed if result.in_place else staged),
+        warnings=tuple(dict.fromkeys((*target.warnings, *lacking))),
         # Only the bytes, for the column: the Job is in none of its phases any more.
         progress=Progress(bytes=target.progress.bytes) if target.progress else None,
         address=result.address,
@@ -482,11 +680,12 @@ def _succeed(
         failure=None,
     )
     contents = ", ".join(counted(count, kind) for kind, count in result.contents.items())
+    done = "restored" if result.in_place else "staged"
     message = (
-        f"target {target.name}: {contents or 'nothing'} restored to {result.address} "
+        f"target {target.name}: {contents or 'nothing'} {done} to {result.address} "
         f"in {result.restore_seconds:.1f} s; {result.compared} compared, {result.mismatched} differ"
     )
-    return status, Notice("TargetSucceeded", message, target.name)
+    return status, Notice("TargetSucceeded" if result.in_place else "TargetStaged", message, target.name)
 
 
 def _is_mismatch(failure: Failure) -> bool:
@@ -496,29 +695,66 @@ def _is_mismatch(failure: Failure) -> bool:
     return failure.exit_code == ExitCode.MISMATCH
 
 
-def _end_by_targets(
-    request: RestoreRequest, status: RestoreRequestStatus, refused: set[str], now: datetime
-) -> RestoreStep:
-    done = [target for target in status.targets if target.phase is TargetPhase.SUCCEEDED]
-    failed = [target for target in status.targets if target.phase is not TargetPhase.SUCCEEDED]
-    compared = sum(t.verification.compared for t in done if t.verification)
-    mismatched = sum(t.verification.mismatched for t in done if t.verification)
+def _compared(status: RestoreRequestStatus) -> RestoreRequestStatus:
+    """The status with what all comparisons found."""
+    staged = [target for target in status.targets if target.verification is not None]
+    compared = sum(t.verification.compared for t in staged if t.verification)
+    mismatched = sum(t.verification.mismatched for t in staged if t.verification)
     details = tuple(
-        f"target {t.name}: {t.failure.message}" for t in failed if t.failure and _is_mismatch(t.failure)
+        f"target {t.name}: {t.failure.message}"
+        for t in status.targets
+        if t.phase is TargetPhase.FAILED and t.failure and _is_mismatch(t.failure)
     )
     comparison = Comparison(compared=compared, mismatched=mismatched + len(details), details=details)
-    status = updated(status, verification=comparison)
-    if failed:
-        reason, message = failures(failed)
-        nothing_touched = not done and refused >= {target.name for target in failed}
-        phase = RestorePhase.REFUSED if nothing_touched else RestorePhase.FAILED
-        return end(request, status, End(phase, reason, message), now)
+    return updated(status, verification=comparison)
+
+
+def _end_in_place(request: RestoreRequest, status: RestoreRequestStatus, now: datetime) -> RestoreStep:
+    """Every target is in place."""
+    status = _compared(status)
+    assert status.verification is not None
+    compared, mismatched = status.verification.compared, status.verification.mismatched
     if mismatched:
         message = f"{mismatched} of {compared} counts differ from the backup"
         return end(request, status, End(RestorePhase.FAILED, "Mismatch", message), now)
     equal = f"{counted(compared, 'counts')} compared, all equal" if compared else "no count was compared"
-    message = f"{counted(len(done), 'targets')} restored; {equal}"
+    message = f"{counted(len(status.targets), 'targets')} restored; {equal}"
+    lacking = len(status.omissions) + (status.omissions_omitted or 0)
+    if lacking:
+        message += f"; {counted(lacking, 'objects')} could not be made again (status.omissions)"
     return end(request, status, End(RestorePhase.SUCCEEDED, None, message), now)
+
+
+def _end_kept(request: RestoreRequest, status: RestoreRequestStatus, now: datetime) -> RestoreStep:
+    """Every target is staged, and some lack objects: the copies stay until somebody decides."""
+    failed = [target for target in status.targets if target.phase is TargetPhase.FAILED]
+    reason, message = failures(failed)
+    status = _compared(updated(status, targets=cancel(status.targets, now)))
+    names = ", ".join(recovery_set.to_swap(status.targets))
+    rollback = (
+        f"kept: the copies of {names} stay under their staged names; promote: Swap puts them in place, "
+    )
+    status = updated(status, rollback=f"{rollback}discard: true or the deletion of the request drops them")
+    return end(request, status, End(RestorePhase.FAILED, reason, message), now)
+
+
+def _end_taken_back(
+    request: RestoreRequest, status: RestoreRequestStatus, facts: SetFacts, now: datetime
+) -> RestoreStep:
+    """Nothing that the request has loaded is left, or the status says what is."""
+    rollback = recovery_set.rollback(status.targets, facts.swaps)
+    status = _compared(updated(status, targets=cancel(status.targets, now), rollback=rollback))
+    failed = [target for target in status.targets if target.phase is TargetPhase.FAILED]
+    ending = f"; {rollback}" if rollback else ""
+    ending += not_ended(facts.lost_pods or ())
+    if not failed:
+        message = f"cancelled{ending or '; nothing was loaded'}"
+        return end(request, status, End(RestorePhase.CANCELLED, "Cancelled", message), now)
+    reason, message = failures(failed)
+    refused = {name for name, job in facts.restores.items() if job.refused}
+    is_refused = refused >= {t.name for t in failed} and not recovery_set.has_copies(status)
+    phase = RestorePhase.REFUSED if is_refused else RestorePhase.FAILED
+    return end(request, status, End(phase, reason, f"{message}{ending}"), now)
 
 
 def advance_lookup(
@@ -546,16 +782,18 @@ def refuse(request: RestoreRequest, error: RefusedError, now: datetime) -> Resto
 
 
 def end_cancelled(request: RestoreRequest, now: datetime, lost_pods: Sequence[str] = ()) -> RestoreStep:
-    """A request that was cancelled and whose pods are gone, or on a node that is lost."""
-    status = updated(request.status, targets=cancel(request.status.targets, now))
-    message = "cancelled by spec.cancel; what was restored until then is left as it is"
-    message += not_ended(lost_pods)
-    return end(request, status, End(RestorePhase.CANCELLED, "Cancelled", message), now)
+    """A request that was cancelled before it had targets, and whose pods are gone, or on a lost node."""
+    message = f"cancelled; nothing was loaded{not_ended(lost_pods)}"
+    return end(request, request.status, End(RestorePhase.CANCELLED, "Cancelled", message), now)
 
 
-def with_cancellation_started(status: RestoreRequestStatus) -> RestoreRequestStatus:
-    """A request whose Jobs are being stopped."""
-    return updated(status, reason="Cancelling", message="waits for its pods to end")
+def with_cancellation_started(status: RestoreRequestStatus, now: datetime) -> RestoreRequestStatus:
+    """A request whose Jobs are being stopped; what they have loaded is taken back."""
+    targets = tuple(
+        updated(target, phase=TargetPhase.CANCELLED, completion_time=now, progress=None)
+        for target in status.targets
+    )
+    return updated(status, targets=targets, reason="Cancelling", message="waits for its pods to end")
 
 
 def runs_read_by(requests: Iterable[RestoreRequest], policy: BackupPolicy) -> set[str]:
@@ -569,7 +807,8 @@ def runs_read_by(requests: Iterable[RestoreRequest], policy: BackupPolicy) -> se
     for request in requests:
         phase, location = request.status.phase, request.spec.source.location
         is_here = request.metadata.namespace == namespace
-        if phase is not None and (phase.has_ended or not (is_here or phase is RestorePhase.RUNNING)):
+        reads = phase is None or not phase.has_ended or recovery_set.has_copies(request.status)
+        if not reads or (phase is not None and not (is_here or phase is not RestorePhase.PENDING)):
             continue
         if location is None:
             runs |= {request.status.source or _run_named(request)} if is_here else set()

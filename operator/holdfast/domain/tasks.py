@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from holdfast.api.destination import Destination
 from holdfast.api.policy import BackupPolicy
@@ -14,6 +15,7 @@ from holdfast.domain.stored import committed_target, destinations_holding, faile
 from holdfast.protocol import (
     BackupTask,
     CommitTask,
+    DiscardTask,
     Expiry,
     Gap,
     Leftovers,
@@ -23,6 +25,7 @@ from holdfast.protocol import (
     RestoreTask,
     StoredRun,
     SurveyTask,
+    SwapTask,
     VerifyTask,
 )
 
@@ -176,4 +179,30 @@ def restore_task(request: RestoreRequest, plan: Plan, target: ListedTarget) -> R
         spec=target.spec,
         override=overrides(request).get(target.name),
         identity_secret=plan.identity_secret if target.recipients else None,
+        on_object_error=request.spec.on_object_error,
+        accepted_risks=request.spec.accepted_risks,
+        # One target alone needs nobody's consent, and no second Job.
+        swaps=len(request.status.targets) == 1,
     )
+
+
+def swap_task(made: str) -> SwapTask:
+    """The Task that puts in place what a Restore Job with the Task `made` has staged.
+
+    Raises ValidationError if another release made that Job.
+    """
+    return SwapTask(**_of_target(made))
+
+
+def discard_task(made: str, swapped: Collection[str] = ()) -> DiscardTask:
+    """The Task that drops what that Restore Job has loaded; the targets `swapped` are in place already.
+
+    Raises ValidationError if another release made that Job.
+    """
+    fields = _of_target(made)
+    return DiscardTask(**fields, swapped=fields["target"] in swapped)
+
+
+def _of_target(made: str) -> dict[str, Any]:
+    task = RestoreTask.model_validate_json(made)
+    return {name: getattr(task, name) for name in SwapTask.model_fields if name not in ("version", "kind")}

@@ -2,14 +2,12 @@
 
 from typing import Any
 
-from holdfast.api.restore import RestoreRequest
+from holdfast.api.restore import CopyState, RestoreRequest
 from holdfast.api.run import BackupRun
 from holdfast.domain.step import Notice, Step, updated
 
 TOO_LATE_TO_CANCEL = "TooLateToCancel"
 _CANCELLED = "Cancelled"
-_ADDED_LATER = ("promote", "discard")
-"""Fields of a request that can be set after it was created."""
 
 
 def is_unanswered(ended: BackupRun | RestoreRequest) -> bool:
@@ -29,8 +27,21 @@ def answers(ended: BackupRun | RestoreRequest) -> tuple[Notice, ...]:
         message = f"spec.cancel: it could not be cancelled any more, and is {phase.value}"
         notices.append(Notice(TOO_LATE_TO_CANCEL, message, warning=True))
     if isinstance(ended, RestoreRequest):
-        unbuilt = ended.spec.set_but_unbuilt()
-        for field in (unbuilt[name] for name in _ADDED_LATER if name in unbuilt):
-            message = f"spec.{field}: not supported yet, so nothing is done for it"
-            notices.append(Notice("NotSupportedYet", message, field, warning=True))
+        if "promote" in ended.spec.set_but_unbuilt():  # the other fields were refused before the start
+            message = f"spec.promote: {ended.spec.promote}: not supported yet, so nothing is done for it"
+            notices.append(Notice("NotSupportedYet", message, "promote", warning=True))
+        notices += _without_copies(ended)
     return tuple(notices)
+
+
+def _without_copies(ended: RestoreRequest) -> list[Notice]:
+    """Why nothing is put in place or dropped: no copy is staged or left."""
+    copies = {target.copy_state for target in ended.status.targets}
+    if copies & {CopyState.STAGED, CopyState.LEFT}:
+        return []
+    asked = ["promote"] if ended.spec.promote == "Swap" else []
+    asked += ["discard"] if ended.spec.discard else []
+    if ended.status.reason in ("Promoted", "CopyDiscarded"):
+        return []  # it was done
+    message = "the request has no copy that is staged or left on a server, so nothing is done for it"
+    return [Notice("NothingStaged", f"spec.{field}: {message}", field, warning=True) for field in asked]

@@ -104,6 +104,9 @@ class Job:
     has_ttl: bool = False
     """Whether it is deleted a while after its end."""
     is_being_deleted: bool = False
+    is_suspended: bool = False
+    is_at_rest: bool = False
+    """Whether the Job controller knows that it is suspended, and so makes no pod any more."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,8 @@ class Observation:
     """Why the last failed attempt of a Job failed that is retried, or that has succeeded since."""
     retry: "Retry | None" = None
     """The last failed attempt, if another one follows."""
-    refused: bool = False
-    """Whether it failed without having touched anything."""
+    said: FailedResult | None = None
+    """The Result of the attempt that it failed with."""
     notes: tuple[Note, ...] = ()
     more: int = 0
     """How many notes did not fit into the Result."""
@@ -144,6 +147,11 @@ class Observation:
     held: Failure | None = None
     """Why the runner failed in a pod that does not end, so that the Job makes no other attempt."""
     held_since: datetime | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether it failed without having touched anything."""
+        return self.failure is not None and self.said is not None and self.said.refused
 
     @property
     def has_ended(self) -> bool:
@@ -173,7 +181,7 @@ def observe(job: Job, pods: Iterable[Pod], kind: Kind, complaints: Mapping[str, 
     if job.end_condition == "Failed":
         return Observation(
             job, attempts, started, ended, notes=notes, more=more,
-            failure=_job_failure(job, failure), refused=said is not None and said.refused,
+            failure=_job_failure(job, failure), said=said,
         )  # fmt: skip
     complaint, waiting_since = _not_starting(job, mine, complaints)
     complaint = explained(complaint, job.task) if complaint else None
@@ -181,7 +189,8 @@ def observe(job: Job, pods: Iterable[Pod], kind: Kind, complaints: Mapping[str, 
     return Observation(
         job, attempts, started, attempt_failure=failure, retry=_retry(job, mine), notes=notes, more=more,
         complaint=complaint, waiting_since=waiting_since, running_pod=running,
-        held=_failure_of(held)[0] if held else None, held_since=_end_of(held) if held else None,
+        held=_failure_of(held)[0] if held else None, said=_failure_of(held)[1] if held else None,
+        held_since=_end_of(held) if held else None,
     )  # fmt: skip
 
 

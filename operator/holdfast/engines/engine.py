@@ -83,6 +83,8 @@ class Engine(ABC):
     """The engine's section of a policy's target."""
     restore_spec: ClassVar[type[Model]] = Model
     """The engine's section of a restore request's target."""
+    acceptable_risks: ClassVar[frozenset[str]] = frozenset()
+    """The names of the checks of a restore that block it and that a request may accept."""
 
     @abstractmethod
     def backup_pod(self, spec: Any) -> PodNeeds:

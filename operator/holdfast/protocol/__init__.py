@@ -42,12 +42,14 @@ from holdfast.protocol.exit import ExitCode
 from holdfast.protocol.kinds import (
     BACKUP,
     COMMIT,
+    DISCARD,
     KINDS,
     LOOKUP,
     PURGE,
     RESTORE,
     RESULT,
     SURVEY,
+    SWAP,
     TASK,
     VERIFY,
     Channel,
@@ -57,7 +59,14 @@ from holdfast.protocol.lookup import LOOKUP_LINE_START, LookupResult, LookupTask
 from holdfast.protocol.message import MAX_RESULT_BYTES, Check, FailedResult, Note, Omission, Result, Task
 from holdfast.protocol.progress import ProgressLine
 from holdfast.protocol.purge import PurgeResult, PurgeTask
-from holdfast.protocol.restore import RestoreResult, RestoreTask
+from holdfast.protocol.restore import (
+    DiscardResult,
+    DiscardTask,
+    RestoreResult,
+    RestoreTask,
+    SwapResult,
+    SwapTask,
+)
 from holdfast.protocol.stored import CommittedTarget, ListedTarget, StoredArtifact, StoredRun
 from holdfast.protocol.survey import (
     SURVEY_LINE,
@@ -74,6 +83,7 @@ __all__ = [
     "BACKUP",
     "COMMIT",
     "DEFAULT_ROOT",
+    "DISCARD",
     "KINDS",
     "LOOKUP",
     "LOOKUP_LINE_START",
@@ -86,6 +96,7 @@ __all__ = [
     "SURVEY",
     "SURVEY_LINE",
     "SURVEY_LINE_START",
+    "SWAP",
     "TASK",
     "TASK_VARIABLE",
     "TERMINATION_VARIABLE",
@@ -98,6 +109,8 @@ __all__ = [
     "CommitTask",
     "CommittedTarget",
     "DeletionOutcome",
+    "DiscardResult",
+    "DiscardTask",
     "ExitCode",
     "Expiry",
     "ExpiryCandidate",
@@ -124,6 +137,8 @@ __all__ = [
     "SurveyedDamage",
     "SurveyedRun",
     "SurveyedTarget",
+    "SwapResult",
+    "SwapTask",
     "Task",
     "VerifiedCopy",
     "VerifyResult",

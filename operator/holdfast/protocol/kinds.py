@@ -15,7 +15,14 @@ from holdfast.protocol.commit import CommitResult, CommitTask
 from holdfast.protocol.lookup import LookupResult, LookupTask
 from holdfast.protocol.message import FailedResult, Result, Task
 from holdfast.protocol.purge import PurgeResult, PurgeTask
-from holdfast.protocol.restore import RestoreResult, RestoreTask
+from holdfast.protocol.restore import (
+    DiscardResult,
+    DiscardTask,
+    RestoreResult,
+    RestoreTask,
+    SwapResult,
+    SwapTask,
+)
 from holdfast.protocol.survey import SurveyResult, SurveyTask
 from holdfast.protocol.verify import VerifyResult, VerifyTask
 
@@ -48,13 +55,16 @@ class Kind:
 
 BACKUP = Kind(BackupTask, BackupResult)
 COMMIT = Kind(CommitTask, CommitResult, frozenset({Channel.RESULT, Channel.REPORT}))
+DISCARD = Kind(DiscardTask, DiscardResult)
 LOOKUP = Kind(LookupTask, LookupResult, frozenset({Channel.RESULT, Channel.LOG}))
 PURGE = Kind(PurgeTask, PurgeResult)
 RESTORE = Kind(RestoreTask, RestoreResult)
+SWAP = Kind(SwapTask, SwapResult)
 SURVEY = Kind(SurveyTask, SurveyResult, frozenset({Channel.RESULT, Channel.LOG}))
 VERIFY = Kind(VerifyTask, VerifyResult)
 
-KINDS = {kind.component: kind for kind in (BACKUP, COMMIT, LOOKUP, PURGE, RESTORE, SURVEY, VERIFY)}
+_ALL = (BACKUP, COMMIT, DISCARD, LOOKUP, PURGE, RESTORE, SURVEY, SWAP, VERIFY)
+KINDS = {kind.component: kind for kind in _ALL}
 
 
 def _by_kind(models: tuple[type[Any], ...]) -> Any:

@@ -1,4 +1,4 @@
-"""Restore one target of a stored run."""
+"""Restore one target of a stored run: stage it, put it in place, or take it back."""
 
 from typing import Any, ClassVar, Literal
 
@@ -17,10 +17,9 @@ from holdfast.protocol.message import (
 from holdfast.protocol.stored import StoredRun
 
 
-class RestoreTask(Task):
-    """Restore one target of a stored run."""
+class TargetTask(Task):
+    """What is to be done at the server that one target of a stored run is restored to."""
 
-    kind: Literal["Restore"] = "Restore"
     namespace: str
     """Where Services are looked up."""
     request: str
@@ -35,12 +34,32 @@ class RestoreTask(Task):
     """The engine's section of the restore request's target."""
     identity_secret: str | None = None
     """The name of the Secret that is mounted as `identity/`; the pod starts even if it does not exist."""
+
+
+class RestoreTask(TargetTask):
+    """Stage one target of a stored run, compare it, and put it in place."""
+
+    kind: Literal["Restore"] = "Restore"
     on_object_error: Literal["Fail", "Continue"] = "Fail"
     """What becomes of a copy that lacks objects. Fail: it is kept under its staged name."""
     accepted_risks: tuple[str, ...] = ()
     """The checks that may not block the restore."""
     swaps: bool = True
     """Whether the copy is put in place by this Job. Those of a set wait until every target has staged."""
+
+
+class SwapTask(TargetTask):
+    """Put in place what the Restore Job of the target has staged."""
+
+    kind: Literal["Swap"] = "Swap"
+
+
+class DiscardTask(TargetTask):
+    """Drop what the Restore Job of the target has staged or started to load."""
+
+    kind: Literal["Discard"] = "Discard"
+    swapped: bool = False
+    """Whether it stands under its final names already."""
 
 
 class RestoreResult(Result):
@@ -64,5 +83,19 @@ class RestoreResult(Result):
     """What could not be made again, where the request accepts that."""
     omissions_omitted: int = 0
     """How many did not fit here."""
+    in_place: bool = True
+    """Whether the copy is in place. The Jobs of an earlier release always put it there."""
     staged: tuple[str, ...] = ()
     """The names of the copy until it is put in place."""
+
+
+class SwapResult(Result):
+    """The copy is in place."""
+
+    kind: Literal["Swap"] = "Swap"
+
+
+class DiscardResult(Result):
+    """Nothing is left of the copy."""
+
+    kind: Literal["Discard"] = "Discard"

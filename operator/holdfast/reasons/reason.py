@@ -28,6 +28,7 @@ class Where(StrEnum):
     BACKUP = "failure of a Backup Job"
     COMMIT = "failure of a Commit Job"
     RESTORE = "failure of a Restore Job"
+    SWAP = "failure of a Swap Job"
     LOOKUP = "failure of a Lookup Job"
     SURVEY = "failure of a Survey Job"
     VERIFY = "failure of a Verify Job"

@@ -123,23 +123,66 @@ GROUPS = (
                 "lifts those that may be lifted.",
             ),
             Reason(
-                "ObjectsFailed", (*_END, Where.RESTORE),
-                "Objects of the backup, such as an index or a foreign key, could not be made again. All else "
-                "is restored and kept under its staged name.",
-                "Read the message: it names the objects and the copy.",
+                "RiskUnknown", _END,
+                "`acceptedRisks` names what no check that may be accepted is called.",
+                "Use a name that the message lists.",
             ),
             Reason(
-                "StagedCopyMissing", (Where.RESTORE,),
+                "ObjectsFailed", (*_END, Where.RESTORE),
+                "Objects of the backup, such as an index or a foreign key, could not be made again. All else "
+                "is restored. The copies of all targets are kept under their staged names.",
+                "Read `status.omissions`. Set `promote: Swap` to put the copies in place without the "
+                "objects, or `discard: true` to drop them. A new request with `onObjectError: Continue` "
+                "accepts such errors from the start.",
+            ),
+            Reason(
+                "TargetStaged", (Where.REQUEST_EVENT,),
+                "The copy of a target is complete and waits until every other target of the request is "
+                "staged too.", "",
+            ),
+            Reason(
+                "TakingBack", (Where.REQUEST,),
+                "A target has failed, or the request was cancelled. What it has loaded is dropped again.", "",
+            ),
+            Reason(
+                "CopyLeft", (Where.REQUEST_EVENT,),
+                "What a target has loaded could not be dropped. Parts of it may be on the server.",
+                "Read the message. Set `discard: true`, or delete the request: both retry it.",
+            ),
+            Reason(
+                "FormerCopies", (Where.REQUEST_EVENT,),
+                "Another request has ended and still holds staged copies, or something that could not be "
+                "dropped, of targets that this request restores.",
+                "Delete that request: this drops them.",
+            ),
+            Reason(
+                "CopyDiscarded", (*_END, Where.REQUEST_EVENT),
+                "What the request had kept or left on the servers is dropped.", "",
+            ),
+            Reason(
+                "Promoted", (*_END, Where.REQUEST_EVENT),
+                "`promote: Swap` has put the copies in place. The phase says how the restore ended.", "",
+            ),
+            Reason(
+                "PromoteFailed", (Where.REQUEST_EVENT,),
+                "A copy could not be put in place. Another Swap Job tries every five minutes.",
+                "Read the message. Free the name that is taken, or set `discard: true` to give up.",
+            ),
+            Reason(
+                "NothingStaged", (Where.REQUEST_EVENT,),
+                "`promote` or `discard` is set, but no copy of the request is staged or left on a server.",
+                "",
+            ),
+            Reason(
+                "StagedCopyMissing", (Where.RESTORE, Where.SWAP),
                 "What the request had staged is not on the server any more.",
-                "Create the request again.",
+                "Create another request.",
             ),
             Reason(
                 "RestoreMismatch", (Where.RESTORE,),
                 "What a target holds after the restore differs from what the backup counted.",
-                "Read `status.verification.details`. The restore drops PostgreSQL's restored databases "
-                "again. It leaves Chroma's restored collections under a temporary name, and it leaves "
-                "Redis' restored keys. Restore another run to see whether the backup or the server is "
-                "wrong.",
+                "Read `status.verification.details`. What was restored is dropped again. Restore another run "
+                "to see whether the backup or the server is wrong.",
             ),
         ),
     ),

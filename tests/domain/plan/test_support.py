@@ -110,6 +110,7 @@ def test_all_paths_are_named_at_once() -> None:
         {"source": {"location": {"s3": S3 | {"objectLock": LOCK}, "path": "ns/chatbot/chatbot-1"}}},
         {"source": {"location": {"s3": S3, "path": "a/b/c", "identitySecret": {"name": "identity"}}}},
         {"mode": "New", "cancel": True},
+        {"onObjectError": "Continue", "acceptedRisks": ["CollationVersion"]},
         {"source": {"policyRef": {"name": "a", "select": "LatestVerified"}}},
         {
             "targets": [
@@ -188,8 +189,8 @@ FIELDS = {
     kind.kind_name(): list(fields_below(model_of(kind.model_fields["spec"].annotation) or Model, "spec"))
     for kind in KINDS
 }
-# What no example can set: promote is refused at creation, and discard with it.
-AFTERWARDS = {"spec/promote": "Swap", "spec/discard": True}
+# What no example can set: promote is refused at creation.
+AFTERWARDS = {"spec/promote": "Merge"}
 
 
 def unbuilt_fields() -> Iterator[Unbuilt]:
@@ -283,7 +284,7 @@ Toleration: key operator value effect toleration_seconds
 Scratch: size storage_class_name
 BackupRunSpec: policy_ref scheduled_time trigger targets cancel
 PolicyRef: name
-RestoreRequestSpec: source confirm safety_backup targets cancel
+RestoreRequestSpec: source confirm safety_backup on_object_error accepted_risks targets cancel discard
 RestoreSource: policy_ref run_ref location
 PolicySource: name select not_after
 RunSource: name

@@ -48,6 +48,9 @@ class ChromaCase(Case):
     def target(self) -> Any:
         return self._target.everything()
 
+    def names(self) -> list[str]:
+        return sorted(self._target.names())
+
     def occupy(self) -> None:
         rows = self._target.make("many")
         self._target.upsert(rows, ids=["somebody's"], embeddings=[[1, 2]])

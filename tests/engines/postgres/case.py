@@ -54,6 +54,9 @@ class PostgresCase(Case):
     def target(self) -> Any:
         return _state(self._target)
 
+    def names(self) -> list[str]:
+        return self._target.databases()
+
     def occupy(self) -> None:
         self._target.execute(f"CREATE DATABASE {DATABASE}")
         self._target.execute("CREATE TABLE somebodys AS SELECT 1 AS id", database=DATABASE)

@@ -49,6 +49,13 @@ class RedisCase(Case):
     def target(self) -> Any:
         return _state(self._target)
 
+    def names(self) -> list[str]:
+        keys = []
+        for database in DATABASES:
+            with self._target.client(database) as client:
+                keys += [f"{database}: {key!r}" for key in client.execute_command("KEYS", "*")]
+        return sorted(keys) + functions(self._target)
+
     def occupy(self) -> None:
         with self._target.client(DATABASES[1]) as client:
             client.set("somebody's", "value")

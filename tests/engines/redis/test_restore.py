@@ -38,6 +38,25 @@ def test_databases_with_keys_are_refused_and_untouched(new_server: NewServer, me
     assert (digest(target), functions(target)) == before
 
 
+def test_what_is_taken_back_leaves_what_others_have_written_meanwhile(
+    new_server: NewServer, memory: Memory
+) -> None:
+    source, target = new_server(), new_server()
+    fill_every_type(source, large=300)
+    memory.backup(**source.spec)
+    memory.stage(**target.spec)
+    with target.client(3) as client:
+        client.set("somebody's", "key")
+    for _ in range(2):
+        memory.discard()
+        assert {number: keys(target, number) for number in (0, 3, 11)} == {
+            0: set(),
+            3: {b"somebody's"},
+            11: set(),
+        }
+        assert functions(target) == []
+
+
 def test_a_database_that_is_not_written_may_hold_keys(new_server: NewServer, memory: Memory) -> None:
     source, target = new_server(), new_server()
     fill_every_type(source, large=300)

@@ -17,15 +17,19 @@ from holdfast.engines.registry import ENGINES
 from holdfast.protocol import (
     BACKUP,
     COMMIT,
+    DISCARD,
     LOOKUP,
     PURGE,
     RESTORE,
     SURVEY,
+    SWAP,
     VERIFY,
     BackupTask,
+    DiscardTask,
     Kind,
     LookupTask,
     RestoreTask,
+    SwapTask,
     Task,
 )
 
@@ -39,6 +43,8 @@ MAX_PURGES = 20
 """Runs whose data is deleted at once because their BackupRuns are."""
 _USER = 65532
 _SURVEY_SECONDS = 900
+_PERSISTENT_RETRIES = 6
+"""By the Job controller's pauses of 10 s, 20 s and so on: ten minutes in all."""
 
 
 class Permit(Enum):
@@ -106,20 +112,25 @@ def _backup(task: BackupTask) -> tuple[Container, ...]:
     return (Container(engine.backup_pod(engine.target_spec.model_validate(task.spec))),)
 
 
-def _restore(task: RestoreTask) -> tuple[Container, ...]:
+def _restore(task: RestoreTask | SwapTask | DiscardTask) -> tuple[Container, ...]:
     engine = ENGINES[task.engine]
     spec = engine.target_spec.model_validate(task.spec)
     override = None if task.override is None else engine.restore_spec.model_validate(task.override)
     return (Container(engine.restore_pod(spec, override), identity=task.identity_secret),)
 
 
-def _source(task: LookupTask | RestoreTask) -> tuple[Destination, ...]:
+def _source(task: LookupTask | RestoreTask | SwapTask | DiscardTask) -> tuple[Destination, ...]:
     return (task.source.destination,)
 
 
 def _with_thawing(task: RestoreTask, settings: JobSettings) -> JobSettings:
     seconds = settings.active_deadline_seconds + task.source.destination.spec.thaw_seconds
     return settings.model_copy(update={"active_deadline_seconds": seconds})
+
+
+def _persistent(task: Task, settings: JobSettings) -> JobSettings:
+    """Half of a set is in place, or a copy lies about: a server that is away for ten minutes ends neither."""
+    return settings.model_copy(update={"retries": max(settings.retries, _PERSISTENT_RETRIES)})
 
 
 def _without_retries(task: Task, settings: JobSettings) -> JobSettings:
@@ -134,6 +145,9 @@ def _short(task: Task, settings: JobSettings) -> JobSettings:
 _KINDS = (
     JobKind(BACKUP, _backup, labels=("target", "policy"), permit=Permit.RUN),
     JobKind(COMMIT, _of_operator, permit=Permit.RUN),
+    # Neither waits for a permit: the Restore Jobs of the set had theirs, and these are short.
+    JobKind(DISCARD, _restore, _source, labels=("target",), settings=_persistent, reads_only=True),
+    JobKind(SWAP, _restore, _source, labels=("target",), settings=_persistent, reads_only=True),
     JobKind(LOOKUP, _of_operator, _source, labels=(), permit=Permit.RESTORE, reads_only=True),
     JobKind(PURGE, _of_operator, settings=_without_retries, permit=Permit.PURGE),
     JobKind(

@@ -15,6 +15,7 @@ from holdfast.controller.jobs.kinds import Permit
 from holdfast.controller.jobs.settings import JobSettings
 from holdfast.controller.queue import Key
 from holdfast.controller.work.context import Context
+from holdfast.controller.work.recovery_sets import RecoverySets
 from holdfast.controller.work.workloads import POLL_SECONDS, Workload, Workloads
 from holdfast.domain import labels, restoration
 from holdfast.domain.deadline import remaining
@@ -22,6 +23,7 @@ from holdfast.domain.duplicates import STARTED_BEFORE, explanation, started_uid
 from holdfast.domain.naming import part_of
 from holdfast.domain.plan.size import too_large
 from holdfast.domain.plan.support import not_supported_yet
+from holdfast.domain.recovery_set import Course, Wish, checks_end, course_of, has_copies, wish_of
 from holdfast.domain.restoration import (
     LocationOrigin,
     Plan,
@@ -37,7 +39,7 @@ from holdfast.domain.tasks import lookup_task, restore_task
 from holdfast.domain.too_late import answer, is_unanswered
 from holdfast.domain.turns import WAITING, Place
 from holdfast.domain.workload import Observation
-from holdfast.protocol import LOOKUP, RESTORE, LookupResult, StoredRun
+from holdfast.protocol import LOOKUP, RESTORE, SWAP, LookupResult, StoredRun
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +66,7 @@ class Restores:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._workloads = Workloads(context)
+        self._sets = RecoverySets(context, self._workloads)
 
     async def reconcile(self, key: Key) -> float | None:
         """Take the request one step on; returns when to look at it again at the latest."""
@@ -72,8 +75,12 @@ class Restores:
         except NotFoundError:
             return None
         if request.metadata.deletion_timestamp is not None:
-            return None
-        request = await self._context.mark(request, {})
+            if labels.COPY not in request.metadata.finalizers:
+                return None
+            if await self._sets.keep_jobs(request):
+                return 0
+        else:
+            request = await self._context.mark(request, {})
         if request.status.phase is not None and request.status.phase.has_ended:
             return await self._after_end(request)
         try:
@@ -86,25 +93,50 @@ class Restores:
         if is_unanswered(request):
             await self._context.save(request, answer(request))
             return 0
+        wish = wish_of(request)
+        if wish is not None:
+            return await self._grant(request, wish)
+        if has_copies(request.status):
+            return None  # its Jobs say where they are
         await self._workloads.settle(request, labels.RESTORE)
+        await self._sets.release(request)
         return None
+
+    async def _grant(self, request: RestoreRequest, wish: Wish) -> float:
+        step, is_over = await self._sets.grant(request, wish)
+        written = await self._write(request, step)
+        if is_over and has_copies(step.status) and request.metadata.deletion_timestamp is not None:
+            await self._sets.release(written)
+        return 0 if step.status != request.status else self._sets.pause(request)
 
     async def _advance(self, request: RestoreRequest) -> float | None:
         if started_uid(request) is not None:
             if not (await self._workloads.read(request, labels.RESTORE)).jobs:
                 raise RefusedError(STARTED_BEFORE, explanation(request))
             request = await self._context.mark_again(request)
-        if request.spec.cancel:
-            return await self._cancel(request)
+        is_unwanted = request.spec.cancel or request.metadata.deletion_timestamp is not None
+        workload = await self._workloads.read(request, labels.RESTORE)
+        if request.status.phase is RestorePhase.RUNNING:
+            course = course_of(request.status.targets, self._context.now())
+            if course is Course.TAKING_BACK:
+                return await self._follow(request, await self._sets.take_back(request, workload))
+            if course is Course.SWAPPING and not (is_unwanted and not workload.observe(SWAP)):
+                return await self._follow(request, await self._sets.swap(request, workload))
+        if is_unwanted:
+            return await self._cancel(request, workload)
         if request.status.source is None:
             return await self._resolve(request)
-        workload = await self._workloads.read(request, labels.RESTORE)
         is_waiting = request.status.reason == WAITING and not workload.observe(RESTORE)
         if not is_waiting and await self._end_overdue(request, workload):
             return 0
         is_pending = request.status.phase is RestorePhase.PENDING
         pause = await (self._prepare if is_pending else self._run)(request, workload)
         return self._earliest(request, pause)
+
+    async def _follow(self, request: RestoreRequest, step: RestoreStep) -> float:
+        """Write a step of the Swap or Discard Jobs, whose end a watch reports."""
+        await self._write(request, step)
+        return 0 if step.status != request.status else POLL_SECONDS
 
     async def _resolve(self, request: RestoreRequest) -> float:
         """Choose the run once: later policyRef could mean a newer one."""
@@ -114,6 +146,7 @@ class Restores:
         too_much = too_large(request.spec)
         if too_much is not None:
             raise RefusedError("SpecTooLarge", too_much)
+        restoration.refuse_unknown_risks(request)
         source = request.spec.source
         notices: tuple[Notice, ...] = ()
         if source.location is not None:
@@ -160,7 +193,10 @@ class Restores:
         if step is None:
             return False
         await self._write(request, step)
-        await self._workloads.stop(workload.jobs_under_way)
+        if step.status.phase is RestorePhase.RUNNING:
+            await self._sets.stop_loading(workload)
+        else:
+            await self._workloads.stop(workload.jobs_under_way)
         return True
 
     def _earliest(self, request: RestoreRequest, pause: float | None) -> float | None:
@@ -231,6 +267,9 @@ class Restores:
 
     async def _run(self, request: RestoreRequest, workload: Workload) -> float | None:
         jobs = workload.observe(RESTORE)
+        if not jobs and await self._sets.protect(request):
+            await self._sets.report_former(request)
+            return 0
         made = await self._create_targets(request, workload, jobs)
         place = made.place
         progress = await self._workloads.progress(jobs)
@@ -241,13 +280,17 @@ class Restores:
             step = restoration.with_lookup(step, made.lookup)
         await self._write(request, step)
         ended = {target.name for target in step.status.targets if target.phase.has_ended}
-        await self._workloads.stop(job for job in workload.jobs_under_way if job.target in ended)
+        await self._sets.stop_loading(workload, ended)
+        targets = step.status.targets
         if step.status.phase is not RestorePhase.RUNNING:
             return 0
-        targets = step.status.targets
+        if course_of(targets, self._context.now()) is not Course.STAGING:
+            return 0
         if place is not None and place.position and not place.permits:  # woken when others may go on
             targets = tuple(target for target in targets if target.name in jobs)
-        return self._workloads.pause(targets, jobs)
+        checks = checks_end(targets, self._context.now())
+        pause = self._workloads.pause([t for t in targets if t.copy_state is None], jobs)
+        return pause if checks is None or pause is None else min(pause, checks)
 
     async def _create_targets(
         self, request: RestoreRequest, workload: Workload, jobs: dict[str, Observation]
@@ -322,21 +365,26 @@ class Restores:
         start_deadline = self._context.config.pod_start_deadline
         return _failure_or(restoration.advance_lookup(request, job, start_deadline, self._context.now()))
 
-    async def _cancel(self, request: RestoreRequest) -> float:
-        workload = await self._workloads.read(request, labels.RESTORE)
-        await self._workloads.stop(workload.jobs_under_way)
+    async def _cancel(self, request: RestoreRequest, workload: Workload) -> float:
         now = self._context.now()
+        if request.status.phase is RestorePhase.RUNNING:
+            await self._write(request, Step(restoration.with_cancellation_started(request.status, now)))
+            return 0
+        await self._workloads.stop(workload.jobs_under_way)
         lost = workload.lost_pods(now, self._context.config.pod_start_deadline)
         if lost is None:
-            await self._write(request, Step(restoration.with_cancellation_started(request.status)))
             return POLL_SECONDS
         await self._write(request, restoration.end_cancelled(request, now, lost))
         return 0
 
-    async def _write(self, request: RestoreRequest, step: RestoreStep) -> None:
-        if await self._context.save(request, step, observed=True):
-            phase = step.status.phase
-            _log.info("restore %s/%s: %s", request.metadata.namespace, request.metadata.name, phase)
+    async def _write(self, request: RestoreRequest, step: RestoreStep) -> RestoreRequest:
+        """Save a step; the request as it is then."""
+        written = await self._context.save(request, step, observed=True)
+        if written is None:
+            return request
+        phase = step.status.phase
+        _log.info("restore %s/%s: %s", request.metadata.namespace, request.metadata.name, phase)
+        return written
 
 
 def _failure_or(lookup: RestoreStep) -> Failure | RestoreStep:

@@ -168,6 +168,12 @@ class Workloads:
             if not job.is_being_deleted:
                 await self._context.cluster.delete_job(job)
 
+    async def suspend(self, jobs: Iterable[Job]) -> None:
+        """End the pods of Jobs that still have to say what they were to do."""
+        for job in jobs:
+            if not (job.is_being_deleted or job.is_suspended):
+                await self._context.cluster.suspend_job(job)
+
     async def progress(self, observations: dict[str, Observation]) -> dict[str, Progress]:
         """By target: how far the running pods say that they are, read at most every so often."""
         progress_by_target: dict[str, Progress] = {}

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from holdfast.api.base import format_time
 from holdfast.api.conditions import Verdict, set_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus
+from holdfast.api.restore import RestoreRequest
 from holdfast.api.run import BackupRun, BackupRunStatus, Deletion, ExpiringCopy
 from holdfast.api.text import counted, some_of
 from holdfast.domain.labels import DATA
@@ -53,12 +54,12 @@ def _finalizers(present: tuple[str, ...], is_wanted: bool, is_deleted: bool) -> 
     return (*present, DATA)
 
 
-def without_foreground(run: BackupRun) -> tuple[str, ...]:
-    """The finalizers of a run that is about to be purged, without the garbage collector's.
+def without_foreground(owner: BackupRun | RestoreRequest) -> tuple[str, ...]:
+    """The finalizers of what is about to be purged or taken back, without the garbage collector's.
 
-    After `--cascade=foreground` it deletes every Job of the run, and would delete the Purge Job as well.
+    After `--cascade=foreground` it deletes every Job of the owner, and would delete that one as well.
     """
-    return without(run.metadata.finalizers, _FOREGROUND)
+    return without(owner.metadata.finalizers, _FOREGROUND)
 
 
 def without(finalizers: Sequence[str], finalizer: str) -> tuple[str, ...]:

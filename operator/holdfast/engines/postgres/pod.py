@@ -9,6 +9,18 @@ class Postgres(Engine):
 
     target_spec = PostgresTarget
     restore_spec = PostgresRestore
+    acceptable_risks = frozenset(
+        {
+            "CollationVersion",
+            "ExtensionMissing",
+            "ExtensionRefused",
+            "ExtensionVersion",
+            "Locale",
+            "OwnerMissing",
+            "ServerNewer",
+            "ServerOlderThanBackup",
+        }
+    )
 
     def backup_pod(self, spec: PostgresTarget) -> PodNeeds:
         return PodNeeds("postgres", f"pg{spec.major_version}", mounts(spec))

@@ -24,7 +24,8 @@ from holdfast.engines.transfer import (
     TransferError,
 )
 from holdfast.layout import RunPath
-from holdfast.protocol import Note, RestoreResult, RestoreTask
+from holdfast.protocol import DiscardTask, Note, RestoreResult, RestoreTask
+from holdfast.protocol.restore import TargetTask
 from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import READ_BYTES, Destination, Readable
 from holdfast.runner.process import engines
@@ -37,6 +38,8 @@ from holdfast.runner.stream.crypto import Decryption, open_identities
 from holdfast.runner.tasks.lookup import not_found, run_path
 
 _MAX_DETAILS = 20
+_READ_ON_BYTES = 16 << 20
+"""How much of an artifact is still read after an error, to see whether its bytes are to blame."""
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +52,7 @@ class Sections:
     override: Any | None
 
     @classmethod
-    def of(cls, task: RestoreTask) -> "Sections":
+    def of(cls, task: TargetTask) -> "Sections":
         """The sections of a Task."""
         engine = engines.engine_of(task.engine)
         spec = engine.target_spec.model_validate(task.spec)
@@ -63,23 +66,25 @@ class TargetCopy:
     destination: Destination
     folder: str
     manifest: Manifest
-    identities: Sequence[Identity]
-    """None of a target that is not encrypted."""
+    identities: Callable[[], Sequence[Identity]]
+    """Reads them; none of a target that is not encrypted. Raises IdentityError."""
 
 
 class ReadingContext(RestoreContext):
     """Gives an engine the artifacts of one target."""
 
     def __init__(
-        self, task: RestoreTask, sections: Sections, copy: TargetCopy, mounts: Mounts, meter: Meter
+        self, task: TargetTask, sections: Sections, copy: TargetCopy, mounts: Mounts, meter: Meter
     ) -> None:
         manifest = copy.manifest
         self.spec = sections.spec
         self.override = sections.override
         self.namespace = task.namespace
         self.request_uid = task.request_uid
-        self.on_object_error = task.on_object_error
-        self.accepted_risks = frozenset(task.accepted_risks)
+        if isinstance(task, RestoreTask):
+            self.on_object_error = task.on_object_error
+            self.accepted_risks = frozenset(task.accepted_risks)
+        self.swapped = isinstance(task, DiscardTask) and task.swapped
         self.snapshot_time = manifest.snapshot_time
         self.manifest_detail = manifest.detail
         self.manifest_contents = manifest.contents
@@ -101,13 +106,14 @@ class ReadingContext(RestoreContext):
             raise ValueError(f"the manifest names no artifact {name}")
         key, source = self._copy.folder + artifact.key, self._copy.destination
         with source.open(key) as stored, closing(PlainReader(
-            stored, artifact, self._copy.identities, self._meter, lambda what: source.mismatch(key, what)
+            stored, artifact, self._copy.identities(), self._meter, lambda what: source.mismatch(key, what)
         )) as plain:  # fmt: skip
             try:
                 yield cast(BinaryIO, io.BufferedReader(plain, READ_BYTES))
             except Exception as error:
-                of_target = isinstance(error, TargetError)
-                if not isinstance(error, TransferError) or (isinstance(error, SourceError) and not of_target):
+                is_clear = isinstance(error, TransferError) and not isinstance(error, SourceError)
+                is_clear = is_clear or isinstance(error, TargetError)
+                if not is_clear and plain.unread_bytes <= _READ_ON_BYTES:
                     # It may have broken on bytes that are not those that were stored: then that is reported.
                     plain.finish()
                 raise
@@ -167,6 +173,11 @@ class PlainReader(io.RawIOBase):
             self._check()
         return count
 
+    @property
+    def unread_bytes(self) -> int:
+        """How many stored bytes have not been fetched."""
+        return self._artifact.size_bytes - self._stored.size
+
     def finish(self) -> None:
         """Read what the engine left, and check. Raises MismatchError."""
         rest = bytearray(READ_BYTES)
@@ -224,6 +235,7 @@ def run(task: RestoreTask, mounts: Mounts, meter: Meter) -> RestoreResult:
         notes=(*thawed, *summary.notes),
         preflight=summary.preflight,
         omissions=summary.failed_objects,
+        in_place=task.swaps,
         staged=() if task.swaps else summary.staged[:_MAX_DETAILS],
     )
 
@@ -235,6 +247,15 @@ def _log_all(summary: RestoreSummary) -> None:
         _log.log(level, "%s: %s", check.state, check.text)
     for failed in summary.failed_objects:
         _log.error("%s: %s", failed.reason, failed.what)
+
+
+def staged_copy(task: TargetTask, mounts: Mounts, meter: Meter) -> RestoreContext:
+    """What an engine needs to put a target in place or to take it back. No artifact is read yet."""
+    path, source = run_path(task.source), connect(task.source.destination, mounts)
+    thaw(source, (path.entry, path.manifest(task.target)), meter)
+    manifest = read_committed_manifest(task, path, source)
+    copy = TargetCopy(source, path.target(task.target), manifest, lambda: _identities(task, manifest, mounts))
+    return ReadingContext(task, Sections.of(task), copy, mounts, meter)
 
 
 def _readable_copy(
@@ -249,16 +270,16 @@ def _readable_copy(
     for artifact in manifest.artifacts:
         source.verify_size(folder + artifact.key, artifact.size_bytes)
     thawed += thaw(source, [folder + artifact.key for artifact in manifest.artifacts], meter)
-    return TargetCopy(source, folder, manifest, identities), thawed
+    return TargetCopy(source, folder, manifest, lambda: identities), thawed
 
 
-def _identities(task: RestoreTask, manifest: Manifest, mounts: Mounts) -> Sequence[Identity]:
+def _identities(task: TargetTask, manifest: Manifest, mounts: Mounts) -> Sequence[Identity]:
     if manifest.encrypted is None:
         return ()
     return open_identities(mounts.identity, manifest.encrypted.recipients, task.identity_secret)
 
 
-def read_committed_manifest(task: RestoreTask, path: RunPath, source: Destination) -> Manifest:
+def read_committed_manifest(task: TargetTask, path: RunPath, source: Destination) -> Manifest:
     """The target's manifest, checked against the catalogue where the run was committed.
 
     Raises TaskError (`RunNotFound`, `TargetNotFound`), MismatchError.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from holdfast.engines.chroma.backup import backup
-from holdfast.engines.chroma.restore import stage, swap
+from holdfast.engines.chroma.restore import discard, stage, swap
 from holdfast.engines.chroma.spec import ChromaRestore, ChromaTarget
 from holdfast.engines.transfer import (
     BackupContext,
@@ -124,9 +124,29 @@ def run_restore(
     memory: Memory, spec: Mapping[str, Any], override: Mapping[str, Any] | None = None
 ) -> RestoreSummary:
     """Restore what `run_backup` left."""
-    wanted = None if override is None else ChromaRestore.model_validate(override)
-    context = _Restore(memory, ChromaTarget.model_validate(spec), wanted)
-    summary = stage(context)
+    summary = run_stage(memory, spec, override)
     if not summary.mismatches:
-        swap(context)
+        run_swap(memory, spec, override)
     return summary
+
+
+def run_stage(
+    memory: Memory, spec: Mapping[str, Any], override: Mapping[str, Any] | None = None
+) -> RestoreSummary:
+    """Stage it."""
+    return stage(_restore_context(memory, spec, override))
+
+
+def run_swap(memory: Memory, spec: Mapping[str, Any], override: Mapping[str, Any] | None = None) -> None:
+    """Put what is staged in place."""
+    swap(_restore_context(memory, spec, override))
+
+
+def run_discard(memory: Memory, spec: Mapping[str, Any], override: Mapping[str, Any] | None = None) -> None:
+    """Drop what is staged."""
+    discard(_restore_context(memory, spec, override))
+
+
+def _restore_context(memory: Memory, spec: Mapping[str, Any], override: Mapping[str, Any] | None) -> _Restore:
+    wanted = None if override is None else ChromaRestore.model_validate(override)
+    return _Restore(memory, ChromaTarget.model_validate(spec), wanted)

@@ -223,6 +223,10 @@ class Client:
         """Create a database in a tenant."""
         self.ask("POST", f"/tenants/{quote(tenant, safe='')}/databases", {"name": database})
 
+    def delete_database(self, tenant: str, database: str) -> None:
+        """Delete a database; it may be gone already."""
+        self.ask("DELETE", _database(tenant, database), missing=True)
+
     def databases(self, tenant: str) -> set[str]:
         """The names of all databases of the tenant. Raises SourceError (CollectionsKeepChanging)."""
         return set(self._all(f"/tenants/{quote(tenant, safe='')}/databases", _DATABASES, tenant))

@@ -146,7 +146,7 @@ class Filler:
         elif digest != planned.received.digest():
             planned.differences.append("the rows are as many as in the backup but not the same")
         if planned.differences:
-            planned.differences.append(f"what was filled is left as {planned.temporary}")
+            planned.differences.append("what was filled is deleted again")
         if planned.nearly:
             message = (
                 f"{planned.target}: {planned.nearly} rows have a float in their metadata that this server"

@@ -13,7 +13,7 @@ from holdfast.engines.transfer import RestoreContext, TaskError
 from holdfast.protocol import Note
 
 
-@dataclass
+@dataclass(eq=False)
 class PlannedCollection:
     """One collection: what the manifest says of it, where it goes, and what was found on the way."""
 

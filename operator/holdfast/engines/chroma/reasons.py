@@ -128,8 +128,21 @@ GROUPS = (
             ),
             Reason(
                 "CollectionExists", _RESTORE,
-                "A collection exists where the restore has to write.",
+                "A collection with records exists where the restore has to write. An empty one is replaced.",
                 "Delete it, or restore to another `database` or by `rename`.",
+            ),
+            Reason(
+                "RowsMovedAside", _RESTORE,
+                "Everything is restored and in place. At the same moment an application wrote to an empty "
+                "collection of its own, which was moved aside. The message names the collection that has "
+                "these rows.",
+                "Copy the rows, then delete that collection.",
+            ),
+            Reason(
+                "LeftByOtherRequests", (Where.REQUEST_EVENT,),
+                "The server has collections of other restore requests that neither put them in place nor "
+                "deleted them.",
+                "Delete the collections that the message names, unless such a request is under way.",
             ),
             Reason(
                 "CollectionRefused", _RESTORE,
@@ -158,6 +171,21 @@ GROUPS = (
             Reason(
                 "FormatUnknown", _RESTORE,
                 "A newer version of Holdfast made the backup.", "Restore with that version.",
+            ),
+            Reason(
+                "BatchSize", (Where.PREFLIGHT,),
+                "How many rows the server takes at once. More are divided.", "",
+            ),
+            Reason(
+                "DatabaseMissing", (Where.PREFLIGHT,),
+                "The server lacks databases or tenants of the backup. The restore creates them.", "",
+            ),
+            Reason(
+                "Dimension", (Where.PREFLIGHT,),
+                "Whether an empty collection that the restore replaces has another dimension than the one of "
+                "the backup.",
+                "If the line is `Warned`, the application uses another embedding model than before. Let it "
+                "use the model that the backup's collections were made with.",
             ),
             Reason(
                 "EmbeddingsLacking", (Where.REQUEST_EVENT,),

@@ -1,33 +1,35 @@
 """Restores Chroma collections under temporary names, compares them, and only then gives them their names.
 
-A request's temporary collections carry its uid, so its next attempt deletes what a killed one left. When all
-are filled and found equal, a marker collection is created: from there on an attempt only finishes the
-renaming, so that one killed half-way through does not find its own work in its way.
+What a request has staged carries its uid, so its next attempt deletes what a killed one left. When all
+collections are filled and equal, they are marked: from there on an attempt only finishes the renaming, so
+that one that was killed half-way through does not find its own work in its way. A collection without records
+is no obstacle: an application that makes its collections when it starts may do so while the restore goes on.
 """
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from holdfast.api.text import some_of
+from holdfast.engines.chroma import preflight
+from holdfast.engines.chroma.choose import Database
 from holdfast.engines.chroma.client import Client
 from holdfast.engines.chroma.fill import Filler
-from holdfast.engines.chroma.inspect import TEMPORARY, connect
+from holdfast.engines.chroma.inspect import MAX_NAMED, connect
 from holdfast.engines.chroma.plan import PlannedCollection, databases, plan
 from holdfast.engines.chroma.spec import ChromaRestore, ChromaTarget
+from holdfast.engines.chroma.staged import Staged, There, database_of, left_by_others
 from holdfast.engines.transfer import (
     RestoreContext,
     RestoreSummary,
-    SourceError,
     TargetNotEmptyError,
     TaskError,
-    TransferError,
+    checked,
 )
-
-_log = logging.getLogger(__name__)
+from holdfast.protocol import Check, Note
 
 
 def stage(context: RestoreContext) -> RestoreSummary:
-    """Bring the collections back under temporary names; their own must be free.
+    """Bring the collections back under temporary names; no records may be under their own.
 
     Raises TargetNotEmptyError (CollectionExists), TaskError (NamesCollide, NoSuchCollection,
     AuthenticationFailed, ServerTooOld), MismatchError and SourceError.
@@ -37,7 +39,11 @@ def stage(context: RestoreContext) -> RestoreSummary:
 
 
 def swap(context: RestoreContext) -> None:
-    """Give the collections their names. Raises TaskError (CollectionExists) and SourceError."""
+    """Give the collections their names.
+
+    Raises TargetNotEmptyError (CollectionExists) before anything has its name and after everything that was
+    staged is deleted; TaskError (StagedCopyMissing, RowsMovedAside) and SourceError.
+    """
     with _restore(context) as restore:
         restore.swap()
 
@@ -71,57 +77,130 @@ def _connect(context: RestoreContext, override: ChromaRestore | None) -> Client:
 
 class _Restore:
     def __init__(self, context: RestoreContext, client: Client, collections: Sequence[PlannedCollection],
-                 databases: Sequence[tuple[str, str]]) -> None:  # fmt: skip
+                 databases: Sequence[Database]) -> None:  # fmt: skip
         self._context = context
         self._client = client
         self._collections = collections
-        self._databases = sorted(
-            {*databases, *((planned.target.tenant, planned.target.database) for planned in collections)}
-        )
-        self._prefix = f"{TEMPORARY}{context.request_uid}"
+        self._databases = sorted({*databases, *map(database_of, collections)})
+        self._staged = Staged(client, self._databases, context.request_uid)
+        self._notes: list[Note] = []
+        self._checks: tuple[Check, ...] = ()
 
     def stage(self) -> RestoreSummary:
         """Fill and compare; nothing, if an earlier attempt has done that."""
-        there = {database: self._names(database) for database in self._databases}
-        if not any(self._prefix in names for names in there.values()):
-            self._refuse_existing(there)
-            self._clear(there)
-            self._create_databases()
-            try:
-                counted = Filler(self._context, self._client, self._collections).fill()
-                mismatches = [
-                    f"{planned.target}: {text}"
-                    for planned in self._collections
-                    for text in planned.differences
-                ]
-                if mismatches:
-                    return self._summary(counted, mismatches)
-            except BaseException as error:
-                self._clear_after(error)
-                raise
-            if self._collections:
-                self._mark()
-        return self._summary(sum(planned.detail["count"] for planned in self._collections), [])
+        there = self._staged.there()
+        if self._staged.ids(there) is not None:
+            return self._summary(sum(planned.detail["count"] for planned in self._collections), [])
+        if taken := self._filled(there, self._collections):
+            raise TargetNotEmptyError(
+                "CollectionExists",
+                f"{some_of(taken, MAX_NAMED)} exist on {self._client.address} and have records: delete them,"
+                " or restore into another database or under other names (database, rename)",
+            )
+        checks = preflight.checks(self._client, self._databases, self._collections, there)
+        self._checks = checked(self._context, checks)
+        self._note_others(there)
+        self._staged.clear(there)
+        made = self._create_databases()
+        try:
+            counted = Filler(self._context, self._client, self._collections).fill()
+            mismatches = [
+                f"{planned.target}: {text}" for planned in self._collections for text in planned.differences
+            ]
+            if not mismatches:
+                if self._collections:
+                    self._staged.mark(self._collections)
+                return self._summary(counted, [])
+        except BaseException as error:
+            self._staged.clear_after(error, made)
+            raise
+        self._staged.clear_all(made)
+        return self._summary(counted, mismatches)
 
     def swap(self) -> None:
         """Rename; or finish the renaming of an attempt that was killed."""
-        if self._collections:
-            self._rename()
+        if not self._collections:
+            return
+        self._context.progress.step("giving collections their names")
+        there = self._staged.there()
+        ids = self._staged.ids(there)
+        waiting = [
+            (planned, filled)
+            for planned in self._collections
+            if (filled := there[database_of(planned)].get(planned.temporary)) and filled.id in (ids or ())
+        ]
+        self._refuse_missing(there, ids, {planned.temporary for planned, _ in waiting})
+        if taken := self._filled(there, [planned for planned, _ in waiting]):
+            placed = [str(planned.target) for planned in self._collections
+                      if planned.temporary not in {waits.temporary for waits, _ in waiting}]  # fmt: skip
+            self._staged.clear(there)
+            self._staged.unmark(there)
+            raise TargetNotEmptyError(
+                "CollectionExists",
+                f"{some_of(taken, MAX_NAMED)} got records on {self._client.address} during the restore; what"
+                f" was restored is deleted again, apart from {some_of(placed, MAX_NAMED) or 'nothing'}: stop"
+                " the application, delete these collections and restore again, or restore into another"
+                " database",
+            )
+        for planned, filled in waiting:
+            self._staged.put_in_place(planned, filled)
+        there = self._staged.there()
+        kept = self._staged.clear(there)
+        self._staged.unmark(there)
+        if kept:
+            raise TaskError(
+                "RowsMovedAside",
+                "everything is restored and in place, but an application wrote to collections of its own"
+                f" under these names at the same time; its rows are kept in {some_of(kept, MAX_NAMED)}:"
+                " copy them, and delete these collections",
+            )
 
     def discard(self) -> None:
         """Delete what this request has filled, by whichever names it is there."""
-        there = {database: self._names(database) for database in self._databases}
-        began = any(self._prefix in names for names in there.values())
+        there = self._staged.there()
+        ids = self._staged.ids(there)
         for planned in self._collections:
-            database = (planned.target.tenant, planned.target.database)
-            is_renamed = planned.temporary not in there[database] and planned.target.name in there[database]
-            if is_renamed and (began or self._context.swapped):
-                self._client.delete_collection(*database, planned.target.name)
-        # With the mark, what has no temporary name any more is taken for renamed: it goes before they do.
-        self._unmark(there)
-        self._clear(there)
+            placed = there[database_of(planned)].get(planned.target.name)
+            is_own = placed is not None and (placed.id in ids if ids is not None else self._context.swapped)
+            if is_own:
+                self._client.delete_collection(*database_of(planned), planned.target.name)
+        self._staged.clear(there)
+        self._staged.unmark(there)
+
+    def _refuse_missing(self, there: There, ids: set[str] | None,
+                        waiting: set[str]) -> None:  # fmt: skip
+        """Raises TaskError (StagedCopyMissing) if a collection is neither staged nor in place."""
+        for planned in self._collections:
+            placed = there[database_of(planned)].get(planned.target.name)
+            if planned.temporary not in waiting and (
+                placed is None or (ids is not None and placed.id not in ids)
+            ):
+                raise TaskError(
+                    "StagedCopyMissing",
+                    f"neither {planned.temporary} nor what was restored to {planned.target} is there any"
+                    " more: restore again",
+                )
+
+    def _filled(self, there: There, collections: Sequence[PlannedCollection]) -> list[str]:
+        """The collections that have records and a name that a restored one is to have."""
+        return [
+            str(planned.target)
+            for planned in collections
+            if (occupant := there[database_of(planned)].get(planned.target.name))
+            and self._staged.count(database_of(planned), occupant)
+        ]
+
+    def _note_others(self, there: There) -> None:
+        if left := left_by_others(there, self._staged.prefix):
+            message = (
+                f"other requests have left {some_of(left, MAX_NAMED)}: delete these collections, unless such"
+                " a request is under way"
+            )
+            self._notes.append(Note(reason="LeftByOtherRequests", message=message, warning=True))
 
     def _summary(self, embeddings: int, mismatches: Sequence[str]) -> RestoreSummary:
+        staged = [f"collection {'/'.join(database_of(planned))}/{planned.temporary}"
+                  for planned in self._collections]  # fmt: skip
         return RestoreSummary(
             address=self._client.address,
             compared=len(self._collections),
@@ -132,80 +211,18 @@ class _Restore:
                 "embeddings": embeddings,
             },
             mismatches=tuple(mismatches),
-            notes=tuple(note for planned in self._collections for note in planned.notes),
-            staged=()
-            if mismatches
-            else tuple(
-                f"collection {planned.temporary} of {planned.target.tenant}/{planned.target.database}"
-                for planned in self._collections
-            ),
+            notes=(*self._notes, *(note for planned in self._collections for note in planned.notes)),
+            preflight=self._checks,
+            staged=() if mismatches else tuple(staged),
         )
 
-    def _names(self, database: tuple[str, str]) -> set[str]:
-        if self._client.has_tenant(database[0]) and self._client.has_database(*database):
-            return set(self._client.collections(*database))
-        return set()
-
-    def _refuse_existing(self, there: Mapping[tuple[str, str], set[str]]) -> None:
-        taken = [
-            str(planned.target)
-            for planned in self._collections
-            if planned.target.name in there[planned.target.tenant, planned.target.database]
-        ]
-        if taken:
-            raise TargetNotEmptyError(
-                "CollectionExists",
-                f"{', '.join(taken)} exist on {self._client.address}: delete them, or restore into another"
-                " database or under other names (database, rename)",
-            )
-
-    def _clear(self, there: Mapping[tuple[str, str], set[str]]) -> None:
-        """Delete what an attempt of this request has filled."""
-        for database, names in there.items():
-            for name in sorted(names):
-                if name.startswith(f"{self._prefix}-"):
-                    self._client.delete_collection(*database, name)
-
-    def _clear_after(self, error: BaseException) -> None:
-        """Clear what a failed attempt has filled; where that fails too, the next attempt does it."""
-        try:
-            self._clear({database: self._names(database) for database in self._databases})
-        except TransferError as second:
-            _log.warning("temporary collections %s-* remain: %s (after %s)", self._prefix, second, error)
-
-    def _create_databases(self) -> None:
+    def _create_databases(self) -> list[Database]:
+        """Create what is missing. Returns the databases that were."""
+        missing = []
         for tenant, database in self._databases:
             if not self._client.has_tenant(tenant):
                 self._client.create_tenant(tenant)
             if not self._client.has_database(tenant, database):
                 self._client.create_database(tenant, database)
-
-    def _mark(self) -> None:
-        """Say that everything is filled and equal; only the names are missing."""
-        if refused := self._client.create(*self._databases[0], {"name": self._prefix}):
-            raise SourceError("CollectionRefused", f"{self._prefix} cannot be created: {refused}")
-
-    def _rename(self) -> None:
-        self._context.progress.step("giving collections their names")
-        there = {database: self._client.collections(*database) for database in self._databases}
-        for planned in self._collections:
-            database = (planned.target.tenant, planned.target.database)
-            if filled := there[database].get(planned.temporary):
-                if planned.target.name in there[database]:
-                    raise TaskError(
-                        "CollectionExists",
-                        f"{planned.target} was created during the restore; its contents are in "
-                        f"{planned.temporary}",
-                    )
-                self._client.at(*database, filled).set({"new_name": planned.target.name})
-            elif planned.target.name not in there[database]:
-                raise TaskError(
-                    "StagedCopyMissing",
-                    f"neither {planned.temporary} nor {planned.target} is there any more: restore again",
-                )
-        self._unmark({database: set(names) for database, names in there.items()})
-
-    def _unmark(self, there: Mapping[tuple[str, str], set[str]]) -> None:
-        for database, names in there.items():
-            if self._prefix in names:
-                self._client.delete_collection(*database, self._prefix)
+                missing.append((tenant, database))
+        return missing

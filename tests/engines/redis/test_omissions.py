@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from tests.engines.redis.conftest import NewServer
+from tests.engines.redis.data import LIBRARY
 from tests.engines.redis.memory import Memory
-from tests.engines.redis.servers import digest
+from tests.engines.redis.servers import digest, functions
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,36 @@ def test_a_module_that_keeps_nothing_beside_keys_omits_nothing(
 ) -> None:
     source = with_module(new_server, shelf, "ft_index0", 0, 1)()
     assert memory.backup(**source.spec).omissions == ()
+
+
+def test_keys_of_a_module_that_the_target_lacks_are_named_and_the_others_restored(
+    new_server: NewServer, memory: Memory, shelf: Path
+) -> None:
+    source, target = with_module(new_server, shelf, "testshelf", 0, 1)(), new_server()
+    with source.client(2) as client:
+        client.set("key", "value", ex=1000)
+        for number in range(30):
+            client.execute_command("SHELF.PUT", f"shelf:{number}")
+        client.execute_command("FUNCTION", "LOAD", LIBRARY.format(name="kept"))
+    memory.backup(**source.spec)
+
+    report = memory.stage(**target.spec)
+
+    assert report.mismatches == ()
+    (check,) = [check for check in report.preflight if check.state != "Passed"]
+    assert (check.check, check.state) == ("Modules", "Warned")
+    assert "shelf" in check.message
+    assert sum(failed.count or 0 for failed in report.failed_objects) == 30
+    assert "testshelf" in report.failed_objects[0].what
+    assert "Bad data format" in report.failed_objects[0].what
+    assert {failed.reason for failed in report.failed_objects} == {"ObjectFailed"}
+    assert report.contents["keys"] == 1
+    with target.client(2) as client:
+        assert client.get("key") == b"value"
+    memory.discard()
+    with target.client(2) as client:
+        assert client.dbsize() == 0
+        assert functions(target) == []
 
 
 def test_users_of_the_server_are_named(new_server: NewServer, memory: Memory) -> None:

@@ -103,3 +103,19 @@ def test_a_replica_may_be_addressed_itself(new_server: NewServer, memory: Memory
     with pytest.raises(SourceError, match="lost its primary") as caught:
         memory.backup(**replica.spec)
     assert caught.value.reason == "SourceNotReady"
+
+
+def test_what_reading_a_primary_costs_is_said(
+    new_server: NewServer, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.engines.redis.backup.LONG_FORK_SECONDS", 0.0)
+    primary, replica = new_server(), new_server()
+    with primary.client() as client, client.pubsub() as sentinel:
+        sentinel.subscribe("__sentinel__:hello")
+        wait_until(lambda: client.pubsub_numsub("__sentinel__:hello")[0][1] == 1, "somebody listens")
+        reasons = [note.reason for note in memory.backup(**primary.spec).notes]
+        assert {"SentinelListsBackup", "PrimaryForkedLong"} <= set(reasons)
+        client.config_set("repl-diskless-sync", "no")
+        assert "PrimaryForkedLong" not in [note.reason for note in memory.backup(**primary.spec).notes]
+        follow(replica, primary)
+        assert [note.reason for note in memory.backup(**primary.spec).notes] == ["ReadFromReplica"]

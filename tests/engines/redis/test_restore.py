@@ -11,13 +11,29 @@ from tests.engines.redis.servers import Server, digest, functions
 from tests.waiting import wait_until
 
 from holdfast.engines.redis import rdb
-from holdfast.engines.transfer import MismatchError, SourceError, TargetNotEmptyError, TaskError
+from holdfast.engines.redis.write import Writer
+from holdfast.engines.transfer import (
+    MismatchError,
+    PreflightBlockedError,
+    SourceError,
+    TargetNotEmptyError,
+    TaskError,
+)
 
 
 def keys(server: Server, database: int = 0) -> set[bytes]:
     """Every key of a database."""
     with server.client(database) as client:
         return set(client.scan_iter(count=1000))
+
+
+def blocked(memory: Memory, target: Server) -> list[str]:
+    """The checks that keep a restore from starting; each says what helps."""
+    with pytest.raises(PreflightBlockedError) as caught:
+        memory.restore(**target.spec)
+    checks = [check for check in caught.value.checks if check.state == "Blocked"]
+    assert all(check.message and check.remedy for check in checks)
+    return [check.check for check in checks]
 
 
 def test_databases_with_keys_are_refused_and_untouched(new_server: NewServer, memory: Memory) -> None:
@@ -174,9 +190,11 @@ def test_a_target_with_too_little_memory_is_refused(
     target = new_server("--maxmemory", "4mb", "--maxmemory-policy", policy)
     fill_many(source, 30_000)
     memory.backup(**source.spec)
-    with pytest.raises(TaskError, match=r"left of its maxmemory 4194304") as caught:
+    assert blocked(memory, target) == ["Memory"]
+    memory.accepted_risks = frozenset({"Memory"})
+    with pytest.raises((TaskError, MismatchError), match="what was restored has been deleted") as caught:
         memory.restore(**target.spec)
-    assert caught.value.reason == "TargetTooSmall"
+    assert caught.value.reason == ("TargetTooSmall" if policy == "noeviction" else "TargetEvicted")
     assert keys(target) == set()
 
 
@@ -188,6 +206,7 @@ def test_eviction_during_the_restore_is_a_mismatch(new_server: NewServer, memory
     # How much of the backup a prefix takes is not known before.
     with pytest.raises(MismatchError, match=r"evicted [1-9][0-9]* keys during the restore"):
         memory.restore(**target.spec, keyPrefix="page:")
+    assert keys(target) == set()
 
 
 def test_a_target_that_runs_full_is_named(new_server: NewServer, memory: Memory) -> None:
@@ -209,9 +228,8 @@ def test_a_target_older_than_the_backup_is_refused(new_server: NewServer, memory
         pytest.skip("the local server writes the newest version that is known")
     stored = memory.stored["dump.rdb"]
     memory.stored["dump.rdb"] = stored.replace(b"REDIS%04d" % version, b"REDIS%04d" % (version + 1), 1)
-    with pytest.raises(TaskError, match="cannot read the backup's RDB version") as caught:
-        memory.restore(**target.spec)
-    assert caught.value.reason == "TargetOlderThanBackup"
+    report.detail["rdbVersion"] = version + 1
+    assert blocked(memory, target) == ["RdbVersion"]
     assert keys(target) == set()
 
 
@@ -219,8 +237,7 @@ def test_a_target_with_too_few_databases_is_refused(new_server: NewServer, memor
     source, target = new_server(), new_server("--databases", "4")
     fill_every_type(source, large=300)
     memory.backup(**source.spec)
-    with pytest.raises(TaskError, match=r"has no database 11; its setting `databases` must be larger"):
-        memory.restore(**target.spec)
+    assert blocked(memory, target) == ["Databases"]
     assert all(keys(target, database) == set() for database in DATABASES if database < 4)
 
 
@@ -230,8 +247,7 @@ def test_a_replica_is_refused(new_server: NewServer, memory: Memory) -> None:
     memory.backup(**source.spec)
     with target.client() as client:
         client.replicaof("127.0.0.1", primary.port)
-    with pytest.raises(TaskError, match="restore to its primary"):
-        memory.restore(**target.spec)
+    assert blocked(memory, target) == ["Primary"]
 
 
 def test_a_value_too_large_for_the_target_is_named(new_server: NewServer, memory: Memory) -> None:
@@ -254,18 +270,16 @@ def test_what_differs_afterwards_is_found(
     source, target = new_server(), new_server()
     fill_every_type(source, large=300)
     memory.backup(**source.spec)
-    from holdfast.engines.redis import restore as module
+    write = Writer.run
 
-    write = module._Writer.run
-
-    def and_then_someone_interferes(writer: "module._Writer") -> None:
-        write(writer)
+    def and_then_someone_interferes(writer: Writer, now_ms: int) -> None:
+        write(writer, now_ms)
         with target.client(3) as client:
             client.hset("hash:large", "field 7", "changed")
             client.persist("ttl:far")
             client.delete("string:text")
 
-    monkeypatch.setattr(module._Writer, "run", and_then_someone_interferes)
+    monkeypatch.setattr(Writer, "run", and_then_someone_interferes)
     found = "\n".join(memory.restore(**target.spec).mismatches)
     assert "database 3: key b'hash:large' differs" in found
     assert "database 3: key b'ttl:far' differs" in found
@@ -273,3 +287,28 @@ def test_what_differs_afterwards_is_found(
     assert re.search(r"database 3: \d+ keys were restored, \d+ are there", found)
     assert "4 keys have a TTL in the backup, 3 there" in found
     assert "database 0" not in found
+    monkeypatch.setattr(Writer, "run", write)
+    assert memory.restore(**target.spec).mismatches == (), "nothing stands in the way of the next attempt"
+    assert digest(target) == digest(source)
+
+
+def test_what_somebody_writes_during_the_restore_stays(
+    new_server: NewServer, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = new_server(), new_server()
+    fill_many(source, 3_000)
+    memory.backup(**source.spec)
+    write = Writer.run
+
+    def after_somebody(writer: Writer, now_ms: int) -> None:
+        with target.client() as client:
+            client.mset({"page:1002": "theirs", "other": "theirs"})
+        write(writer, now_ms)
+
+    monkeypatch.setattr(Writer, "run", after_somebody)
+    with pytest.raises(MismatchError, match=r"page:1002.*what was restored has been deleted") as caught:
+        memory.restore(**target.spec)
+    assert caught.value.reason == "TargetWrittenMeanwhile"
+    with target.client() as client:
+        assert keys(target) == {b"page:1002", b"other"}
+        assert client.get("page:1002") == b"theirs"

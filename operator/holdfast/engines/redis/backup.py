@@ -11,9 +11,11 @@ import time
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+import hiredis
+
 from holdfast.api.run import Source
 from holdfast.engines.redis.check import Check, Summary
-from holdfast.engines.redis.inspect import server_info, source_endpoint, valkey_hashes
+from holdfast.engines.redis.inspect import modules, server_info, source_endpoint, valkey_hashes
 from holdfast.engines.redis.omissions import acl_users, module_data
 from holdfast.engines.redis.replication import Snapshot
 from holdfast.engines.redis.scan import Scan, may_replace
@@ -23,6 +25,10 @@ from holdfast.protocol import Note, Omission
 
 ARTIFACT = "dump.rdb"
 CATCH_UP_SECONDS = 5.0
+LONG_FORK_SECONDS = 60.0
+"""A primary's fork that lives longer is reported."""
+_SENTINEL = "__sentinel__:hello"
+"""Each Sentinel listens on this channel of the servers that it monitors."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class ReplicationStream:
 
     client: Client
     snapshot: Snapshot | Scan
-    version: str
+    info: dict[str, str]
     standby: bool
     complete_until: datetime | None = None
     """A standby's data is complete until then, by this machine's clock."""
@@ -54,12 +60,14 @@ def backup(context: BackupContext) -> BackupSummary:
     with stream.client:
         what = "keys" if scan else "snapshot"
         context.progress.step(f"reading the {what} from {stream.client.endpoint}")
+        began = time.monotonic()
         with context.store(ARTIFACT) as sink, Check(context.scratch) as check:
             for chunk in stream.snapshot.chunks():
                 sink.write(chunk)
                 check.write(chunk)
             summary = check.finish(scan.databases if scan else None)
     context.progress.rows(summary.keys)
+    notes += _fork_note(stream, time.monotonic() - began)
     report = _summary(stream, summary)
     if scan:
         notes.append(scan.note())
@@ -68,12 +76,38 @@ def backup(context: BackupContext) -> BackupSummary:
     return replace(report, notes=tuple(notes), omissions=(*report.omissions, *omissions))
 
 
+def _fork_note(stream: ReplicationStream, seconds: float) -> tuple[Note, ...]:
+    """That a primary's memory may have grown for long, because the destinations took so long."""
+    is_diskless = isinstance(stream.snapshot, Snapshot) and stream.snapshot.is_diskless
+    if stream.standby or not is_diskless or seconds < LONG_FORK_SECONDS:
+        return ()
+    message = (
+        f"the fork of {stream.client.endpoint} lived for {seconds:.0f} s, as long as the destinations took; "
+        "what was written in that time took memory twice. A replica, or repl-diskless-sync no, spares the "
+        "primary"
+    )
+    return (Note(reason="PrimaryForkedLong", message=message),)
+
+
+def _sentinel_note(client: Client) -> tuple[Note, ...]:
+    """That Sentinels remember the backup: they take each connection that asks for a snapshot for a replica
+    (https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/)."""
+    reply = client.try_execute("PUBSUB", "NUMSUB", _SENTINEL)
+    if isinstance(reply, hiredis.ReplyError) or not reply[1]:
+        return ()
+    message = (
+        f"{client.endpoint} is monitored by Sentinel, which may list the backup as a replica with port 0 for "
+        "good; SENTINEL RESET removes it. A backup that reads a replica leaves nothing there"
+    )
+    return (Note(reason="SentinelListsBackup", message=message),)
+
+
 def _summary(stream: ReplicationStream, summary: Summary) -> BackupSummary:
     position = stream.snapshot.position
     source = Source(
         address=str(stream.client.endpoint),
         role="Standby" if stream.standby else "Primary",
-        version=stream.version,
+        version=stream.info["redis_version"],
         system_identifier=position.replication_id,
         lsn=str(position.offset),
     )
@@ -83,6 +117,7 @@ def _summary(stream: ReplicationStream, summary: Summary) -> BackupSummary:
         "rdbVersion": summary.head.version,
         "aux": summary.head.aux,
         "moduleData": summary.modules,
+        "modules": modules(stream.info),
     }
     return BackupSummary(
         snapshot_time=_snapshot_time(stream, summary.head.aux),
@@ -114,8 +149,10 @@ def _begin(
         if context.spec.prefer_replica and (stream := _begin_on_replica(client, info, notes)) is not None:
             client.close()
             return stream
+        sentinel = _sentinel_note(client)
         snapshot = _snapshot(context, client, info)
-        return ReplicationStream(client, snapshot, info["redis_version"], standby=False)
+        notes += sentinel if isinstance(snapshot, Snapshot) else ()
+        return ReplicationStream(client, snapshot, info, standby=False)
     except BaseException:
         client.close()
         raise
@@ -127,7 +164,7 @@ def _begin_on_standby(context: BackupContext, client: Client, info: dict[str, st
         raise SourceError("SourceNotReady", f"{client.endpoint} is a replica that has lost its primary")
     lag = timedelta(seconds=max(0, int(info.get("master_last_io_seconds_ago", "0"))))
     snapshot = _snapshot(context, client, info)
-    return ReplicationStream(client, snapshot, info["redis_version"], standby=True, lag=lag)
+    return ReplicationStream(client, snapshot, info, standby=True, lag=lag)
 
 
 def _snapshot(context: BackupContext, client: Client, info: dict[str, str]) -> Snapshot | Scan:
@@ -188,7 +225,7 @@ def _try_replica(replica: Endpoint, primary: Client) -> ReplicationStream:
         wanted = server_info(primary)
         info = _caught_up(client, int(wanted["master_repl_offset"]), wanted["master_replid"])
         snapshot = Snapshot(client)
-        return ReplicationStream(client, snapshot, info["redis_version"], standby=True, complete_until=moment)
+        return ReplicationStream(client, snapshot, info, standby=True, complete_until=moment)
     except BaseException:
         client.close()
         raise

@@ -1,6 +1,7 @@
 """What backup and restore share: finding a server, logging in, and what INFO says of it."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -125,3 +126,8 @@ def valkey_hashes(info: dict[str, str]) -> int:
         if re.fullmatch(r"db\d+", name)
     ]
     return sum(int(match[1]) for match in matches if match)
+
+
+def modules(info: Mapping[str, str]) -> list[str]:
+    """The names of a server's modules, which INFO gives as `module:name=search,ver=…`, one a line."""
+    return re.findall(r"^name=([^,]+)", info.get("module", ""), re.MULTILINE)

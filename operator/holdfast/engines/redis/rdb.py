@@ -273,6 +273,15 @@ def amount_of_aux(data: Data, position: int) -> int:
         return 1
 
 
+_MODULE_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+def module_type(data: Data, position: int) -> str:
+    """The name of a module's type by its number at `position`: nine letters of six bits, then its version."""
+    number, _ = read_length(data, position)
+    return "".join(_MODULE_LETTERS[number >> shift & 0x3F] for shift in range(58, 9, -6))
+
+
 def read_version(data: Data) -> int:
     """The format's version. Raises RdbError when `data` does not begin as an RDB does."""
     match = re.match(rb"REDIS(\d{4})", data[:9])
@@ -312,26 +321,38 @@ def library_name(data: Data, function: tuple[int, int]) -> str:
 
 
 def records(data: Data, position: int) -> Iterator[Record]:
-    """Every key from `position` (`Head.end`) on. Raises RdbError where the data is not understood."""
+    """Every key from `position` (`Head.end`) on. Raises RdbError where the data is not understood.
+
+    This runs once for each key: what most keys have is read here, without a call.
+    """
     database = 0
     expires: int | None = None
+    new = tuple.__new__
     while (opcode := data[position]) != END:
-        position += 1
         if opcode < SLOT_INFO:
-            key, start = read_string(data, position)
-            position = skip_value(data, opcode, start)
-            yield Record(database, key, expires, opcode, start, position)
-            expires = None
+            size = data[position + 1]
+            if size < 0x40:
+                start = position + 2 + size
+                key = data[position + 2 : start]
+            else:
+                key, start = read_string(data, position + 1)
+            if opcode in ONE_STRING and (first := data[start]) < 0x80:
+                size = first if first < 0x40 else 1 + ((first & 0x3F) << 8 | data[start + 1])
+                end = start + 1 + size
+            else:
+                end = skip_value(data, opcode, start)
+            yield new(Record, (database, key, expires, opcode, start, end))
+            position, expires = end, None
         elif opcode == EXPIRE_MS:
-            expires = int.from_bytes(data[position : position + 8], "little", signed=True)
-            position += 8
+            expires = int.from_bytes(data[position + 1 : position + 9], "little", signed=True)
+            position += 9
         elif opcode == EXPIRE_SECONDS:
-            expires = 1000 * int.from_bytes(data[position : position + 4], "little", signed=True)
-            position += 4
+            expires = 1000 * int.from_bytes(data[position + 1 : position + 5], "little", signed=True)
+            position += 5
         elif opcode == SELECT_DB:
-            database, position = read_length(data, position)
+            database, position = read_length(data, position + 1)
         else:
-            position = _skip_opcode(data, opcode, position)
+            position = _skip_opcode(data, opcode, position + 1)
 
 
 def _skip_opcode(data: Data, opcode: int, position: int) -> int:

@@ -43,6 +43,18 @@ GROUPS = (
                 "Give the user the ACL rule `+function|dump`.",
             ),
             Reason(
+                "SentinelListsBackup", (Where.RUN_EVENT,),
+                "Sentinel takes whoever asks a primary for a snapshot for a replica, and does not forget it.",
+                "Run `SENTINEL RESET` for the primary. Connect a replica and keep `preferReplica`: then the "
+                "backup reads the replica.",
+            ),
+            Reason(
+                "PrimaryForkedLong", (Where.RUN_EVENT,),
+                "The primary sent the snapshot without its disk, so its fork lived as long as the transfer "
+                "to the destinations.",
+                "Connect a replica, or set `repl-diskless-sync no` if the server's disk has room.",
+            ),
+            Reason(
                 "AclUsersUnknown", (Where.RUN_EVENT,),
                 "The user of the backup may not list the server's ACL users, which no snapshot holds.",
                 "To see them named, give the user the ACL rule `+acl|users`.",
@@ -120,28 +132,55 @@ GROUPS = (
                 "Look at the server. The Job makes another attempt.",
             ),
             Reason("TargetRefused", _RESTORE, "The server refused a command.", "Read the message."),
-            Reason("TargetIsReplica", _RESTORE, "The server is a replica.", "Restore to its primary."),
+            Reason(
+                "Primary", (Where.PREFLIGHT,), "The server is a replica.", "Restore to its primary.",
+            ),
+            Reason(
+                "ClusterMode", (Where.PREFLIGHT,),
+                "The server is a node of a Redis Cluster, which takes only a part of the keys.",
+                "Name a server that is not in cluster mode.",
+            ),
+            Reason(
+                "RdbVersion", (Where.PREFLIGHT,),
+                "The server is too old for the backup's RDB version, or of another kind.",
+                "Restore to a server as new as the backup's source.",
+            ),
+            Reason(
+                "Databases", (Where.PREFLIGHT,),
+                "The server has fewer databases than the backup.",
+                "Raise its setting `databases`, or leave databases out in the request.",
+            ),
+            Reason(
+                "Memory", (Where.PREFLIGHT,),
+                "The server's `maxmemory`, or its machine's memory, does not hold the backup. How much the "
+                "backup needs is estimated from what its source used.",
+                "Raise `maxmemory`. `acceptedRisks: [Memory]` tries it all the same.",
+            ),
+            Reason(
+                "Modules", (Where.PREFLIGHT,),
+                "The backup's source had modules that the server lacks. Keys of their types cannot be "
+                "restored. This never blocks.",
+                "Load the modules there.",
+            ),
             Reason(
                 "TargetOlderThanBackup", _RESTORE,
                 "The server is too old for the backup's RDB version.",
                 "Restore to a server as new as the backup's source.",
             ),
             Reason(
-                "TargetTooFewDatabases", _RESTORE,
-                "The server has fewer databases than the backup.", "Raise its setting `databases`.",
-            ),
-            Reason(
                 "TargetTooSmall", _RESTORE,
-                "The server's `maxmemory` does not hold the backup.", "Raise `maxmemory`.",
+                "The server's `maxmemory` did not hold the backup. What was restored has been deleted.",
+                "Raise `maxmemory`.",
             ),
             Reason(
                 "TargetEvicted", _RESTORE,
-                "The server evicted keys during the restore.",
-                "Raise `maxmemory`, empty the databases and create a new request.",
+                "The server evicted keys during the restore. What was restored has been deleted.",
+                "Raise `maxmemory` and create a new request.",
             ),
             Reason(
                 "TargetWrittenMeanwhile", _RESTORE,
-                "Somebody wrote a key of the backup during the restore.",
+                "Somebody wrote a key of the backup during the restore. What was restored has been deleted, "
+                "and what they wrote has not.",
                 "Stop the writers, empty the databases and create a new request.",
             ),
             Reason(
@@ -157,11 +196,6 @@ GROUPS = (
                 "BackupNotUnderstood", _RESTORE,
                 "The backup holds something that Holdfast cannot read.",
                 "Restore by hand: a Redis server loads the file (README, \"Without Holdfast\").",
-            ),
-            Reason(
-                "ValueNotUnderstood", _RESTORE,
-                "The server cannot load a value, usually because it lacks a module.",
-                "Install the module there.",
             ),
             Reason(
                 "ValueTooLarge", _RESTORE,

@@ -3,6 +3,11 @@
 The protocol follows https://github.com/redis/redis/blob/8.0/src/replication.c: the RDB comes either with its
 length before it (disk-based) or with a 40-byte mark that is repeated behind it (diskless). A server with
 `repl-diskless-sync-delay` (5 s by default) begins only after that time.
+
+A diskless server's fork lives until we have read everything, and each page that is written in that time is
+copied. With `repl-diskless-sync no` it lives only until the RDB is on the server's disk. Either way no writes
+pile up for us: a replica that wants the RDB only is fed none (`canFeedReplicaReplBuffer`), so that no
+client-output-buffer-limit ends the transfer.
 """
 
 from collections.abc import Iterator
@@ -32,6 +37,8 @@ class Snapshot:
         """
         self._client = client
         self._buffer = b""
+        self.is_diskless = False
+        """Whether the server's fork lives as long as the transfer; known once `chunks` has given bytes."""
         # An old server knows neither capability and says so; the transfer is whole without them.
         for option, value in (("capa", "eof"), ("rdb-only", "1")):
             client.try_execute("REPLCONF", option, value)
@@ -58,6 +65,7 @@ class Snapshot:
                 "SourceRefused", f"{self._client.endpoint} sent {header!r}, not an RDB's length"
             )
         if header.startswith("$EOF:"):
+            self.is_diskless = True
             return self._until_mark(header[5:].encode())
         return self._counted(int(header[1:]))
 

@@ -13,7 +13,7 @@ import mmap
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,81 +21,133 @@ import hiredis
 
 from holdfast.engines.redis import rdb
 from holdfast.engines.redis.backup import ARTIFACT
-from holdfast.engines.redis.compare import (
-    BATCH_BYTES,
-    BATCH_KEYS,
-    Comparison,
-    Sample,
-    WriteCounts,
-    clock_ms,
-    compare,
-)
+from holdfast.engines.redis.compare import Comparison, WriteCounts, clock_ms, compare
 from holdfast.engines.redis.inspect import target_endpoint
 from holdfast.engines.redis.omissions import module_data
-from holdfast.engines.redis.rdb import Record
 from holdfast.engines.redis.target import (
     MARKER_PREFIX,
     Plan,
-    check_fit,
     claim,
     evicted_keys,
     is_ours,
     libraries,
+    preflight,
+    refuse_if_not_empty,
     refused,
     release,
 )
-from holdfast.engines.redis.wire import Client, pack, pack_start
-from holdfast.engines.transfer import MismatchError, Progress, RestoreContext, RestoreSummary, TaskError
-from holdfast.protocol import Note
+from holdfast.engines.redis.wire import Client
+from holdfast.engines.redis.write import Dump, Writer, delete
+from holdfast.engines.transfer import (
+    MismatchError,
+    RestoreContext,
+    RestoreSummary,
+    TaskError,
+    TransferError,
+    checked,
+)
+from holdfast.protocol import Check, Note, Omission
 
 SPOOL_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class _Dump:
-    """The RDB of a backup: its bytes, and what its head says."""
-
-    data: rdb.Data
-    head: rdb.Head
 
 
 def stage(context: RestoreContext) -> RestoreSummary:
     """Restore dump.rdb into an empty server and compare. The marker stays: `discard` takes all back.
 
-    Raises TargetNotEmptyError when a database that would be written holds a key, TaskError when the target
-    is too small or too old or the user may not, MismatchError when the target evicted keys during the
-    restore.
+    When it cannot succeed, or the comparison finds a difference, what was written is deleted.
+
+    Raises PreflightBlockedError or TargetNotEmptyError before anything is written, MismatchError when the
+    target evicted keys or somebody else wrote there during the restore.
     """
     target = target_endpoint(context, context.spec, context.override, context.namespace)
-    plan = _plan(context)
-    context.progress.step("fetching the snapshot")
-    with _spooled(context) as data, Client(target) as client:
-        head = rdb.read_head(data)
-        if head.version > rdb.NEWEST_VERSION:
-            raise TaskError(
-                "BackupNewerThanClient",
-                f"the backup is an RDB of version {head.version}; this image restores versions up to "
-                f"{rdb.NEWEST_VERSION}",
-            )
-        dump = _Dump(data, head)
+    plan, detail = _plan(context), context.manifest_detail
+    version = int(detail["rdbVersion"])
+    if version > rdb.NEWEST_VERSION:
+        raise TaskError(
+            "BackupNewerThanClient",
+            f"the backup is an RDB of version {version}; this image restores versions up to "
+            f"{rdb.NEWEST_VERSION}",
+        )
+    with Client(target) as client:
+        checks: tuple[Check, ...] = ()
         resumed = is_ours(client, plan)
         if not resumed:
-            check_fit(client, plan, head, context.manifest_contents["keys"])
+            refuse_if_not_empty(client, plan)
+            checks = checked(context, preflight(client, plan, detail, context.manifest_contents["keys"]))
+    context.progress.step("fetching the snapshot")
+    # The fetch may outlast the connection.
+    with _spooled(context) as data, Client(target) as client:
+        dump = Dump(data, rdb.read_head(data))
+        if not resumed:
             claim(client, plan)
-        evicted = evicted_keys(client)
         context.progress.step(f"restoring to {target}")
-        _restore_functions(client, plan, dump, replace=resumed)
-        writer = _Writer(client, plan, dump, context.progress, replace=resumed)
-        writer.run()
-        context.progress.step("comparing")
-        comparison = compare(client, plan, writer.written, writer.sample.records, data)
-        if evicted := evicted_keys(client) - evicted:
-            raise MismatchError(
-                "TargetEvicted",
-                f"{target} evicted {evicted} keys during the restore: its maxmemory is too low",
-            )
-    summary = _summary(str(target), plan, writer.written, comparison)
-    return replace(summary, notes=(*summary.notes, *_not_restored(context)))
+        writer = Writer(client, plan, dump, context.progress, replace=resumed)
+        try:
+            failed, comparison = _load(client, plan, dump, writer)
+        except (TaskError, MismatchError) as error:
+            raise _taken_back(error, plan, dump, writer) from error
+        if comparison.mismatches:
+            _take_back(client, plan, dump, None if resumed else writer)
+    summary = _summary(str(target), plan, writer.counts, comparison)
+    return replace(
+        summary,
+        notes=(*summary.notes, *_not_restored(context)),
+        failed_objects=failed,
+        preflight=checks,
+        staged=(f"databases {_listed(plan.databases)} of {target}",),
+    )
+
+
+def _load(client: Client, plan: Plan, dump: Dump, writer: Writer) -> tuple[tuple[Omission, ...], Comparison]:
+    """Write everything and compare: what the target could not take, and what differs."""
+    evicted = evicted_keys(client)
+    failed = _restore_functions(client, plan, dump, replace=writer.replace)
+    writer.run(clock_ms(client))
+    writer.progress.step("comparing")
+    there = replace(plan, functions=tuple(name for name in plan.functions if name not in failed))
+    sample = [record for record in writer.sample.records if not writer.failed.may_have(record)]
+    comparison = compare(client, there, writer.counts, sample, dump.data)
+    if evicted := evicted_keys(client) - evicted:
+        raise MismatchError(
+            "TargetEvicted",
+            f"{client.endpoint} evicted {evicted} keys during the restore: its maxmemory is too low",
+        )
+    return (*failed.values(), *writer.failed.omissions), comparison
+
+
+def _restore_functions(client: Client, plan: Plan, dump: Dump, *, replace: bool) -> dict[str, Omission]:
+    """Restore the libraries; those that the server cannot take, by their names."""
+    failed: dict[str, Omission] = {}
+    policy = "REPLACE" if replace else "APPEND"
+    for place in dump.head.functions if plan.functions else ():
+        name = rdb.library_name(dump.data, place)
+        payload = rdb.payload(dump.data[place[0] : place[1]], dump.head.version)
+        reply = client.try_execute("FUNCTION", "RESTORE", payload, policy)
+        if isinstance(reply, hiredis.ReplyError):
+            if not str(reply).startswith("ERR"):
+                raise refused(client, reply, f"function library {name}")
+            what = f"function library {name}: {reply}"
+            failed[name] = Omission(what=what, count=1, reason="ObjectFailed")
+    return failed
+
+
+def _taken_back(error: TransferError, plan: Plan, dump: Dump, writer: Writer) -> TransferError:
+    """The error, after what was written has been deleted: by another connection, on which no reply is due."""
+    try:
+        with Client(writer.endpoint) as client:
+            _take_back(client, plan, dump, None if writer.replace else writer)
+    except TransferError as second:
+        said = f"{error.message}; what was restored could not be deleted: {second.message}"
+    else:
+        said = f"{error.message}; what was restored has been deleted"
+    return type(error)(error.reason, said, error.log_tail)
+
+
+def _take_back(client: Client, plan: Plan, dump: Dump, writer: Writer | None) -> None:
+    delete(client, plan, dump, writer)
+    for name in sorted(set(libraries(client)) & set(plan.functions)) if plan.functions else ():
+        client.execute("FUNCTION", "DELETE", name)
+    release(client, plan)
 
 
 def _not_restored(context: RestoreContext) -> tuple[Note, ...]:
@@ -121,32 +173,7 @@ def discard(context: RestoreContext) -> None:
             return
         context.progress.step(f"deleting from {target} what was restored")
         with _spooled(context) as data:
-            _delete_keys(client, plan, data)
-        for name in sorted(set(libraries(client)) & set(plan.functions)):
-            client.execute("FUNCTION", "DELETE", name)
-        release(client, plan)
-
-
-def _delete_keys(client: Client, plan: Plan, data: rdb.Data) -> None:
-    batch: list[bytes] = []
-    selected: int | None = None
-    for record in rdb.records(data, rdb.read_head(data).end):
-        if record.database not in plan.databases or not record.key.startswith(plan.prefix):
-            continue
-        if record.database != selected or len(batch) >= BATCH_KEYS:
-            _unlink(client, batch)
-            batch = []
-        if record.database != selected:
-            selected = record.database
-            client.execute("SELECT", selected)
-        if record.key != plan.marker.encode():
-            batch.append(record.key)
-    _unlink(client, batch)
-
-
-def _unlink(client: Client, keys: list[bytes]) -> None:
-    if keys:
-        client.execute("UNLINK", *keys)
+            _take_back(client, plan, Dump(data, rdb.read_head(data)), None)
 
 
 def _summary(
@@ -211,103 +238,3 @@ def _spooled(context: RestoreContext) -> Iterator[mmap.mmap]:
         raise TaskError("BackupNotUnderstood", f"the RDB {error}") from error
     finally:
         path.unlink(missing_ok=True)
-
-
-def _restore_functions(client: Client, plan: Plan, dump: _Dump, *, replace: bool) -> None:
-    if plan.functions:
-        body = b"".join(dump.data[start:end] for start, end in dump.head.functions)
-        policy = "REPLACE" if replace else "APPEND"
-        client.execute("FUNCTION", "RESTORE", rdb.payload(body, dump.head.version), policy)
-
-
-class _Writer:
-    """One pass over the RDB. While a batch is under way the next is made; a large value goes in pieces."""
-
-    def __init__(self, client: Client, plan: Plan, dump: _Dump, progress: Progress, *, replace: bool) -> None:
-        self.written: dict[int, WriteCounts] = {number: WriteCounts() for number in plan.databases}
-        self.sample = Sample()
-        self._client = client
-        self._plan = plan
-        self._data = dump.data
-        self._head = dump.head
-        self._progress = progress
-        self._parts = 6 if replace else 5
-        self._options = b"\r\n$6\r\nABSTTL\r\n" + (b"$7\r\nREPLACE\r\n" if replace else b"")
-        self._commands: list[bytes] = []
-        self._keys: list[bytes | None] = []
-        """Of each command its key; None for a SELECT."""
-        self._size = 0
-        self._awaited: list[bytes | None] = []
-
-    def run(self) -> None:
-        """Write everything that is wanted, and wait until all of it is acknowledged."""
-        selected: int | None = None
-        for record in self._wanted(clock_ms(self._client)):
-            if record.database != selected:
-                selected = record.database
-                self._add(pack("SELECT", selected), None)
-            if record.end - record.start > BATCH_BYTES:
-                self._send_large(record)
-            else:
-                self._add(self._command(record), record.key)
-        self._flush()
-        self._flush()
-
-    def _wanted(self, now: int) -> Iterator[Record]:
-        prefix, marker = self._plan.prefix, self._plan.marker.encode()
-        for record in rdb.records(self._data, self._head.end):
-            written = self.written.get(record.database)
-            if written is None:
-                continue
-            written.read += 1
-            if not record.key.startswith(prefix) or record.key == marker:
-                continue
-            if written.add(record, self._data, now):
-                self.sample.offer(record)
-                yield record
-
-    def _command(self, record: Record) -> bytes:
-        _, key, expires_ms, kind, start, end = record
-        value = rdb.payload(b"%c%b" % (kind, self._data[start:end]), self._head.version)
-        # One formatting is several times as fast as packing five arguments, for every key.
-        return b"*%d\r\n$7\r\nRESTORE\r\n$%d\r\n%b\r\n$%d\r\n%d\r\n$%d\r\n%b%b" % (
-            self._parts, len(key), key, len(b"%d" % (expires_ms or 0)), expires_ms or 0, len(value), value,
-            self._options,
-        )  # fmt: skip
-
-    def _send_large(self, record: Record) -> None:
-        """Without ever holding the whole value."""
-        self._flush()
-        length = 1 + record.end - record.start + rdb.FOOTER_BYTES
-        start = pack_start(self._parts, "RESTORE", record.key, record.expires_ms or 0, length=length)
-        kind = bytes((record.kind,))
-        crc = rdb.crc64(kind)
-        self._client.send(start + kind)
-        for position in range(record.start, record.end, BATCH_BYTES):
-            piece = self._data[position : min(position + BATCH_BYTES, record.end)]
-            crc = rdb.crc64(piece, crc)
-            self._client.send(piece)
-        self._client.send(rdb.footer(self._head.version, crc) + self._options)
-        self._receive()
-        self._awaited = [record.key]
-
-    def _add(self, command: bytes, key: bytes | None) -> None:
-        self._commands.append(command)
-        self._keys.append(key)
-        self._size += len(command)
-        if self._size >= BATCH_BYTES or len(self._commands) >= BATCH_KEYS:
-            self._flush()
-
-    def _flush(self) -> None:
-        """Send the batch, then read the replies to the one before it."""
-        if self._commands:
-            self._client.send(b"".join(self._commands))
-        self._receive()
-        self._awaited = self._keys
-        self._commands, self._keys, self._size = [], [], 0
-
-    def _receive(self) -> None:
-        for key, reply in zip(self._awaited, self._client.replies(len(self._awaited)), strict=True):
-            if isinstance(reply, hiredis.ReplyError):
-                raise refused(self._client, reply, f"key {key!r}")
-        self._progress.rows(len(self._awaited) - self._awaited.count(None))

@@ -1,19 +1,16 @@
 """The server that is restored to: whether it can take the backup, and that it is ours during the restore."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import hiredis
 
 from holdfast.engines.redis import rdb
-from holdfast.engines.redis.inspect import database_sizes, server_info
-from holdfast.engines.redis.wire import Client
-from holdfast.engines.transfer import (
-    MismatchError,
-    SourceError,
-    TargetNotEmptyError,
-    TaskError,
-    TransferError,
-)
+from holdfast.engines.redis.inspect import database_sizes, modules, server_info
+from holdfast.engines.redis.wire import Client, parse_info
+from holdfast.engines.transfer import SourceError, TargetNotEmptyError, TaskError, TransferError
+from holdfast.protocol import Check
 
 MARKER_PREFIX = "holdfast:restore:"
 _TINY_VALUE = b"\x00\x01x"
@@ -45,47 +42,116 @@ def is_ours(client: Client, plan: Plan) -> bool:
     return bool(client.execute("EXISTS", plan.marker))
 
 
-def check_fit(client: Client, plan: Plan, head: rdb.Head, all_keys: int) -> None:
-    """Raise TaskError when the target cannot take the backup: before anything is written."""
-    info = server_info(client)
+def preflight(client: Client, plan: Plan, detail: Mapping[str, Any], all_keys: int) -> Iterator[Check]:
+    """Whether the target can take the backup, by what the manifest says of it; nothing is written."""
+    info = parse_info(client.execute("INFO"))
+    address = client.endpoint
+    if info.get("cluster_enabled") == "1":
+        yield Check(
+            check="ClusterMode",
+            state="Blocked",
+            message=f"{address} is one node of a Redis Cluster, which takes a part of the keys only",
+            remedy="name a server that is not in cluster mode",
+        )
+        return
     if info.get("role") == "slave":
-        raise TaskError("TargetIsReplica", f"{client.endpoint} is a replica; restore to its primary")
-    _check_memory(client, plan, head, info, all_keys)
+        primary = f"{info.get('master_host')}:{info.get('master_port')}"
+        yield Check(
+            check="Primary",
+            state="Blocked",
+            message=f"{address} is a replica of {primary}",
+            remedy="restore to its primary",
+        )
+        return
+    yield _check_version(client, plan, int(detail["rdbVersion"]), info)
+    yield _check_databases(client, plan)
+    yield _check_memory(client, plan, detail, info, all_keys)
+    yield _check_modules(client, detail, info)
+
+
+def _check_version(client: Client, plan: Plan, version: int, info: Mapping[str, str]) -> Check:
+    """RESTORE looks at the version before all else, and a key whose time has passed is never made."""
+    probe = rdb.payload(_TINY_VALUE, version)
+    reply = client.try_execute("RESTORE", plan.marker, 1, probe, "ABSTTL")
+    if not isinstance(reply, hiredis.ReplyError):
+        return Check(check="RdbVersion", state="Passed")
+    if "DUMP payload version" not in str(reply):
+        raise refused(client, reply, "the probe of its RDB version")
+    valkey = info.get("valkey_version")
+    server = f"Valkey {valkey}" if valkey else f"Redis {info['redis_version']}"
+    return Check(
+        check="RdbVersion",
+        state="Blocked",
+        message=f"{client.endpoint} is {server}, which cannot read the backup's RDB version {version}",
+        remedy="restore to a server as new as the backup's source (version 10 is Redis 7.0; 11 is Redis 7.2 "
+        "and Valkey; 12 is Redis 7.4 and 8)",
+    )
+
+
+def _check_databases(client: Client, plan: Plan) -> Check:
     for database in plan.databases:
         reply = client.try_execute("SELECT", database)
         if isinstance(reply, hiredis.ReplyError):
             if "out of range" not in str(reply):
                 raise refused(client, reply, "SELECT")
-            raise TaskError(
-                "TargetTooFewDatabases",
-                f"{client.endpoint} has no database {database}; its setting `databases` must be larger",
+            return Check(
+                check="Databases",
+                state="Blocked",
+                message=f"{client.endpoint} has no database {database}",
+                remedy="its setting `databases` must be larger, or leave the database out by "
+                "targets[].redis.databases",
             )
-    # RESTORE looks at the version before all else, and a key whose time has passed is never made.
-    probe = rdb.payload(_TINY_VALUE, head.version)
-    reply = client.try_execute("RESTORE", plan.marker, 1, probe, "ABSTTL")
-    if isinstance(reply, hiredis.ReplyError):
-        raise refused(client, reply, "the probe of its RDB version")
+    return Check(check="Databases", state="Passed")
 
 
-def _check_memory(client: Client, plan: Plan, head: rdb.Head, info: dict[str, str], all_keys: int) -> None:
+def _check_memory(
+    client: Client, plan: Plan, detail: Mapping[str, Any], info: Mapping[str, str], all_keys: int
+) -> Check:
     """Compare with what the source used when it was backed up; how much a key prefix needs is not known."""
-    limit = int(info.get("maxmemory", "0"))
-    if not limit or plan.prefix or not all_keys:
-        return
-    used = int(head.aux.get("used-mem", "0")) - int(info.get("used_memory_startup", "0"))
-    needed = max(0, used) * sum(plan.databases.values()) // all_keys
-    free = limit - int(info["used_memory"])
-    if needed > free:
-        raise TaskError(
-            "TargetTooSmall",
-            f"the backup took {needed} bytes of memory where it was made, and {client.endpoint} has {free} "
-            f"left of its maxmemory {limit} (maxmemory-policy {info.get('maxmemory_policy')}); it would "
-            "refuse or evict keys",
-        )
+    passed = Check(check="Memory", state="Passed")
+    limit, used = int(info.get("maxmemory", "0")), int(info.get("used_memory", "0"))
+    room = limit or int(info.get("total_system_memory", "0"))
+    if not room or plan.prefix or not all_keys:
+        return passed
+    taken = int(detail["aux"].get("used-mem", "0")) - int(info.get("used_memory_startup", "0"))
+    needed = max(0, taken) * sum(plan.databases.values()) // all_keys
+    if needed <= room - used:
+        return passed
+    what = f"its maxmemory {limit}" if limit else f"its machine's memory {room}"
+    return Check(
+        check="Memory",
+        state="Blocked" if limit else "Warned",
+        message=f"the backup took {needed} bytes of memory where it was made, and {client.endpoint} has "
+        f"{room - used} left of {what} (maxmemory-policy {info.get('maxmemory_policy')}); it would refuse or "
+        "evict keys",
+        remedy="raise maxmemory",
+        may_be_accepted=True,
+    )
+
+
+def _check_modules(client: Client, detail: Mapping[str, Any], info: Mapping[str, str]) -> Check:
+    missing = sorted(set(detail.get("modules", ())) - set(modules(info)))
+    if not missing:
+        return Check(check="Modules", state="Passed")
+    return Check(
+        check="Modules",
+        state="Warned",
+        message=f"the backup's source had modules that {client.endpoint} lacks: {', '.join(missing)}; keys "
+        "of their types cannot be restored",
+        remedy="load the modules there",
+    )
 
 
 def claim(client: Client, plan: Plan) -> None:
     """Mark the databases as ours. Raises TargetNotEmptyError when anything would be in the way."""
+    refuse_if_not_empty(client, plan)
+    if plan.marker_database is not None:
+        client.execute("SELECT", plan.marker_database)
+        client.execute("SET", plan.marker, "started on empty databases", "NX")
+
+
+def refuse_if_not_empty(client: Client, plan: Plan) -> None:
+    """Raises TargetNotEmptyError when anything would be in the way."""
     sizes = database_sizes(client)
     obstacles = [
         f"database {number} holds {sizes[number][0]} keys"
@@ -101,9 +167,6 @@ def claim(client: Client, plan: Plan) -> None:
             f"{client.endpoint} is not empty: {'; '.join(obstacles)}; mode New overwrites nothing: empty "
             "it, or name another server in the request's targets[].redis.service or host",
         )
-    if plan.marker_database is not None:
-        client.execute("SELECT", plan.marker_database)
-        client.execute("SET", plan.marker, "started on empty databases", "NX")
 
 
 def release(client: Client, plan: Plan) -> None:
@@ -134,16 +197,12 @@ def refused(client: Client, reply: hiredis.ReplyError, what: str) -> TransferErr
             "TargetOlderThanBackup",
             f"{target} cannot read the backup's RDB version; it must be as new as the backup's source",
         )
-    if text.startswith("BUSYKEY"):
-        return MismatchError("TargetWrittenMeanwhile", f"{what} appeared in {target} during the restore")
     if text.startswith("OOM"):
         return TaskError("TargetTooSmall", f"{target} has no memory left for {what}: {text}")
     if "invalid bulk length" in text:
         return TaskError(
             "ValueTooLarge", f"{target} takes no value as large as {what}: its proto-max-bulk-len is lower"
         )
-    if "Bad data format" in text:
-        return TaskError("ValueNotUnderstood", f"{target} cannot load {what}; does it lack a module?")
     if text.startswith(("NOAUTH", "NOPERM")):
         return TaskError("PermissionDenied", f"{target} refused {what}: {text}")
     return SourceError("TargetRefused", f"{target} refused {what}: {text}")

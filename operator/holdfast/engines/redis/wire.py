@@ -23,6 +23,8 @@ IDLE_SECONDS = 120
 """A server that says nothing for so long is given up; while it prepares a snapshot it sends newlines."""
 RECEIVE_BYTES = 1 << 18
 
+_GREETINGS = 3
+
 Argument = bytes | str | int
 
 
@@ -59,12 +61,30 @@ class Client:
         self._reader = hiredis.Reader(replyError=hiredis.ReplyError)
         self._socket = _connect(endpoint)
         try:
+            if endpoint.tls:
+                self._greet()
             if endpoint.password is not None:
                 user = () if endpoint.username is None else (endpoint.username,)
                 self.execute("AUTH", *user, endpoint.password)
         except BaseException:
             self.close()
             raise
+
+    def _greet(self) -> None:
+        """A first exchange: a server refuses a client certificate only after the handshake (RFC 8446).
+
+        It may close the connection before its alert has been read.
+        """
+        for _ in range(_GREETINGS):
+            try:
+                self.try_execute("PING")
+            except SourceError as error:
+                broken = error
+                self._socket.close()
+                self._socket = _connect(self.endpoint)
+            else:
+                return
+        raise _client_cert_refused(self.endpoint, broken.message)
 
     def __enter__(self) -> Self:
         return self
@@ -133,7 +153,7 @@ class Client:
     def _broken(self, why: object) -> TransferError:
         side = self.endpoint.side
         if isinstance(why, ssl.SSLError) and _ASKS_FOR_CERT.search(str(why)):
-            return _client_cert_refused(self.endpoint, why)
+            return _client_cert_refused(self.endpoint, why_broken(why, self.endpoint.host))
         if isinstance(why, TimeoutError):
             why = f"silent for {IDLE_SECONDS} s"
         elif isinstance(why, OSError):
@@ -185,7 +205,7 @@ def _encrypt(plain: socket.socket, endpoint: Endpoint) -> ssl.SSLSocket:
         ) from error
     except OSError as error:
         if isinstance(error, ssl.SSLError) and _ASKS_FOR_CERT.search(str(error)):
-            raise _client_cert_refused(endpoint, error) from error
+            raise _client_cert_refused(endpoint, why_broken(error, endpoint.host)) from error
         raise SourceError(
             f"{endpoint.side}Unreachable",
             f"{endpoint} did not complete the TLS handshake: {why_broken(error, endpoint.host)}",
@@ -199,13 +219,12 @@ _ASKS_FOR_CERT = re.compile(
 """TLS 1.3 says so with the first answer, and not in the handshake (RFC 8446, 4.4.2.4)."""
 
 
-def _client_cert_refused(endpoint: Endpoint, error: ssl.SSLError) -> TaskError:
+def _client_cert_refused(endpoint: Endpoint, why: str) -> TaskError:
     if endpoint.client_cert is None:
         what = f"asks for a client certificate; {endpoint.client_cert_named} must name one"
     else:
         what = f"refused the client certificate of {endpoint.client_cert_named}"
-    why = why_broken(error, endpoint.host)
-    return TaskError("ClientCertificateRefused", f"{endpoint} {what}; the server said: {why}")
+    return TaskError("ClientCertificateRefused", f"{endpoint} {what}: {why}")
 
 
 def _load(context: ssl.SSLContext, client: ClientCert, named: str) -> None:
@@ -249,4 +268,10 @@ def refusal(endpoint: Endpoint, command: str, reply: str) -> TransferError:
 def parse_info(reply: bytes | Iterable[str]) -> dict[str, str]:
     """The fields of an INFO reply (https://redis.io/docs/latest/commands/info/)."""
     lines = reply.decode("utf-8", "replace").splitlines() if isinstance(reply, bytes) else reply
-    return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if colon and not line.startswith("#"):
+            # Only `module` is there more than once.
+            fields[name] = f"{fields[name]}\n{value}" if name in fields else value
+    return fields

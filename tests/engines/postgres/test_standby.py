@@ -14,6 +14,7 @@ from holdfast.protocol import BackupResult
 
 ROWS = jobs.ROWS
 """Of table big; the unlogged table has one more, which a standby has not."""
+GAPS = ["UnloggedTablesEmpty", "SequencesAhead"]
 
 
 @pytest.fixture
@@ -21,7 +22,14 @@ def database(source_server: TestServer, standby_server: TestServer) -> Iterator[
     """A database that the standby has too."""
     source_server.execute("CREATE DATABASE read_here")
     jobs.fill(source_server, "read_here")
-    source_server.execute("CREATE UNLOGGED TABLE fleeting AS SELECT 1", database="read_here")
+    source_server.execute(
+        "CREATE UNLOGGED TABLE fleeting AS SELECT 1 AS id",
+        "CREATE SEQUENCE counted",
+        "CREATE SEQUENCE downwards INCREMENT -3 CACHE 5",
+        "CREATE SEQUENCE never_called",
+        "SELECT nextval('counted'), nextval('downwards') FROM generate_series(1, 3)",
+        database="read_here",
+    )
     catch_up(source_server, standby_server)
     yield "read_here"
     source_server.drop("read_here")
@@ -50,11 +58,16 @@ def test_the_standby_is_read(
     # The primary was idle: by its clock the data is of now, not of its last commit.
     assert began.replace(microsecond=0) <= result.snapshot_time <= datetime.now(UTC)
     assert jobs.reasons(result) == {"ReadFromStandby", "DatabasesLeftOut"}
-    assert [omission.reason for omission in result.omissions] == ["UnloggedTablesEmpty"]
-    assert result.contents["rows"] == ROWS
+    # What a standby lacks is read from the primary.
+    assert result.omissions == ()
+    assert result.contents["rows"] == ROWS + 1
 
     assert jobs.restored(runner, spec, target_server.address()).mismatched == 0
-    assert target_server.value("SELECT count(*) FROM fleeting", "read_here") == 0
+    assert target_server.value("SELECT count(*) FROM fleeting", "read_here") == 1
+    sequences = "SELECT sequencename, last_value FROM pg_sequences ORDER BY 1"
+    expected = source_server.execute(sequences, database="read_here")
+    assert expected != standby_server.execute(sequences, database="read_here")
+    assert target_server.execute(sequences, database="read_here") == expected
     target_server.drop("read_here")
 
 
@@ -87,7 +100,7 @@ def test_a_lagging_standby_is_not_read(
         before = standby_server.value("SELECT pg_last_xact_replay_timestamp()")
         result = jobs.backed_up(runner, target(source_server, standby_server, maxLag="1h"))
         assert result.source.role == "Standby"
-        assert result.contents["rows"] == ROWS
+        assert result.contents["rows"] == ROWS + 1
         written = source_server.value("SELECT pg_xact_commit_timestamp(xmin) FROM big WHERE id = 0", database)
         assert result.snapshot_time <= written
         assert result.snapshot_time >= before.replace(microsecond=0)
@@ -146,6 +159,7 @@ def test_a_standby_alone_is_read(database: str, standby_server: TestServer, runn
     result = jobs.backed_up(runner, standby_server.target(databases=["read_here"]))
     assert result.source.role == "Standby"
     assert result.contents["rows"] == ROWS
+    assert [omission.reason for omission in result.omissions] == GAPS
 
 
 def test_the_primary_is_down(
@@ -159,6 +173,7 @@ def test_the_primary_is_down(
         source_server.start()
     assert result.source.role == "Standby"
     assert {"PrimaryUnreachable"} <= {note.reason for note in result.notes if note.warning}
+    assert [omission.reason for omission in result.omissions] == GAPS
     assert result.contents["rows"] == ROWS
     assert abs((result.snapshot_time - committed).total_seconds()) < 60
 

@@ -9,11 +9,21 @@ import psycopg
 
 from holdfast.api.base import ServerAddress
 from holdfast.api.run import Source
-from holdfast.engines.postgres import checks, databases, dump, failures, inspect, snapshot, source, tools
+from holdfast.engines.postgres import (
+    checks,
+    databases,
+    dump,
+    failures,
+    gaps,
+    inspect,
+    snapshot,
+    source,
+    tools,
+)
 from holdfast.engines.postgres import globals as cluster_globals
 from holdfast.engines.postgres.connection import Server, server
 from holdfast.engines.postgres.counting import Counted, Counting
-from holdfast.engines.postgres.detail import DatabaseDetail, Detail, Inventory
+from holdfast.engines.postgres.detail import DatabaseDetail, Detail
 from holdfast.engines.postgres.globals import Globals
 from holdfast.engines.postgres.spec import PostgresTarget
 from holdfast.engines.postgres.waiters import Waiters
@@ -157,7 +167,6 @@ class _Backup:
         self.notes += waiters.note()
         self.omissions += counted.omissions
         self.roles |= counted.roles
-        inventory = self._without_gaps(database, counted.inventory)
         described = Source(
             address=self.chosen.server.address,
             role=identity.role,
@@ -165,7 +174,10 @@ class _Backup:
             system_identifier=identity.system_identifier,
             lsn=view.lsn,
         )
-        detail = DatabaseDetail(artifact=artifact, properties=properties, inventory=inventory)
+        detail = DatabaseDetail(artifact=artifact, properties=properties, inventory=counted.inventory)
+        if identity.role == "Standby":
+            detail, omissions = gaps.fill(self.context, self.chosen, detail)
+            self.omissions += omissions
         return _DatabaseDump(detail, view.time, described)
 
     def _attempt(self, waiters: Waiters, artifact: str) -> tuple[snapshot.Snapshot, Counted]:
@@ -186,16 +198,6 @@ class _Backup:
         with Counting(view, self.globals, self.context.progress.rows) as counting:
             dump.pump(f"pg_dump of {view.database}", command, sink, self.context.scratch, counting.check)
             return counting.result()
-
-    def _without_gaps(self, database: str, inventory: Inventory) -> Inventory:
-        """What a standby's dump lacks is named."""
-        if inventory.unlogged:
-            names = ", ".join(inventory.unlogged)
-            what = f"rows of the unlogged tables of {database}, which a standby has not: {names}"
-            self.omissions.append(
-                Omission(what=what[:300], count=len(inventory.unlogged), reason="UnloggedTablesEmpty")
-            )
-        return inventory
 
 
 def _classified(doing: str, work: Callable[[], T]) -> T:

@@ -80,6 +80,10 @@ class DatabaseDetail(_DetailModel):
     artifact: str
     properties: Properties
     inventory: Inventory
+    unlogged_artifact: str | None = None
+    """The rows of unlogged tables, read from the primary when the dump itself was read from a standby."""
+    sequences: dict[str, int] = Field(default_factory=dict)
+    """Last values on the primary, of sequences that a standby shows ahead. Named as in SQL."""
 
 
 class Detail(_DetailModel):

@@ -63,7 +63,8 @@ class Fill:
     detail: DatabaseDetail
     final: str
     """The name that it gets, for messages."""
-    open: Callable[[], AbstractContextManager[BinaryIO]]
+    open: Callable[[str], AbstractContextManager[BinaryIO]]
+    """An artifact, by its name."""
     progress: Progress
     notes: list[Note] = field(default_factory=list)
 
@@ -72,8 +73,8 @@ class Fill:
         place, name = self.place, self.detail.properties.name
         self.progress.step(f"restoring {name}")
         self._without_public_schema()
-        with self.open() as stream:
-            contents = self._contents(stream)
+        with self.open(self.detail.artifact) as stream:
+            contents = self._contents(stream, place.scratch / "dump")
             passes = Passes(
                 place.server, self.staged, place.options, contents, self._search_path(), place.scratch
             )
@@ -81,8 +82,9 @@ class Fill:
             again = passes.rows(stream)
         tables = self._tables(again)
         if tables:
-            with self.open() as stream:
+            with self.open(self.detail.artifact) as stream:
                 passes.load_again(tables, stream)
+        passes.failed |= self._fill_gaps()
         self.progress.step(f"comparing {name}")
         rows = self._count()  # before rights and row-level security, which might hide some
         self.progress.step(f"making indexes of {name}")
@@ -93,11 +95,31 @@ class Fill:
         passes.event_triggers()
         return Filled(comparison, tuple(self._failed(passes.failed)), tuple(self.notes))
 
-    def _contents(self, stream: BinaryIO) -> archive.Archive:
+    def _fill_gaps(self) -> dict[str, str]:
+        """What a backup of a standby read from its primary; what of it could not be loaded."""
+        place, failed = self.place, dict[str, str]()
+        if self.detail.unlogged_artifact is not None:
+            with self.open(self.detail.unlogged_artifact) as stream:
+                contents = self._contents(stream, place.scratch / "unlogged")
+                passes = Passes(
+                    place.server, self.staged, place.options, contents, self._search_path(), place.scratch
+                )
+                passes.rows(stream)
+                failed |= passes.failed
+        if self.detail.sequences:
+            names, values = list(self.detail.sequences), list(self.detail.sequences.values())
+            with self._connect() as inside:
+                inside.execute(
+                    "SELECT setval(to_regclass(name), value)"
+                    "  FROM unnest(%s::text[], %s::bigint[]) AS sequence (name, value)",
+                    [names, values],
+                )
+        return failed
+
+    def _contents(self, stream: BinaryIO, file: Path) -> archive.Archive:
         """The table of contents. From here on our role may act as the owners in it, if the server allows."""
         with self._connect() as inside:
             known = {row[0] for row in inside.execute("SELECT rolname FROM pg_roles")}
-            file = self.place.scratch / "dump"
             contents = archive.read(self.place.pg_restore, self.place.flags, stream, file, known)
             for owner in {entry.owner for entry in contents.entries} & known:
                 roles.become(inside, owner)

@@ -6,22 +6,29 @@ https://github.com/postgres/postgres/blob/REL_17_STABLE/src/backend/commands/seq
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import psycopg
 from psycopg import sql
 
-from holdfast.engines.postgres import count, dump, snapshot, source, tools
-from holdfast.engines.postgres.connection import Connection, Server, shown
+from holdfast.engines.postgres import count, dump, inspect, snapshot, source, tools
+from holdfast.engines.postgres.connection import Connection, shown
+from holdfast.engines.postgres.detail import DatabaseDetail
 from holdfast.engines.postgres.inspect import Relation, qualified
-from holdfast.engines.transfer import BackupContext
+from holdfast.engines.postgres.source import ChosenSource
+from holdfast.engines.transfer import BackupContext, SourceError, TaskError
+from holdfast.protocol import Omission
+from holdfast.protocol.message import MAX_MESSAGE
 
+_log = logging.getLogger(__name__)
 _LOGGED_AHEAD = 32
 _POSITIONS = """
 SELECT n.nspname, c.relname, c.relpersistence::text, s.seqincrement, s.seqcache,
        CASE WHEN c.relpersistence = 'p' OR NOT pg_is_in_recovery() THEN pg_sequence_last_value(c.oid) END
   FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relpersistence <> 't' AND has_sequence_privilege(c.oid, 'USAGE,SELECT')
+ WHERE c.relpersistence <> 't' AND has_sequence_privilege(s.seqrelid, 'USAGE,SELECT')
 """
 
 
@@ -34,12 +41,65 @@ class _Position:
     """None: nextval was never called."""
 
 
-def sequences(standby: Connection, primary: Connection) -> dict[str, int]:
+def fill(
+    context: BackupContext, standby: ChosenSource, detail: DatabaseDetail
+) -> tuple[DatabaseDetail, list[Omission]]:
+    """What the dump of a standby's database lacks, from the primary; what is not there is an omission."""
+    database = detail.properties.name
+    filled, here = detail, dict[str, _Position]()
+    try:
+        with standby.server.connect(database) as connection:
+            here = _positions(connection)
+        if standby.primary is None:
+            raise SourceError("PrimaryUnreachable", "the backup has no primary to read")
+        chosen = source.choose_primary(standby.primary, (database,))
+        if chosen.identity.role != "Primary":
+            raise SourceError("PrimaryInRecovery", f"{chosen.server.address} is a standby")
+        with chosen.server.connect(database) as connection:
+            positions = _sequences(here, _positions(connection))
+            unlogged = [
+                relation
+                for relation in inspect.relations(connection, "r")
+                if relation.name in detail.inventory.unlogged
+            ]
+        here = {}
+        filled = detail.model_copy(update={"sequences": positions})
+        if unlogged:
+            filled = _with_rows(filled, _dump_unlogged(context, chosen, detail, unlogged))
+    except (SourceError, TaskError, psycopg.Error) as error:
+        _log.warning("what the standby lacks of %s is not filled from the primary: %s", database, error)
+    return filled, list(_lacking(filled, here))
+
+
+def _with_rows(detail: DatabaseDetail, rows: dict[str, int]) -> DatabaseDetail:
+    inventory = detail.inventory
+    lacking = tuple(name for name in inventory.unlogged if name not in rows)
+    counted = inventory.model_copy(update={"tables": inventory.tables | rows, "unlogged": lacking})
+    return detail.model_copy(update={"inventory": counted, "unlogged_artifact": _artifact(detail)})
+
+
+def _artifact(detail: DatabaseDetail) -> str:
+    """No database's dump has such a name: those end in `.dump`."""
+    return f"{detail.artifact}.unlogged"
+
+
+def _lacking(detail: DatabaseDetail, unknown: dict[str, _Position]) -> Iterator[Omission]:
+    database = detail.properties.name
+    unlogged = detail.inventory.unlogged
+    if unlogged:
+        what = f"rows of the unlogged tables of {database}, which a standby has not: {', '.join(unlogged)}"
+        yield Omission(what=what[:MAX_MESSAGE], count=len(unlogged), reason="UnloggedTablesEmpty")
+    ahead = [name for name, position in unknown.items() if position.value is not None]
+    if ahead:
+        what = f"exact last values of sequences of {database}, which a standby shows up to 32 values ahead"
+        yield Omission(what=what, count=len(ahead), reason="SequencesAhead")
+
+
+def _sequences(here: dict[str, _Position], there: dict[str, _Position]) -> dict[str, int]:
     """The last values that sequences have on the primary and not on the standby, by their names as in SQL.
 
     Only where the standby is ahead as its log makes it so: any other value is of another moment.
     """
-    there, here = _positions(primary), _positions(standby)
     values = {}
     for name, position in here.items():
         value = there[name].value if name in there else None
@@ -63,23 +123,20 @@ def _fills(position: _Position, value: int) -> bool:
     return 0 < ahead <= _LOGGED_AHEAD + position.cache
 
 
-def dump_unlogged(
-    context: BackupContext, primary: Server, artifact: str, database: str, relations: Sequence[Relation]
-) -> Mapping[str, int]:
-    """Store the rows that unlogged tables have on the primary now; their counts by name.
+def _dump_unlogged(
+    context: BackupContext, primary: ChosenSource, detail: DatabaseDetail, relations: Sequence[Relation]
+) -> dict[str, int]:
+    """Store the rows that unlogged tables have on the primary now; their counts by name."""
+    database = detail.properties.name
+    program = tools.program("pg_dump", context.spec.major_version)
 
-    Raises TransferError or psycopg.Error when the primary cannot be read.
-    """
-    major = tools.client_major(tools.program("pg_dump", context.spec.major_version))
-    chosen = source.choose_primary(primary, (database,))
-
-    def attempt() -> Mapping[str, int]:
-        with snapshot.hold(chosen, database) as view, context.store(artifact) as sink:
+    def attempt() -> dict[str, int]:
+        with snapshot.hold(primary, database) as view, context.store(_artifact(detail)) as sink:
             command = [
-                tools.program("pg_dump", major), "--format=custom", "--compress=0", "--data-only",
+                program, "--format=custom", "--compress=0", "--data-only",
                 f"--snapshot={view.id}", f"--lock-wait-timeout={snapshot.LOCK_MILLISECONDS}ms",
                 "--no-password", *(f"--table={_pattern(relation)}" for relation in relations),
-                f"--dbname={primary.conninfo(database)}",
+                f"--dbname={primary.server.conninfo(database)}",
             ]  # fmt: skip
             lock = functools.cache(view.lock)
             dump.pump(f"pg_dump of {database}", command, sink, context.scratch, lambda: bool(lock()))

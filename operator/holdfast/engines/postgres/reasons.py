@@ -186,8 +186,14 @@ GROUPS = (
             ),
             Reason(
                 "UnloggedTablesEmpty", _OMITTED,
-                "A standby has no rows of unlogged tables, so the backup has none.",
-                "Read the primary (remove `standby`), or make the tables logged.",
+                "A standby has no rows of unlogged tables, and the primary could not be read for them.",
+                "Let `service` or `host` name the primary, or make the tables logged.",
+            ),
+            Reason(
+                "SequencesAhead", _OMITTED,
+                "A standby shows sequences up to 32 values ahead, and the primary could not be asked for "
+                "their last values. Restored sequences may leave a gap.",
+                "Let `service` or `host` name the primary.",
             ),
         ),
     ),

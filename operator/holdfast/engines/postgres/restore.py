@@ -262,11 +262,9 @@ class _Restore:
 
     def _fill(self, number: int, target: _Target, place: Place) -> Filled:
         """Restore one database under its staged name and compare it with what the backup counted."""
-        context, artifact = self.context, target.detail.artifact
+        context = self.context
         staged = staged_name(context.request_uid, number)
-        fill = Fill(
-            place, staged, target.detail, target.name, lambda: context.open(artifact), context.progress
-        )
+        fill = Fill(place, staged, target.detail, target.name, context.open, context.progress)
         try:
             return fill.run(target.extensions)
         except TaskError as error:

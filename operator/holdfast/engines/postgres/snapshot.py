@@ -54,7 +54,7 @@ class Snapshot:
     def lock(self) -> tuple[Relation, ...]:
         """Lock all tables as pg_dump does; the relations to count. pg_dump must have its own locks already.
 
-        Raises psycopg.Error or UnsettledError when a table is not what it was when the snapshot was taken.
+        Raises psycopg.Error or a SourceError when a table is not what it was when the snapshot was taken.
         TRUNCATE and some forms of ALTER TABLE ignore snapshots, so the dump has none of the rows
         (https://www.postgresql.org/docs/current/mvcc-caveats.html). Each of them gives a table a new file.
         """
@@ -66,10 +66,10 @@ class Snapshot:
                 self.connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(tables))
             rewritten = self.connection.execute(_REWRITTEN.encode()).fetchone()
         if rewritten is not None:
-            raise failures.UnsettledError(
-                "TablesChanging",
-                f"table {rewritten[0]} of {self.database} was emptied or rewritten as the dump started",
-            )
+            what = f"table {rewritten[0]} of {self.database} was emptied or rewritten as the dump started"
+            if self.recovering:  # replay ends whoever reads the table, so pg_dump, too
+                raise failures.StandbyConflictError("StandbyConflict", what)
+            raise failures.UnsettledError("TablesChanging", what)
         return relations
 
 

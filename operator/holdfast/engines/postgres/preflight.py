@@ -37,11 +37,10 @@ def server_checks(
             remedy=f"set majorVersion: {detail.client_major}",
         )  # fmt: skip
     row = connection.execute(
-        "SELECT rolsuper OR rolcreatedb, pg_is_in_recovery(), pg_backend_pid()"
-        "  FROM pg_roles WHERE rolname = current_user"
+        "SELECT rolsuper OR rolcreatedb, pg_is_in_recovery()  FROM pg_roles WHERE rolname = current_user"
     ).fetchone()
     assert row is not None
-    may_create, recovering, pid = row
+    may_create, recovering = row
     if recovering:
         yield Check(
             check="TargetIsStandby", state="Blocked", message=f"{server.address} is a standby",
@@ -52,12 +51,6 @@ def server_checks(
             check="PermissionDenied", state="Blocked",
             message=f"role {server.user} may not make databases: it needs CREATEDB",
             remedy="name the Secret of such a role in the request's targets[].postgres.credentialsSecret",
-        )  # fmt: skip
-    if pid != connection.info.backend_pid:
-        yield Check(
-            check="Pooler", state="Blocked",
-            message=f"{server.address} is a connection pooler, where no session is ours",
-            remedy="name the server itself in the request's targets[].postgres",
         )  # fmt: skip
 
 
@@ -248,7 +241,7 @@ class Shells:
 _PASSED = (
     (
         Check(check="ServerVersion", state="Passed"),
-        {"ServerOlderThanBackup", "ClientOlderThanBackup", "TargetIsStandby", "Pooler"},
+        {"ServerOlderThanBackup", "ClientOlderThanBackup", "TargetIsStandby"},
     ),
     (Check(check="Rights", state="Passed"), {"PermissionDenied", "OwnerMissing"}),
     (

@@ -235,9 +235,9 @@ GROUPS = (
             ),
             Reason(
                 "RestoredDiffers", (Where.REQUEST_EVENT,),
-                "Something that holds no data is not as in the backup: an extension has another version, a "
-                "materialized view has other rows once it is refreshed, an extension made an object first, or "
-                "the role may not make it.",
+                "Something without data is not as in the backup: an extension has another version, a "
+                "materialized view has other rows once it is refreshed, an extension made an object first, "
+                "or the role may not make it.",
                 "Nothing, unless the application needs what the message names.",
             ),
             Reason(
@@ -292,11 +292,6 @@ GROUPS = (
             Reason(
                 "TargetIsStandby", _PREFLIGHT,
                 "The server that is restored to is a standby.", "Restore to its primary.",
-            ),
-            Reason(
-                "Pooler", _PREFLIGHT,
-                "The address is a connection pooler's. A restore needs sessions of its own.",
-                "Name the server itself.",
             ),
             Reason(
                 "OwnerMissing", _PREFLIGHT,

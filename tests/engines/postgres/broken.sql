@@ -27,6 +27,17 @@ UPDATE pg_constraint SET convalidated = true WHERE conname = 'proof';
 ALTER TABLE ranged ATTACH PARTITION ranged_a FOR VALUES FROM ('a') TO ('b');
 ALTER TABLE ranged_a DROP CONSTRAINT proof;
 
+CREATE DOMAIN above AS int;
+CREATE TABLE of_domain (id int, v above);
+INSERT INTO of_domain VALUES (1, -1);
+ALTER DOMAIN above ADD CONSTRAINT zero CHECK (VALUE > 0) NOT VALID;
+UPDATE pg_constraint SET convalidated = true WHERE conname = 'zero';
+
+CREATE FUNCTION share(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN $1; END $$;
+CREATE TABLE generated (id int, share int GENERATED ALWAYS AS (share(id)) STORED);
+INSERT INTO generated (id) VALUES (0), (1);
+CREATE OR REPLACE FUNCTION share(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN 10 / $1; END $$;
+
 -- from here on everything can be made, though not as pg_dump's script does it
 CREATE FUNCTION helper(text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT lower($1) $$;
 CREATE FUNCTION plain(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN helper($1); END $$;
@@ -42,3 +53,17 @@ COMMENT ON CONSTRAINT has_parent ON a_child IS 'by a function';
 CREATE TABLE z_parent (id int PRIMARY KEY);
 INSERT INTO z_parent VALUES (7);
 INSERT INTO a_child VALUES (1, 7);
+
+CREATE SCHEMA ext;
+CREATE EXTENSION unaccent SCHEMA ext;
+CREATE EXTENSION cube SCHEMA ext;
+CREATE EXTENSION earthdistance SCHEMA ext;
+SET search_path = public, ext;
+CREATE FUNCTION bare(text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT unaccent($1) $$;
+CREATE DOMAIN word AS text CHECK (bare(VALUE) <> '');
+CREATE TABLE places (id int, name word, latitude float8, longitude float8, UNIQUE (id));
+INSERT INTO places SELECT g, 'Plàce ' || g, g, g FROM generate_series(1, 20) g;
+CREATE INDEX places_where ON places USING gist (ll_to_earth(latitude, longitude));
+CREATE INDEX places_name ON places (bare(name));
+CREATE MATERIALIZED VIEW near AS SELECT id FROM places WHERE earth_distance(ll_to_earth(latitude, longitude), ll_to_earth(1, 1)) < 1e6;
+CREATE UNIQUE INDEX near_id ON near (id);

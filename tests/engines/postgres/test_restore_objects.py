@@ -17,6 +17,8 @@ UNMADE = {
     "broken: FK CONSTRAINT public child child_parent_fkey": "violates foreign key constraint",
     "broken: INDEX public doubled_v": "could not create unique index",
     "broken: CHECK CONSTRAINT public.checked positive": "is violated by some row",
+    "broken: CHECK CONSTRAINT public.above zero": "violate",
+    "broken: COLUMN public generated share: it is no longer generated, and NULL": "division by zero",
     "broken: TABLE ATTACH public ranged_a": "partition constraint of relation",
 }
 
@@ -28,12 +30,14 @@ def backup(
     """A backup of a database that cannot be made again as it is, and of one that can."""
     source_server.execute("CREATE DATABASE broken", "CREATE DATABASE sound")
     source_server.script((HERE / "broken.sql").read_text(), "broken")
+    source_server.execute("ALTER DATABASE broken SET search_path = public, ext")
     source_server.execute("CREATE TABLE t AS SELECT generate_series(1, 9) AS id", database="sound")
     runner = Runner(tmp_path_factory.mktemp("objects") / "root")
     target = source_server.target(databases=["broken", "sound"])
     jobs.backed_up(runner, target)
     yield runner, target
     source_server.drop("broken", "sound")
+    target_server.drop("broken", "sound", f"{STAGED}_0", f"{STAGED}_1")
 
 
 def test_what_cannot_be_made_again_is_named_and_the_copies_are_kept(
@@ -48,7 +52,10 @@ def test_what_cannot_be_made_again_is_named_and_the_copies_are_kept(
         assert UNMADE[name] in said
     assert result.staged == (f"database {STAGED}_0", f"database {STAGED}_1")
     assert target_server.databases() == [f"{STAGED}_0", f"{STAGED}_1", "postgres"]
-    assert rows(target_server, f"{STAGED}_0").keys() == rows(source_server, "broken").keys()
+    before, after = rows(source_server, "broken"), rows(target_server, f"{STAGED}_0")
+    assert {name: count for name, (count, _) in before.items() if name != "public.ranged"} == {
+        name: count for name, (count, _) in after.items() if name != "public.ranged"
+    }
     target_server.drop(f"{STAGED}_0", f"{STAGED}_1")
 
 
@@ -64,10 +71,12 @@ def test_a_request_may_accept_what_cannot_be_made(
     assert len(result.omissions) == len(UNMADE)
     before, after = rows(source_server, "broken"), rows(target_server, "broken")
     assert after.pop("public.ranged")[0] == 0
-    before.pop("public.ranged")
+    assert after.pop("public.generated")[0] == 2
+    del before["public.ranged"], before["public.generated"]
     assert after == before
     lost = set(definitions(source_server, "broken").splitlines()) - set(
         definitions(target_server, "broken").splitlines()
     )
-    assert not [line for line in lost if "by_path" in line or "has_parent" in line or "plain" in line], lost
+    kept = ("by_path", "has_parent", "plain", "places", "near", "word", "bare")
+    assert not [line for line in lost if any(name in line for name in kept)], lost
     target_server.drop("broken", "sound")

@@ -10,11 +10,11 @@ from typing import BinaryIO
 import psycopg
 from psycopg import sql
 
-from holdfast.engines.postgres import archive, inspect, roles
+from holdfast.engines.postgres import archive, inspect, relax, roles
 from holdfast.engines.postgres.connection import Connection, Server
 from holdfast.engines.postgres.detail import DatabaseDetail, Inventory
 from holdfast.engines.postgres.inspect import Comparison
-from holdfast.engines.postgres.load import Passes
+from holdfast.engines.postgres.load import Passes, search_everywhere
 from holdfast.engines.transfer import Progress
 from holdfast.protocol import Note, Omission
 from holdfast.protocol.message import MAX_MESSAGE
@@ -80,10 +80,11 @@ class Fill:
             )
             passes.before_rows()
             again = passes.rows(stream)
-        tables = self._tables(again)
-        if tables:
-            with self.open(self.detail.artifact) as stream:
-                passes.load_again(tables, stream)
+        for at_last in (False, True):
+            tables = self._tables(again, at_last)
+            if tables:
+                with self.open(self.detail.artifact) as stream:
+                    again = passes.load_again(tables, stream, at_last)
         passes.failed |= self._fill_gaps()
         self.progress.step(f"comparing {name}")
         rows = self._count()  # before rights and row-level security, which might hide some
@@ -139,21 +140,23 @@ class Fill:
                 self.notes.append(Note(reason="RestoredDiffers", message=message))
 
     def _search_path(self) -> str:
-        """The source's own search path, and every schema behind it: what found a name there finds it here."""
+        """The source's own: what found a name there finds it here."""
         settings = self.detail.properties.settings
-        paths = [setting.value for setting in settings if setting.name == "search_path"]
-        schemas = {_parts(table)[0] for table in self.detail.inventory.tables}
-        quoted = (f'"{schema.replace(chr(34), chr(34) * 2)}"' for schema in sorted(schemas))
-        return ", ".join(dict.fromkeys([*paths, DEFAULT_SEARCH_PATH, *quoted]))
+        paths = [setting.value for setting in settings if setting.name == "search_path" and setting.value]
+        return ", ".join(dict.fromkeys([*paths, DEFAULT_SEARCH_PATH]))
 
-    def _tables(self, entries: list[archive.Entry]) -> dict[archive.Entry, tuple[str, str]]:
-        """The schema and name of the tables whose rows failed, as far as the tables are there."""
+    def _tables(self, entries: list[archive.Entry], at_last: bool) -> dict[archive.Entry, relax.Table]:
+        """The tables whose rows failed, as far as they are there, and as far as more than CHECKs can go."""
         with self._connect() as inside:
             return {
-                entry: (schema, table)
-                for schema, table in map(_parts, self.detail.inventory.tables if entries else ())
+                entry: table
+                for table in map(_parts, self.detail.inventory.tables if entries else ())
                 for entry in entries
-                if entry.is_of("TABLE DATA", (schema, table)) and _is_there(inside, schema, table)
+                if entry.is_of("TABLE DATA", table)
+                and _is_there(inside, *table)
+                and (
+                    not at_last or relax.expressions(inside, table) or relax.checks_of_domains(inside, table)
+                )
             }
 
     def _count(self) -> Inventory:
@@ -180,7 +183,7 @@ class Fill:
     def _analyze(self, rows: Inventory) -> None:
         """Let the planner know the data; an index's function that fails is no reason to give up."""
         with self._connect() as inside:
-            inside.execute("SELECT pg_catalog.set_config('search_path', %s, false)", [self._search_path()])
+            search_everywhere(inside, self._search_path())
             try:
                 inside.execute("ANALYZE")
             except psycopg.Error:

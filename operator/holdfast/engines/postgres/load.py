@@ -9,18 +9,18 @@ in `failed` with the server's own words.
 import re
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, BinaryIO
 
 import psycopg
-from psycopg import sql
 
-from holdfast.engines.postgres import failures, tools
+from holdfast.engines.postgres import failures, relax, tools
 from holdfast.engines.postgres.archive import Archive, Entry, write_all
 from holdfast.engines.postgres.connection import Connection, Server
+from holdfast.engines.postgres.relax import Table
 from holdfast.engines.transfer import SourceError, TargetError
 
 CHUNK_BYTES = 1 << 20
@@ -29,16 +29,6 @@ _ERROR = re.compile(r"pg_restore: error: (?:could not execute query: )?(?:ERROR:
 _DONE = "pg_restore: warning: errors ignored on restore"
 # SQLSTATEs of what an earlier try has made already: duplicate_table, _object, _function, _schema.
 _MADE = {"42P07", "42710", "42723", "42P06"}
-
-_CHECKS = """
-WITH RECURSIVE up (oid) AS (
-    SELECT %(table)s::regclass::oid UNION SELECT inhparent FROM pg_inherits JOIN up ON inhrelid = up.oid
-)
-SELECT format('%%I.%%I', nspname, relname), quote_ident(conname), pg_get_constraintdef(c.oid),
-       quote_nullable(obj_description(c.oid, 'pg_constraint'))
-  FROM pg_constraint c JOIN pg_class r ON r.oid = conrelid JOIN pg_namespace n ON n.oid = relnamespace
- WHERE contype = 'c' AND conislocal AND conrelid IN (SELECT oid FROM up) ORDER BY conrelid, conname
-"""
 
 
 @dataclass
@@ -83,25 +73,37 @@ class Passes:
         self.failed |= {entry.name: self._words[entry.number] for entry in again}
         return again
 
-    def load_again(self, tables: dict[Entry, tuple[str, str]], stream: BinaryIO) -> None:
-        """Load the rows of tables that failed, without their CHECKs, which come back afterwards.
+    def load_again(self, tables: dict[Entry, Table], stream: BinaryIO, at_last: bool) -> list[Entry]:
+        """Load the rows of tables that failed, without their CHECKs, which come back; those that still fail.
 
-        A CHECK may name functions without their schema, or read tables that were not loaded yet.
+        A CHECK may name functions without their schema, or read tables that were not loaded yet. At last
+        CHECKs of domains go, too, and generated columns are NULL.
         """
         entries = [entry for entry in self.archive.of("data") if entry in tables]
         with self._connect() as inside, self._reported("loading again"):
-            checks = [row for entry in entries for row in _checks(inside, tables[entry])]
-            for table, name, _, _ in checks:
-                inside.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name}".encode())
-            attached = self._detach([tables[entry] for entry in entries if self._is_misplaced(entry)], inside)
+            kinds = (relax.checks, relax.checks_of_domains) if at_last else (relax.checks,)
+            rules = dict.fromkeys(rule for e in entries for kind in kinds for rule in kind(inside, tables[e]))
+            for rule in rules:
+                inside.execute(rule.drop.encode())
+            misplaced = [tables[entry] for entry in entries if self._is_misplaced(entry)]
+            for table in misplaced:
+                relax.detach(inside, table)
+            for entry in entries if at_last else ():
+                self._drop_expressions(inside, entry, tables[entry])
             with self._script(entries, stream) as script:
                 for entry in entries:
                     self._note(entry.name, _copy_rows(inside, script))
-            for table, name, definition, comment in dict.fromkeys(checks):
-                statement = f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}"
-                remark = f"COMMENT ON CONSTRAINT {name} ON {table} IS {comment}"
-                self._note(f"CHECK CONSTRAINT {table} {name}", _refusal(inside, statement, remark))
-        self._mend(attached)
+            for rule in rules:
+                self._note(rule.name, _refusal(inside, rule.add, rule.comment))
+        attached = self.archive.entries if misplaced else ()
+        self._mend([e for e in attached if any(e.is_of("TABLE ATTACH", table) for table in misplaced)])
+        return [entry for entry in entries if entry.name in self.failed]
+
+    def _drop_expressions(self, inside: Connection, entry: Entry, table: Table) -> None:
+        for column in relax.expressions(inside, table):
+            relax.drop_expression(inside, table, column)
+            why = self.failed[entry.name]
+            self.failed[f"COLUMN {' '.join(table)} {column}"] = f"it is no longer generated, and NULL: {why}"
 
     def after_rows(self) -> None:
         """Make indexes, keys, triggers, views with rows, and rights."""
@@ -191,7 +193,7 @@ class Passes:
 
     def _mend(self, entries: list[Entry]) -> list[Entry]:
         """Make what failed: first with the dump's empty search path, then with the source's; what is left."""
-        for path in ("", self.search_path) if entries else ():
+        for path in ("", None) if entries else ():
             with self._connect(path) as inside, self._reported("making"):
                 remaining: list[Entry] = []
                 while entries and len(entries) != len(remaining):
@@ -225,20 +227,6 @@ class Passes:
         """Whether rows are not of their partition, as after a change of a collation's order."""
         return "violates partition constraint" in self.failed[entry.name]
 
-    def _detach(self, tables: Sequence[tuple[str, str]], inside: Connection) -> list[Entry]:
-        """Take partitions from their tables; the entries that bring them back."""
-        for table in tables:
-            row = inside.execute(
-                "SELECT format('%%I.%%I', nspname, relname) FROM pg_inherits"
-                "  JOIN pg_class r ON r.oid = inhparent JOIN pg_namespace n ON n.oid = relnamespace"
-                " WHERE inhrelid = %s::regclass",
-                [sql.Identifier(*table).as_string(inside)],
-            ).fetchone()
-            assert row is not None
-            statement = sql.SQL(f"ALTER TABLE {row[0]} DETACH PARTITION {{}}")
-            inside.execute(statement.format(sql.Identifier(*table)))
-        return [e for e in self.archive.entries if any(e.is_of("TABLE ATTACH", table) for table in tables)]
-
     @contextmanager
     def _script(self, entries: list[Entry], stream: BinaryIO) -> Iterator[BinaryIO]:
         """The rows of tables as a script of COPY statements."""
@@ -264,8 +252,10 @@ class Passes:
     def _connect(self, path: str | None = None) -> Iterator[Connection]:
         try:
             with self.server.connect(self.database, self.options) as inside:
-                wanted = self.search_path if path is None else path
-                inside.execute("SELECT pg_catalog.set_config('search_path', %s, false)", [wanted])
+                if path is None:
+                    search_everywhere(inside, self.search_path)
+                else:
+                    inside.execute("SELECT pg_catalog.set_config('search_path', %s, false)", [path])
                 # With off, a materialised view of a table that hides rows from its owner cannot be refreshed.
                 inside.execute("SET row_security = on")
                 yield inside
@@ -335,10 +325,6 @@ class _Feeder(threading.Thread):
             raise self._error
 
 
-def _checks(inside: Connection, table: tuple[str, str]) -> list[tuple[str, ...]]:
-    return inside.execute(_CHECKS, {"table": sql.Identifier(*table).as_string(inside)}).fetchall()
-
-
 def _copy_rows(inside: Connection, script: BinaryIO) -> psycopg.Error | None:
     """Run the next COPY of a script; why it failed. Its rows are read to their end in any case."""
     for line in script:
@@ -383,6 +369,15 @@ def _as_role(statements: bytes) -> bytes:
         rb"^(RE)?SET SESSION AUTHORIZATION\b", lambda match: (match[1] or b"") + b"SET ROLE", statements,
         flags=re.MULTILINE,
     )  # fmt: skip
+
+
+def search_everywhere(inside: Connection, first: str) -> None:
+    """Search the source's schemas, and every other one behind them: a role's setting may have named it."""
+    inside.execute(
+        "SELECT set_config('search_path', concat_ws(', ', %s::text, string_agg(quote_ident(nspname), ', ')),"
+        " false) FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'",
+        [first],
+    )
 
 
 def session_options(server_major: int, superuser: bool) -> str:

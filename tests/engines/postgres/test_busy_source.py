@@ -185,3 +185,20 @@ def test_a_dump_that_gave_way_often_goes_on(
         changing.result()
         (note,) = [note for note in running.result().notes if note.warning]
     assert note.reason == "SessionsWaited"
+
+
+def test_a_table_that_is_replaced_all_the_time_is_named(
+    busy: str, source_server: TestServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "SETTLE_SECONDS", 0.0)
+    context = direct.Memory(tmp_path, source_server.target(databases=[busy]))
+
+    def rewrite() -> None:
+        source_server.execute("TRUNCATE replaced", "INSERT INTO replaced VALUES (1)", database=busy)
+        context.during["busy.dump"] = rewrite
+
+    context.during["busy.dump"] = rewrite  # the snapshot is taken by now
+    (omission,) = backup(context).omissions
+    assert omission.reason == "TableRewritten"
+    assert omission.what == "rows of table public.replaced of busy, replaced again and again"
+    assert context.copied("busy.dump", "altered") == 10

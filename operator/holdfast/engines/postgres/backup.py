@@ -163,7 +163,7 @@ class _Backup:
                 "DatabaseNotFound", f"database {database} was dropped or renamed during the backup"
             )
         waiters = Waiters(self.chosen.server, database)
-        view, counted = snapshot.settled(lambda: self._attempt(waiters, artifact))
+        view, counted = snapshot.settled(lambda last: self._attempt(waiters, artifact, last))
         self.notes += waiters.note()
         self.omissions += counted.omissions
         self.roles |= counted.roles
@@ -180,10 +180,10 @@ class _Backup:
             self.omissions += omissions
         return _DatabaseDump(detail, view.time, described)
 
-    def _attempt(self, waiters: Waiters, artifact: str) -> tuple[snapshot.Snapshot, Counted]:
+    def _attempt(self, waiters: Waiters, artifact: str, last: bool) -> tuple[snapshot.Snapshot, Counted]:
         with (
             waiters.watched(),
-            snapshot.hold(self.chosen, waiters.database) as view,
+            snapshot.hold(self.chosen, waiters.database, last) as view,
             self.context.store(artifact) as sink,
         ):
             return view, self._dump_and_count(view, sink)

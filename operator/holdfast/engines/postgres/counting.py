@@ -1,6 +1,6 @@
 """Counts the rows of a snapshot in a thread beside pg_dump, as soon as pg_dump has its locks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -8,9 +8,9 @@ from types import TracebackType
 from holdfast.engines.postgres import inspect, omissions
 from holdfast.engines.postgres.detail import Inventory
 from holdfast.engines.postgres.globals import Globals, roles_in
-from holdfast.engines.postgres.inspect import Relation
-from holdfast.engines.postgres.snapshot import Snapshot
+from holdfast.engines.postgres.snapshot import Locked, Snapshot
 from holdfast.protocol import Omission
+from holdfast.protocol.message import MAX_MESSAGE
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,7 @@ class Counting:
     def check(self) -> None:
         """Called with each chunk of the dump: the first one starts the count, later ones raise its error."""
         if self._future is None:
-            relations = self._view.lock()
-            self._future = self._pool.submit(self._count, relations)
+            self._future = self._pool.submit(self._count, self._view.lock())
         elif self._future.done():
             self._future.result()
 
@@ -51,11 +50,18 @@ class Counting:
         assert self._future is not None
         return self._future.result()
 
-    def _count(self, relations: Sequence[Relation]) -> Counted:
-        connection = self._view.connection
-        inventory = inspect.inventory(connection, relations, self._rows, self._view.recovering)
-        left_out = tuple(omissions.of_database(connection, self._view.database))
-        return Counted(inventory, left_out, roles_in(connection, self._known))
+    def _count(self, locked: Locked) -> Counted:
+        connection, database = self._view.connection, self._view.database
+        inventory = inspect.inventory(connection, locked.relations, self._rows, self._view.recovering)
+        left_out = [
+            Omission(
+                what=f"rows of table {table.name} of {database}, replaced again and again"[:MAX_MESSAGE],
+                reason="TableRewritten",
+            )
+            for table in locked.rewritten
+        ]
+        left_out += omissions.of_database(connection, database)
+        return Counted(inventory, tuple(left_out), roles_in(connection, self._known))
 
     def _rows(self, rows: int) -> None:
         if self._stopped:

@@ -130,8 +130,8 @@ def _dump_unlogged(
     database = detail.properties.name
     program = tools.program("pg_dump", context.spec.major_version)
 
-    def attempt() -> dict[str, int]:
-        with snapshot.hold(primary, database) as view, context.store(_artifact(detail)) as sink:
+    def attempt(last: bool) -> dict[str, int]:
+        with snapshot.hold(primary, database, last) as view, context.store(_artifact(detail)) as sink:
             command = [
                 program, "--format=custom", "--compress=0", "--data-only",
                 f"--snapshot={view.id}", f"--lock-wait-timeout={snapshot.LOCK_MILLISECONDS}ms",

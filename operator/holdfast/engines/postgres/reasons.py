@@ -98,8 +98,8 @@ GROUPS = (
             ),
             Reason(
                 "TablesChanging", _BACKUP,
-                "For two minutes, whenever the backup took its snapshot, a table was dropped, emptied or "
-                "rewritten before the dump had its lock.",
+                "For two minutes, whenever the backup took its snapshot, a table was dropped before the dump "
+                "had its lock.",
                 "Back up when fewer tables change. The Job makes another attempt.",
             ),
             Reason(
@@ -152,6 +152,12 @@ GROUPS = (
                 "The server has the name of a database in bytes that are no UTF-8, and compares these bytes "
                 "at a login.",
                 "Rename the database.",
+            ),
+            Reason(
+                "TableRewritten", _OMITTED,
+                "For two minutes, whenever the backup took its snapshot, the table was emptied or rewritten "
+                "before the dump had its lock. The snapshot does not show the rows that it had.",
+                "Replace the rows less often, or by `DELETE` instead of `TRUNCATE`.",
             ),
             Reason(
                 "ExtensionRows", _OMITTED,

@@ -30,12 +30,20 @@ T = TypeVar("T")
 
 # The column is as the snapshot has it, the function is as the catalogue is now.
 _REWRITTEN = """
-SELECT format('%I.%I', n.nspname, c.relname)
+SELECT n.nspname, c.relname
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
    AND c.relfilenode <> 0 AND pg_relation_filenode(c.oid) <> c.relfilenode
- LIMIT 1
 """
+
+
+@dataclass(frozen=True)
+class Locked:
+    """The relations of a snapshot, whose tables cannot change any more."""
+
+    relations: tuple[Relation, ...]
+    rewritten: tuple[Relation, ...]
+    """Those that have changed already: the snapshot does not show the rows that they had."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +58,11 @@ class Snapshot:
     time: datetime
     """Every commit up to this moment is in it."""
     lsn: str
+    last: bool = False
+    """Whether no other snapshot is taken when tables were rewritten."""
 
-    def lock(self) -> tuple[Relation, ...]:
-        """Lock all tables as pg_dump does; the relations to count. pg_dump must have its own locks already.
+    def lock(self) -> Locked:
+        """Lock all tables as pg_dump does. pg_dump must have its own locks already.
 
         Raises psycopg.Error or a SourceError when a table is not what it was when the snapshot was taken.
         TRUNCATE and some forms of ALTER TABLE ignore snapshots, so the dump has none of the rows
@@ -64,17 +74,20 @@ class Snapshot:
             while batch := list(islice(remaining, inspect.BATCH)):
                 tables = sql.SQL(", ").join(sql.SQL("ONLY ") + name for name in batch)
                 self.connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(tables))
-            rewritten = self.connection.execute(_REWRITTEN.encode()).fetchone()
-        if rewritten is not None:
-            what = f"table {rewritten[0]} of {self.database} was emptied or rewritten as the dump started"
+            changed = set(self.connection.execute(_REWRITTEN.encode()).fetchall())
+        rewritten = tuple(one for one in relations if (one.schema, one.table) in changed)
+        if rewritten and not self.last:
+            what = (
+                f"table {rewritten[0].name} of {self.database} was emptied or rewritten as the dump started"
+            )
             if self.recovering:  # replay ends whoever reads the table, so pg_dump, too
                 raise failures.StandbyConflictError("StandbyConflict", what)
             raise failures.UnsettledError("TablesChanging", what)
-        return relations
+        return Locked(relations, rewritten)
 
 
 @contextmanager
-def hold(source: ChosenSource, database: str) -> Iterator[Snapshot]:
+def hold(source: ChosenSource, database: str, last: bool) -> Iterator[Snapshot]:
     """Open a snapshot of `database`. Raises TaskError when something in it cannot be read.
 
     No table is locked: a lock of ours would hold up whoever wants to change the table, and pg_dump would wait
@@ -96,22 +109,23 @@ def hold(source: ChosenSource, database: str) -> Iterator[Snapshot]:
         ).fetchone()
         assert row is not None
         identifier, now, lsn = row
-        yield Snapshot(connection, database, recovering, identifier, standby_moment or now, lsn)
+        yield Snapshot(connection, database, recovering, identifier, standby_moment or now, lsn, last)
 
 
-def settled(work: Callable[[], T]) -> T:
+def settled(work: Callable[[bool], T]) -> T:
     """Call `work`, which takes a snapshot, until no table changes before the dump has its locks.
 
-    Raises the last UnsettledError when that has not come after SETTLE_SECONDS. Between two attempts the
-    backup holds nothing, so that whoever waited behind it goes on.
+    After SETTLE_SECONDS `work` is called a last time, with True. Raises what it then raises. Between two
+    attempts the backup holds nothing, so that whoever waited behind it goes on.
     """
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
+        last = time.monotonic() > deadline
         try:
-            return work()
+            return work(last)
         except failures.GaveWayError:
             deadline = time.monotonic() + SETTLE_SECONDS  # the dump ran: it had its locks
         except failures.UnsettledError:
-            if time.monotonic() > deadline:
+            if last:
                 raise
         time.sleep(random.uniform(0, _MAX_PAUSE_SECONDS))  # noqa: S311 no secret: out of step with the others

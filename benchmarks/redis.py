@@ -4,9 +4,9 @@
 
 Holdfast's side is the real runner of a Job, from its start to its end, with a volume: it checks what it
 stores, and counts and compares what it restores. redis-cli checks and compares nothing. Backup: the RDB that
-redis-cli reads, into zstd with as many threads. Restore: redis-cli's pipe mode with the commands that Holdfast
-sends, as one file; REPLICAOF is a second server that loads the RDB, and that the target then follows until it
-has everything.
+redis-cli reads, into zstd with as many threads. Restore: redis-cli's pipe mode with the commands that
+Holdfast sends, as one file; REPLICAOF is a second server that loads the RDB, and that the target then
+follows until it has everything.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def _backups(root: Path, source: Server, runs: int) -> None:
 
     def ours() -> float:
         place = root / f"own-{time.monotonic_ns()}"
-        runner = Runner(place, fresh=True, places={"nearby": VolumePlace(place / "volume")})
+        runner = Runner(place, fresh=True, places={"nearby": VolumePlace()})
         start = time.monotonic()
         code, result = runner.run_backup("redis", source.spec)
         assert code == 0, result
@@ -65,7 +65,7 @@ def _backups(root: Path, source: Server, runs: int) -> None:
 
 def _restores(root: Path, source: Server, target: Server, runs: int) -> None:
     place = root / "restore"
-    runner = Runner(place, fresh=True, places={"nearby": VolumePlace(place / "volume")})
+    runner = Runner(place, fresh=True, places={"nearby": VolumePlace()})
     code, result = runner.run_backup("redis", source.spec)
     assert code == 0, result
     code, committed = runner.run_commit({"target": ("redis", result)})  # type: ignore[dict-item]

@@ -71,17 +71,15 @@ class Sample:
 
     def __init__(self) -> None:
         self.records: list[Record] = []
-        self._stride = 1
-        self._offered = 0
+        self.stride = 1
+        """Every record whose number is a multiple of it is wanted."""
 
-    def offer(self, record: Record) -> None:
-        """Maybe take the record."""
-        if self._offered % self._stride == 0:
-            self.records.append(record)
-            if len(self.records) > SAMPLE_KEYS:
-                self.records = self.records[::2]
-                self._stride *= 2
-        self._offered += 1
+    def take(self, record: Record) -> None:
+        """Take the record."""
+        self.records.append(record)
+        if len(self.records) > SAMPLE_KEYS:
+            self.records = self.records[::2]
+            self.stride *= 2
 
 
 @dataclass(frozen=True)

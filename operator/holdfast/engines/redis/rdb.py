@@ -6,7 +6,7 @@ The format has no document of its own; this follows src/rdb.h and src/rdb.c of R
 
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from mmap import mmap
 from typing import NamedTuple
@@ -20,7 +20,8 @@ NEWEST_VERSION = 12
 
 Data = bytes | mmap
 
-_CRC64 = anycrc.Model("CRC64-REDIS")
+crc64: Callable[..., int] = anycrc.Model("CRC64-REDIS").calc
+"""Redis's CRC-64 (Jones) of bytes, which follow others whose CRC is the second argument."""
 FOOTER_BYTES = 10
 
 SLOT_INFO, FUNCTION, FUNCTION_BEFORE_GA, MODULE_AUX, IDLE, FREQUENCY, AUX = range(0xF4, 0xFB)
@@ -381,8 +382,3 @@ def footer(version: int, body_crc: int) -> bytes:
     """What RESTORE checks behind a value: the RDB version, and a CRC-64 of the value and the version."""
     number = version.to_bytes(2, "little")
     return number + crc64(number, body_crc).to_bytes(8, "little")
-
-
-def crc64(data: bytes, previous: int = 0) -> int:
-    """Redis's CRC-64 (Jones) of `data`, which follows bytes whose CRC is `previous`."""
-    return _CRC64.calc(data, previous)  # type: ignore[no-any-return]

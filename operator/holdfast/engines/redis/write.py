@@ -13,6 +13,7 @@ from holdfast.engines.redis import rdb
 from holdfast.engines.redis.compare import BATCH_BYTES, BATCH_KEYS, Sample, WriteCounts, clock_ms, ends
 from holdfast.engines.redis.rdb import Record
 from holdfast.engines.redis.target import Plan, refused
+from holdfast.engines.redis.values import EXPIRING
 from holdfast.engines.redis.wire import Client, pack, pack_start
 from holdfast.engines.transfer import MismatchError, Progress
 from holdfast.protocol import Omission
@@ -69,11 +70,26 @@ class Writer:
 
         Raises MismatchError when somebody else writes keys of the backup.
         """
+        prefix, marker = self._plan.prefix, self._plan.marker.encode()
         selected: int | None = None
-        for record in self._alive(now_ms):
+        count: WriteCounts | None = None
+        alive = 0
+        # This runs once for each key: what most keys need is done here, without a call.
+        for record in rdb.records(self._data, self._dump.head.end):
             if record[0] != selected:
-                selected = record[0]
-                self._add(pack("SELECT", selected), None)
+                selected, count = record[0], self._select(record[0])
+            if count is None:
+                continue
+            count.read += 1
+            if record[1] == marker or (prefix and not record[1].startswith(prefix)):
+                continue
+            if record[2] is None and record[3] not in EXPIRING:
+                count.keys += 1
+            elif not count.add(record, self._data, now_ms):
+                continue
+            if alive % self.sample.stride == 0:
+                self.sample.take(record)
+            alive += 1
             if record[5] - record[4] > BATCH_BYTES:
                 self._send_large(record)
             else:
@@ -82,30 +98,20 @@ class Writer:
                 break
         self._flush()
         self._flush()
-        if self.foreign:
-            database, key = next(iter(self.foreign))
+        self._refuse_foreign()
+
+    def _select(self, database: int) -> WriteCounts | None:
+        """What is counted of the database; None if nothing of it is wanted."""
+        if database in self.counts:
+            self._add(pack("SELECT", database), None)
+        return self.counts.get(database)
+
+    def _refuse_foreign(self) -> None:
+        for database, key in self.foreign:
             raise MismatchError(
                 "TargetWrittenMeanwhile",
-                f"key {key!r} of database {database} appeared in {self._client.endpoint} during the restore",
+                f"key {key!r} of database {database} appeared in {self.endpoint} during the restore",
             )
-
-    def _alive(self, now_ms: int) -> Iterator[Record]:
-        counts, prefix, marker = self.counts, self._plan.prefix, self._plan.marker.encode()
-        data, offer = self._data, self.sample.offer
-        of_database: int | None = None
-        count: WriteCounts | None = None
-        for record in rdb.records(data, self._dump.head.end):
-            if record[0] != of_database:
-                of_database = record[0]
-                count = counts.get(of_database)
-            if count is None:
-                continue
-            count.read += 1
-            if record[1] == marker or (prefix and not record[1].startswith(prefix)):
-                continue
-            if count.add(record, data, now_ms):
-                offer(record)
-                yield record
 
     def _command(self, record: Record) -> bytes:
         _, key, expires_ms, kind, start, end = record
@@ -145,7 +151,7 @@ class Writer:
         """Send the batch, then read the replies to the one before it."""
         if self._commands:
             self._client.send(b"".join(self._commands))
-            self.last = self._records[-1] or self.last
+            self.last = next(filter(None, reversed(self._records)), self.last)
         self._receive()
         self._awaited = self._records
         self._commands, self._records, self._size = [], [], 0

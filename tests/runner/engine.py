@@ -118,6 +118,8 @@ def stage(context: RestoreContext) -> RestoreSummary:
         with context.open(name) as stream:
             while block := stream.read(1 << 18):
                 digest.update(block)
+                if told.get("refuse"):
+                    raise SourceError("TestBroke", "the server does not take it")
         expected = context.manifest_detail["digests"].get(name)
         if expected not in (None, digest.hexdigest()):
             mismatches.append(f"{name}: {expected} became {digest.hexdigest()}")

@@ -119,6 +119,15 @@ def test_what_is_staged_is_put_in_place_or_taken_back(case: Case, engine: str, r
         assert case.names() == empty
 
 
+def test_a_staged_copy_that_is_gone_is_not_said_to_be_in_place(
+    case: Case, engine: str, runner: Runner
+) -> None:
+    backed_up(case, engine, runner)
+    swap, _ = taking(case, engine, runner, swapped=False)
+    case.clear()
+    assert failed(runner.finish(swap, secrets=case.secrets), ExitCode.TASK_WRONG, "StagedCopyMissing")
+
+
 def taking(case: Case, engine: str, runner: Runner, *, swapped: bool) -> tuple[Task, Task]:
     """Stages a copy: the Tasks that put it in place and that drop it."""
     task = runner.restore_task(engine, case.spec(case.port), case.override)

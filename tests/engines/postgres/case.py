@@ -63,6 +63,7 @@ class PostgresCase(Case):
 
     def clear(self) -> None:
         self._target.drop(DATABASE)
+        self._target.drop(*(name for name in self.names() if name.startswith("holdfast_restore_")))
 
     @contextmanager
     def refusing(self) -> Iterator[Login]:

@@ -137,10 +137,23 @@ class _Restore:
                 if staging.is_ours(staging.name(number)):
                     self._refuse_unless_empty(staging.connection, name)
                     staging.swap_in(staging.name(number), name)
+                elif not self._is_in_place(staging, name, detail):
+                    raise TaskError(
+                        "StagedCopyMissing",
+                        f"neither database {staging.name(number)} nor what was restored to {name} is on "
+                        f"{self.server.address} any more: restore again",
+                    )
             for detail in self.detail.databases:
                 name = self.names[detail.properties.name]
                 if staging.is_ours(name):
                     staging.finish(name, detail.properties)
+
+    def _is_in_place(self, staging: Staging, name: str, detail: DatabaseDetail) -> bool:
+        """Whether an earlier attempt has given the database its name; an empty one may be anybody's."""
+        if staging.is_ours(name):
+            return True
+        had_tables = bool(detail.inventory.tables)
+        return staging.exists(name) and (not had_tables or user_object(self.server, name) is not None)
 
     def discard(self) -> None:
         self.context.progress.step("dropping what was restored")

@@ -9,6 +9,7 @@ class Redis(Engine):
 
     target_spec = RedisTarget
     restore_spec = RedisRestore
+    acceptable_risks = frozenset({"Memory"})
 
     def backup_pod(self, spec: RedisTarget) -> PodNeeds:
         return PodNeeds("redis", secrets=mounts(spec))

@@ -22,7 +22,7 @@ import hiredis
 from holdfast.engines.redis import rdb
 from holdfast.engines.redis.backup import ARTIFACT
 from holdfast.engines.redis.compare import Comparison, WriteCounts, clock_ms, compare
-from holdfast.engines.redis.inspect import target_endpoint
+from holdfast.engines.redis.inspect import database_sizes, target_endpoint
 from holdfast.engines.redis.omissions import module_data
 from holdfast.engines.redis.target import (
     MARKER_PREFIX,
@@ -159,9 +159,20 @@ def _not_restored(context: RestoreContext) -> tuple[Note, ...]:
 
 
 def swap(context: RestoreContext) -> None:
-    """Say that the keys are the user's: what `stage` has loaded is in place already."""
-    with Client(target_endpoint(context, context.spec, context.override, context.namespace)) as client:
-        release(client, _plan(context))
+    """Say that the keys are the user's: what `stage` has loaded is in place already.
+
+    Raises TaskError (StagedCopyMissing) when the server has lost it, as after a restart without persistence.
+    """
+    target = target_endpoint(context, context.spec, context.override, context.namespace)
+    plan = _plan(context)
+    with Client(target) as client:
+        sizes = database_sizes(client)
+        is_empty = not any(sizes.get(number, (0, 0))[0] for number in plan.databases)
+        if is_empty and any(plan.databases.values()):
+            raise TaskError(
+                "StagedCopyMissing", f"{target} has lost the keys that were loaded: restore again"
+            )
+        release(client, plan)
 
 
 def discard(context: RestoreContext) -> None:

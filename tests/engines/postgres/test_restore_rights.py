@@ -114,6 +114,24 @@ def test_a_blocked_request_leaves_no_roles(
     assert target_server.databases() == ["postgres"]
 
 
+def test_the_role_owns_objects_of_an_owner_that_it_cannot_be_if_the_request_accepts_that(
+    backup: tuple[Runner, dict[str, object]], target_server: TestServer, restorer: dict[str, dict[str, str]]
+) -> None:
+    runner, target = backup
+    target_server.execute('CREATE ROLE "app other" SUPERUSER')
+    task = runner.restore_task("postgres", target, target_server.address())
+    blocked = failed(runner.finish(task, secrets=restorer), 2, "PreflightBlocked")
+    assert "cannot give objects of database owned to their owner app other" in blocked.failure.message
+    task = task.model_copy(update={"accepted_risks": ("OwnerMissing",)})
+    code, result = runner.finish(task, secrets=restorer)
+    assert isinstance(result, RestoreResult), result
+    assert code == 0
+    assert result.omissions == ()
+    assert "owned: TABLE other notes: must be member of role" in str(result.notes)
+    owners = dict(target_server.execute(BY_OWNER, database="owned"))
+    assert owners.keys() == {"app_owner", "restorer"}
+
+
 GLOBALS = """
 SET client_encoding = 'LATIN1';
 CREATE ROLE "m\xfcller";

@@ -20,6 +20,9 @@ from holdfast.protocol import Note, Omission
 from holdfast.protocol.message import MAX_MESSAGE
 
 DEFAULT_SEARCH_PATH = '"$user", public'
+_NOT_OWNER = re.compile(
+    "must be member of role|must be able to SET ROLE|permission denied to (set role|change default priv)"
+)
 _ROLE_MISSING = re.compile(r'role ".*" does not exist')
 _PART = re.compile(r'"((?:[^"]|"")*)"|([^.]+)')
 
@@ -35,6 +38,8 @@ class Place:
     flags: tuple[str, ...]
     """Of pg_restore: what is left out."""
     scratch: Path
+    accepted: frozenset[str]
+    """The checks that the request accepts."""
 
     @property
     def keeps_ownership(self) -> bool:
@@ -211,6 +216,10 @@ class Fill:
             # In an empty database only an extension can have made it before.
             if name.startswith("COMMENT - EXTENSION ") or "already exists" in said:
                 self.notes.append(Note(reason="RestoredDiffers", message=f"{self.final}: {name}: {said}"))
+                continue
+            if "OwnerMissing" in self.place.accepted and _NOT_OWNER.match(said):
+                message = f"{self.final}: {name}: {said}; the role that restored it owns it"
+                self.notes.append(Note(reason="RestoredDiffers", message=message, warning=True))
                 continue
             if not self.place.keeps_ownership and _ROLE_MISSING.fullmatch(said):
                 message = f"{self.final}: {name}: {said}, and ownership: Skip makes none"

@@ -14,6 +14,7 @@ from psycopg import sql
 from holdfast.engines.postgres import roles
 from holdfast.engines.postgres.connection import Connection, Server
 from holdfast.engines.postgres.detail import DatabaseDetail, Detail
+from holdfast.engines.postgres.inspect import qualified
 from holdfast.engines.postgres.staging import Staging
 from holdfast.engines.transfer import TransferError
 from holdfast.protocol import Check
@@ -155,7 +156,7 @@ class Shells:
                     check="OwnerMissing", state="Blocked", may_be_accepted=True,
                     message=f"role {user} cannot give objects of database {name} to their owner {owner}: "
                     f"{self.unmade.get(owner, said)}",
-                    remedy=f"as a superuser GRANT {owner} TO {user}; or set "
+                    remedy=f"as a superuser GRANT {qualified(owner)} TO {qualified(user)}; or set "
                     "targets[].postgres.ownership: Skip",
                 )  # fmt: skip
 
@@ -165,7 +166,7 @@ class Shells:
             check="OwnerMissing", state="Blocked",
             message=f"role {user} cannot make database {database} for its owner {owner}: "
             f"{self.unmade.get(owner, said)}",
-            remedy=f"as a superuser make role {owner} and GRANT it to {user}; or set "
+            remedy=f"as a superuser make role {qualified(owner)} and GRANT it to {qualified(user)}; or set "
             "targets[].postgres.ownership: Skip",
         )  # fmt: skip
 

@@ -241,7 +241,11 @@ class _Restore:
         flags: tuple[str, ...] = () if self.keeps_ownership else ("--no-owner", "--no-privileges")
         flags += () if tablespaces is not None else ("--no-tablespaces",)
         options = load.session_options(connection.info.server_version // 10000, superuser)
-        return settled, Place(self.server, options, self.pg_restore, flags, self.context.scratch)
+        context = self.context
+        place = Place(
+            self.server, options, self.pg_restore, flags, context.scratch, frozenset(context.accepted_risks)
+        )
+        return settled, place
 
     def _owners(self, connection: Connection, detail: DatabaseDetail) -> set[str]:
         """The owners of the objects in a dump; no more of it is read."""

@@ -82,6 +82,26 @@ def make_and_drop(name: str) -> "Callable[[psycopg.Connection], None]":
     return work
 
 
+def test_tables_change_between_the_snapshot_and_the_dump(
+    busy: str, source_server: TestServer, tmp_path: Path
+) -> None:
+    """Nobody waits then, and the backup takes another snapshot."""
+    source_server.execute("CREATE TABLE dropped (id int)", database=busy)
+    context = direct.Memory(tmp_path, source_server.target(databases=[busy]))
+
+    def change() -> None:
+        with source_server.connect(busy) as connection:
+            connection.execute(f"SET lock_timeout = '{PATIENCE}'".encode())
+            alter(connection)
+            connection.execute("DROP TABLE dropped")
+            replace(connection)
+
+    context.during["busy.dump"] = change
+    summary = backup(context)
+    assert direct.tables(summary) == {"public.replaced": 100, "public.altered": 10}
+    assert context.copied("busy.dump", "replaced") == 100
+
+
 def test_nobody_waits_behind_a_backup(busy: str, source_server: TestServer, tmp_path: Path) -> None:
     with working(source_server, replace, alter, read):
         for number in range(2):

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.engines.postgres import direct
+from pyrage import x25519
+from tests.engines.postgres import direct, jobs
 from tests.engines.postgres.servers import PASSWORD, TestServer
+from tests.harness import Runner
 
 from holdfast.engines.postgres.backup import backup
 from holdfast.engines.transfer import TaskError
@@ -79,3 +81,21 @@ def test_a_role_that_may_not_read_passwords(owned: TestServer, tmp_path: Path) -
     context.encrypted = True
     with pytest.raises(TaskError, match=r"passwords: Include: role a_reader .*GRANT pg_read_all_data"):
         backup(context)
+
+
+def test_a_restored_role_logs_in_with_its_password(
+    owned: TestServer, target_server: TestServer, runner: Runner
+) -> None:
+    identity = x25519.Identity.generate()
+    runner.recipients, runner.identity = (str(identity.to_public()),), str(identity)
+    spec = owned.target(databases=[OWNED])
+    jobs.backed_up(runner, spec)
+    result = jobs.restored(runner, spec, target_server.address())
+    try:
+        assert "PasswordsNotRestored" not in jobs.reasons(result)
+        with target_server.connect(OWNED, user="lasting", password="a secret") as connection:
+            assert connection.execute("SELECT current_user").fetchone() == ("lasting",)
+    finally:
+        target_server.drop(OWNED)
+        for role in ROLES:
+            target_server.execute(f"DROP ROLE IF EXISTS {role}")

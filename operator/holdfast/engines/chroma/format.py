@@ -24,7 +24,8 @@ is (`…` stands for /api/v2/tenants/<tenant>/databases/<database>/collections):
 So zstd, jq and curl restore it, without Holdfast, into databases that exist: the README shows how.
 """
 
-from base64 import b64decode, b64encode
+from base64 import b64decode
+from binascii import b2a_base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -129,7 +130,7 @@ def _line(op: str, where: Where, body: Any, settings: Any = None) -> bytes:
 
 def encode_embeddings(matrix: Matrix) -> list[str]:
     """Every row as the base64 of its little-endian float32 values."""
-    return [b64encode(row.tobytes()).decode() for row in matrix.astype(FLOAT, copy=False)]
+    return [b2a_base64(row, newline=False).decode() for row in matrix.astype(FLOAT, copy=False)]
 
 
 def decode_embeddings(texts: Sequence[str]) -> Matrix:

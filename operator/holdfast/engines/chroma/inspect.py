@@ -1,10 +1,11 @@
 """What backup and restore share: connecting, reading rows by id, and telling whether rows are the same."""
 
 import re
+import struct
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from hashlib import blake2b, sha256
+from hashlib import sha256
 from itertools import islice
 from os import SEEK_END
 from pathlib import Path
@@ -125,7 +126,7 @@ class IdList:
 
     def among(self, hashes: Hashes) -> Iterator[str]:
         """The ids whose hashes are in `hashes`."""
-        names = iter(self)
+        names = iter(self if len(hashes) else ())
         while some := list(islice(names, _MAX_PAGE_ROWS)):
             chosen = are_in(id_hashes(some), hashes)
             yield from (name for name, is_wanted in zip(some, chosen, strict=True) if is_wanted)
@@ -227,15 +228,19 @@ class Fingerprint:
 
 def fingerprints(rows: Rows, matrix: Matrix | None) -> Entries:
     """An entry of a Fingerprint for every row; without `matrix` its embedding does not count."""
-    packed = bytearray()
-    for number, (name, document, metadata, uri) in enumerate(
-        zip(rows.ids, rows.documents, rows.metadatas, rows.uris, strict=True)
-    ):
+    embeddings = memoryview(b"" if matrix is None else matrix.tobytes())
+    width = len(embeddings) // max(len(rows.ids), 1)
+    hashes = bytearray()
+    columns = zip(rows.ids, rows.documents, rows.metadatas, rows.uris, strict=True)
+    for number, (name, document, metadata, uri) in enumerate(columns):
         row = sha256(orjson.dumps([name, document, uri]) + canonical(metadata))
-        if matrix is not None:
-            row.update(matrix[number].tobytes())
-        packed += _id_hash(name) + row.digest()[:16]
-    return np.frombuffer(bytes(packed), _ENTRY)
+        row.update(embeddings[number * width : (number + 1) * width])
+        hashes += row.digest()[:16]
+    entries = np.empty(len(rows.ids), _ENTRY)
+    entries["id"] = id_hashes(rows.ids)
+    halves = np.frombuffer(bytes(hashes), "<u8").reshape(-1, 2)
+    entries["high"], entries["low"] = halves[:, 0], halves[:, 1]
+    return entries
 
 
 def canonical(metadata: dict[str, Any] | None) -> bytes:
@@ -244,20 +249,20 @@ def canonical(metadata: dict[str, Any] | None) -> bytes:
 
 
 def id_hashes(names: Iterable[str]) -> Hashes:
-    """What stands for ids in an IdList and a Fingerprint."""
-    hashes = (int.from_bytes(_id_hash(name), "little") for name in names)
-    return np.fromiter(hashes, np.uint64)
-
-
-def _id_hash(name: str) -> bytes:
-    return blake2b(name.encode(), digest_size=8).digest()
+    """What stands for ids in an IdList and a Fingerprint; other in every process, so it is never stored."""
+    return np.fromiter(map(hash, names), np.int64).view(np.uint64)
 
 
 def to_matrix(rows: Rows, dimension: int) -> Matrix:
     """The embeddings; one that the server could not read becomes NaN."""
     width = next((len(row) for row in rows.embeddings if row), dimension)
-    broken = [None] * width
-    return np.array([row or broken for row in rows.embeddings], FLOAT).reshape(len(rows.ids), width)
+    pack = struct.Struct(f"<{width}f").pack
+    try:
+        packed = b"".join([pack(*row) for row in rows.embeddings])  # type: ignore[misc]
+    except (struct.error, TypeError, OverflowError):
+        broken = [None] * width
+        return np.array([row or broken for row in rows.embeddings], FLOAT).reshape(len(rows.ids), width)
+    return np.frombuffer(bytearray(packed), FLOAT).reshape(len(rows.ids), width)
 
 
 class Rescue(Protocol):

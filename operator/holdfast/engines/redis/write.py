@@ -18,6 +18,8 @@ from holdfast.engines.redis.wire import Client, pack, pack_start
 from holdfast.engines.transfer import MismatchError, Progress
 from holdfast.protocol import Omission
 
+WRITE_KEYS = 2_000
+"""So many commands are sent at once, or BATCH_BYTES. With fewer, client and server wait more often."""
 MAX_NAMED = 20
 """So many keys that failed are named one by one."""
 
@@ -144,7 +146,7 @@ class Writer:
         self._commands.append(command)
         self._records.append(record)
         self._size += len(command)
-        if self._size >= BATCH_BYTES or len(self._commands) >= BATCH_KEYS:
+        if self._size >= BATCH_BYTES or len(self._commands) >= WRITE_KEYS:
             self._flush()
 
     def _flush(self) -> None:

@@ -80,3 +80,24 @@ def test_a_request_may_accept_what_cannot_be_made(
     kept = ("by_path", "has_parent", "plain", "places", "near", "word", "bare")
     assert not [line for line in lost if any(name in line for name in kept)], lost
     target_server.drop("broken", "sound")
+
+
+def test_a_database_that_fails_as_a_whole_does_not_take_the_others_with_it(
+    backup: tuple[Runner, dict[str, object]], source_server: TestServer, target_server: TestServer
+) -> None:
+    runner, target = backup
+    rules = target_server.data / "pg_hba.conf"
+    before = rules.read_text()
+    rules.write_text(f"host {STAGED}_1 all 127.0.0.1/32 reject\n" + before)
+    target_server.execute("SELECT pg_reload_conf()")
+    try:
+        task = runner.restore_task("postgres", target, target_server.address())
+        task = RestoreTask.model_validate(task.model_dump() | {"on_object_error": "Continue"})
+        result = failed(runner.finish(task, secrets=secrets()), 5, "ObjectsFailed")
+    finally:
+        rules.write_text(before)
+        target_server.execute("SELECT pg_reload_conf()")
+    assert "database sound, which is restored in part" in result.failure.message
+    assert target_server.databases() == [f"{STAGED}_0", f"{STAGED}_1", "postgres"]
+    assert len(rows(target_server, f"{STAGED}_0")) == len(rows(source_server, "broken"))
+    target_server.drop(f"{STAGED}_0", f"{STAGED}_1")

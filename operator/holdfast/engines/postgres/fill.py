@@ -55,8 +55,8 @@ class Filled:
     failed: tuple[Omission, ...]
     """What could not be made."""
     notes: tuple[Note, ...] = ()
-    is_kept: bool = True
-    """Whether a copy is left to put in place."""
+    is_whole: bool = True
+    """Whether it was filled to the end."""
 
 
 @dataclass

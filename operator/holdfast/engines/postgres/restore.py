@@ -16,6 +16,7 @@ from holdfast.engines.postgres.source import MAINTENANCE_DATABASES, connect_any
 from holdfast.engines.postgres.spec import PostgresRestore, PostgresTarget
 from holdfast.engines.postgres.staging import Staging, extensions, staged_name, user_object
 from holdfast.engines.transfer import (
+    ObjectsFailedError,
     RestoreContext,
     RestoreSummary,
     TargetNotEmptyError,
@@ -125,9 +126,21 @@ class _Restore:
                 self.notes.append(Note(reason="Discarded", message="what was restored is dropped again"))
             else:
                 self._configure(staging, targets, filled)
-            kept = [number for number, one in filled.items() if one.is_kept and not mismatches]
-            staged = tuple(f"database {staging.name(number)}" for number in kept)
+            staged = tuple(f"database {staging.name(number)}" for number in filled if not mismatches)
+        if not mismatches:
+            self._refuse_parts(filled, staged)
         return self._summary(filled, mismatches, checks, staged)
+
+    def _refuse_parts(self, filled: dict[int, Filled], staged: tuple[str, ...]) -> None:
+        """Raise ObjectsFailedError for databases that are not whole: no request accepts that."""
+        broken = [failed.what for one in filled.values() if not one.is_whole for failed in one.failed]
+        if broken:
+            raise ObjectsFailedError(
+                f"{'; '.join(broken)}; the copies are kept on {self.server.address} as {', '.join(staged)}: "
+                "discard: true drops them",
+                [failed for one in filled.values() for failed in one.failed],
+                staged,
+            )
 
     def swap(self) -> None:
         self.context.progress.step("swapping in")
@@ -286,17 +299,15 @@ class _Restore:
             return fill.run(target.extensions)
         except TaskError as error:
             # It would end the same once more, and the other databases have no part in it.
-            with self._staging() as staging:
-                staging.drop(staged)
-            what = f"database {target.name}: {error.message}"[:MAX_MESSAGE]
+            what = f"database {target.name}, which is restored in part: {error.message}"[:MAX_MESSAGE]
             unmade = Omission(what=what, count=target.detail.inventory.rows, reason="ObjectFailed")
-            return Filled(Comparison(0, (), ()), (unmade,), is_kept=False)
+            return Filled(Comparison(0, (), ()), (unmade,), is_whole=False)
 
     def _configure(self, staging: Staging, targets: list[_Target], filled: dict[int, Filled]) -> None:
         for number, one in filled.items():
             self.notes += one.notes
             detail = targets[number].detail
-            if self.keeps_ownership and one.is_kept:
+            if self.keeps_ownership and one.is_whole:
                 self.notes += staging.configure(staging.name(number), detail.properties)
         for target in targets:
             if target.detail.inventory.subscriptions:

@@ -74,6 +74,9 @@ TOOLS = {
     "helm": Tool("helm.sh/helm/v3/cmd/helm", "helm.sh/helm/v3"),
     "versitygw": Tool("./versitygw", "github.com/versity/versitygw"),
     "kind": Tool("sigs.k8s.io/kind", "sigs.k8s.io/kind", folder="kind"),
+    "fake-gcs-server": Tool(
+        "github.com/fsouza/fake-gcs-server", "github.com/fsouza/fake-gcs-server", folder="fake-gcs-server"
+    ),
     "restic": Tool("github.com/restic/restic/cmd/restic", "github.com/restic/restic", folder="restic"),
 }
 # What the one-node cluster runs; the others are built when they are asked for.

@@ -18,6 +18,8 @@ S3 = {
     "objectLock": {"mode": "Compliance", "retain": "30d"},
 }  # fmt: skip
 
+GCS = {"bucket": "backups"}
+
 
 def destination(name: str = "a", **section: Any) -> Destination:
     return Destination.model_validate({"name": name, **section})
@@ -52,6 +54,10 @@ def test_a_uri_names_the_place_and_the_key(section: dict[str, Any], uri: str) ->
         ({"s3": S3}, {"s3": S3 | {"prefix": "prod"}}, False),
         ({"s3": S3}, {"s3": S3 | {"bucket": "other"}}, False),
         ({"s3": S3}, {"s3": S3 | {"endpoint": "https://other.example.com"}}, False),
+        ({"gcs": GCS}, {"gcs": GCS | {"credentialsSecret": {"name": "new"}}}, True),
+        ({"gcs": GCS}, {"gcs": GCS | {"endpoint": "https://storage.example.com"}}, False),
+        ({"gcs": GCS}, {"gcs": GCS | {"prefix": "a"}}, False),
+        ({"gcs": GCS}, {"s3": GCS}, False),
         ({"volume": {"claimName": "a"}}, {"volume": {"claimName": "a"}}, True),
         ({"volume": {"claimName": "a"}}, {"volume": {"claimName": "a", "path": "b"}}, False),
         ({"volume": {"claimName": "a"}}, {"volume": {"claimName": "b"}}, False),
@@ -71,6 +77,9 @@ def test_what_a_pod_mounts() -> None:
         SecretMount("ca", "ca", {"ca.crt": "ca.crt"}),
     )
     assert destination(volume={"claimName": "a"}).spec.mounts() == (ClaimMount("volume", "a"),)
+    assert destination(gcs={"bucket": "backups"}).spec.mounts() == ()
+    google = destination(gcs={"bucket": "backups", "credentialsSecret": {"name": "google"}})
+    assert google.spec.mounts() == (SecretMount("credentials", "google"),)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +122,7 @@ def test_the_data_plane_loads_a_kind_only_when_a_task_names_it() -> None:
     for kind in DESTINATIONS:
         assert f"holdfast.destinations.{kind}" in loaded
         assert f"holdfast.runner.destinations.{kind}" not in loaded
-    assert "botocore" not in loaded
+    assert not {"botocore", "google", "azure"} & set(loaded)
 
 
 @pytest.mark.parametrize("kind", DESTINATIONS)

@@ -6,12 +6,15 @@ from pydantic import Field
 
 from holdfast.api.base import SecretRef
 from holdfast.destinations.destination import DestinationSpec, Endpoint, Path, no_dots, same_host
+from holdfast.mounts import CREDENTIALS, SecretMount
+
+KEY_FILE = "key.json"
+"""The key of the Secret, and its file."""
 
 
 class Gcs(DestinationSpec):
-    """Not built yet: a policy or request with this section is refused. A bucket of Google Cloud Storage."""
+    """A bucket of Google Cloud Storage."""
 
-    is_built = False
     rules: ClassVar[tuple[tuple[str, str], ...]] = (no_dots("prefix"),)
     place_fields: ClassVar[tuple[str, ...]] = ("bucket", "prefix", "endpoint")
     access_fields: ClassVar[tuple[str, ...]] = ("credentials_secret",)
@@ -21,7 +24,7 @@ class Gcs(DestinationSpec):
     prefix: Path | None = None
     """The folder in the bucket, without a slash at either end and without `..`."""
     endpoint: Endpoint | None = None
-    """The URL of the object store. Default: Google's."""
+    """The URL of the object store, such as that of a private endpoint. Default: Google's."""
     credentials_secret: SecretRef | None = None
     """A Secret with the key key.json: the key of a service account. Default: workload identity."""
 
@@ -30,3 +33,11 @@ class Gcs(DestinationSpec):
 
     def identity(self) -> tuple[str | None, ...]:
         return same_host(self.endpoint), self.bucket, self.prefix
+
+    def place_text(self) -> str:
+        return super().place_text() + (f" at {self.endpoint}" if self.endpoint else "")
+
+    def mounts(self) -> tuple[SecretMount, ...]:
+        if self.credentials_secret is None:
+            return ()
+        return (SecretMount(CREDENTIALS, self.credentials_secret.name),)

@@ -59,7 +59,9 @@ class ClientCert:
 
 def why_broken(error: BaseException, host: str) -> str:
     """Why a connection to `host` could not be made, or broke."""
-    cause = _system_error(error) or error
+    cause = system_error(error) or error
+    if "IncompleteRead" in str(cause):
+        return "the answer broke off"
     match cause:
         case socket.gaierror(errno=number) if number in _NO_SUCH_NAME:
             return unknown_host(host)
@@ -87,9 +89,17 @@ def without_inner_words(text: str) -> str:
     return _INNER.sub("", text).rstrip(".")
 
 
-def _system_error(error: BaseException) -> OSError | None:
-    """The error of the operating system that a client's own error came from."""
+def system_error(error: BaseException) -> OSError | None:
+    """The error of the operating system that a client's own error came from.
+
+    Those of requests are errors of the system too, without a word of the system's.
+    """
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, OSError):
+    last = None
+    while cause is not None:
+        if isinstance(cause, OSError):
+            last = cause
+            if cause.strerror or isinstance(cause, TimeoutError):
+                break
         cause = cause.__cause__ or cause.__context__
-    return cause
+    return last

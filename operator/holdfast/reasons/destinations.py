@@ -57,7 +57,7 @@ GROUPS = (
             ),
             Reason(
                 "BucketNotFound", _READ,
-                "The bucket does not exist.", "Create it, or correct `s3.bucket`.",
+                "The bucket does not exist.", "Create it, or correct `s3.bucket` or `gcs.bucket`.",
             ),
             Reason(
                 "InvalidAccessKeyId", _READ,

@@ -17,8 +17,9 @@ GROUPS = (
                 "Check `service` or `host`, the port, NetworkPolicies, and that the server runs.",
             ),
             Reason(
-                "AuthenticationFailed", _BOTH,
-                "The server refused the login.",
+                "AuthenticationFailed",
+                (Where.BACKUP, Where.RESTORE, Where.COMMIT, Where.LOOKUP, Where.REACHABLE),
+                "The server or the store refused the login.",
                 "Correct the Secret that `credentialsSecret` names; for PostgreSQL check pg_hba.conf too.",
             ),
             Reason(

@@ -263,7 +263,8 @@ MutualTls: ca_secret ca_config_map client_cert_secret
 ConfigMapRef: name
 SecretRef: name
 CredentialsSecret: name username_key password_key
-Destination: name required quota retention s3 volume
+Destination: name required quota retention s3 gcs volume
+Gcs: bucket prefix endpoint credentials_secret
 Quota: size warn_at_percent
 S3: bucket prefix endpoint region credentials_secret ca_secret ca_config_map storage_class object_lock
 ObjectLock: mode retain
@@ -288,7 +289,7 @@ RestoreRequestSpec: source confirm safety_backup on_object_error accepted_risks 
 RestoreSource: policy_ref run_ref location
 PolicySource: name select not_after
 RunSource: name
-LocationSource: path identity_secret s3 volume
+LocationSource: path identity_secret s3 gcs volume
 RestoreTarget: name postgres chroma redis
 PostgresRestore: service host credentials_secret tls rename ownership
 ChromaRestore: service host credentials_secret tls tenant database rename include

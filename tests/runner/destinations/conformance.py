@@ -141,14 +141,17 @@ class Conformance:
         destination.upload(KEY).abort()
         assert nothing_is_left(destination)
 
-    def test_what_killed_uploads_leave_is_cleared_below_a_prefix_only(self, destination: Destination) -> None:
+    def test_what_killed_uploads_leave_is_cleared_below_a_prefix_only(
+        self, place: Place, destination: Destination
+    ) -> None:
         parts, stored = parts_of(THREE_PARTS)
         other = destination.upload("ns/policy/other/target/attempt/data.zst")
         for upload in (destination.upload(KEY), destination.upload(f"{FOLDER}more.zst"), other):
             put(destination, upload, parts)
         aborted = destination.abort_uploads("ns/policy/run/")
         temporary = list(destination.list("ns/policy/run/"))
-        assert aborted + len(temporary) == 2, "an unfinished upload is aborted, or it is listed"
+        left = 0 if getattr(place, "forgets_uploads", False) else 2
+        assert aborted + len(temporary) == left, "an unfinished upload is aborted, or it is listed"
         for key in temporary:
             destination.delete(key)
         assert destination.abort_uploads("ns/policy/run/") == 0

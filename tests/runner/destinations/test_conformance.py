@@ -19,6 +19,7 @@ def toy(_: pytest.FixtureRequest) -> Place:
 PLACES: dict[str, Callable[[pytest.FixtureRequest], Place]] = {
     "s3": lambda request: request.getfixturevalue("s3").new_bucket(),
     "s3-with-versions": lambda request: request.getfixturevalue("versioned").new_bucket(lock=True),
+    "gcs": lambda request: request.getfixturevalue("gcs").new_bucket(),
     "volume": lambda _: VolumePlace(),
     "toy": toy,
 }

@@ -35,3 +35,11 @@ class Mounts:
     def destination(self, name: str, folder: str) -> Path:
         """What a destination asked for."""
         return self.root / "destinations" / name / folder
+
+
+def missing_key(file: Path, secret: str) -> tuple[str, str]:
+    """Reason and words for a key of a Secret that is no file: the pod starts without the Secret too."""
+    # What begins with two dots is the kubelet's own.
+    if file.parent.is_dir() and any(not entry.name.startswith("..") for entry in file.parent.iterdir()):
+        return "SecretKeyNotFound", f"Secret {secret} has no key {file.name}"
+    return "SecretNotFound", f"this namespace has no Secret {secret} with a key {file.name}"

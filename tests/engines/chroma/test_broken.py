@@ -1,7 +1,7 @@
 """What the server cannot give is named, what it can give is kept, and the other collections are whole."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -140,6 +140,26 @@ def test_a_collection_that_the_server_dies_of_is_asked_for_twice(broken: Databas
     assert omissions.keys() == {"UnreadableCollection"}
     assert "deadly" in omissions["UnreadableCollection"].what
     assert len(deaths) == 2, deaths
+
+
+def test_a_server_that_restarts_costs_only_time(broken: Database, memory: Memory) -> None:
+    """Once while it is backed up, and once while it is restored to."""
+
+    def restart_once() -> Callable[[bytes], None]:
+        lines = iter(range(10**6))
+
+        def restart(line: bytes) -> None:
+            if line.startswith(b'{"op":"upsert"') and next(lines) == 1:
+                stop(broken.server.process)
+                broken.server.start()
+
+        return restart
+
+    memory.on_write, memory.on_read = restart_once(), restart_once()
+    assert backed_up(broken, memory) == {}
+    rows, notes = restored(broken, memory)
+    assert notes == []
+    assert rows == {name: broken.rows(name) for name in ("a-whole", "z-whole")}
 
 
 @pytest.mark.usefixtures("impatient")

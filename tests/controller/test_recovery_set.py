@@ -81,7 +81,6 @@ def test_what_others_have_staged_is_dropped_when_one_fails(two: Namespace, kubel
 
 
 def test_a_set_of_which_one_is_refused_touches_nothing(two: Namespace, kubelet: Kubelet) -> None:
-    kubelet.behave(two.name, "a", Runs())
     kubelet.behave(two.name, "b", failed(2, "TargetNotEmpty", "database kb is there", refused=True))
     status = restore(two)
     assert (status["phase"], status["reason"]) == ("Refused", "TargetNotEmpty")

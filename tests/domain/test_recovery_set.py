@@ -93,11 +93,12 @@ def test_the_targets_alone_say_what_is_next(targets: list[RestoreTargetStatus], 
     assert course_of(targets, NOW) is course
 
 
-def test_a_blocked_target_waits_a_while_for_the_checks_of_the_others() -> None:
-    targets = [target("a"), failed("b", "PreflightBlocked")]
+def test_a_refused_target_waits_a_while_for_the_checks_of_the_others() -> None:
+    refused = failed("b", failure={"reason": "PreflightBlocked", "message": "x", "exitCode": 2})
+    targets = [target("a"), refused]
     assert course_of(targets, NOW + timedelta(seconds=19)) is Course.STAGING
     assert course_of(targets, NOW + timedelta(seconds=20)) is Course.TAKING_BACK
-    assert course_of([failed("a", "PreflightBlocked"), targets[1]], NOW) is Course.TAKING_BACK
+    assert course_of([staged("a"), refused], NOW) is Course.TAKING_BACK
     assert course_of([failed("a"), *targets], NOW) is Course.TAKING_BACK
 
 

@@ -22,10 +22,10 @@ from holdfast.api.text import some_of
 from holdfast.domain.step import Notice, describe, updated
 from holdfast.domain.targets import fail
 from holdfast.domain.workload import Observation, end_failure
+from holdfast.protocol import ExitCode
 
-PREFLIGHT_BLOCKED, OBJECTS_FAILED = "PreflightBlocked", "ObjectsFailed"
 _CHECKS_TIME = timedelta(seconds=20)
-"""How long the first target that is blocked waits for the checks of the others: all are listed at once."""
+"""How long the first target that is refused waits for the checks of the others: all are listed at once."""
 _COPIES = (CopyState.STAGED, CopyState.IN_PLACE)
 _KEPT = (CopyState.STAGED, CopyState.LEFT)
 _MAX_NAMED = 5
@@ -88,8 +88,8 @@ def _is_lost(target: RestoreTargetStatus) -> bool:
 def _gathers_checks(
     targets: Iterable[RestoreTargetStatus], failed: Sequence[RestoreTargetStatus], now: datetime
 ) -> bool:
-    """Whether all that failed are blocked, and others may still say that they are too."""
-    if not all(t.failure is not None and t.failure.reason == PREFLIGHT_BLOCKED for t in failed):
+    """Whether all that failed were asked for something wrong, and others may still say that they were too."""
+    if not all(t.failure is not None and t.failure.exit_code == ExitCode.TASK_WRONG for t in failed):
         return False
     first = min((t.completion_time for t in failed if t.completion_time), default=now)
     return now < first + _CHECKS_TIME and any(not t.phase.has_ended and t.copy_state is None for t in targets)

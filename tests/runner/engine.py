@@ -132,7 +132,7 @@ def stage(context: RestoreContext) -> RestoreSummary:
             Omission(what=what, reason="ObjectFailed") for what in told.get("failed_objects", ())
         ),
         preflight=checks,
-        staged=("copy 1",),
+        staged=tuple(told.get("staged", ("copy 1",))),
     )
 
 

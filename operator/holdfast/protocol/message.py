@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from holdfast.api.base import Model
 from holdfast.api.run import Failure
@@ -29,10 +29,17 @@ class Note(Model):
     warning: bool = False
 
 
+def _cut(text: object) -> object:
+    """Names of a source may be long, and none of them makes a backup fail."""
+    if isinstance(text, str) and len(text) > MAX_MESSAGE:
+        return f"{text[: MAX_MESSAGE - 1]}…"
+    return text
+
+
 class Omission(Model):
     """Something that should be in the backup or in the restored data, and is not."""
 
-    what: Annotated[str, Field(min_length=1, max_length=MAX_MESSAGE)]
+    what: Annotated[str, Field(min_length=1, max_length=MAX_MESSAGE), BeforeValidator(_cut)]
     """Such as `rows of the unlogged table public.sessions of knowledge_base`."""
     count: int | None = None
     """How many, where they can be counted."""

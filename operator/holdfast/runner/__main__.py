@@ -64,14 +64,15 @@ def main() -> int:
 def _attempt(meter: Meter) -> Result:
     try:
         task = TASK.validate_json(task_text(os.environ))
+    except ValidationError as error:
+        _log.error("the task is invalid: %s", error)
+        return _failed(ExitCode.TASK_WRONG, "TaskInvalid", f"{TASK_VARIABLE}: {first_problem(error)}")
+    try:
         return tasks.run(task, Mounts.from_environment(), meter)
     except TransferError as error:
         _log.error("%s: %s", error.reason, error.message)
         result = _failed(error.exit_code, error.reason, error.message, error.log_tail)
         return result.model_copy(update=_said(error))
-    except ValidationError as error:
-        _log.error("the task is invalid: %s", error)
-        return _failed(ExitCode.TASK_WRONG, "TaskInvalid", f"{TASK_VARIABLE}: {first_problem(error)}")
     except Terminated:
         _log.error("ended by SIGTERM")
         return _failed(ExitCode.TERMINATED, "Terminated", "the pod was ended before its work was done")

@@ -61,3 +61,20 @@ def test_the_targets_that_succeeded_restore_when_another_has_failed(jobs: Jobs, 
         code, refused = jobs.restore(place, "broken")
         assert isinstance(refused, FailedResult), refused
         assert "broken" in refused.failure.message
+
+
+def test_what_no_object_of_could_be_made_is_never_restored(jobs: Jobs, tmp_path: Path) -> None:
+    jobs.places = {"nearby": VolumePlace(tmp_path)}
+    jobs.commit(target=back_up(jobs, "target", "2026-11-23T02:00:01+00:00"))
+    long = ["index " + "x" * 400, "a view"]
+    for way, staged, says in (
+        ("Fail", ["copy 1"], "and 1 more; all else is restored and kept as copy 1: promote: Swap"),
+        ("Fail", [], "and 1 more; nothing is kept"),
+        ("Continue", [], "and 1 more; nothing is kept"),
+    ):
+        task = jobs.restore_task("redis", SPEC).model_copy(update={"on_object_error": way})
+        told = configured(failed_objects=long, staged=staged)
+        code, result = jobs.finish(task, module=MODULE, environment=told)
+        assert isinstance(result, FailedResult), result
+        assert (code, result.failure.reason) == (ExitCode.MISMATCH, "ObjectsFailed")
+        assert says in result.failure.message

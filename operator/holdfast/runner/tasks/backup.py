@@ -76,7 +76,7 @@ class StoringContext(BackupContext):
 
 def run(task: BackupTask, mounts: Mounts, meter: Meter) -> BackupResult:
     """Back a target up by its engine."""
-    spec = engines.engine_of(task.engine).target_spec.model_validate(task.spec)
+    spec = engines.section(engines.engine_of(task.engine).target_spec, task.spec)
     engine = engines.module_of(task.engine, "backup").backup
     destinations = LiveDestinations.connect(task.destinations, mounts)
     context = StoringContext(task, spec, mounts, destinations, meter)

@@ -55,8 +55,9 @@ class Sections:
     def of(cls, task: TargetTask) -> "Sections":
         """The sections of a Task."""
         engine = engines.engine_of(task.engine)
-        spec = engine.target_spec.model_validate(task.spec)
-        return cls(spec, None if task.override is None else engine.restore_spec.model_validate(task.override))
+        spec = engines.section(engine.target_spec, task.spec)
+        override = task.override
+        return cls(spec, None if override is None else engines.section(engine.restore_spec, override))
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,8 @@ def run(task: RestoreTask, mounts: Mounts, meter: Meter) -> RestoreResult:
     _log_all(summary)
     if summary.mismatches:
         raise _differences(task.target, summary)
-    if summary.failed_objects and task.on_object_error == "Fail":
+    # Without a copy nothing is restored, whatever the request accepts.
+    if summary.failed_objects and (task.on_object_error == "Fail" or not summary.staged):
         raise _objects_failed(task.target, summary)
     if task.swaps:
         engine.swap(context)
@@ -307,14 +309,18 @@ def read_committed_manifest(task: TargetTask, path: RunPath, source: Destination
 
 
 def _objects_failed(target: str, summary: RestoreSummary) -> ObjectsFailedError:
-    count = sum(failed.count or 1 for failed in summary.failed_objects)
+    count = len(summary.failed_objects)
     first = summary.failed_objects[0].what
     more = f", and {count - 1} more" if count > 1 else ""
     staged = summary.staged[:_MAX_DETAILS]
+    kept = (
+        f"all else is restored and kept as {', '.join(staged)}: promote: Swap of the request puts it in "
+        "place without them, discard: true drops it"
+        if staged
+        else "nothing is kept"
+    )
     return ObjectsFailedError(
-        f"target {target} at {summary.address}: could not be made again: {first}{more}; all else is restored "
-        f"and kept as {', '.join(staged)}: promote: Swap of the request puts it in place without them, "
-        "discard: true drops it",
+        f"target {target} at {summary.address}: could not be made again: {first}{more}; {kept}",
         summary.failed_objects,
         staged,
     )

@@ -9,7 +9,7 @@ from tests.waiting import wait_until
 
 SOURCE = "exactly one of policyRef, runRef, location must be set"
 ENGINE = "exactly one of postgres, chroma, redis must be set"
-PLACE = "exactly one of s3, volume must be set"
+PLACE = "exactly one of s3, gcs, volume must be set"
 DOTS = "path must not contain . or .. as a part of the path"
 CONFIRM = "confirm must be set with mode InPlace"
 AT = "2026-02-28T01:14:59.25Z"

@@ -248,7 +248,7 @@ BUILT = """
 BackupPolicySpec: schedule time_zone jitter suspend concurrency_policy catch_up starting_deadline
   active_deadline retries targets destinations encryption retention verification hooks deletion_policy
   history runner
-Target: name postgres chroma redis
+Target: name on_omission postgres chroma redis
 PostgresTarget: service host standby credentials_secret tls databases passwords
 Standby: service host max_lag fallback_to_primary
 ChromaTarget: service host credentials_secret tls tenants collections

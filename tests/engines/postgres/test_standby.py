@@ -194,6 +194,6 @@ def test_a_conflict_with_recovery(
     code, result = outcome
     assert code == 0, result
     assert isinstance(result, BackupResult)
-    assert "StandbyConflict" in {note.reason for note in result.notes if note.warning}
+    assert "StandbyConflict" in {note.reason for note in result.notes if note.warning}, result.notes
     assert result.source.role == "Primary"
     assert result.contents["rows"] == 2

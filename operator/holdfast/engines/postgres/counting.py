@@ -39,7 +39,7 @@ class Counting:
     def check(self) -> None:
         """Called with each chunk of the dump: the first one starts the count, later ones raise its error."""
         if self._future is None:
-            self._future = self._pool.submit(self._count, self._view.lock())
+            self._future = self._pool.submit(self._counted_in, self._view.lock())
         elif self._future.done():
             self._future.result()
 
@@ -49,6 +49,10 @@ class Counting:
             self.check()
         assert self._future is not None
         return self._future.result()
+
+    def _counted_in(self, locked: Locked) -> Counted:
+        with self._view.conflicts():
+            return self._count(locked)
 
     def _count(self, locked: Locked) -> Counted:
         connection, database = self._view.connection, self._view.database

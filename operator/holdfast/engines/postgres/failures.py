@@ -104,6 +104,8 @@ def from_error(doing: str, error: psycopg.Error) -> TransferError:
         "57P01": (SourceError, "SourceLost"),
         "57P02": (SourceError, "SourceLost"),
     }
+    if "due to conflict with recovery" in str(error):  # without a code where the connection is gone, too
+        return StandbyConflictError(_CONFLICT, f"{doing}: {text}")
     if error.sqlstate in by_code:
         kind, reason = by_code[error.sqlstate]
         return kind(reason, f"{doing}: {text}")

@@ -9,12 +9,14 @@ from datetime import datetime
 from itertools import islice
 from typing import TypeVar
 
+import psycopg
 from psycopg import sql
 
 from holdfast.engines.postgres import checks, failures, inspect
 from holdfast.engines.postgres.connection import Connection
 from holdfast.engines.postgres.inspect import Relation
 from holdfast.engines.postgres.source import ChosenSource, standby_time
+from holdfast.engines.transfer import SourceError
 
 LOCK_MILLISECONDS = 900
 """How long a backup waits for the lock of a table; others wait behind it as long.
@@ -68,7 +70,7 @@ class Snapshot:
         TRUNCATE and some forms of ALTER TABLE ignore snapshots, so the dump has none of the rows
         (https://www.postgresql.org/docs/current/mvcc-caveats.html). Each of them gives a table a new file.
         """
-        with failures.unsettled(f"locking the tables of {self.database}"):
+        with self.conflicts(), failures.unsettled(f"locking the tables of {self.database}"):
             relations = tuple(inspect.relations(self.connection))
             remaining = iter([relation.identifier for relation in relations if relation.kind in "rp"])
             while batch := list(islice(remaining, inspect.BATCH)):
@@ -84,6 +86,17 @@ class Snapshot:
                 raise failures.StandbyConflictError("StandbyConflict", what)
             raise failures.UnsettledError("TablesChanging", what)
         return Locked(relations, rewritten)
+
+    @contextmanager
+    def conflicts(self) -> Iterator[None]:
+        """A standby's replay ends sessions that are in its way; libpq does not always say why."""
+        try:
+            yield
+        except (psycopg.OperationalError, SourceError) as error:
+            if self.recovering and self.connection.closed:
+                what = f"the standby ended the session that held the snapshot of {self.database}"
+                raise failures.StandbyConflictError("StandbyConflict", what) from error
+            raise
 
 
 @contextmanager

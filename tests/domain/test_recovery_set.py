@@ -24,6 +24,7 @@ from holdfast.protocol import (
     Check,
     DiscardResult,
     FailedResult,
+    Note,
     Omission,
     RestoreResult,
     RestoreTask,
@@ -155,6 +156,16 @@ def test_all_in_place_is_the_end_and_says_what_a_later_attempt_finished() -> Non
         "Succeeded",
         "target a was put in place by a later attempt; the one before failed: TargetUnreachable: no route",
     )
+
+
+def test_what_a_swap_says_is_told() -> None:
+    note = Note(reason="RowsMovedAside", message="rows are kept in x", warning=True)
+    swapped = {"a": job("a", result=SwapResult(notes=(note,)), notes=(note,))}
+    step = restoration.swap(request(staged("a")), facts(swaps=swapped), NOW)
+    assert step.status.targets[0].warnings == ("rows are kept in x",)
+    told = {notice.reason: notice for notice in step.notices}
+    assert told["RowsMovedAside"].warning
+    assert "target a: rows are kept in x" in told["RowsMovedAside"].message
 
 
 def test_nothing_is_discarded_while_something_is_loaded_or_put_in_place() -> None:

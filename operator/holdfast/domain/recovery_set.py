@@ -21,7 +21,7 @@ from holdfast.api.run import Failure, TargetPhase
 from holdfast.api.text import some_of
 from holdfast.domain.step import Notice, describe, updated
 from holdfast.domain.targets import fail
-from holdfast.domain.workload import Observation, end_failure
+from holdfast.domain.workload import Observation, end_failure, notices_of
 from holdfast.protocol import ExitCode
 
 _CHECKS_TIME = timedelta(seconds=20)
@@ -134,7 +134,8 @@ def advance_swaps(
     targets: Targets, facts: SetFacts, now: datetime
 ) -> tuple[Targets, tuple[Notice, ...], tuple[str, ...]]:
     """The targets by what is known of their Swap Jobs, events, and what was finished by a later attempt."""
-    after, notices, finished = [], [], []
+    after, finished = [], []
+    notices: list[Notice] = []
     for target in targets:
         job = facts.swaps.get(target.name)
         failure = facts.creation_failures.get(target.name)
@@ -147,8 +148,10 @@ def advance_swaps(
                     f"target {target.name} was put in place by a later attempt; "
                     f"the one before failed: {describe(job.attempt_failure)}"
                 )
+            warned = (note.message for note in job.notes if note.warning)
+            target = updated(target, warnings=tuple(dict.fromkeys((*target.warnings, *warned))))
             after.append(in_place(target, job.ended or now))
-            notices.append(_restored(target))
+            notices += (*notices_of(job, f"target {target.name}"), _restored(target))
             continue
         if job is not None:
             failure = end_failure(job, now, facts.start_deadline)

@@ -18,6 +18,7 @@ from holdfast.engines.transfer import (
     RestoreContext,
     RestoreSummary,
 )
+from holdfast.protocol import Note
 
 
 @dataclass
@@ -137,9 +138,11 @@ def run_stage(
     return stage(_restore_context(memory, spec, override))
 
 
-def run_swap(memory: Memory, spec: Mapping[str, Any], override: Mapping[str, Any] | None = None) -> None:
+def run_swap(
+    memory: Memory, spec: Mapping[str, Any], override: Mapping[str, Any] | None = None
+) -> tuple[Note, ...]:
     """Put what is staged in place."""
-    swap(_restore_context(memory, spec, override))
+    return swap(_restore_context(memory, spec, override))
 
 
 def run_discard(memory: Memory, spec: Mapping[str, Any], override: Mapping[str, Any] | None = None) -> None:

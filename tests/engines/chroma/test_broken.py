@@ -11,7 +11,7 @@ from tests.engines.chroma.conftest import ChromaServer, Database, running_chroma
 from tests.engines.chroma.memory import Memory, run_backup, run_restore
 from tests.processes import stop
 
-from holdfast.engines.chroma import client
+from holdfast.engines.chroma import patience
 from holdfast.engines.transfer import SourceError
 from holdfast.protocol import Omission
 
@@ -91,8 +91,8 @@ def restored(broken: Database, memory: Memory) -> tuple[dict[str, Any], list[str
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask only once more."""
-    monkeypatch.setattr(client, "_PAUSES", (0.1,))
+    """Give up at once what fails while the server does something else."""
+    monkeypatch.setattr(patience, "_PERSISTENCE", 0)
 
 
 @pytest.mark.usefixtures("impatient")

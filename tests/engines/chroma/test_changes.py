@@ -157,6 +157,41 @@ def test_a_collection_made_again_before_it_is_read(database: Database, memory: M
     assert database.everything() == before
 
 
+def test_a_collection_made_again_while_it_is_read(database: Database, memory: Memory) -> None:
+    """The new one is in the backup, not a piece of the old one."""
+    fill(database, 2000)
+    database.upsert(database.make("later"), ids=["1"], embeddings=[[1, 2]])
+
+    def remake() -> None:
+        database.drop("busy")
+        ids = [f"new-{number}" for number in range(300)]
+        database.upsert(database.make("busy"), ids=ids, embeddings=[[1, 2, 3]] * 300, documents=ids)
+
+    memory.on_write = on_upsert_line(2, remake)
+    report = run_backup(memory, database.spec())
+    assert report.omissions == ()
+    assert report.contents["embeddings"] == 301
+    before = database.everything()
+    database.drop()
+    assert run_restore(memory, database.spec()).mismatches == ()
+    assert database.everything() == before
+
+
+def test_a_collection_made_again_without_end_is_named(database: Database, memory: Memory) -> None:
+    rows = fill(database, 500)
+
+    def remake(data: bytes) -> None:
+        if data.startswith(b'{"op":"create"'):
+            database.drop("busy")
+            fill(database, 500)
+
+    memory.on_write = remake
+    (omission,) = run_backup(memory, database.spec()).omissions
+    assert omission.reason == "UnreadableCollection", rows
+    assert f"{database.tenant}/{database.name}/busy" in omission.what
+    assert "created again all the time" in omission.what
+
+
 def test_a_database_deleted_before_it_is_listed(
     database: Database, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

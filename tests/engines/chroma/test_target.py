@@ -124,6 +124,30 @@ def test_a_swap_that_was_cut_off_can_be_taken_back(
     assert database.names() == ["notes"]
 
 
+def test_rows_that_come_during_the_swap_are_kept_and_told_of(
+    database: Database, memory: Memory, stored: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything is in place then, so nothing may fail any more: other targets would be taken back."""
+    run_stage(memory, database.spec())
+    own = database.make("docs")
+    change = client.CollectionRows.set
+
+    def late(self: Any, body: dict[str, Any]) -> None:
+        if "-aside-" in body["new_name"]:
+            database.upsert(own, ids=["own"], embeddings=[[1, 2]])
+        change(self, body)
+
+    monkeypatch.setattr(client.CollectionRows, "set", late)
+    for _ in range(2):
+        (note,) = run_swap(memory, database.spec())
+        assert (note.reason, note.warning) == ("RowsMovedAside", True)
+    (aside,) = (name for name in database.names() if "-aside-" in name)
+    assert aside in note.message
+    assert database.rows(aside).keys() == {"own"}
+    database.drop(aside)
+    assert database.everything() == stored
+
+
 @pytest.mark.usefixtures("stored")
 def test_a_failure_leaves_nothing_behind(database: Database, memory: Memory) -> None:
     artifact = memory.artifacts["chroma.jsonl"]

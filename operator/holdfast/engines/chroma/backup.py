@@ -12,12 +12,13 @@ Chroma has no snapshots, and its open-source server tells nothing of changes. Wh
 So every write that ended before `snapshot_time`, which is when the backup began to read, is in the backup or
 was itself replaced by a later one; some later writes are in it too.
 
-A collection that is deleted is no failure: what was read of it until then is kept. One that was deleted
-before it was read, and created again under its name, is read last. What the server cannot give is an
-omission, and what it can give is kept: rows without a readable embedding get zeros in its place.
+A collection that is deleted is no failure: what was read of it until then is kept. One that was created
+again under its name is read last, in place of what was read of the former one. What the server cannot give,
+also when it is asked once more at the end, is an omission, and what it can give is kept: rows without a
+readable embedding get zeros in its place.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -55,7 +56,8 @@ from holdfast.engines.chroma.inspect import (
     omission,
     to_matrix,
 )
-from holdfast.engines.chroma.rescue import CollectionRescue, GivenUpError
+from holdfast.engines.chroma.patience import GivenUpError
+from holdfast.engines.chroma.rescue import CollectionRescue
 from holdfast.engines.chroma.spec import ChromaTarget
 from holdfast.engines.transfer import BackupContext, BackupSummary, Sink
 from holdfast.protocol import Note, Omission
@@ -71,8 +73,14 @@ class _Lacking:
     def __init__(self) -> None:
         self.count = 0
         self._names: list[str] = []
+        self._hashes: list[Hashes] = []
 
-    def add(self, names: Iterable[str]) -> None:
+    @property
+    def hashes(self) -> Hashes:
+        return np.concatenate([np.empty(0, np.uint64), *self._hashes])
+
+    def add(self, names: Sequence[str]) -> None:
+        self._hashes.append(id_hashes(names))
         for name in names:
             self.count += 1
             if len(self._names) < MAX_NAMED:
@@ -147,35 +155,49 @@ class _Backup:
     """Reads collections one after the other."""
 
     def __init__(self, context: BackupContext, client: Client, sink: Sink) -> None:
-        self.details: list[dict[str, Any]] = []
+        self._details: dict[Where, dict[str, Any]] = {}
         self.changes: dict[Where, _Changes] = {}
         self._context, self._client, self._sink = context, client, sink
 
     def read(self, choice: Choice) -> None:
         """Read the collections. Raises GivenUpError when the server gives nothing of any of them."""
         failure = None
-        remade = []
         for where, collection in choice.collections:
             failure = self._read(where, collection) or failure
-            if self.changes[where].is_gone and not self._has(where):
-                latest = self._client.collection(where.tenant, where.database, where.name)
-                remade += [(where, latest)] if latest is not None else []
-        for where, latest in remade:
-            failure = self._read(where, latest) or failure
+        for where in [where for where, changes in self.changes.items() if changes.is_gone]:
+            failure = self._read_remade(where) or failure
         if failure is not None and not self.details:
             raise failure
 
-    def _has(self, where: Where) -> bool:
-        return any(detail["name"] == where.name and detail["database"] == where.database
-                   and detail["tenant"] == where.tenant for detail in self.details)  # fmt: skip
+    @property
+    def details(self) -> list[dict[str, Any]]:
+        """What the manifest keeps of the collections."""
+        return list(self._details.values())
+
+    def _read_remade(self, where: Where) -> GivenUpError | None:
+        """Read what has the name of a deleted collection now, in place of what was read of that one."""
+        for _ in range(_MAX_PASSES):
+            latest = self._client.collection(where.tenant, where.database, where.name)
+            if latest is None:
+                return None
+            failure = self._read(where, latest)
+            if not self.changes[where].is_gone:
+                return failure
+        if self._client.collection(where.tenant, where.database, where.name) is not None:
+            self.changes[where].failure = "it is deleted and created again all the time"
+        return None
 
     def _read(self, where: Where, collection: Collection) -> GivenUpError | None:
         """Write a collection, and add what the manifest keeps of it; why the server gives nothing of it."""
         reader = _Reader(self._context, self._client, self._sink, where, collection)
-        self.changes[where] = reader.changes
+        former, self.changes[where] = self.changes.get(where), reader.changes
         try:
             if detail := reader.store():
-                self.details.append(detail)
+                if where in self._details:
+                    detail["former_copies"] = 1 + self._details[where].get("former_copies", 0)
+                self._details[where] = detail
+            elif former is not None:
+                self.changes[where] = former
         except AwayError as error:
             raise AwayError(f"{error.message}; {where} was being read") from error
         except GivenUpError as error:
@@ -197,7 +219,6 @@ class _Reader:
         self._collection_rows: CollectionRows = client.at(where.tenant, where.database, collection)
         self._rescue = CollectionRescue(client, self._collection_rows, self._lose)
         self._held = Fingerprint(context.scratch)
-        self._lost: list[Hashes] = []
 
     def store(self) -> dict[str, Any] | None:
         """Write the collection; what the manifest keeps of it, or None when it was deleted before.
@@ -244,13 +265,14 @@ class _Reader:
                 gone, new = self._held.compare(listing)
                 self._delete(former.among(gone), gone)
                 former.close()
-                new = new[~are_in(new, np.concatenate([np.empty(0, np.uint64), *self._lost]))]
+                new = new[~are_in(new, self.changes.lost.hashes)]
                 if not len(new):
                     break
                 self.changes.added += len(new)
                 names = listing.among(new)
             else:
                 self.changes.missing = len(new)
+            self._ask_again(listing)
         except NotFoundError:
             self.changes.is_gone = True
         except GivenUpError as error:
@@ -269,16 +291,38 @@ class _Reader:
 
     def _lose(self, names: list[str]) -> None:
         self.changes.lost.add(names)
-        self._lost.append(id_hashes(names))
+
+    def _ask_again(self, listing: IdList) -> None:
+        """Ask once more for what the server did not give: it may have failed for a while only."""
+        lost, self.changes.lost = self.changes.lost, _Lacking()
+        lacking, self.changes.without_embedding = self.changes.without_embedding, _Lacking()
+        if lost.count or lacking.count:
+            self._rescue.forget()
+            self._read(listing.among(lost.hashes))
+            names = listing.among(lacking.hashes)
+            while some := list(islice(names, _MAX_DELETED)):
+                failed: list[str] = []
+                for rows in self._rescue.whole_rows(some, failed):
+                    self._write_again(rows)
+                self.changes.without_embedding.add(failed)
+
+    def _write_again(self, rows: Rows) -> None:
+        """Write rows that were written without embeddings."""
+        if rows.ids:
+            self._sink.write(delete_line(self._where, rows.ids))
+            self._held.remove(id_hashes(rows.ids))
+            self._write(rows)
 
     def _read(self, names: Iterable[str]) -> None:
         for rows in each_page(self._collection_rows, names, rescue=self._rescue):
-            if not rows.ids:
-                continue
+            self._write(rows)
+            self._context.progress.rows(len(rows.ids))
+
+    def _write(self, rows: Rows) -> None:
+        if rows.ids:
             page = self._page(rows)
             self._sink.write(page.line)
             self._held.add(page.entries)
-            self._context.progress.rows(len(page.entries))
             self.changes.overflowed += page.overflowed
             self.changes.without_embedding.add(page.without_embedding)
 

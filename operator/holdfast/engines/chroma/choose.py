@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 
 from holdfast.api.text import some_of
-from holdfast.engines.chroma.client import Client, Collection, ServerFailedError
+from holdfast.engines.chroma.client import Client, Collection
 from holdfast.engines.chroma.format import Where
 from holdfast.engines.chroma.inspect import MAX_NAMED, TEMPORARY, omission
+from holdfast.engines.chroma.patience import GivenUpError, Patience
 from holdfast.engines.chroma.spec import EVERY, ChromaTarget, Collections
 from holdfast.engines.transfer import TaskError
 from holdfast.protocol import Note, Omission
@@ -73,14 +75,15 @@ def _choose_databases(client: Client, spec: ChromaTarget, choice: Choice) -> lis
 def _list_collections(client: Client, choice: Choice) -> dict[Where, Collection]:
     """The collections of all databases chosen; a database that is deleted now is not chosen any more."""
     listed: dict[Where, Collection] = {}
-    failure: ServerFailedError | None = None
+    failure: GivenUpError | None = None
     for database in list(choice.databases):
+        patience = Patience(client, partial(client.has_tenant, database[0]))
         try:
-            collections = client.collections(*database)
-        except ServerFailedError as error:
+            collections = patience.ask(partial(client.collections, *database))
+        except GivenUpError as error:
             failure = error
             choice.databases.remove(database)
-            what = f"database {'/'.join(database)}, whose collections cannot be listed: {error.said}"
+            what = f"database {'/'.join(database)}, whose collections cannot be listed: {error.message}"
             choice.omissions.append(omission(what, "UnreadableDatabase"))
             continue
         if not collections and not client.has_database(*database):

@@ -128,6 +128,10 @@ class AwayError(SourceError):
         super().__init__("SourceUnreachable", message)
 
 
+class BusyError(AwayError):
+    """A status says that the server, or a proxy before it, does not answer now."""
+
+
 class ServerFailedError(SourceError):
     """The server answered with an error of its own; `said` are its words."""
 
@@ -188,6 +192,11 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self._http.close()
+
+    @property
+    def patience(self) -> float:
+        """For how many seconds a server that has answered before may be away or busy."""
+        return _PATIENCE
 
     def version(self) -> str:
         """The version that the server says: 1.0.0 for every 1.x, as it names its interface.
@@ -283,10 +292,14 @@ class Client:
     def _exists(self, path: str) -> bool:
         return not self.ask("GET", path, missing=True).is_error
 
-    def wait(self) -> None:
-        """Wait until the server answers. Raises AwayError when it does not for `_PATIENCE` seconds."""
+    def wait(self) -> bool:
+        """Wait until the server answers; whether that took more than one attempt.
+
+        Raises AwayError when it does not for `_PATIENCE` seconds.
+        """
         end = time.monotonic() + _PATIENCE
         pause = _PAUSES[0]
+        was_away = False
         while True:
             try:
                 self._send("GET", "/heartbeat", None).close()
@@ -294,25 +307,32 @@ class Client:
                 if not self._has_answered or time.monotonic() > end:
                     raise
             else:
-                return
+                return was_away
+            was_away = True
             self._on_wait(f"waiting for Chroma at {self.address}, which does not answer")
             time.sleep(pause)
             pause = min(2 * pause, _MAX_PAUSE)
 
-    def persist(self, act: Callable[[], Answer], *, though_away: bool = True) -> Answer:
-        """What `act` returns; while the server fails, or is away, `act` is done again, a few times."""
-        for pause in _PAUSES:
+    def persist(self, act: Callable[[], Answer]) -> Answer:
+        """What `act` returns; while the server fails, or is away, `act` is done again, a few times.
+
+        A server that has answered before may be busy for `_PATIENCE` seconds.
+        """
+        end = time.monotonic() + _PATIENCE
+        pauses = iter(_PAUSES)
+        while True:
+            pause = next(pauses, None)
             try:
                 return act()
-            except ServerFailedError:
-                time.sleep(pause)
-            except AwayError:
-                if not though_away:
+            except BusyError:
+                if time.monotonic() > end or (pause is None and not self._has_answered):
                     raise
-                time.sleep(pause)
-                if self._has_answered:
-                    self.wait()
-        return act()
+            except (AwayError, ServerFailedError):
+                if pause is None:
+                    raise
+            time.sleep(_MAX_PAUSE if pause is None else pause)
+            if self._has_answered:
+                self.wait()
 
     def ask(
         self, method: str, path: str, body: Any = None, *, missing: bool = False, refused: bool = False
@@ -354,7 +374,7 @@ class Client:
         if reply.status_code in _AWAY:
             with self._closing(reply):
                 reply.read()
-            raise AwayError(
+            raise BusyError(
                 f"Chroma at {self.address} cannot be reached: {method} {path} is answered with "
                 f"{reply.status_code}: {_said(reply)}"
             )
@@ -402,6 +422,11 @@ class CollectionRows:
     def count(self) -> int:
         """The number of its rows."""
         return int(orjson.loads(self._client.ask("GET", f"{self._path}/count").content))
+
+    def ask_beside(self) -> None:
+        """Ask once for something else that the server keeps: a collection of the same database."""
+        with self._client.once("GET", f"{self._path.rpartition('/')[0]}?limit=1", None) as reply:
+            reply.read()
 
     @contextmanager
     def id_list_once(self) -> Iterator[Iterator[bytes]]:

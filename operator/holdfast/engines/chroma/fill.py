@@ -43,13 +43,16 @@ class Filler:
         """Apply the artifact's lines, whose checksum is right afterwards; returns the number of rows."""
         limits = self._client.limits()
         by_source = {planned.source: planned for planned in self._plan}
+        former = {planned.source: planned.detail.get("former_copies", 0) for planned in self._plan}
         counted = 0
         planned = None
         with self._context.open(ARTIFACT) as stream:
             for line in read_lines(stream):
                 if line.op == "create":
                     counted += self._compare(planned) if planned else 0
-                    planned = by_source.get(line.where)
+                    is_former = former.get(line.where, 0) > 0
+                    planned = None if is_former else by_source.get(line.where)
+                    former[line.where] = former.get(line.where, 0) - 1
                 if planned:
                     self._apply(planned, line, limits)
             counted += self._compare(planned) if planned else 0

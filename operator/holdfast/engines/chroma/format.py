@@ -13,6 +13,8 @@ is (`…` stands for /api/v2/tenants/<tenant>/databases/<database>/collections):
 
 - A collection's lines follow its "create" line, before the next one's. That line also has `settings`, before
   `body`: metadata, schema and configuration as the server showed them, to compare with.
+- A collection that was deleted and created again during the backup may have several "create" lines: only what
+  follows the last one counts, and the manifest says how many come before that (`former_copies`).
 - An embedding is the base64 of its little-endian float32 values, so that every bit is kept.
 - "delete" names rows that the source deleted after they had been written here. A collection that once had
   rows and now has none is a row and its deletion, because that is how it gets its dimension.

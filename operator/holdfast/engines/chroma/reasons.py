@@ -77,8 +77,8 @@ GROUPS = (
             ),
             Reason(
                 "DeletedDuringBackup", (Where.RUN_EVENT,),
-                "Collections or databases were deleted during the backup. The backup has what was read of "
-                "them until then.", "",
+                "Collections or databases were deleted during the backup, and not made again. The backup has "
+                "what was read of them until then.", "",
             ),
             Reason(
                 "UnreadableDatabase", (Where.OMISSION,),
@@ -87,7 +87,8 @@ GROUPS = (
             ),
             Reason(
                 "UnreadableCollection", (Where.OMISSION,),
-                "The server gives nothing of a collection. The backup has the others.",
+                "The server gives nothing of a collection, or somebody deletes and creates it all the "
+                "time. The backup has the others.",
                 "Read the server's log. Then restore the collection from an older run.",
             ),
             Reason(
@@ -132,7 +133,7 @@ GROUPS = (
                 "Delete it, or restore to another `database` or by `rename`.",
             ),
             Reason(
-                "RowsMovedAside", _RESTORE,
+                "RowsMovedAside", (Where.REQUEST_EVENT,),
                 "Everything is restored and in place. At the same moment an application wrote to an empty "
                 "collection of its own, which was moved aside. The message names the collection that has "
                 "these rows.",

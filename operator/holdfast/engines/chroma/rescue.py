@@ -12,15 +12,13 @@ from typing import TypeVar
 
 from holdfast.engines.chroma.client import (
     PARTS,
-    AwayError,
     Client,
     CollectionRows,
     Rows,
-    ServerFailedError,
     TooLargeError,
     parse_rows,
 )
-from holdfast.engines.transfer import SourceError
+from holdfast.engines.chroma.patience import Failure, GivenUpError, Patience
 
 _WITHOUT_EMBEDDINGS = tuple(part for part in PARTS if part != "embeddings")
 _SAMPLES = 8
@@ -31,10 +29,6 @@ _DEADLY = 2
 Answer = TypeVar("Answer")
 
 
-class GivenUpError(SourceError):
-    """The server fails at, or dies of, something that it is asked of a collection, and would again."""
-
-
 class CollectionRescue:
     """Asks for rows of one collection until it is known what the server gives of each."""
 
@@ -42,11 +36,10 @@ class CollectionRescue:
         self, client: Client, collection_rows: CollectionRows, on_lost: Callable[[list[str]], None]
     ) -> None:
         """`on_lost` gets the ids of rows of which the server gives nothing."""
-        self._client = client
         self._on_lost = on_lost
         self._collection_rows = collection_rows
+        self._patience = Patience(client, collection_rows.ask_beside)
         self._deaths: Counter[Sequence[str]] = Counter()
-        self._fails = False
 
     @property
     def parts(self) -> Sequence[str]:
@@ -58,34 +51,33 @@ class CollectionRescue:
 
         `error` is the failure, where it was the first. Raises GivenUpError when nothing more can be read.
         """
-        if isinstance(error, AwayError):
-            self._bury(self.parts)
+        if error is not None and self._patience.died(error):
+            self._deaths[self.parts] += 1
         lacking: list[str] = []
         lost: list[str] = []
         yield from self._readable(names, PARTS, lacking)
         yield from self._readable(lacking, _WITHOUT_EMBEDDINGS, lost)
         self._on_lost(lost)
 
+    def whole_rows(self, names: Sequence[str], lacking: list[str]) -> Iterator[Rows]:
+        """The rows that the server gives with their embeddings; the names of the others go to `lacking`."""
+        yield from self._readable(names, PARTS, lacking)
+
+    def forget(self) -> None:
+        """Be patient again: what failed may have failed for a while only."""
+        self._patience.forget()
+
     def insist(self, act: Callable[[], Answer], parts: Sequence[str] = ()) -> Answer:
         """What `act` returns, which asks the collection once. Raises GivenUpError."""
-        while True:
-            try:
-                answer = act() if self._fails else self._client.persist(act, though_away=False)
-            except AwayError as error:
-                self._bury(parts)
-                if self._is_deadly(parts):
-                    raise GivenUpError(error.reason, "the server dies when it is asked for it") from error
-            except ServerFailedError as error:
-                self._fails = True
-                raise GivenUpError(error.reason, error.said) from error
-            else:
-                self._deaths[parts] = 0
-                return answer
 
-    def _bury(self, parts: Sequence[str]) -> None:
-        """Count a death of the server, and wait until it lives."""
-        self._deaths[parts] += 1
-        self._client.wait()
+        def bury(error: Failure) -> None:
+            self._deaths[parts] += 1
+            if self._is_deadly(parts):
+                raise GivenUpError(error.reason, "the server dies when it is asked for it") from error
+
+        answer = self._patience.ask(act, bury)
+        self._deaths[parts] = 0
+        return answer
 
     def _is_deadly(self, parts: Sequence[str]) -> bool:
         was_deadly = parts != PARTS and self._is_deadly(PARTS)

@@ -38,14 +38,14 @@ def stage(context: RestoreContext) -> RestoreSummary:
         return restore.stage()
 
 
-def swap(context: RestoreContext) -> None:
-    """Give the collections their names.
+def swap(context: RestoreContext) -> tuple[Note, ...]:
+    """Give the collections their names. Returns notes about it.
 
     Raises TargetNotEmptyError (CollectionExists) before anything has its name and after everything that was
-    staged is deleted; TaskError (StagedCopyMissing, RowsMovedAside) and SourceError.
+    staged is deleted; TaskError (StagedCopyMissing) and SourceError.
     """
     with _restore(context) as restore:
-        restore.swap()
+        return restore.swap()
 
 
 def discard(context: RestoreContext) -> None:
@@ -117,10 +117,10 @@ class _Restore:
         self._staged.clear_all(made)
         return self._summary(counted, mismatches)
 
-    def swap(self) -> None:
+    def swap(self) -> tuple[Note, ...]:
         """Rename; or finish the renaming of an attempt that was killed."""
         if not self._collections:
-            return
+            return ()
         self._context.progress.step("giving collections their names")
         there = self._staged.there()
         ids = self._staged.ids(there)
@@ -147,13 +147,13 @@ class _Restore:
         there = self._staged.there()
         kept = self._staged.clear(there)
         self._staged.unmark(there)
-        if kept:
-            raise TaskError(
-                "RowsMovedAside",
-                "everything is restored and in place, but an application wrote to collections of its own"
-                f" under these names at the same time; its rows are kept in {some_of(kept, MAX_NAMED)}:"
-                " copy them, and delete these collections",
-            )
+        if not kept:
+            return ()
+        message = (
+            "an application wrote to empty collections of its own while the restored ones got their names;"
+            f" its rows are kept in {some_of(kept, MAX_NAMED)}: copy them, and delete these collections"
+        )
+        return (Note(reason="RowsMovedAside", message=message, warning=True),)
 
     def discard(self) -> None:
         """Delete what this request has filled, by whichever names it is there."""

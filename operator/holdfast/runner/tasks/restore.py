@@ -225,8 +225,7 @@ def run(task: RestoreTask, mounts: Mounts, meter: Meter) -> RestoreResult:
     # Without a copy nothing is restored, whatever the request accepts.
     if summary.failed_objects and (task.on_object_error == "Fail" or not summary.staged):
         raise _objects_failed(task.target, summary)
-    if task.swaps:
-        engine.swap(context)
+    swapped = (engine.swap(context) or ()) if task.swaps else ()
     seconds = time.monotonic() - began
     return RestoreResult(
         snapshot_time=copy.manifest.snapshot_time,
@@ -234,7 +233,7 @@ def run(task: RestoreTask, mounts: Mounts, meter: Meter) -> RestoreResult:
         address=summary.address,
         compared=summary.compared,
         contents=summary.contents,
-        notes=(*thawed, *summary.notes),
+        notes=(*thawed, *summary.notes, *swapped),
         preflight=summary.preflight,
         omissions=summary.failed_objects,
         in_place=task.swaps,

@@ -9,5 +9,5 @@ from holdfast.runner.tasks.restore import staged_copy
 
 def run(task: SwapTask, mounts: Mounts, meter: Meter) -> SwapResult:
     """Have the engine give the copy its final names; again, after a success, it changes nothing."""
-    engines.module_of(task.engine, "restore").swap(staged_copy(task, mounts, meter))
-    return SwapResult()
+    notes = engines.module_of(task.engine, "restore").swap(staged_copy(task, mounts, meter))
+    return SwapResult(notes=notes or ())

@@ -11,6 +11,7 @@ import os
 import random
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 
@@ -22,7 +23,8 @@ from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.live import LiveDestinations
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
-from holdfast.runner.stored.manifest import ManifestArtifact
+from holdfast.runner.stored.manifest import StoredObject
+from holdfast.runner.stored.object_reader import ObjectReader
 from holdfast.runner.stream.pipeline import Pipeline
 from holdfast.runner.tasks.restore import PlainReader
 
@@ -59,20 +61,20 @@ def timed(data: list[bytes], megabytes: int, folder: Path, encrypted: bool) -> t
             pipeline.write(data[number * 7 % BLOCKS])
         done = pipeline.finish()
         stored = time.monotonic()
-        artifact = ManifestArtifact(
-            name="data", key="data", size_bytes=done.stored.size, sha256=done.stored.sha256,
-            s3_checksum="", plain_bytes=done.plain_bytes, plain_sha256=done.plain_sha256,
-        )  # fmt: skip
+        objects = [
+            StoredObject(key=each.key, size_bytes=each.stored.size, sha256=each.stored.sha256, s3_checksum="")
+            for each in done.objects
+        ]
         identities = [IDENTITY] if encrypted else []
-        with destination.open("data") as stream:
-            reader = PlainReader(
-                stream, artifact, identities, meter, lambda what: destination.mismatch("data", what)
-            )
+        with (
+            closing(ObjectReader(destination, "", objects, meter)) as stream,
+            closing(PlainReader(stream, done.plain_bytes, identities, meter)) as reader,
+        ):
             reader.finish()
-            reader.close()
         restored = time.monotonic()
-    destination.delete("data")
-    return stored - begin, restored - stored, done.stored.size
+    for each in objects:
+        destination.delete(each.key)
+    return stored - begin, restored - stored, sum(each.size_bytes for each in objects)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from urllib.parse import parse_qs, urlsplit
 
 from tests.processes import serving
@@ -48,15 +48,28 @@ class Fault:
     status: int | None = None
     """Answer with this status and `code`, without asking the server."""
     code: str = "InternalError"
+    message: str = "by the fault proxy"
     reset_request_after: int | None = None
     """Reset the connection after so many bytes of the request's body."""
     cut_answer_after: int | None = None
     """Close the connection after so many bytes of the answer's body; the server has done its part."""
     bytes_per_second: int | None = None
     """Pass the request's body on so slowly."""
+    away_seconds: float | None = None
+    """From this request on, reset every connection for so long."""
     rewrite_answer: Callable[[bytes], bytes] | None = None
     """Pass the answer's first line and headers on as this makes them."""
     seen: int = 0
+
+
+class Provider(Protocol):
+    """A store with ways of its own."""
+
+    def refusal(self, request: Request) -> Fault | None:
+        """The answer to a request that the store refuses."""
+
+    def rewrite(self, head: bytes) -> bytes:
+        """The head of a request as the server behind takes it."""
 
 
 @dataclass
@@ -67,6 +80,15 @@ class FaultProxy:
     faults: list[Fault] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    provider: "Provider | None" = None
+    """Whose ways the server is to have."""
+    away_until: float = 0
+    """By `time.monotonic()`."""
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the server seems to be down now."""
+        return time.monotonic() < self.away_until
 
     @property
     def endpoint(self) -> str:
@@ -83,6 +105,8 @@ class FaultProxy:
         """The fault that this request meets."""
         with self.lock:
             self.requests.append(request)
+            if self.provider is not None and (refusal := self.provider.refusal(request)) is not None:
+                return refusal
             for fault in self.faults:
                 if fault.match(request) and fault.seen < fault.times:
                     fault.seen += 1
@@ -105,7 +129,9 @@ class _Handler(socketserver.BaseRequestHandler):
         client = cast(socket.socket, self.request)
         try:
             head, body = _read_head(client)
-            if head:
+            if server.proxy.is_away:
+                _reset(client)
+            elif head:
                 self._pass_on(server, client, head, body)
         except OSError:
             pass  # either side hung up, which is what these tests are about
@@ -116,6 +142,8 @@ class _Handler(socketserver.BaseRequestHandler):
         query = parse_qs(parts.query, keep_blank_values=True)
         request = Request(method, parts.path, query, _headers(head))
         fault = server.proxy.fault_of(request) or Fault(lambda _: True)
+        if fault.away_seconds is not None:
+            server.proxy.away_until = time.monotonic() + fault.away_seconds
         if fault.status is not None:
             _refuse(client, fault, method)
             return
@@ -123,6 +151,8 @@ class _Handler(socketserver.BaseRequestHandler):
         if re.search(rb"(?im)^expect: *100-continue\r\n", head):
             client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         head = re.sub(rb"(?im)^(expect|connection):[^\r]*\r\n", b"", head)
+        if server.proxy.provider is not None:
+            head = server.proxy.provider.rewrite(head)
         with socket.create_connection(("127.0.0.1", server.upstream)) as upstream:
             upstream.sendall(head[:-2] + b"Connection: close\r\n\r\n")
             for block in _body(client, body, length):
@@ -130,10 +160,15 @@ class _Handler(socketserver.BaseRequestHandler):
                 passed += len(block)
                 if fault.bytes_per_second:
                     time.sleep(len(block) / fault.bytes_per_second)
+                if server.proxy.is_away:
+                    fault = Fault(lambda _: True, reset_request_after=-1)
                 if fault.reset_request_after is not None and passed > fault.reset_request_after:
                     _reset(client)
                     return
-            _answer(upstream, client, fault)
+            if server.proxy.is_away and fault.cut_answer_after is None:
+                _reset(client)
+            else:
+                _answer(upstream, client, fault)
 
 
 def _read_head(client: socket.socket) -> tuple[bytes, bytes]:
@@ -167,7 +202,7 @@ def _body(client: socket.socket, first: bytes, length: int) -> Iterator[bytes]:
 
 
 def _refuse(client: socket.socket, fault: Fault, method: str) -> None:
-    text = f"<Error><Code>{fault.code}</Code><Message>by the fault proxy</Message></Error>".encode()
+    text = f"<Error><Code>{fault.code}</Code><Message>{fault.message}</Message></Error>".encode()
     head = f"HTTP/1.1 {fault.status} Fault\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
     client.sendall(head.encode() + (b"" if method == "HEAD" else text))
     client.shutdown(socket.SHUT_WR)

@@ -23,6 +23,7 @@ from tests.processes import Process, stop
 import holdfast
 from holdfast.api.destination import Destination
 from holdfast.protocol import (
+    OUTAGE_VARIABLE,
     POD_VARIABLE,
     RESULT,
     ROOT_VARIABLE,
@@ -43,6 +44,7 @@ from holdfast.protocol import (
 OPERATOR = Path(holdfast.__file__).parent.parent
 """The code that this process tests."""
 POLICY = "policy"
+os.environ.setdefault(OUTAGE_VARIABLE, "1")  # most tests of a store that is away are about what follows
 Secrets = Mapping[str, Mapping[str, str]]
 
 
@@ -89,6 +91,8 @@ class Runner:
     """What backups are encrypted to."""
     identity: str | None = None
     """What the Secret that restores mount has as key identity; none: they mount no Secret."""
+    outage_seconds: float | None = None
+    """How long Jobs wait for a destination that is away, if not as tests usually do."""
 
     def destinations(self) -> tuple[Destination, ...]:
         """Every place as a destination, mounted."""
@@ -130,6 +134,7 @@ class Runner:
             ROOT_VARIABLE: str(self.root),
             POD_VARIABLE: f"policy-job-{secrets_token()[:5]}",
             TERMINATION_VARIABLE: str(logs / "termination"),
+            **({OUTAGE_VARIABLE: str(self.outage_seconds)} if self.outage_seconds else {}),
             **(environment or {}),
         }
         stdout, stderr = logs / "stdout", logs / "stderr"

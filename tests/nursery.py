@@ -43,6 +43,8 @@ _MODULES = (
 _PR_SET_PDEATHSIG = 1
 END_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")
 """Before a command: a process ends with the tests, however they end."""
+_ordering = threading.Lock()
+"""Several threads of a test may start programs."""
 
 
 @dataclass(frozen=True)
@@ -105,17 +107,21 @@ def fork(module: str, environment: Mapping[str, str], folder: Path, stdout: Path
     handle, ended = tempfile.mkstemp(prefix="holdfast-ended-")
     os.close(handle)
     order = Order(module, dict(environment), str(folder), str(stdout), str(stderr), ended)
-    process = _process()
+    process = start()
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(json.dumps(asdict(order)) + "\n")
-    process.stdin.flush()
-    return Forked(int(process.stdout.readline()), Path(ended))
+    with _ordering:
+        process.stdin.write(json.dumps(asdict(order)) + "\n")
+        process.stdin.flush()
+        return Forked(int(process.stdout.readline()), Path(ended))
 
 
 @functools.cache
-def _process() -> "subprocess.Popen[str]":
-    """This process's own nursery; it ends with it, and what it has started with that."""
+def start() -> "subprocess.Popen[str]":
+    """This process's own nursery; it ends with it, and what it has started with that.
+
+    It ends with the thread that has started it (PR_SET_PDEATHSIG(2const)): that must be the main one.
+    """
     return subprocess.Popen(
         [*END_WITH_PARENT, sys.executable, "-m", "tests.nursery", *_MODULES],
         env={**os.environ, "PYTHONPATH": f"{_OPERATOR}:{REPOSITORY}"},

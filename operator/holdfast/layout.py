@@ -2,7 +2,7 @@
 
 Below a destination's prefix:
 
-    <namespace>/<policy>/<run>/<target>/<attempt>/<artifact>.zst[.age]
+    <namespace>/<policy>/<run>/<target>/<attempt>/<artifact>.zst[.age]   then .0001 and so on, if large
     <namespace>/<policy>/<run>/<target>/manifest.json      a target's commit point
     <namespace>/<policy>/<run>/report.json[.zst.age]       what is too long for a status
     <namespace>/<policy>/catalogue/<run>.json              a run's commit point

@@ -24,6 +24,8 @@ from holdfast.engines.transfer import (
     checked,
 )
 from holdfast.protocol import Check, Note, Omission
+from holdfast.runner.destinations.parts import Sizes
+from holdfast.runner.tasks.backup import StoringContext
 
 VARIABLE = "HOLDFAST_TEST_ENGINE"
 MODULES = ("holdfast.engines.redis.backup", "holdfast.engines.redis.restore")
@@ -65,8 +67,11 @@ def configured(*artifacts: dict[str, Any], **more: Any) -> dict[str, str]:
 
 
 def backup(context: BackupContext) -> BackupSummary:
-    """Store the artifacts: each `bytes` long from `seed`, or the output of `command`."""
+    """Store the artifacts: each `bytes` long from `seed`, or the output of `command`; cut in `sizes`."""
     told = json.loads(os.environ[VARIABLE])
+    if "sizes" in told:
+        assert isinstance(context, StoringContext)
+        context.sizes = Sizes(**told["sizes"])
     digests: dict[str, str] = {}
     for artifact in told["artifacts"]:
         context.progress.step(f"storing {artifact['name']}")

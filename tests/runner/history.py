@@ -44,6 +44,8 @@ class History:
         self.tasks: dict[str, CommitTask] = {}
         self.size = 3000
         """Bytes of each target's first artifact."""
+        self.sizes: dict[str, int] | None = None
+        """How artifacts are cut, if not as usual."""
         self.zone: tzinfo = UTC
         """In which the source says when its snapshot was."""
         self._monkeypatch = monkeypatch
@@ -66,6 +68,7 @@ class History:
             {"name": "data", "bytes": self.size, "seed": number},
             {"name": "more", "bytes": 10},
             snapshot=self.point(number).isoformat(),
+            **({"sizes": self.sizes} if self.sizes else {}),
         )
         for name, value in told.items():
             self._monkeypatch.setenv(name, value)

@@ -292,10 +292,10 @@ def check_claims(place: Place) -> set[str]:
             data = there[folder + "manifest.json"].read_bytes()
             assert hashlib.sha256(data).hexdigest() == target.manifest_sha256
             claimed.add(folder + "manifest.json")
-            for artifact in Manifest.parse(data, key).artifacts:
-                stored = there[folder + artifact.key].read_bytes()
-                assert hashlib.sha256(stored).hexdigest() == artifact.sha256, folder + artifact.key
-                claimed.add(folder + artifact.key)
+            for stored_object in Manifest.parse(data, key).objects:
+                name = folder + stored_object.key
+                assert hashlib.sha256(there[name].read_bytes()).hexdigest() == stored_object.sha256, name
+                claimed.add(name)
     left = {key for key in there.keys() - claimed if "/.probe-" not in key}  # surveys sweep those away
     assert left == set(), "left behind"
     return runs

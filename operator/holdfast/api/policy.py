@@ -12,6 +12,7 @@ from holdfast.api.drill import DRILL_RULES, Drill
 from holdfast.api.hook import Hooks
 from holdfast.api.meta import AGE, Column, LenientModel, Resource, condition_column
 from holdfast.api.notification import Notification
+from holdfast.api.profile import DestinationProfile
 from holdfast.api.retention import Retention
 from holdfast.api.run import RunSettings
 from holdfast.api.runner import Runner
@@ -225,23 +226,6 @@ class RecoveryWindow(LenientModel):
     """The newest recovery point."""
     copies: Int64 = 0
     """How many runs the destination holds."""
-
-
-class DestinationProfile(LenientModel):
-    """Not built yet, so never set: what the store of a destination can do."""
-
-    conditional_writes: bool | None = None
-    """Whether the store refuses to write over an object if it is asked to."""
-    checksums: bool | None = None
-    """Whether the store verifies the checksums that it is sent."""
-    part_sizes: Annotated[str, Field(max_length=63)] | None = None
-    """Which sizes the parts of an upload may have."""
-    addressing_style: Literal["Path", "Virtual"] | None = None
-    """Where the bucket's name is in a URL."""
-    versions: Annotated[str, Field(max_length=63)] | None = None
-    """Whether the bucket keeps former versions of objects."""
-    lock: bool | None = None
-    """Whether the bucket has object lock enabled."""
 
 
 class DestinationState(LenientModel):

@@ -1,6 +1,5 @@
 """What a policy and a restore request say of a bucket."""
 
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -33,9 +32,6 @@ class S3(DestinationSpec):
     """A bucket in an S3-compatible object store."""
 
     rules: ClassVar[tuple[tuple[str, str], ...]] = (no_dots("prefix"), *ONE_CA)
-    unbuilt: ClassVar[Mapping[str, tuple[object, ...]]] = {
-        "addressing_style": ("Path", "Virtual"),
-    }
     later_fields: ClassVar[tuple[str, ...]] = ("ca_config_map", "addressing_style")
     place_fields: ClassVar[tuple[str, ...]] = ("bucket", "prefix", "endpoint")
     access_fields: ClassVar[tuple[str, ...]] = ("credentials_secret", "ca_secret", "ca_config_map")
@@ -55,8 +51,9 @@ class S3(DestinationSpec):
     ca_config_map: ConfigMapRef | None = None
     """A ConfigMap with the key ca.crt, in place of caSecret."""
     addressing_style: Literal["Auto", "Path", "Virtual"] = "Auto"
-    """Where the bucket's name is in a URL. Auto: in the path if an endpoint is set, else in the host. Not
-    built yet: Path and Virtual. Path: in the path. Virtual: in the host."""
+    """Where the bucket's name is in a URL. Path: in the path. Virtual: in the host. Auto: in the host without
+    an endpoint. With an endpoint Holdfast starts with the path, and uses the host if the store refuses the
+    path."""
     storage_class: Annotated[str, Field(pattern=r"^[A-Z0-9_]+$", max_length=64)] | None = None
     """The storage class of artifacts, such as STANDARD_IA. A restore first thaws the objects of the classes
     GLACIER and DEEP_ARCHIVE, which takes hours."""

@@ -31,6 +31,7 @@ from holdfast.protocol.commit import (
 )
 from holdfast.protocol.environment import (
     DEFAULT_ROOT,
+    OUTAGE_VARIABLE,
     POD_VARIABLE,
     ROOT_VARIABLE,
     TASK_VARIABLE,
@@ -57,7 +58,7 @@ from holdfast.protocol.kinds import (
 )
 from holdfast.protocol.lookup import LOOKUP_LINE_START, LookupResult, LookupTask
 from holdfast.protocol.message import MAX_RESULT_BYTES, Check, FailedResult, Note, Omission, Result, Task
-from holdfast.protocol.progress import ProgressLine
+from holdfast.protocol.progress import WAITS, ProgressLine
 from holdfast.protocol.purge import PurgeResult, PurgeTask
 from holdfast.protocol.restore import (
     DiscardResult,
@@ -88,6 +89,7 @@ __all__ = [
     "LOOKUP",
     "LOOKUP_LINE_START",
     "MAX_RESULT_BYTES",
+    "OUTAGE_VARIABLE",
     "POD_VARIABLE",
     "PURGE",
     "RESTORE",
@@ -101,6 +103,7 @@ __all__ = [
     "TASK_VARIABLE",
     "TERMINATION_VARIABLE",
     "VERIFY",
+    "WAITS",
     "BackupResult",
     "BackupTask",
     "Channel",

@@ -10,6 +10,8 @@ POD_VARIABLE = "HOLDFAST_POD"
 """The pod's name, which makes an attempt's folder unique."""
 TERMINATION_VARIABLE = "HOLDFAST_TERMINATION_LOG"
 """The file of the termination message, where that is not the one that Kubernetes gives a container."""
+OUTAGE_VARIABLE = "HOLDFAST_OUTAGE_SECONDS"
+"""How long a destination that is away is waited for, where that is not ten minutes: tests have no time."""
 DEFAULT_ROOT = "/holdfast"
 _MAX_BYTES = (128 << 10) - 64
 """Of a value: Linux takes 128 KiB at most for a variable with its name and `=` (execve(2))."""

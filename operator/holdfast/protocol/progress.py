@@ -5,6 +5,9 @@ from typing import Literal
 from holdfast.api.base import Model
 from holdfast.protocol.message import VERSION
 
+WAITS = "waiting for destination "
+"""How the step of a Job starts that waits for a destination which is away."""
+
 
 class ProgressLine(Model):
     """How far a Job has come. Shown in the status; no decision is made from it."""

@@ -6,6 +6,7 @@ from pydantic import AwareDatetime, Field, TypeAdapter
 
 from holdfast.api.base import DnsLabel, Model
 from holdfast.api.destination import Destination
+from holdfast.api.profile import DestinationProfile
 from holdfast.api.run import Contents, Failure, RunTrigger, Source
 from holdfast.api.text import ShortText
 from holdfast.protocol.message import CUT_NOTES, MAX_MESSAGE, Cut, Omission, Result, Task
@@ -43,6 +44,8 @@ class SurveyResult(Result):
     """The destinations whose catalogues were listed completely."""
     failures: dict[str, Failure] = Field(default_factory=dict)
     """By destination: why it could not be written to, read from or deleted from."""
+    profiles: dict[str, DestinationProfile] = Field(default_factory=dict)
+    """By destination that was probed and has something to say: what its store can do."""
     last: str = ""
     """The name of the last run of the page when there may be more after it."""
     lines: int

@@ -110,14 +110,6 @@ GROUPS = (
                 "Nothing, when a retry succeeds. Otherwise look for a proxy between the node and the store.",
             ),
             Reason(
-                "StreamTooLarge", (Where.BACKUP,),
-                "An artifact does not fit into one object of the store. An object has at most 10,000 parts "
-                "and 5 TiB.",
-                "An artifact is one database of PostgreSQL, or a whole target of another engine. Chroma: "
-                "split the target into several, by `tenants` or `collections`. PostgreSQL and Redis: move "
-                "data to another database or server.",
-            ),
-            Reason(
                 "ProbeFailed", _WRITE,
                 "A small object was written, and could not be read as it was written.",
                 "Look at the store: a cache, replication with delay, or another writer.",

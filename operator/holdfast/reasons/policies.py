@@ -253,6 +253,18 @@ GROUPS = (
                 "names that they had there, or restore by `source.location`.",
             ),
             Reason(
+                "ConditionalWritesMissing", (Where.POLICY_EVENT,),
+                "The store ignores or refuses `If-None-Match`. Holdfast looks before and after it writes a "
+                "manifest or an entry, but two writers at the same moment can replace each other's. A commit "
+                "finds a manifest that is not its run's.",
+                "Give each cluster a `prefix` or bucket of its own.",
+            ),
+            Reason(
+                "ChecksumsMissing", (Where.POLICY_EVENT,),
+                "The store refuses or drops the SHA-256 that it is sent. Parts are sent with MD5 instead. A "
+                "commit reads back every byte of its run, which takes time and may cost money.", "",
+            ),
+            Reason(
                 "RunNotBroughtBack", (Where.POLICY_EVENT,),
                 "A run of the catalogue cannot be imported: a BackupRun with its name exists, or the API "
                 "server refuses it.",

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import factories
-from tests.factories import REDIS, SHA, complete, rows
+from tests.factories import REDIS, complete, rows
 
 from holdfast.api.conditions import find_condition
 from holdfast.api.policy import BackupPolicy, BackupPolicyStatus, CatalogueProblem
+from holdfast.api.profile import DestinationProfile
 from holdfast.api.restore import RestoreRequest
-from holdfast.api.run import BackupRun, Failure, RunPhase, Source
+from holdfast.api.run import BackupRun, Failure, Progress, RunPhase, Source
 from holdfast.domain.backup import catalogue, survey
 from holdfast.domain.backup.catalogue import (
     DATA_GONE,
@@ -48,7 +49,7 @@ from holdfast.protocol import (
     SurveyResult,
 )
 from holdfast.runner.stored.entry import entry_of
-from holdfast.runner.stored.manifest import EncryptionRecord, Manifest, ManifestArtifact
+from holdfast.runner.stored.manifest import EncryptionRecord, Manifest, ManifestArtifact, StoredObject
 from holdfast.runner.tasks.survey import _Lines, _surveyed
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -100,8 +101,12 @@ def manifest(of: BackupRun, target: str, artifacts: int, moment: datetime, encry
     """What a target's backup Job has written."""
     stored = tuple(
         ManifestArtifact(
-            name=f"{number}", key=f"x/{number}.zst", size_bytes=number + 1, s3_checksum="", plain_bytes=9,
-            sha256=hashlib.sha256(f"{target}{number}".encode()).hexdigest(), plain_sha256=SHA,
+            name=f"{number}", plain_bytes=9, objects=(
+                StoredObject(
+                    key=f"x/{number}.zst", size_bytes=number + 1, s3_checksum="",
+                    sha256=hashlib.sha256(f"{target}{number}".encode()).hexdigest(),
+                ),
+            ),
         )
         for number in range(artifacts)
     )  # fmt: skip
@@ -124,7 +129,7 @@ def result(of: Manifest, places: Sequence[str]) -> BackupResult:
         retain_until=of.retain_until, omissions=of.omissions,
         artifacts=tuple(
             StoredArtifact(name=each.key, size_bytes=each.size_bytes, sha256=each.sha256)
-            for each in of.artifacts
+            for each in of.objects
         ),
     )  # fmt: skip
 
@@ -663,3 +668,28 @@ def test_a_survey_that_fails_is_tried_again_with_a_growing_pause() -> None:
         status, reason, message = reachable(by)
         assert (status, reason) == ("Unknown", "FailedMount")
         assert "no secret s3; it is retried at 2026-01-01T12:0" in message
+
+
+def test_a_survey_that_waits_for_a_destination_says_so() -> None:
+    by = policy()
+    assert survey.report_wait(by, Progress(phase="listing the catalogue"), NOW).status == by.status
+    said = "waiting for destination near for 20 s: http://near cannot be reached: Connection refused"
+    (condition,) = survey.report_wait(by, Progress(phase=said), NOW).status.conditions
+    assert (condition.type, condition.status, condition.reason) == (
+        "DestinationsReachable", "Unknown", "DestinationUnreachable",
+    )  # fmt: skip
+    assert condition.message == f"the survey is {said}"
+
+
+def test_what_a_store_cannot_do_is_said_once() -> None:
+    by = with_status(policy(), survey.start(policy(), NOW))
+    limited = DestinationProfile(conditional_writes=False, checksums=False, versions="Off")
+    record = PageRecord(0, (), (), profiles={PLACES[0]: limited})
+    step = survey.record_page(by, page(), record, HOURS, NOW)
+    said = [notice.reason for notice in step.notices]
+    assert {"ConditionalWritesMissing", "ChecksumsMissing"} <= set(said)
+    (state,) = step.status.destinations
+    assert (state.name, state.profile) == (PLACES[0], limited)
+    later = survey.start(with_status(by, step), NOW)
+    step = survey.record_page(with_status(by, later), page(), record, HOURS, NOW)
+    assert not {"ConditionalWritesMissing", "ChecksumsMissing"} & {each.reason for each in step.notices}

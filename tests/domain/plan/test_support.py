@@ -266,7 +266,8 @@ CredentialsSecret: name username_key password_key
 Destination: name required quota retention s3 gcs volume
 Gcs: bucket prefix endpoint credentials_secret
 Quota: size warn_at_percent
-S3: bucket prefix endpoint region credentials_secret ca_secret ca_config_map storage_class object_lock
+S3: bucket prefix endpoint region credentials_secret ca_secret ca_config_map addressing_style storage_class
+  object_lock
 ObjectLock: mode retain
 Volume: claim_name path allow_mounted
 Encryption: age

@@ -13,7 +13,7 @@ from tests.places import Place
 from holdfast.engines.transfer import MismatchError
 from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import Destination, Upload
-from holdfast.runner.destinations.parts import Part, PartCutter, StoredBytes, part_size
+from holdfast.runner.destinations.parts import SIZES, Part, PartCutter, StoredBytes, constant
 from holdfast.runner.process.mounts import Mounts
 
 FOLDER = "ns/policy/run/target/attempt/"
@@ -26,7 +26,7 @@ Connect = Callable[[str | None], Destination]
 
 def parts_of(data: bytes) -> tuple[list[Part], StoredBytes]:
     """`data` as the data plane uploads it."""
-    cutter = PartCutter()
+    cutter = PartCutter(constant(SIZES.part))
     parts = [*cutter.add(data), cutter.finish()]
     return parts, cutter.stored()
 
@@ -36,7 +36,7 @@ def noise(size: int) -> bytes:
     return hashlib.shake_128(b"conformance").digest(size)
 
 
-THREE_PARTS = noise(2 * part_size(1) + 1)
+THREE_PARTS = noise(2 * SIZES.part + 1)
 
 
 def put(destination: Destination, upload: Upload, parts: list[Part]) -> None:
@@ -103,7 +103,7 @@ class Conformance:
 
     # Uploads.
 
-    @pytest.mark.parametrize("size", [1, part_size(1), part_size(1) + 1, len(THREE_PARTS)])
+    @pytest.mark.parametrize("size", [1, SIZES.part, SIZES.part + 1, len(THREE_PARTS)])
     def test_an_upload_of_any_number_of_parts_gives_back_its_bytes(
         self, destination: Destination, size: int
     ) -> None:

@@ -8,31 +8,38 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.runner.destinations.parts import MAX_PARTS, PartCutter, StoredBytes, part_size
+from holdfast.runner.destinations.parts import MAX_PARTS, SIZES, PartCutter, StoredBytes, constant, grown
 from holdfast.runner.process.cpu import cpu_limit
 
 MIB = 1 << 20
 TIB = 1 << 40
 
 
-def test_ten_thousand_parts_hold_the_largest_object_within_s3_s_limits() -> None:
-    sizes = [part_size(number) for number in range(1, MAX_PARTS + 1)]
+def test_an_object_of_64_gibibytes_has_parts_of_one_size_that_are_few_enough() -> None:
+    assert SIZES.object == 64 << 30
+    assert SIZES.parts <= MAX_PARTS
+    assert SIZES.part >= 5 * MIB
+    assert 6 * SIZES.part < 50 * MIB, "so many are in memory"
+
+
+def test_what_is_copied_of_version_1_is_cut_as_it_was_within_s3_s_limits() -> None:
+    sizes = [grown(number) for number in range(1, MAX_PARTS + 1)]
     assert sum(sizes) >= 5 * TIB
     assert min(sizes) >= 5 * MIB
     assert max(sizes) <= 5 << 30
     assert sizes == sorted(sizes)
 
 
-def test_parts_stay_small_while_the_data_is() -> None:
-    sums = list(itertools.accumulate(part_size(number) for number in range(1, MAX_PARTS + 1)))
+def test_parts_of_version_1_grew_with_the_data() -> None:
+    sums = list(itertools.accumulate(grown(number) for number in range(1, MAX_PARTS + 1)))
     for stored, megabytes in ((8 << 30, 8), (100 << 30, 74), (TIB, 740)):
         number = next(index for index, total in enumerate(sums, 1) if total >= stored)
-        assert part_size(number) <= megabytes * MIB
+        assert grown(number) <= megabytes * MIB
 
 
 def cut(data: bytes, steps: list[int]) -> tuple[list[bytes], StoredBytes]:
     """The parts of `data` that is added in pieces of `steps` bytes, again and again."""
-    cutter = PartCutter()
+    cutter = PartCutter(constant(8 * MIB))
     parts = []
     rest = data
     for step in itertools.cycle(steps):

@@ -94,7 +94,7 @@ def test_a_copy_goes_back_to_s3_with_the_same_checksum(jobs: Jobs, bucket: S3Pla
     key = f"default/policy/{jobs.run}/target/{first.artifacts[0].name}"
     head = client.head_object(Bucket=bucket.bucket, Key=key, ChecksumMode="ENABLED")
     client.close()
-    assert head["ChecksumSHA256"] == manifest["artifacts"][0]["s3Checksum"]
+    assert head["ChecksumSHA256"] == manifest["artifacts"][0]["objects"][0]["s3Checksum"]
     assert head["ChecksumSHA256"].endswith("-8")
 
 

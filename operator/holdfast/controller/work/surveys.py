@@ -93,6 +93,9 @@ class Surveys:
         if isinstance(job.result, SurveyResult):
             failure = await self._record(policy, workload, job)
         elif failure is None:
+            progress = (await self._workloads.progress({"": job})).get("")
+            if progress is not None:
+                await self._context.save(policy, survey.report_wait(policy, progress, now))
             return self._workloads.pause_of(job)
         if failure is not None:
             await self._fail(policy, failure)
@@ -158,7 +161,7 @@ class Surveys:
             row.name in page.runs and catalogue.was_imported_since(row, current.start_time) for row in rows
         )
         record = survey.PageRecord(
-            imported, decision.expired, (*decision.problems, *problems), result.failures
+            imported, decision.expired, (*decision.problems, *problems), result.failures, result.profiles
         )
         interval = self._context.config.survey_interval
         await self._context.save(

@@ -12,15 +12,18 @@ from holdfast.api.policy import (
     BackupPolicyStatus,
     Catalogue,
     CatalogueProblem,
+    DestinationState,
     Survey,
     UnreachableDestination,
 )
-from holdfast.api.run import Failure
+from holdfast.api.profile import DestinationProfile
+from holdfast.api.run import Failure, Progress
 from holdfast.api.text import MAX_URI, counted, some_of
 from holdfast.domain.backup.catalogue import DATA_GONE, Page, places_of
 from holdfast.domain.step import Notice, Step, describe, updated
 from holdfast.domain.turns import WAITING, Place
 from holdfast.layout import catalogue_folder
+from holdfast.protocol import WAITS
 
 CONDITION = "DestinationsReachable"
 _FIRST_PAUSE = timedelta(minutes=1)
@@ -42,6 +45,8 @@ class PageRecord:
     """Why runs with a whole entry were not imported."""
     failures: Mapping[str, Failure] = field(default_factory=dict)
     """By destination that could not be reached: why."""
+    profiles: Mapping[str, DestinationProfile] = field(default_factory=dict)
+    """By destination: what its store can do."""
 
 
 def catalogue_of(policy: BackupPolicy) -> Catalogue:
@@ -102,6 +107,15 @@ def leave_out(policy: BackupPolicy, reason: str, problems: Mapping[str, str]) ->
     return Step(_with_catalogue(policy, updated(before, survey=survey)), notices)
 
 
+def report_wait(policy: BackupPolicy, progress: Progress, now: datetime) -> SurveyStep:
+    """The survey waits for a destination that is away, which may take ten minutes."""
+    said = progress.phase or ""
+    if not said.startswith(WAITS):
+        return Step(policy.status)
+    verdict = Verdict(CONDITION, "Unknown", "DestinationUnreachable", f"the survey is {said}")
+    return Step(_with_verdict(policy, policy.status, verdict, now))
+
+
 def retry_page(policy: BackupPolicy, now: datetime) -> SurveyStep:
     """The same page is read once more."""
     catalogue = catalogue_of(policy)
@@ -143,7 +157,11 @@ def record_page(
         for name, failure in record.failures.items()
         if name not in known
     )
-    notices = [*_page_notices(survey, page, record), *_unreachable_notices(before, new_unreachable)]
+    notices = [
+        *_page_notices(survey, page, record),
+        *_unreachable_notices(before, new_unreachable),
+        *_profile_notices(policy, record.profiles),
+    ]
     survey = updated(
         survey,
         after=page.last,
@@ -160,7 +178,34 @@ def record_page(
         catalogue = _after_survey(policy, survey, bool(page.listed), interval, now)
         notices += _end_notices(policy, catalogue, survey)
     verdict = _reachability(policy, survey.unreachable)
-    return Step(_with_verdict(policy, _with_catalogue(policy, catalogue), verdict, now), tuple(notices))
+    status = _with_profiles(_with_catalogue(policy, catalogue), record.profiles)
+    return Step(_with_verdict(policy, status, verdict, now), tuple(notices))
+
+
+def _with_profiles(
+    status: BackupPolicyStatus, profiles: Mapping[str, DestinationProfile]
+) -> BackupPolicyStatus:
+    states = {state.name: state for state in status.destinations}
+    for name, profile in profiles.items():
+        states[name] = updated(states.get(name, DestinationState(name=name)), profile=profile)
+    return updated(status, destinations=tuple(states.values()))
+
+
+def _profile_notices(policy: BackupPolicy, profiles: Mapping[str, DestinationProfile]) -> Iterable[Notice]:
+    """What is lost by what a store cannot do, once for each store."""
+    known = {state.name: state.profile or DestinationProfile() for state in policy.status.destinations}
+    for name, profile in profiles.items():
+        before = known.get(name, DestinationProfile())
+        subject = f"{name}/{catalogue_of(policy).job}"
+        if profile.conditional_writes is False and before.conditional_writes is not False:
+            message = (
+                f"{name}: the store does not refuse to write over an object: if two clusters write the same "
+                "policy there at the same moment, one run's manifest may replace the other's"
+            )
+            yield Notice("ConditionalWritesMissing", message, subject, warning=True)
+        if profile.checksums is False and before.checksums is not False:
+            message = f"{name}: the store keeps no SHA-256: each commit reads back all that its run stored"
+            yield Notice("ChecksumsMissing", message, subject)
 
 
 def _after_survey(

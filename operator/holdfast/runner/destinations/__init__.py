@@ -5,10 +5,15 @@ import importlib
 from holdfast.api.destination import Destination as Specification
 from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.process.mounts import Mounts
+from holdfast.runner.process.progress import Meter
 
 
-def connect(specification: Specification, mounts: Mounts) -> Destination:
-    """The destination that a policy describes. Its module is loaded only now: S3's takes half a second."""
+def connect(specification: Specification, mounts: Mounts, meter: Meter | None = None) -> Destination:
+    """The destination that a policy describes; the meter hears what is waited for.
+
+    Its module is loaded only now: S3's takes half a second.
+    """
     module = importlib.import_module(f"{__name__}.{specification.kind}")
     destination: Destination = module.connect(specification, mounts)
+    destination.patience.meter = meter
     return destination

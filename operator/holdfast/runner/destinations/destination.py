@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from typing import ClassVar, Protocol
 
 from holdfast.api.destination import Destination as Specification
+from holdfast.api.profile import DestinationProfile
 from holdfast.engines.transfer import DestinationError, MismatchError
+from holdfast.runner.destinations.outage import Patience
 from holdfast.runner.destinations.parts import Part, StoredBytes
 
 READ_BYTES = 1 << 20
@@ -77,6 +79,7 @@ class Destination(ABC):
     def __init__(self, specification: Specification, prefix: str | None) -> None:
         self.name = specification.name
         self.required = specification.required
+        self.patience = Patience(self.name, required=self.required)
         self._spec = specification.spec
         self._prefix = f"{prefix}/" if prefix else ""
 
@@ -98,6 +101,10 @@ class Destination(ABC):
 
         `transient`: it is deleted soon, so it is neither locked nor put into the destination's storage class.
         """
+
+    def profile(self, key: str) -> DestinationProfile | None:
+        """What the store can do, found by writing over the object of a probe. None: it has no profile."""
+        return None
 
     @abstractmethod
     def read(self, key: str) -> bytes | None:

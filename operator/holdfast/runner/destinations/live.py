@@ -8,6 +8,7 @@ from holdfast.engines.transfer import TransferError
 from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.process.mounts import Mounts
+from holdfast.runner.process.progress import Meter
 
 _log = logging.getLogger(__name__)
 
@@ -21,13 +22,15 @@ class LiveDestinations:
         """By optional destination that failed: why, without its name."""
 
     @classmethod
-    def connect(cls, specifications: Sequence[Specification], mounts: Mounts) -> "LiveDestinations":
+    def connect(
+        cls, specifications: Sequence[Specification], mounts: Mounts, meter: Meter | None = None
+    ) -> "LiveDestinations":
         """The destinations, without optional ones that cannot even be set up."""
         connected: list[Destination] = []
         failed: list[tuple[Specification, TransferError]] = []
         for specification in specifications:
             try:
-                connected.append(connect(specification, mounts))
+                connected.append(connect(specification, mounts, meter))
             except TransferError as failure:
                 failed.append((specification, failure))
         destinations = cls(connected)

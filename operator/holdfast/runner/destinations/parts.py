@@ -1,15 +1,36 @@
-"""Cuts the stored bytes of an artifact into the parts of a multipart upload, and knows their checksums."""
+"""Cuts the stored bytes of an object into the parts of a multipart upload, and knows their checksums."""
 
 import base64
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 MAX_PARTS = 10_000
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html, as are 5 TiB an object, 5 GiB a part."""
-_BASE = 8 << 20
 _LEVEL_PARTS = 1_024
 _GROWTH = 1.00069
 _ROUND = 64 << 10
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How an artifact's stored bytes are cut into objects, and these into parts.
+
+    Every part of an object has the same size, but for the last: Cloudflare R2 completes no other upload
+    (https://developers.cloudflare.com/r2/objects/multipart-objects/#limitations).
+    """
+
+    part: int = 8 << 20
+    parts: int = 8 << 10
+    """Of an object, at most: with parts of 8 MiB it has 64 GiB."""
+
+    @property
+    def object(self) -> int:
+        """The bytes of an object that is full."""
+        return self.part * self.parts
+
+
+SIZES = Sizes()
 
 
 @dataclass(frozen=True)
@@ -25,7 +46,7 @@ class Part:
 
 @dataclass(frozen=True)
 class StoredBytes:
-    """The stored bytes of one artifact."""
+    """The stored bytes of one object."""
 
     size: int
     sha256: str
@@ -34,15 +55,19 @@ class StoredBytes:
     else of its parts' checksums, then `-` and their number."""
 
 
-def part_size(number: int) -> int:
-    """Bytes of part `number` of a stream of unknown length.
+def constant(size: int) -> Callable[[int], int]:
+    """Parts of one size."""
+    return lambda number: size
 
-    Parts have 8 MiB up to 8 GiB of stored bytes, so that memory is the same for all of them; then they grow
-    so that 5 TiB fit into 10,000: 73 MiB at 100 GiB, 0.7 GiB at 1 TiB.
+
+def grown(number: int) -> int:
+    """Bytes of part `number` as 0.1 cut an object, which held a whole artifact: so it is copied.
+
+    Parts had 8 MiB up to 8 GiB, then they grew so that 5 TiB fit into 10,000.
     """
     if number <= _LEVEL_PARTS:
-        return _BASE
-    return -(-int(_BASE * _GROWTH ** (number - _LEVEL_PARTS)) // _ROUND) * _ROUND
+        return SIZES.part
+    return -(-int(SIZES.part * _GROWTH ** (number - _LEVEL_PARTS)) // _ROUND) * _ROUND
 
 
 class PartCutter:
@@ -51,9 +76,11 @@ class PartCutter:
     A full part is held until a byte follows it, so that the last part is known to be the last.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, size_of: Callable[[int], int]) -> None:
+        """`size_of` gives the bytes of a part by its number, which counts from 1."""
+        self._size_of = size_of
         self._chunks: list[bytes | memoryview] = []
-        self._room = part_size(1)
+        self._room = size_of(1)
         self._size = 0
         self._whole = hashlib.sha256()
         self._digests: list[bytes] = []
@@ -63,7 +90,7 @@ class PartCutter:
         """Bytes taken so far, and their SHA-256."""
         return self._size, self._whole.hexdigest()
 
-    def add(self, data: bytes) -> list[Part]:
+    def add(self, data: bytes | memoryview) -> list[Part]:
         """Take `data`; the parts that became complete."""
         self._whole.update(data)
         self._size += len(data)
@@ -92,7 +119,9 @@ class PartCutter:
 
     def _cut(self, *, last: bool) -> Part:
         data, self._chunks = b"".join(self._chunks), []
-        digest = hashlib.sha256(data).digest()
+        # A small object is hashed once.
+        is_whole = last and not self._digests
+        digest = self._whole.digest() if is_whole else hashlib.sha256(data).digest()
         self._digests.append(digest)
-        self._room = part_size(len(self._digests) + 1)
+        self._room = self._size_of(len(self._digests) + 1)
         return Part(len(self._digests), data, digest, last)

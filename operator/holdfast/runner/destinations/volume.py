@@ -22,6 +22,10 @@ _REASONS = {
     errno.EPERM: "AccessDenied",
     errno.EROFS: "AccessDenied",
 }
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
+"""What a file system says whose folders need no fsync or know none (fsync(2))."""
+_ABANDONED_SECONDS = 60
+"""Older than this an empty file belongs to a writer that was killed: it lives for a moment only."""
 _RUN_DEPTH = 4
 """Slashes in the key of what is in a target's folder."""
 
@@ -32,7 +36,11 @@ def connect(specification: Specification, mounts: Mounts) -> "VolumeDestination"
 
 
 class VolumeDestination(Destination):
-    """A mounted volume. `create` needs hard links, which tell whether a name was free in one step."""
+    """A mounted volume. It needs no links: CIFS and many FUSE file systems have none (link(2), EPERM).
+
+    `create` takes a name by an empty file, which the whole one replaces at once. An empty file is no object:
+    a writer has just made it, or was killed before it replaced it.
+    """
 
     def __init__(self, specification: Specification, mounts: Mounts) -> None:
         volume = specification.spec
@@ -60,9 +68,12 @@ class VolumeDestination(Destination):
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
-                os.link(temporary, path)
-            except FileExistsError:
-                return False
+                if not _take(path, temporary.stat().st_mtime):
+                    return False
+                temporary.rename(path)
+            except OSError:
+                _give_back(path)
+                raise
             finally:
                 temporary.unlink(missing_ok=True)
             self.sync(path)
@@ -71,7 +82,7 @@ class VolumeDestination(Destination):
     def read(self, key: str) -> bytes | None:
         with self.errors(key):
             try:
-                return self.path(key).read_bytes()
+                return self.path(key).read_bytes() or None
             except FileNotFoundError:
                 return None
 
@@ -142,6 +153,9 @@ class VolumeDestination(Destination):
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(descriptor)
+            except OSError as error:
+                if error.errno not in _NO_SYNC:
+                    raise
             finally:
                 os.close(descriptor)
             if folder == self._mount:
@@ -196,6 +210,29 @@ def _unless_absent(error: OSError) -> None:
     """What os.walk would pass over: a folder that cannot be read is not an empty one."""
     if not isinstance(error, FileNotFoundError):
         raise error
+
+
+def _take(path: Path, now: float) -> bool:
+    """Make an empty file, which takes the name in one step; False when the name is another's.
+
+    `now` is by the clock of the file system, as the times of its files are.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except FileExistsError:
+        try:
+            there = path.stat()
+        except FileNotFoundError:
+            return False  # it was deleted at this moment
+        return there.st_size == 0 and now - there.st_mtime > _ABANDONED_SECONDS
+    return True
+
+
+def _give_back(path: Path) -> None:
+    """Remove the empty file that took a name."""
+    with suppress(OSError):
+        if path.stat().st_size == 0:
+            path.unlink()
 
 
 def _temporary(path: Path) -> Path:

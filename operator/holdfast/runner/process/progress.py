@@ -1,4 +1,4 @@
-"""Progress lines on standard output: at most one every other second, and a last one."""
+"""Progress lines on standard output: at most one every other second, one for each wait, and a last one."""
 
 import sys
 import threading
@@ -19,6 +19,7 @@ class Meter:
         self._clock = clock
         self._lock = threading.Lock()
         self._step = "starting"
+        self._waits: dict[object, str] = {}
         self._plain = self._stored = self._rows = 0
         self._printed = clock()
 
@@ -27,6 +28,18 @@ class Meter:
         with self._lock:
             self._step = text
             self._tell()
+
+    def wait(self, waiter: object, text: str) -> None:
+        """Say at once that something is waited for, until `waiter` resumes."""
+        with self._lock:
+            self._waits[waiter] = text
+            self._tell(at_once=True)
+
+    def resume(self, waiter: object) -> None:
+        """Say at once that `waiter` waits no more."""
+        with self._lock:
+            if self._waits.pop(waiter, None) is not None:
+                self._tell(at_once=True)
 
     def rows(self, count: int) -> None:
         """Add rows, embeddings or keys."""
@@ -44,13 +57,16 @@ class Meter:
     def finish(self) -> None:
         """Print the last line."""
         with self._lock:
-            self._tell(last=True)
+            self._tell(at_once=True)
 
-    def _tell(self, *, last: bool = False) -> None:
+    def _tell(self, *, at_once: bool = False) -> None:
         now = self._clock()
-        if last or now - self._printed >= _SECONDS:
+        if at_once or now - self._printed >= _SECONDS:
             self._printed = now
             line = ProgressLine(
-                step=self._step, bytes=self._plain, stored_bytes=self._stored, rows=self._rows
+                step="; ".join((*list(self._waits.values())[:1], self._step)),
+                bytes=self._plain,
+                stored_bytes=self._stored,
+                rows=self._rows,
             )
             print(line.model_dump_json(by_alias=True), file=self._out, flush=True)

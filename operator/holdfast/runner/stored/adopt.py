@@ -9,7 +9,7 @@ from holdfast.runner.destinations.live import LiveDestinations
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.documents import parse_manifest
 from holdfast.runner.stored.manifest import Manifest
-from holdfast.runner.stored.object_copy import copy_object
+from holdfast.runner.stored.object_copy import copy_object, cutter_of
 from holdfast.runner.stream.fanout import FanOut
 
 
@@ -58,16 +58,16 @@ def find_earlier_attempt(key: str, run_uid: str, destinations: LiveDestinations)
 
 
 def copy_to_lacking(target: StoredTarget, folder: str, destinations: LiveDestinations, meter: Meter) -> None:
-    """Copy every artifact to the live destinations that do not hold them.
+    """Copy every object to the live destinations that do not hold them.
 
     Raises MismatchError when what is read is not what was stored.
     """
     holder = next(destination for destination in destinations.live if destination.name in target.holders)
-    for artifact in target.manifest.artifacts:
-        key = folder + artifact.key
+    for stored in target.manifest.objects:
+        key = folder + stored.key
         lacking = [destination for destination in destinations.live if destination.name not in target.holders]
         if lacking:
-            copy_object(artifact, holder, FanOut(destinations, key, lacking), meter)
+            copy_object(stored, holder, FanOut(destinations, key, cutter_of(stored), lacking), meter)
 
 
 def _check_run(manifest: Manifest, run_uid: str, destination: Destination, key: str) -> None:

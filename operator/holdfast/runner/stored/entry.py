@@ -46,5 +46,5 @@ def _entry_target(manifest: Manifest, manifest_sha256: str) -> CatalogueTarget:
         manifest_sha256=manifest_sha256,
         omissions=manifest.omissions[:MAX_OMISSIONS],
         omissions_omitted=len(manifest.omissions[MAX_OMISSIONS:]),
-        artifacts=tuple(artifact.listed() for artifact in manifest.artifacts),
+        artifacts=tuple(stored.listed() for stored in manifest.objects),
     )

@@ -5,9 +5,10 @@
 
 import hashlib
 import json
-from typing import Any, ClassVar, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
 from holdfast.api.meta import LenientModel
 from holdfast.api.run import Source
@@ -25,7 +26,10 @@ class Document(LenientModel):
 
     called: ClassVar[str] = "a document"
     """What messages call it."""
-    version: Literal[1] = 1
+    readable: ClassVar[str] = "1"
+    """The versions that this release reads, for messages."""
+    version: int
+    """Of the document's format. Each kind of document says which versions it reads."""
 
     @classmethod
     def parse(cls, data: bytes, uri: str) -> Self:
@@ -33,7 +37,7 @@ class Document(LenientModel):
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            what = f"{uri} is not {cls.called} of version 1: {first_problem(error)}"
+            what = f"{uri} is not {cls.called} of version {cls.readable}: {first_problem(error)}"
             raise MismatchError("DocumentInvalid", what) from error
 
     def encode(self) -> bytes:
@@ -58,20 +62,18 @@ class CatalogueArtifact(LenientModel):
     sha256: str
 
 
-class ManifestArtifact(LenientModel):
-    """One artifact of a target."""
+class StoredObject(LenientModel):
+    """One stored object of an artifact."""
 
-    name: str
-    """As the engine calls it: `knowledge_base.dump`."""
     key: str
-    """Below the target's folder: `<attempt>/<artifact>.zst[.age]`."""
+    """Below the target's folder: `<attempt>/<artifact>.zst[.age]`, and `.0001` and so on after the first."""
     size_bytes: int
     sha256: str
     """Of the stored bytes."""
     s3_checksum: str
     """What S3 keeps as ChecksumSHA256: of the whole, or of its parts' checksums, `-` and their number."""
-    plain_bytes: int
-    plain_sha256: str
+    part_bytes: int | None = None
+    """Bytes of each part but the last. None: it is of version 1, by which parts grew."""
 
     @property
     def stored(self) -> StoredBytes:
@@ -83,10 +85,34 @@ class ManifestArtifact(LenientModel):
         return CatalogueArtifact(name=self.key, size_bytes=self.size_bytes, sha256=self.sha256)
 
 
+class ManifestArtifact(LenientModel):
+    """One artifact of a target: a stream, cut into objects that are one after the other the stored bytes."""
+
+    name: str
+    """As the engine calls it: `knowledge_base.dump`."""
+    plain_bytes: int
+    objects: Annotated[tuple[StoredObject, ...], Field(min_length=1)]
+
+    @property
+    def size_bytes(self) -> int:
+        """Stored bytes of all objects."""
+        return sum(stored.size_bytes for stored in self.objects)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_version_1(cls, values: Any) -> Any:
+        """By version 1 an artifact was one object, and had the fields of both."""
+        if not isinstance(values, dict) or "objects" in values:
+            return values
+        return {**values, "objects": (values,)}
+
+
 class Manifest(Document):
     """What one target's backup holds. Written last, the same bytes in every destination."""
 
     called: ClassVar[str] = "a manifest"
+    readable: ClassVar[str] = "1 or 2"
+    version: Literal[1, 2] = 2
     tool_version: str
     namespace: str
     policy: str
@@ -113,6 +139,11 @@ class Manifest(Document):
     retain_until: dict[str, AwareDatetime] = Field(default_factory=dict)
     """By destination that locks objects: until when, at least, these are locked there."""
     artifacts: tuple[ManifestArtifact, ...]
+
+    @property
+    def objects(self) -> Iterator[StoredObject]:
+        """Every object of every artifact, in their order."""
+        return (stored for artifact in self.artifacts for stored in artifact.objects)
 
     @property
     def size_bytes(self) -> int:
@@ -147,6 +178,7 @@ class CatalogueEntry(Document):
     """
 
     called: ClassVar[str] = "a catalogue entry"
+    version: Literal[1] = 1
     tool_version: str
     namespace: str
     policy: str

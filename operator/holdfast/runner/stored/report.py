@@ -5,6 +5,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -57,6 +58,7 @@ class ReportedOutcome(LenientModel):
 class Report(Document):
     """What a commit found and did. Each field with a list is a section; a later one has a default."""
 
+    version: Literal[1] = 1
     tool_version: str
     namespace: str
     policy: str

@@ -35,12 +35,16 @@ class FanOut:
     """
 
     def __init__(
-        self, destinations: LiveDestinations, key: str, chosen: Sequence[Destination] | None = None
+        self,
+        destinations: LiveDestinations,
+        key: str,
+        cutter: PartCutter,
+        chosen: Sequence[Destination] | None = None,
     ) -> None:
         """`chosen` are the live destinations that it goes to, all unless given."""
         self.key = key
         self._destinations = destinations
-        self._cutter = PartCutter()
+        self._cutter = cutter
         self._branches: list[_Branch] = []
         try:
             destinations.for_all(lambda destination: self._branches.append(_Branch(destination, key)), chosen)
@@ -48,7 +52,7 @@ class FanOut:
             self.abort()
             raise
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Take stored bytes. Raises DestinationError when a required destination failed."""
         for part in self._cutter.add(data):
             self._put(part)

@@ -1,11 +1,10 @@
-"""What an artifact's bytes go through: SHA-256, zstd, (encryption), SHA-256, every destination at once.
+"""What an artifact's bytes go through: zstd, (encryption), SHA-256, every destination at once.
 
-The caller's thread hashes the plain bytes; one thread compresses (zstd has threads of its own), cuts parts
+The caller's thread collects the plain bytes; one thread compresses (zstd has threads of its own), cuts parts
 and hashes them, while another one encrypts; each destination has threads that send. Between them are short
 queues, so the slowest sets the pace and memory does not grow with the data.
 """
 
-import hashlib
 import threading
 import time
 from collections.abc import Sequence
@@ -18,11 +17,12 @@ from pyrage.x25519 import Recipient
 
 from holdfast.engines.transfer import SourceError
 from holdfast.runner.destinations.live import LiveDestinations
-from holdfast.runner.destinations.parts import StoredBytes
+from holdfast.runner.destinations.parts import SIZES, Sizes
 from holdfast.runner.process.cpu import cpu_limit
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stream import crypto
-from holdfast.runner.stream.fanout import ABORT_SECONDS, FanOut, stop_worker
+from holdfast.runner.stream.fanout import ABORT_SECONDS, stop_worker
+from holdfast.runner.stream.objects import ObjectSeries, WrittenObject
 
 _SUFFIX = ".zst"
 _LEVEL = 3
@@ -80,22 +80,25 @@ class Transfer:
     """What went through a pipeline."""
 
     plain_bytes: int
-    plain_sha256: str
-    stored: StoredBytes
+    objects: tuple[WrittenObject, ...]
 
 
 class Pipeline:
-    """The Sink of one artifact, at `key` in every live destination. End it by `finish` or `abort`."""
+    """The Sink of one artifact, from `key` on in every live destination. End it by `finish` or `abort`."""
 
     def __init__(
-        self, destinations: LiveDestinations, key: str, meter: Meter, recipients: Sequence[Recipient]
+        self,
+        destinations: LiveDestinations,
+        key: str,
+        meter: Meter,
+        recipients: Sequence[Recipient],
+        sizes: Sizes = SIZES,
     ) -> None:
         self._key = key
         self._meter = meter
-        self._plain = hashlib.sha256()
         self._plain_bytes = 0
         self._pending = bytearray()
-        self._out = FanOut(destinations, key)
+        self._out = ObjectSeries(destinations, key, sizes)
         self._stages = stages(recipients)
         self._queue: Queue[bytes | None] = Queue(maxsize=_QUEUED_BLOCKS)
         self._error: Exception | None = None
@@ -124,8 +127,7 @@ class Pipeline:
         self._hand_over(None)
         self._thread.join()
         self._raise()
-        stored = self._out.finish()
-        return Transfer(self._plain_bytes, self._plain.hexdigest(), stored)
+        return Transfer(self._plain_bytes, self._out.finish())
 
     def abort(self) -> None:
         """Leave nothing of it behind."""
@@ -144,7 +146,6 @@ class Pipeline:
     def _hand_over(self, data: bytes | None) -> None:
         self._raise()
         if data is not None:
-            self._plain.update(data)
             self._plain_bytes += len(data)
             self._meter.add(plain=len(data))
         self._queue.put(data)

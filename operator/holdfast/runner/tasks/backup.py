@@ -18,12 +18,13 @@ from holdfast.layout import RunPath, policy_folder
 from holdfast.protocol import POD_VARIABLE, BackupResult, BackupTask, StoredArtifact
 from holdfast.runner.destinations.destination import Destination
 from holdfast.runner.destinations.live import LiveDestinations
+from holdfast.runner.destinations.parts import SIZES
 from holdfast.runner.process import engines
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored import probe
 from holdfast.runner.stored.adopt import StoredTarget, copy_to_lacking, find_earlier_attempt
-from holdfast.runner.stored.manifest import EncryptionRecord, Manifest, ManifestArtifact
+from holdfast.runner.stored.manifest import EncryptionRecord, Manifest, ManifestArtifact, StoredObject
 from holdfast.runner.stream.crypto import parse_recipients
 from holdfast.runner.stream.pipeline import Pipeline, suffix
 
@@ -34,6 +35,8 @@ _MAX_NAMED = 3
 
 class StoringContext(BackupContext):
     """Stores what the engine writes in every live destination."""
+
+    sizes = SIZES
 
     def __init__(
         self, task: BackupTask, spec: Any, mounts: Mounts, destinations: LiveDestinations, meter: Meter
@@ -60,25 +63,29 @@ class StoringContext(BackupContext):
         if name in self.artifacts:
             raise ValueError(f"artifact {name} is stored already")
         key = f"{self.attempt}/{_file_name(name)}{suffix(self._recipients)}"
-        pipeline = Pipeline(self.destinations, self._folder + key, self._meter, self._recipients)
+        pipeline = Pipeline(self.destinations, self._folder + key, self._meter, self._recipients, self.sizes)
         try:
             yield pipeline
             done = pipeline.finish()
         except BaseException:
             pipeline.abort()
             raise
-        self.artifacts[name] = ManifestArtifact(
-            name=name, key=key, size_bytes=done.stored.size, sha256=done.stored.sha256,
-            s3_checksum=done.stored.s3_checksum, plain_bytes=done.plain_bytes,
-            plain_sha256=done.plain_sha256,
+        objects = tuple(
+            StoredObject(
+                key=written.key.removeprefix(self._folder), size_bytes=written.stored.size,
+                sha256=written.stored.sha256, s3_checksum=written.stored.s3_checksum,
+                part_bytes=written.part_bytes,
+            )
+            for written in done.objects
         )  # fmt: skip
+        self.artifacts[name] = ManifestArtifact(name=name, plain_bytes=done.plain_bytes, objects=objects)
 
 
 def run(task: BackupTask, mounts: Mounts, meter: Meter) -> BackupResult:
     """Back a target up by its engine."""
     spec = engines.section(engines.engine_of(task.engine).target_spec, task.spec)
     engine = engines.module_of(task.engine, "backup").backup
-    destinations = LiveDestinations.connect(task.destinations, mounts)
+    destinations = LiveDestinations.connect(task.destinations, mounts, meter)
     context = StoringContext(task, spec, mounts, destinations, meter)
     return back_up(task, context, engine, meter)
 
@@ -112,6 +119,7 @@ def _path(task: BackupTask) -> RunPath:
 def _probe(destination: Destination, folder: str) -> None:
     """Raises DestinationError before the source is touched when the destination cannot be written or read."""
     key = probe.write_and_read(destination, folder)
+    destination.profile(key)  # what it learns is used by all that is written after it
     try:
         probe.delete(destination, key)
     except DestinationError as error:
@@ -182,7 +190,7 @@ def _publish(target: StoredTarget, key: str, destinations: LiveDestinations) -> 
 
 def _result(target: StoredTarget, destinations: LiveDestinations) -> BackupResult:
     manifest = target.manifest
-    artifacts = tuple(StoredArtifact.of(artifact.listed()) for artifact in manifest.artifacts)
+    artifacts = tuple(StoredArtifact.of(stored.listed()) for stored in manifest.objects)
     return BackupResult(
         snapshot_time=manifest.snapshot_time, source=manifest.source, contents=manifest.contents,
         plain_bytes=sum(artifact.plain_bytes for artifact in manifest.artifacts),

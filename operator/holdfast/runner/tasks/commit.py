@@ -24,7 +24,7 @@ from holdfast.runner.upkeep.unreferenced import UnreferencedObjects
 
 def run(task: CommitTask, mounts: Mounts, meter: Meter) -> CommitResult:
     """Commit a run in every destination that can be set up."""
-    return commit(task, LiveDestinations.connect(task.destinations, mounts), meter)
+    return commit(task, LiveDestinations.connect(task.destinations, mounts, meter), meter)
 
 
 def commit(task: CommitTask, destinations: LiveDestinations, meter: Meter) -> CommitResult:
@@ -138,11 +138,11 @@ class _ReadBack:
         manifest, _ = read_manifest(destination, key, target.manifest_sha256)
         until = manifest.retain_until.get(destination.name)
         destination.verify_lock(key, until)
-        for artifact in manifest.artifacts:
-            destination.verify(self._path.target(target.name) + artifact.key, artifact.stored)
-            destination.verify_lock(self._path.target(target.name) + artifact.key, until)
-            self._meter.add(stored=artifact.size_bytes)
-            self.verified[destination.name] += artifact.size_bytes
+        for stored in manifest.objects:
+            destination.verify(self._path.target(target.name) + stored.key, stored.stored)
+            destination.verify_lock(self._path.target(target.name) + stored.key, until)
+            self._meter.add(stored=stored.size_bytes)
+            self.verified[destination.name] += stored.size_bytes
         self.manifests[target.name] = manifest
 
 

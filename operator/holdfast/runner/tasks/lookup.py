@@ -17,7 +17,7 @@ _MAX_NAMED = 5
 
 def run(task: LookupTask, mounts: Mounts, meter: Meter) -> LookupResult:
     """What the catalogue says of the run. Raises TaskError (`RunNotFound`, `PathInvalid`)."""
-    destination, path = connect(task.source.destination, mounts), run_path(task.source)
+    destination, path = connect(task.source.destination, mounts, meter), run_path(task.source)
     entry = read_entry(destination, path)
     if entry is None:
         raise not_found(path, destination)

@@ -31,7 +31,7 @@ def run(task: PurgeTask, mounts: Mounts, meter: Meter) -> PurgeResult | FailedRe
     purge_of_run = _Purge(task)
     for specification in task.destinations:
         meter.step(f"deleting run {task.run} in {specification.name}")
-        purge_of_run.attempt(specification, mounts)
+        purge_of_run.attempt(specification, mounts, meter)
     if not purge_of_run.failures:
         return PurgeResult(destinations=tuple(purge_of_run.gone), notes=tuple(purge_of_run.notes))
     first = purge_of_run.failures[0]
@@ -51,11 +51,11 @@ class _Purge:
         self._task = task
         self._path = RunPath(task.namespace, task.policy, task.run)
 
-    def attempt(self, specification: Specification, mounts: Mounts) -> None:
+    def attempt(self, specification: Specification, mounts: Mounts, meter: Meter) -> None:
         """Delete it in one destination."""
         name = specification.name
         try:
-            destination = connect(specification, mounts)
+            destination = connect(specification, mounts, meter)
             other = self._other(destination)
             if other is not None:
                 self._stays("DataKept", f"destination {name}: {other}")

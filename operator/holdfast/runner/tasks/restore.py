@@ -1,6 +1,5 @@
 """Restores one target: the engine reads artifacts whose every byte is checked on the way."""
 
-import hashlib
 import io
 import logging
 import time
@@ -32,7 +31,8 @@ from holdfast.runner.process import engines
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.documents import parse_manifest, read_entry
-from holdfast.runner.stored.manifest import Manifest, ManifestArtifact
+from holdfast.runner.stored.manifest import Manifest
+from holdfast.runner.stored.object_reader import ObjectReader
 from holdfast.runner.stored.thaw import thaw
 from holdfast.runner.stream.crypto import Decryption, open_identities
 from holdfast.runner.tasks.lookup import not_found, run_path
@@ -105,10 +105,10 @@ class ReadingContext(RestoreContext):
         artifact = next(named, None)
         if artifact is None:
             raise ValueError(f"the manifest names no artifact {name}")
-        key, source = self._copy.folder + artifact.key, self._copy.destination
-        with source.open(key) as stored, closing(PlainReader(
-            stored, artifact, self._copy.identities(), self._meter, lambda what: source.mismatch(key, what)
-        )) as plain:  # fmt: skip
+        stored = ObjectReader(self._copy.destination, self._copy.folder, artifact.objects, self._meter)
+        with closing(stored), closing(
+            PlainReader(stored, artifact.plain_bytes, self._copy.identities(), self._meter)
+        ) as plain:  # fmt: skip
             try:
                 yield cast(BinaryIO, io.BufferedReader(plain, READ_BYTES))
             except Exception as error:
@@ -121,38 +121,21 @@ class ReadingContext(RestoreContext):
             plain.finish()
 
 
-class _CountingReader:
-    """Stored bytes, counted and hashed as they are read."""
-
-    def __init__(self, stored: Readable, meter: Meter) -> None:
-        self.size = 0
-        self.sha256 = hashlib.sha256()
-        self._stored = stored
-        self._meter = meter
-
-    def read(self, size: int, /) -> bytes:
-        data = self._stored.read(size)
-        self.size += len(data)
-        self.sha256.update(data)
-        self._meter.add(stored=len(data))
-        return data
-
-
 class PlainReader(io.RawIOBase):
-    """The plain bytes of a stored artifact. Both checksums and sizes are checked at the end.
+    """The plain bytes of a stored artifact. zstd checks them by the checksum at the end of its frame.
 
     With `identities` it is encrypted, and they decrypt it.
     """
 
-    def __init__(self, stored: Readable, artifact: ManifestArtifact, identities: Sequence[Identity],
-                 meter: Meter, mismatch: Callable[[str], MismatchError]) -> None:  # fmt: skip
-        self._stored = _CountingReader(stored, meter)
-        self._decryption = Decryption(self._stored, identities, mismatch) if identities else None
-        self._compressed: Readable = self._decryption or self._stored
-        self._artifact = artifact
+    def __init__(
+        self, stored: ObjectReader, plain_bytes: int, identities: Sequence[Identity], meter: Meter
+    ) -> None:
+        self._stored = stored
+        self._decryption = Decryption(stored, identities, stored.mismatch) if identities else None
+        self._compressed: Readable = self._decryption or stored
+        self._plain_bytes = plain_bytes
         self._meter = meter
-        self._mismatch = mismatch
-        self._sha256, self._size = hashlib.sha256(), 0
+        self._size = 0
         # Not all that a block decompresses to at once: a megabyte of zstd may hold gigabytes of zeros.
         self._frame = zstandard.ZstdDecompressor().stream_reader(
             cast(BinaryIO, self._compressed), read_size=READ_BYTES
@@ -166,8 +149,8 @@ class PlainReader(io.RawIOBase):
         try:
             count = self._frame.readinto(buffer)
         except zstandard.ZstdError as error:
-            raise self._mismatch(f"it does not decompress after {self._size} bytes: {error}") from error
-        self._sha256.update(memoryview(buffer)[:count])
+            what = f"it does not decompress after {self._size} bytes: {error}"
+            raise self._stored.mismatch(what) from error
         self._size += count
         self._meter.add(plain=count)
         if not count:
@@ -177,7 +160,7 @@ class PlainReader(io.RawIOBase):
     @property
     def unread_bytes(self) -> int:
         """How many stored bytes have not been fetched."""
-        return self._artifact.size_bytes - self._stored.size
+        return self._stored.unread_bytes
 
     def finish(self) -> None:
         """Read what the engine left, and check. Raises MismatchError."""
@@ -195,15 +178,8 @@ class PlainReader(io.RawIOBase):
         for rest in (self._compressed, self._stored):
             while rest.read(READ_BYTES):
                 pass  # what follows the frame: its bytes count too
-        artifact = self._artifact
-        for what, actual, expected in (
-            ("stored bytes", self._stored.size, artifact.size_bytes),
-            ("SHA-256 of the stored bytes", self._stored.sha256.hexdigest(), artifact.sha256),
-            ("plain bytes", self._size, artifact.plain_bytes),
-            ("SHA-256 of the plain bytes", self._sha256.hexdigest(), artifact.plain_sha256),
-        ):
-            if actual != expected:
-                raise self._mismatch(f"{what}: {actual}, not {expected}")
+        if self._size != self._plain_bytes:
+            raise self._stored.mismatch(f"plain bytes: {self._size}, not {self._plain_bytes}")
         self._checked = True
 
 
@@ -215,7 +191,7 @@ def run(task: RestoreTask, mounts: Mounts, meter: Meter) -> RestoreResult:
     """
     sections = Sections.of(task)
     engine = engines.module_of(task.engine, "restore")
-    copy, thawed = _readable_copy(task, connect(task.source.destination, mounts), mounts, meter)
+    copy, thawed = _readable_copy(task, connect(task.source.destination, mounts, meter), mounts, meter)
     context = ReadingContext(task, sections, copy, mounts, meter)
     began = time.monotonic()
     summary: RestoreSummary = engine.stage(context)
@@ -252,7 +228,7 @@ def _log_all(summary: RestoreSummary) -> None:
 
 def staged_copy(task: TargetTask, mounts: Mounts, meter: Meter) -> RestoreContext:
     """What an engine needs to put a target in place or to take it back. No artifact is read yet."""
-    path, source = run_path(task.source), connect(task.source.destination, mounts)
+    path, source = run_path(task.source), connect(task.source.destination, mounts, meter)
     thaw(source, (path.entry, path.manifest(task.target)), meter)
     manifest = read_committed_manifest(task, path, source)
     copy = TargetCopy(source, path.target(task.target), manifest, lambda: _identities(task, manifest, mounts))
@@ -268,9 +244,9 @@ def _readable_copy(
     manifest = read_committed_manifest(task, path, source)
     identities = _identities(task, manifest, mounts)
     folder = path.target(task.target)
-    for artifact in manifest.artifacts:
-        source.verify_size(folder + artifact.key, artifact.size_bytes)
-    thawed += thaw(source, [folder + artifact.key for artifact in manifest.artifacts], meter)
+    for stored in manifest.objects:
+        source.verify_size(folder + stored.key, stored.size_bytes)
+    thawed += thaw(source, [folder + stored.key for stored in manifest.objects], meter)
     return TargetCopy(source, folder, manifest, lambda: identities), thawed
 
 

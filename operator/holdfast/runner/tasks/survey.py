@@ -15,6 +15,7 @@ from typing import TextIO
 from pydantic import ValidationError
 
 from holdfast.api.destination import Destination as Specification
+from holdfast.api.profile import DestinationProfile
 from holdfast.api.run import Failure
 from holdfast.api.text import first_problem
 from holdfast.engines.transfer import DestinationError, MismatchError, TransferError, UnreachableError
@@ -58,7 +59,8 @@ def survey(
     with ThreadPoolExecutor(len(task.destinations)) as pool:
         destinations = list(
             pool.map(
-                lambda specification: _SurveyedDestination(task, specification, mounts), task.destinations
+                lambda specification: _SurveyedDestination(task, specification, mounts, meter),
+                task.destinations,
             )
         )
     runs = sorted({run for destination in destinations for run in destination.keys if run > task.after})
@@ -77,6 +79,11 @@ def survey(
             destination.name: destination.failure
             for destination in destinations
             if destination.failure is not None
+        },
+        profiles={
+            destination.name: destination.profile
+            for destination in destinations
+            if destination.profile is not None
         },
         last=runs[last - 1] if last < len(runs) else "",
         lines=lines.count,
@@ -97,17 +104,18 @@ def _read(runs: Sequence[str], destinations: Sequence["_SurveyedDestination"], m
 class _SurveyedDestination:
     """One destination, and what it has of the policy."""
 
-    def __init__(self, task: SurveyTask, specification: Specification, mounts: Mounts) -> None:
+    def __init__(self, task: SurveyTask, specification: Specification, mounts: Mounts, meter: Meter) -> None:
         self.name = specification.name
         self.listed = False
         self.failure: Failure | None = None
+        self.profile: DestinationProfile | None = None
         self.keys: dict[str, str] = {}
         """By run: the key of what is in the catalogue."""
         self.entries: dict[str, CatalogueEntry | SurveyedDamage] = {}
         """By run, of those that were read."""
         self._task = task
         try:
-            self._destination = connect(specification, mounts)
+            self._destination = connect(specification, mounts, meter)
         except TransferError as error:
             self._fail(error)
             return
@@ -138,7 +146,9 @@ class _SurveyedDestination:
 
     def _probe(self) -> None:
         folder = policy_folder(self._task.namespace, self._task.policy)
-        probe.delete(self._destination, probe.write_and_read(self._destination, folder))
+        key = probe.write_and_read(self._destination, folder)
+        self.profile = self._destination.profile(key)
+        probe.delete(self._destination, key)
         probe.sweep(self._destination, folder)
 
     def _list(self) -> None:

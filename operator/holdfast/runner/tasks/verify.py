@@ -28,7 +28,7 @@ def run(task: VerifyTask, mounts: Mounts, meter: Meter) -> VerifyResult:
     """
     readers = [_CopyReader(task, destination.name, meter) for destination in task.destinations]
     for reader, specification in zip(readers, task.destinations, strict=True):
-        reader.read(lambda specification=specification: connect(specification, mounts))  # type: ignore[misc]
+        reader.read(lambda specification=specification: connect(specification, mounts, meter))  # type: ignore[misc]
     said = "; ".join(reader.said for reader in readers)
     if any(reader.wrong for reader in readers):
         raise MismatchError("ChecksumMismatch", said)
@@ -95,11 +95,11 @@ class _CopyReader:
             self._meter.step(f"reading {target.name} in {self._name}")
             with self._noting():
                 manifest = self._manifest(destination, target, known)
-                for artifact in manifest.artifacts:
-                    key = self._path.target(target.name) + artifact.key
+                for stored in manifest.objects:
+                    key = self._path.target(target.name) + stored.key
                     with self._noting():
                         self._objects += 1
-                        destination.read_back(key, artifact.stored, self._count)
+                        destination.read_back(key, stored.stored, self._count)
 
     @contextmanager
     def _noting(self) -> Iterator[None]:

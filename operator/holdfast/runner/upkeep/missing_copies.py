@@ -25,8 +25,8 @@ from holdfast.runner.stored.documents import (
     read_manifest,
 )
 from holdfast.runner.stored.entry import entry_of
-from holdfast.runner.stored.manifest import CatalogueEntry, Manifest, ManifestArtifact
-from holdfast.runner.stored.object_copy import TimeOverError, copy_object
+from holdfast.runner.stored.manifest import CatalogueEntry, Manifest, StoredObject
+from holdfast.runner.stored.object_copy import TimeOverError, copy_object, cutter_of
 from holdfast.runner.stored.report import copy_report
 from holdfast.runner.stream.fanout import FanOut
 from holdfast.runner.upkeep.budget import Budget
@@ -153,9 +153,9 @@ class MissingCopies:
         lacking.abort_uploads(path.folder)
         for manifest, data in good.manifests:
             self._meter.step(f"copying {manifest.target} of run {path.run} to {lacking.name}")
-            for artifact in manifest.artifacts:
-                key = path.target(manifest.target) + artifact.key
-                self._copy_artifact(artifact, key, good.source, lacking, budget)
+            for stored in manifest.objects:
+                key = path.target(manifest.target) + stored.key
+                self._copy_object(stored, key, good.source, lacking, budget)
             _publish(data, manifest, path.manifest(manifest.target), lacking)
         self._copy_report(path, good.source, lacking)
         # Before the entry: once that is there, nobody looks at the run's folder again.
@@ -172,23 +172,24 @@ class MissingCopies:
             _log.warning("the report of run %s is not copied: %s", path.run, error.message)
             self._report_notes.append(Note(reason="ReportNotWritten", message=error.message, warning=True))
 
-    def _copy_artifact(
-        self, artifact: ManifestArtifact, key: str, source: Destination, lacking: Destination, budget: Budget
+    def _copy_object(
+        self, stored: StoredObject, key: str, source: Destination, lacking: Destination, budget: Budget
     ) -> None:
-        """Copy an artifact and read it back, unless it is whole there: another attempt copied it."""
-        if lacking.size(key) == artifact.size_bytes and _is_whole(artifact, key, lacking):
+        """Copy an object and read it back, unless it is whole there: another attempt copied it."""
+        if lacking.size(key) == stored.size_bytes and _is_whole(stored, key, lacking):
             return
-        copy_object(artifact, source, FanOut(LiveDestinations([lacking]), key), self._meter, budget.end)
+        out = FanOut(LiveDestinations([lacking]), key, cutter_of(stored))
+        copy_object(stored, source, out, self._meter, budget.end)
         try:
-            lacking.verify(key, artifact.stored)
+            lacking.verify(key, stored.stored)
             lacking.verify_lock(key, None)
         except MismatchError as error:
             raise DestinationError(error.reason, error.message) from error
 
 
-def _is_whole(artifact: ManifestArtifact, key: str, destination: Destination) -> bool:
+def _is_whole(stored: StoredObject, key: str, destination: Destination) -> bool:
     try:
-        destination.verify(key, artifact.stored)
+        destination.verify(key, stored.stored)
     except MismatchError as error:
         _log.warning("the object is copied again: %s", error.message)
         return False

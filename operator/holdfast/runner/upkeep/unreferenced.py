@@ -75,7 +75,7 @@ class UnreferencedObjects:
         stored = {stored_target.name for stored_target in self.entry.targets}
         if manifest.run_uid == self.entry.run_uid and target not in stored:
             return set()
-        return {key} | {self.path.target(target) + artifact.key for artifact in manifest.artifacts}
+        return {key} | {self.path.target(target) + stored.key for stored in manifest.objects}
 
 
 def _delete(key: str, destination: Destination) -> str | None:

@@ -9,12 +9,14 @@ from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 
 from holdfast.api.base import format_time
+from holdfast.api.profile import DestinationProfile
 from holdfast.engines.transfer import DestinationWrongError, TransferError
 from holdfast.runner.destinations.destination import ArchiveState, Readable, Upload, Version
-from holdfast.runner.destinations.parts import StoredBytes
+from holdfast.runner.destinations.outage import Outage
+from holdfast.runner.destinations.parts import SIZES, StoredBytes
 from holdfast.runner.destinations.s3.archive import archived, thaw_request
 from holdfast.runner.destinations.s3.errors import MISSING, code_of, status_of
 from holdfast.runner.destinations.s3.objectlock import NO_LOCK
@@ -42,34 +44,96 @@ class S3Destination(Bucket):
         return S3Upload(self, key)
 
     def create(self, key: str, data: bytes, *, transient: bool = False) -> bool:
-        fields = {} if transient else self.document_fields
+        """Where a store does not refuse to write over an object, look before and after.
+
+        Of two writers at the same moment the one whose bytes stay has created the object.
+        """
+        is_safe = self.abilities.conditional_writes
+        if not is_safe and self.read(key) is not None:
+            return False
         with self.errors(key):
             try:
-                self.client.put_object(
-                    Bucket=self.bucket,
-                    Key=self.name_of(key),
-                    Body=data,
-                    IfNoneMatch="*",
-                    # Asked for by S3 of everything that is locked.
-                    ChecksumSHA256=base64.b64encode(hashlib.sha256(data).digest()).decode(),
-                    **fields,
-                )
+                self._put_if_absent(key, data, transient=transient)
             except ClientError as error:
                 # 409 is a race with another writer (documented for conditional writes): one is there then.
-                if status_of(error) in (409, 412):
-                    return False
-                raise
-            return True
+                if status_of(error) not in (409, 412):
+                    raise
+                # When the answer to the first request was lost, the next one finds what that wrote.
+                is_retry = error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
+                self.abilities.conditional_writes = True
+                return is_retry and self.read(key) == data
+        return bool(is_safe) or self.read(key) == data
+
+    def _put_if_absent(self, key: str, data: bytes, *, transient: bool = False) -> None:
+        """Raises ClientError."""
+        self.abilities.call(
+            self.client.put_object,
+            Bucket=self.bucket,
+            Key=self.name_of(key),
+            Body=data,
+            IfNoneMatch="*",
+            # Asked for by S3 of everything that is locked.
+            ChecksumSHA256=base64.b64encode(hashlib.sha256(data).digest()).decode(),
+            **({} if transient else self.document_fields),
+        )
+
+    def profile(self, key: str) -> DestinationProfile:
+        head = self.head(key) or {}
+        with self.errors(key):
+            if self.abilities.conditional_writes is None:
+                self._try_to_write_over(key)
+            versioning, lock = self._versioning(), self._known_lock()
+        self.abilities.checksums = "ChecksumSHA256" in head
+        virtual = self._style == "virtual" or self.addressing.style == "Virtual"
+        return DestinationProfile(
+            conditional_writes=self.abilities.conditional_writes,
+            checksums=self.abilities.checksums,
+            part_sizes=f"{SIZES.part >> 20} MiB",
+            addressing_style="Virtual" if virtual or self._style == "auto" else "Path",
+            versions=versioning,
+            lock=lock,
+        )
+
+    def _try_to_write_over(self, key: str) -> None:
+        try:
+            self._put_if_absent(key, b"again", transient=True)
+        except ClientError as error:
+            # Of another refusal, such as that of a bucket that locks all it stores, nothing can be learned.
+            if status_of(error) in (409, 412):
+                self.abilities.conditional_writes = True
+        else:
+            self.abilities.conditional_writes = False
+
+    def _known_lock(self) -> bool | None:
+        try:
+            return self._has_lock()
+        except ClientError:
+            return None
+
+    def _versioning(self) -> str | None:
+        """Enabled, Suspended or Off; None where the store does not say it."""
+        try:
+            return self.client.get_bucket_versioning(Bucket=self.bucket).get("Status", "Off")
+        except ClientError as error:
+            return "Off" if code_of(error) in NO_VERSIONS else None
 
     def read(self, key: str) -> bytes | None:
-        with self.errors(key):
-            try:
-                answer = self.client.get_object(Bucket=self.bucket, Key=self.name_of(key))
-            except ClientError as error:
-                if code_of(error) in MISSING:
-                    return None
-                raise
-            return answer["Body"].read()
+        outage = Outage(self.patience)
+        while True:
+            with self.errors(key):
+                try:
+                    data = self.client.get_object(Bucket=self.bucket, Key=self.name_of(key))["Body"].read()
+                except ClientError as error:
+                    if code_of(error) in MISSING:
+                        return None
+                    raise
+                except (HTTPClientError, IncompleteReadError) as error:
+                    # The answer broke off after its head, which no client retries.
+                    if not outage.wait(self.explain(error)):
+                        raise
+                    continue
+            outage.end()
+            return data
 
     @contextmanager
     def open(self, key: str) -> Iterator[Readable]:
@@ -159,11 +223,17 @@ class S3Destination(Bucket):
             )
             for page in pages:
                 for upload in page.get("Uploads", []):
-                    self.client.abort_multipart_upload(
-                        Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-                    )
-                    count += 1
+                    count += self._abort(upload["Key"], upload["UploadId"])
         return count
+
+    def _abort(self, name: str, upload_id: str) -> bool:
+        """Abort an upload; a retry may find that it is aborted already. True: it counts."""
+        try:
+            self.client.abort_multipart_upload(Bucket=self.bucket, Key=name, UploadId=upload_id)
+        except ClientError as error:
+            if code_of(error) != "NoSuchUpload":
+                raise
+        return True
 
     def verify(self, key: str, stored: StoredBytes) -> None:
         """By the checksum that the store keeps, where it is the one the writer computed; else by reading."""

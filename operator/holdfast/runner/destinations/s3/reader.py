@@ -1,17 +1,15 @@
 """The bytes of an object in a bucket, as a stream that survives broken connections."""
 
-import time
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 
+from holdfast.runner.destinations.outage import Outage
 from holdfast.runner.destinations.s3.errors import MISSING, code_of, status_of
 from holdfast.runner.destinations.s3.store import Bucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectRequestTypeDef
-
-_MAX_RESUMES = 6
 
 
 class Reader:
@@ -22,7 +20,7 @@ class Reader:
         self._key = key
         self._offset = 0
         self._etag: str | None = None
-        self._failures = 0
+        self._outage = Outage(destination.patience)
         self._body: Any = None
 
     def read(self, size: int, /) -> bytes:
@@ -35,7 +33,7 @@ class Reader:
                 self._resume(error)
                 continue
             self._offset += len(data)
-            self._failures = 0 if data else self._failures
+            self._outage.end()
             return data
 
     def close(self) -> None:
@@ -43,13 +41,11 @@ class Reader:
             self._body.close()
             self._body = None
 
-    def _resume(self, error: Exception) -> None:
+    def _resume(self, error: BotoCoreError) -> None:
         self.close()
-        self._failures += 1
-        if self._failures > _MAX_RESUMES:
+        if not self._outage.wait(self._destination.explain(error)):
             with self._destination.errors(self._key):
                 raise error
-        time.sleep(min(0.1 * 2**self._failures, 5))
 
     def _get(self) -> Any:
         request: GetObjectRequestTypeDef = {

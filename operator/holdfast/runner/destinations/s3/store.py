@@ -28,6 +28,8 @@ from holdfast.engines.transfer import (
 )
 from holdfast.mounts import CA, CA_FILE, CREDENTIALS
 from holdfast.runner.destinations.destination import Destination, LockedError, Version
+from holdfast.runner.destinations.s3.abilities import Abilities
+from holdfast.runner.destinations.s3.addressing import Addressing
 from holdfast.runner.destinations.s3.errors import (
     FINAL,
     MISSING,
@@ -39,6 +41,7 @@ from holdfast.runner.destinations.s3.errors import (
     status_of,
 )
 from holdfast.runner.destinations.s3.objectlock import Lock
+from holdfast.runner.destinations.s3.retries import retry
 from holdfast.runner.process.mounts import Mounts
 
 if TYPE_CHECKING:
@@ -49,7 +52,6 @@ _READ_SECONDS = 60
 _COMPLETE_SECONDS = 900
 """Completing an upload of many parts "could take several minutes"
 (https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html)."""
-_ATTEMPTS = 5
 NO_VERSION = "null"
 """The id of what was stored while the bucket kept no versions."""
 NO_VERSIONS = {"NotImplemented", "501", "MethodNotAllowed", "VersioningNotConfigured"}
@@ -76,7 +78,7 @@ def _is_id_refused(version: Version, error: ClientError) -> bool:
 
 
 class Bucket(Destination, ABC):
-    """A bucket. Path-style addresses are used where an endpoint is given."""
+    """A bucket."""
 
     workers: ClassVar[int] = 2
 
@@ -92,6 +94,8 @@ class Bucket(Destination, ABC):
         self.artifact_fields: Any = storage | lock
         # Manifests and entries are read by every commit and restore: an archive is no place for them.
         self.document_fields: Any = lock if s3.storage_class in ARCHIVES else storage | lock
+        self.abilities = Abilities()
+        self.addressing = Addressing(s3.bucket)
         self._s3 = s3
         self._place = Place(
             s3.bucket,
@@ -105,17 +109,17 @@ class Bucket(Destination, ABC):
     @cached_property
     def client(self) -> "S3Client":
         """For everything but what follows."""
-        return self._client(_READ_SECONDS, _ATTEMPTS)
+        return self._client(_READ_SECONDS)
 
     @cached_property
     def patient(self) -> "S3Client":
         """For completing an upload."""
-        return self._client(_COMPLETE_SECONDS, _ATTEMPTS)
+        return self._client(_COMPLETE_SECONDS)
 
     @cached_property
     def brief(self) -> "S3Client":
         """For clearing away after an error, when the store may be gone."""
-        return self._client(_CONNECT_SECONDS, 1)
+        return self._client(_CONNECT_SECONDS, is_patient=False)
 
     def name_of(self, key: str) -> str:
         """The key in the bucket."""
@@ -125,8 +129,11 @@ class Bucket(Destination, ABC):
         """What the store says of an object; None when it is not there."""
         with self.errors(key):
             try:
-                return self.client.head_object(
-                    Bucket=self.bucket, Key=self.name_of(key), ChecksumMode="ENABLED"
+                return self.abilities.call(
+                    self.client.head_object,
+                    Bucket=self.bucket,
+                    Key=self.name_of(key),
+                    ChecksumMode="ENABLED",
                 )
             except ClientError as error:
                 if code_of(error) in MISSING:
@@ -197,6 +204,10 @@ class Bucket(Destination, ABC):
             reason, what = explain(error, self._place)
             raise self.error(reason, key, what) from error
 
+    def explain(self, error: BotoCoreError | ClientError) -> str:
+        """What an error of botocore means, for people."""
+        return explain(error, self._place)[1]
+
     def error(self, reason: str, key: str, what: str) -> DestinationError:
         """An error about an object."""
         kind: type[DestinationError] = UnreachableError if reason == UNREACHABLE else DestinationError
@@ -237,15 +248,24 @@ class Bucket(Destination, ABC):
             )
         raise TaskError(reason, f"destination {self.name}: {field}: {what}")
 
-    def _client(self, read_seconds: int, attempts: int) -> "S3Client":
-        style: Literal["path", "auto"] = "path" if self._s3.endpoint else "auto"
+    @property
+    def _style(self) -> Literal["path", "virtual", "auto"]:
+        """As botocore calls it. With an address of its own a store is asked by the path first."""
+        match self._s3.addressing_style:
+            case "Path":
+                return "path"
+            case "Virtual":
+                return "virtual"
+        return "path" if self._s3.endpoint else "auto"
+
+    def _client(self, read_seconds: int, *, is_patient: bool = True) -> "S3Client":
         config = Config(
             connect_timeout=min(_CONNECT_SECONDS, read_seconds),
             read_timeout=read_seconds,
-            retries={"mode": "standard", "total_max_attempts": attempts},
+            retries={"mode": "standard", "total_max_attempts": 1},
             # Signing the payload too would hash it once more here and there: what is uploaded carries its
             # SHA-256 in a header, which is signed.
-            s3={"addressing_style": style, "payload_signing_enabled": False},
+            s3={"addressing_style": self._style, "payload_signing_enabled": False},
             # Holdfast sends and compares SHA-256 itself; not every store takes the default CRC.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
@@ -259,4 +279,8 @@ class Bucket(Destination, ABC):
                 config=config,
                 **self._keys,
             )
+        if self._style == "path" and self._s3.addressing_style == "Auto":
+            self.addressing.teach(client)
+        if is_patient:
+            retry(client, self.patience, self.explain)
         return cast("S3Client", client)

@@ -1,14 +1,13 @@
 """An artifact on its way into a bucket."""
 
 import base64
-import io
 import threading
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from holdfast.runner.destinations.destination import Upload, Version
-from holdfast.runner.destinations.parts import MAX_PARTS, Part
+from holdfast.runner.destinations.parts import Part
 from holdfast.runner.destinations.s3.errors import code_of
 from holdfast.runner.destinations.s3.store import Bucket
 
@@ -36,28 +35,28 @@ class S3Upload(Upload):
         with destination.errors(self._key):
             if part.number == 1 and part.last:
                 self._visible = True
-                whole = destination.client.put_object(
+                whole = destination.abilities.call(
+                    destination.client.put_object,
                     **self._where,
-                    Body=io.BytesIO(part.data),
+                    Body=part.data,
                     ChecksumSHA256=checksum,
                     **destination.artifact_fields,
                 )
                 self._version = whole.get("VersionId")
                 return
-            if part.number > MAX_PARTS:
-                raise destination.error("StreamTooLarge", self._key, f"it needs over {MAX_PARTS} parts")
-            # A file, not bytes: botocore would copy those once more to put the headers before them.
-            answer = destination.client.upload_part(
+            answer = destination.abilities.call(
+                destination.client.upload_part,
                 **self._where,
                 UploadId=self._begin(),
                 PartNumber=part.number,
-                Body=io.BytesIO(part.data),
+                Body=part.data,
                 ChecksumSHA256=checksum,
             )
+            uploaded: CompletedPartTypeDef = {"PartNumber": part.number, "ETag": answer["ETag"]}
+            if "ChecksumSHA256" in answer:
+                uploaded["ChecksumSHA256"] = checksum
             with self._lock:
-                self._parts.append(
-                    {"PartNumber": part.number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
-                )
+                self._parts.append(uploaded)
 
     def complete(self) -> None:
         if self._upload_id is not None:
@@ -79,7 +78,7 @@ class S3Upload(Upload):
                 known = code_of(error) == "NoSuchUpload"
                 if not (again and known and self._destination.size(self._key) is not None):
                     raise
-        self._upload_id = None
+        self._upload_id, self._parts = None, []
 
     def abort(self) -> None:
         with self._destination.errors(self._key):
@@ -91,8 +90,12 @@ class S3Upload(Upload):
     def _begin(self) -> str:
         with self._lock:
             if self._upload_id is None:
-                answer = self._destination.client.create_multipart_upload(
-                    **self._where, ChecksumAlgorithm="SHA256", **self._destination.artifact_fields
+                destination = self._destination
+                answer = destination.abilities.call(
+                    destination.client.create_multipart_upload,
+                    **self._where,
+                    ChecksumAlgorithm="SHA256",
+                    **destination.artifact_fields,
                 )
                 self._upload_id = answer["UploadId"]
             return self._upload_id

@@ -11,6 +11,7 @@ from holdfast.controller.config import Config
 from holdfast.controller.errors import NotUnderstoodError
 from holdfast.controller.jobs.kinds import MAX_PURGES, Permit
 from holdfast.controller.queue import Key
+from holdfast.controller.views import job_state_of
 from holdfast.controller.work.joblist import JobList
 from holdfast.controller.work.permits import Permits
 from holdfast.domain import labels
@@ -150,3 +151,9 @@ def test_an_object_that_asks_again_when_it_is_handled_keeps_its_place(bench: Ben
 
     asyncio.run(handled())
     assert bench.start(run("a", SHARE + 1)) == 2
+
+
+def test_a_job_that_was_stopped_has_no_permit() -> None:
+    body = {"metadata": {"name": "j", "namespace": "one"}, "spec": {}, "status": {}}
+    assert job_state_of(body).goes_on
+    assert not job_state_of(body | {"spec": {"suspend": True}}).goes_on

@@ -267,3 +267,12 @@ def test_what_former_requests_hold_of_the_same_targets_is_told() -> None:
         "its deletion drops that",
         "request left has ended, and what it has loaded of a is still on a server: its deletion drops that",
     ]
+
+
+def test_a_copy_that_cannot_be_put_in_place_yet_is_kept_and_retried() -> None:
+    kept = request(staged("a", phase="Failed"), staged("b", phase="Failed"), phase="Failed", promote="Swap")
+    refused = {name: Failure(reason="JobRefused", message="quota") for name in "ab"}
+    seen = facts(swaps={}, creation_failures=refused)
+    step = restoration.promote(kept, seen, NOW)
+    assert [notice.reason for notice in step.notices] == ["PromoteFailed"]
+    assert wish_of(request(*step.status.targets, phase="Failed", promote="Swap")) is Wish.SWAP

@@ -23,7 +23,16 @@ from holdfast.domain.workload import (
     obstacle_of,
     to_be_explained,
 )
-from holdfast.protocol import BACKUP, BackupResult, CommitResult, FailedResult, Note
+from holdfast.protocol import (
+    BACKUP,
+    DISCARD,
+    RESTORE,
+    SWAP,
+    BackupResult,
+    CommitResult,
+    FailedResult,
+    Note,
+)
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SHA = "a" * 64
@@ -282,3 +291,13 @@ def test_a_job_whose_only_pod_is_lost_will_not_end() -> None:
     assert lost(job(active=1), [], NOW + patience, patience) is None, "its pod is about to be made"
     retried = job(active=1, created=NOW + timedelta(minutes=1))
     assert lost(retried, [lingering], NOW + patience, patience) is None, "it is a former Job's"
+
+
+def test_the_end_of_a_swap_or_discard_job_counts_though_its_pod_is_gone() -> None:
+    complete = job(succeeded=1, end_condition="Complete")
+    for kind in (SWAP, DISCARD):
+        observation = observe(complete, (), kind, {})
+        assert (observation.failure, type(observation.result)) == (None, kind.result)
+    lost = observe(complete, (), RESTORE, {}).failure
+    assert lost is not None
+    assert lost.reason == "ResultMissing"

@@ -59,6 +59,7 @@ class JobState(NamedTuple):
     end_condition: str
     has_ttl: bool
     is_being_deleted: bool
+    is_suspended: bool = False
 
     @property
     def is_settled(self) -> bool:
@@ -67,8 +68,8 @@ class JobState(NamedTuple):
 
     @property
     def goes_on(self) -> bool:
-        """Whether it has neither ended nor been deleted."""
-        return not self.is_being_deleted and not self.end_condition
+        """Whether it has neither ended nor been stopped or deleted."""
+        return not (self.is_being_deleted or self.end_condition or self.is_suspended)
 
 
 def job_state_of(body: dict[str, Any]) -> JobState:
@@ -80,6 +81,7 @@ def job_state_of(body: dict[str, Any]) -> JobState:
         _end_of(status).get("type", ""),
         "ttlSecondsAfterFinished" in body["spec"],
         "deletionTimestamp" in metadata,
+        body["spec"].get("suspend", False),
     )
 
 

@@ -569,7 +569,9 @@ def _obstacle_of_jobs(jobs: Mapping[str, Observation], targets: Targets) -> tupl
 
 def promote(request: RestoreRequest, facts: SetFacts, now: datetime) -> RestoreStep:
     """A request that has ended with staged copies puts them in place."""
-    done = replace(facts, swaps={name: job for name, job in facts.swaps.items() if job.result is not None})
+    # What has failed is no end of a copy that a user keeps: it is retried.
+    swapped = {name: job for name, job in facts.swaps.items() if job.result is not None}
+    done = replace(facts, swaps=swapped, creation_failures={})
     targets, notices, _ = recovery_set.advance_swaps(request.status.targets, done, now)
     status = updated(request.status, targets=targets)
     missing = recovery_set.to_swap(targets)

@@ -10,7 +10,7 @@ from holdfast.api.base import format_time
 from holdfast.api.run import Failure
 from holdfast.domain.complaints import Complaint, explained
 from holdfast.domain.step import Notice, describe
-from holdfast.protocol import RESULT, ExitCode, FailedResult, Kind, Note, Result
+from holdfast.protocol import DISCARD, RESULT, SWAP, ExitCode, FailedResult, Kind, Note, Result
 
 POD_LOST = "PodLost"
 _JOB_ENDS = frozenset({"PodFailurePolicy", "BackoffLimitExceeded", "DeadlineExceeded"})
@@ -174,6 +174,9 @@ def observe(job: Job, pods: Iterable[Pod], kind: Kind, complaints: Mapping[str, 
             job, attempts, started, ended, result=result, attempt_failure=_last_failure(mine)[0],
             notes=result.notes, more=result.more,
         )  # fmt: skip
+    if is_complete and kind in (DISCARD, SWAP):
+        # What they answer is for people: the Job's end alone says that it is done.
+        return Observation(job, attempts, started, ended, result=kind.result())
     if is_complete:
         return Observation(job, attempts, started, ended, failure=_lost(job, result))
     failure, said = _last_failure(mine)

@@ -78,6 +78,11 @@ def test_a_collection_that_gets_records_refuses_before_anything_is_renamed(
     with pytest.raises(TargetNotEmptyError, match="notes got records") as caught:
         run_restore(memory, database.spec())
     assert caught.value.reason == "CollectionExists"
+    # What is staged stays until somebody drops it: a swap may be asked for once more.
+    with pytest.raises(TargetNotEmptyError, match="notes got records"):
+        run_swap(memory, database.spec())
+    assert {"docs"}.isdisjoint(database.names())
+    run_discard(memory, database.spec())
     assert database.names() == ["notes"]
     assert database.rows("notes").keys() == {"own"}
 

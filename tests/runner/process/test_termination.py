@@ -23,6 +23,7 @@ from holdfast.protocol import (
     ListedTarget,
     LookupResult,
     Note,
+    RestoreResult,
     StoredArtifact,
     SurveyResult,
 )
@@ -192,3 +193,12 @@ def test_why_five_destinations_fail_fits() -> None:
     assert isinstance(found, SurveyResult)
     assert all(len(failure.message) > 150 for failure in found.failures.values())
     assert found.failures.keys() == failures.keys()
+
+
+def test_a_result_that_says_what_was_always_so_is_read_by_the_release_before() -> None:
+    """It knows no `inPlace`, and a restore was always in place at its end."""
+    result = RestoreResult(
+        snapshot_time=NOW, restore_seconds=1, address="redis:6379", compared=1, contents={"keys": 1}
+    )
+    assert b"inPlace" not in fit(result)
+    assert b'"inPlace":false' in fit(result.model_copy(update={"in_place": False}))

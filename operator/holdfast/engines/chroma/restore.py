@@ -41,8 +41,8 @@ def stage(context: RestoreContext) -> RestoreSummary:
 def swap(context: RestoreContext) -> tuple[Note, ...]:
     """Give the collections their names. Returns notes about it.
 
-    Raises TargetNotEmptyError (CollectionExists) before anything has its name and after everything that was
-    staged is deleted; TaskError (StagedCopyMissing) and SourceError.
+    Raises TargetNotEmptyError (CollectionExists) before anything more gets its name; what is staged stays.
+    Raises TaskError (StagedCopyMissing) and SourceError.
     """
     with _restore(context) as restore:
         return restore.swap()
@@ -133,14 +133,12 @@ class _Restore:
         if taken := self._filled(there, [planned for planned, _ in waiting]):
             placed = [str(planned.target) for planned in self._collections
                       if planned.temporary not in {waits.temporary for waits, _ in waiting}]  # fmt: skip
-            self._staged.clear(there)
-            self._staged.unmark(there)
+            # What is staged stays: whoever asked for the swap decides whether it is dropped or tried again.
             raise TargetNotEmptyError(
                 "CollectionExists",
-                f"{some_of(taken, MAX_NAMED)} got records on {self._client.address} during the restore; what"
-                f" was restored is deleted again, apart from {some_of(placed, MAX_NAMED) or 'nothing'}: stop"
-                " the application, delete these collections and restore again, or restore into another"
-                " database",
+                f"{some_of(taken, MAX_NAMED)} got records on {self._client.address} during the restore; in"
+                f" place are {some_of(placed, MAX_NAMED) or 'none'}: stop the application and delete these"
+                " collections, or restore into another database",
             )
         for planned, filled in waiting:
             self._staged.put_in_place(planned, filled)

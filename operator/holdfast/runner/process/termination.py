@@ -30,6 +30,8 @@ def fit(result: Result, limit: int = MAX_RESULT_BYTES) -> bytes:
 def encode(result: Result) -> bytes:
     """The Result as JSON. Without what says nothing: the operator may be older and not know the field."""
     silent = {name for name in _OPTIONAL if not getattr(result, name, None)}
+    if getattr(result, "in_place", False):
+        silent.add("in_place")  # the default
     return result.model_dump_json(by_alias=True, exclude_none=True, exclude=silent).encode()
 
 

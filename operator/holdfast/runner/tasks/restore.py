@@ -16,6 +16,7 @@ from holdfast.engines.transfer import (
     MismatchError,
     ObjectsFailedError,
     RestoreContext,
+    RestoreRefusedError,
     RestoreSummary,
     SourceError,
     TargetError,
@@ -201,7 +202,7 @@ def run(task: RestoreTask, mounts: Mounts, meter: Meter) -> RestoreResult:
     # Without a copy nothing is restored, whatever the request accepts.
     if summary.failed_objects and (task.on_object_error == "Fail" or not summary.staged):
         raise _objects_failed(task.target, summary)
-    swapped = (engine.swap(context) or ()) if task.swaps else ()
+    swapped = _swap(engine, context) if task.swaps else ()
     seconds = time.monotonic() - began
     return RestoreResult(
         snapshot_time=copy.manifest.snapshot_time,
@@ -215,6 +216,14 @@ def run(task: RestoreTask, mounts: Mounts, meter: Meter) -> RestoreResult:
         in_place=task.swaps,
         staged=() if task.swaps else summary.staged[:_MAX_DETAILS],
     )
+
+
+def _swap(engine: Any, context: RestoreContext) -> tuple[Note, ...]:
+    """Put the copy in place. Something is loaded by now, so a refusal is a failure that leaves it to drop."""
+    try:
+        return engine.swap(context) or ()
+    except RestoreRefusedError as error:
+        raise TaskError(error.reason, error.message, error.log_tail) from error
 
 
 def _log_all(summary: RestoreSummary) -> None:

@@ -133,7 +133,7 @@ class _Restore:
         if taken := self._filled(there, [planned for planned, _ in waiting]):
             placed = [str(planned.target) for planned in self._collections
                       if planned.temporary not in {waits.temporary for waits, _ in waiting}]  # fmt: skip
-            # What is staged stays: whoever asked for the swap decides whether it is dropped or tried again.
+            # What is staged stays: whoever asked for the swap decides whether it is dropped or retried.
             raise TargetNotEmptyError(
                 "CollectionExists",
                 f"{some_of(taken, MAX_NAMED)} got records on {self._client.address} during the restore; in"

@@ -6,10 +6,10 @@ import time
 from holdfast.protocol import OUTAGE_VARIABLE, WAITS
 from holdfast.runner.process.progress import Meter
 
-_SECONDS = 660.0
-"""A store that is away for ten minutes costs the time alone: the last attempt comes after them."""
-_OPTIONAL_SECONDS = 120.0
-"""A later commit heals what an optional destination lacks, so the source and the others wait less for it."""
+LONG = 660.0
+"""Seconds. A store that is away for ten minutes costs the time alone: the last attempt comes after them."""
+SHORT = 120.0
+"""Seconds, where somebody waits for the answer or a later Job makes good what this one lacks."""
 _FIRST_PAUSE = 0.2
 _MAX_PAUSE = 10.0
 
@@ -21,13 +21,15 @@ class Patience:
     """
 
     def __init__(self, name: str, *, required: bool, meter: Meter | None = None) -> None:
-        configured = os.environ.get(OUTAGE_VARIABLE)
         self.name = name
-        self.seconds = _SECONDS if required else _OPTIONAL_SECONDS
-        if configured is not None:
-            self.seconds = float(configured)
         self.meter = meter
         self.has_ended = False
+        # A later commit heals what an optional destination lacks: the source and the others wait less for it.
+        self.last(LONG if required else SHORT)
+
+    def last(self, seconds: float) -> None:
+        """Have it end after another time."""
+        self.seconds = float(os.environ.get(OUTAGE_VARIABLE, seconds))
 
 
 class Outage:

@@ -83,7 +83,10 @@ class PartCutter:
         self._room = size_of(1)
         self._size = 0
         self._whole = hashlib.sha256()
-        self._digests: list[bytes] = []
+        self._count = 0
+        self._last = b""
+        self._composite = hashlib.sha256()
+        """Of the digests of all parts: kept themselves, they would grow with the artifact."""
 
     @property
     def added(self) -> tuple[int, str]:
@@ -110,18 +113,18 @@ class PartCutter:
 
     def stored(self) -> StoredBytes:
         """All that was added, once it is finished."""
-        if len(self._digests) == 1:
-            checksum = base64.b64encode(self._digests[0]).decode()
+        if self._count == 1:
+            checksum = base64.b64encode(self._last).decode()
         else:
-            composite = base64.b64encode(hashlib.sha256(b"".join(self._digests)).digest()).decode()
-            checksum = f"{composite}-{len(self._digests)}"
+            checksum = f"{base64.b64encode(self._composite.digest()).decode()}-{self._count}"
         return StoredBytes(self._size, self._whole.hexdigest(), checksum)
 
     def _cut(self, *, last: bool) -> Part:
         data, self._chunks = b"".join(self._chunks), []
         # A small object is hashed once.
-        is_whole = last and not self._digests
-        digest = self._whole.digest() if is_whole else hashlib.sha256(data).digest()
-        self._digests.append(digest)
-        self._room = self._size_of(len(self._digests) + 1)
-        return Part(len(self._digests), data, digest, last)
+        is_whole = last and not self._count
+        self._last = self._whole.digest() if is_whole else hashlib.sha256(data).digest()
+        self._composite.update(self._last)
+        self._count += 1
+        self._room = self._size_of(self._count + 1)
+        return Part(self._count, data, self._last, last)

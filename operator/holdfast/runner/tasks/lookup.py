@@ -7,6 +7,7 @@ from holdfast.layout import ENTRY_SUFFIX, PathError, RunPath
 from holdfast.protocol import MAX_RESULT_BYTES, ListedTarget, LookupResult, LookupTask, StoredRun
 from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import Destination
+from holdfast.runner.destinations.outage import SHORT
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.process.termination import encode
@@ -17,7 +18,7 @@ _MAX_NAMED = 5
 
 def run(task: LookupTask, mounts: Mounts, meter: Meter) -> LookupResult:
     """What the catalogue says of the run. Raises TaskError (`RunNotFound`, `PathInvalid`)."""
-    destination, path = connect(task.source.destination, mounts, meter), run_path(task.source)
+    destination, path = connect(task.source.destination, mounts, meter, patience=SHORT), run_path(task.source)
     entry = read_entry(destination, path)
     if entry is None:
         raise not_found(path, destination)

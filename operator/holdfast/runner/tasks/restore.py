@@ -28,6 +28,7 @@ from holdfast.protocol import DiscardTask, Note, RestoreResult, RestoreTask
 from holdfast.protocol.restore import TargetTask
 from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import READ_BYTES, Destination, Readable
+from holdfast.runner.destinations.outage import LONG
 from holdfast.runner.process import engines
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
@@ -192,7 +193,7 @@ def run(task: RestoreTask, mounts: Mounts, meter: Meter) -> RestoreResult:
     """
     sections = Sections.of(task)
     engine = engines.module_of(task.engine, "restore")
-    copy, thawed = _readable_copy(task, connect(task.source.destination, mounts, meter), mounts, meter)
+    copy, thawed = _readable_copy(task, _connect(task, mounts, meter), mounts, meter)
     context = ReadingContext(task, sections, copy, mounts, meter)
     began = time.monotonic()
     summary: RestoreSummary = engine.stage(context)
@@ -237,11 +238,16 @@ def _log_all(summary: RestoreSummary) -> None:
 
 def staged_copy(task: TargetTask, mounts: Mounts, meter: Meter) -> RestoreContext:
     """What an engine needs to put a target in place or to take it back. No artifact is read yet."""
-    path, source = run_path(task.source), connect(task.source.destination, mounts, meter)
+    path, source = run_path(task.source), _connect(task, mounts, meter)
     thaw(source, (path.entry, path.manifest(task.target)), meter)
     manifest = read_committed_manifest(task, path, source)
     copy = TargetCopy(source, path.target(task.target), manifest, lambda: _identities(task, manifest, mounts))
     return ReadingContext(task, Sections.of(task), copy, mounts, meter)
+
+
+def _connect(task: TargetTask, mounts: Mounts, meter: Meter) -> Destination:
+    """The one destination that the bytes come from, whether or not the policy requires it."""
+    return connect(task.source.destination, mounts, meter, patience=LONG)
 
 
 def _readable_copy(

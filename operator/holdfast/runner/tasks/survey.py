@@ -29,6 +29,7 @@ from holdfast.protocol import (
     SurveyTask,
 )
 from holdfast.runner.destinations import connect
+from holdfast.runner.destinations.outage import SHORT
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored import probe
@@ -115,7 +116,7 @@ class _SurveyedDestination:
         """By run, of those that were read."""
         self._task = task
         try:
-            self._destination = connect(specification, mounts, meter)
+            self._destination = connect(specification, mounts, meter, patience=SHORT)
         except TransferError as error:
             self._fail(error)
             return

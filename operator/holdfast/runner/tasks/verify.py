@@ -4,12 +4,14 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from holdfast.engines.transfer import MismatchError, TransferError
 from holdfast.layout import RunPath
 from holdfast.protocol import CommittedTarget, VerifiedCopy, VerifyResult, VerifyTask
 from holdfast.runner.destinations import connect
 from holdfast.runner.destinations.destination import Destination
+from holdfast.runner.destinations.outage import LONG
 from holdfast.runner.process.mounts import Mounts
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.documents import parse_entry, parse_manifest, read_document
@@ -28,7 +30,7 @@ def run(task: VerifyTask, mounts: Mounts, meter: Meter) -> VerifyResult:
     """
     readers = [_CopyReader(task, destination.name, meter) for destination in task.destinations]
     for reader, specification in zip(readers, task.destinations, strict=True):
-        reader.read(lambda specification=specification: connect(specification, mounts, meter))  # type: ignore[misc]
+        reader.read(partial(connect, specification, mounts, meter, patience=LONG))
     said = "; ".join(reader.said for reader in readers)
     if any(reader.wrong for reader in readers):
         raise MismatchError("ChecksumMismatch", said)

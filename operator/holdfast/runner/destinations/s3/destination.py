@@ -122,7 +122,7 @@ class S3Destination(Bucket):
         while True:
             with self.errors(key):
                 try:
-                    data = self.client.get_object(Bucket=self.bucket, Key=self.name_of(key))["Body"].read()
+                    data = self.get({"Bucket": self.bucket, "Key": self.name_of(key)})["Body"].read()
                 except ClientError as error:
                     if code_of(error) in MISSING:
                         return None

@@ -54,10 +54,10 @@ class Reader:
         }
         if self._etag is not None:
             request |= {"Range": f"bytes={self._offset}-", "IfMatch": self._etag}
-        with self._destination.errors(self._key):
-            try:
-                answer = self._destination.client.get_object(**request)
-            except ClientError as error:
+        try:
+            answer = self._destination.get(request)
+        except ClientError as error:
+            with self._destination.errors(self._key):
                 if code_of(error) in MISSING:
                     raise self._destination.mismatch(self._key, "it is not there") from error
                 if status_of(error) == 412:

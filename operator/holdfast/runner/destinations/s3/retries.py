@@ -31,7 +31,9 @@ def is_outage(error: BaseException) -> bool:
     if isinstance(error, SSLError):
         return "CERTIFICATE_VERIFY_FAILED" not in str(error)
     if isinstance(error, ClientError):
-        return status_of(error) in _BUSY or code_of(error) in _BUSY_CODES
+        status = status_of(error)
+        is_edge = 520 <= status <= 530  # of Cloudflare, before a store that is away
+        return status in _BUSY or is_edge or code_of(error) in _BUSY_CODES
     return isinstance(error, HTTPClientError | BotoConnectionError | IncompleteReadError)
 
 

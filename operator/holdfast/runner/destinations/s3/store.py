@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import botocore.session
+import urllib3.exceptions
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
 from holdfast.api.base import SecretRef
 from holdfast.api.destination import Destination as Specification
@@ -46,6 +47,7 @@ from holdfast.runner.process.mounts import Mounts
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, GetObjectRequestTypeDef
 
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
@@ -194,6 +196,13 @@ class Bucket(Destination, ABC):
         except TransferError:
             why = None  # whoever may not delete may not look either
         return why or (message if is_named else None)
+
+    def get(self, request: "GetObjectRequestTypeDef") -> "GetObjectOutputTypeDef":
+        """GetObject. botocore reads the body of an error, which may break off, without a guard."""
+        try:
+            return self.client.get_object(**request)
+        except urllib3.exceptions.HTTPError as error:
+            raise HTTPClientError(error=error) from error
 
     @contextmanager
     def errors(self, key: str) -> Iterator[None]:

@@ -224,7 +224,9 @@ def test_a_changed_byte_is_refused(jobs: Jobs, bucket: S3Place, make_key: MakeKe
         opened.seek(-1, os.SEEK_CUR)
         opened.write(bytes([byte[0] ^ 1]))
     message = failed(jobs.restore(), ExitCode.MISMATCH, "ChecksumMismatch").failure.message
-    assert f"s3://{bucket.bucket}/{path} is not what was stored: it does not decrypt after" in message
+    assert f"s3://{bucket.bucket}/{path} is not what was stored: " in message
+    # The end of an object is compared before age decrypts its last piece.
+    assert ("it does not decrypt after" if share < 0.9 else "SHA-256 of the stored bytes") in message
 
 
 @pytest.mark.parametrize("keep", [100, 65536 * 3, -1])

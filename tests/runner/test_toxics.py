@@ -15,10 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import botocore.retries.standard
 import pytest
 from tests.factories import rows
 from tests.faultproxy import FaultProxy, Request, fault_proxy
@@ -41,6 +39,7 @@ from holdfast.domain.tasks import Upkeep, backup_task, commit_task
 from holdfast.domain.workload import Job, Observation
 from holdfast.layout import REPORT
 from holdfast.protocol import (
+    OUTAGE_VARIABLE,
     POD_VARIABLE,
     ROOT_VARIABLE,
     TASK,
@@ -52,7 +51,6 @@ from holdfast.protocol import (
     RestoreResult,
 )
 from holdfast.runner import __main__ as runner
-from holdfast.runner.destinations.s3 import reader as s3_reader
 from holdfast.runner.process.progress import Meter
 from holdfast.runner.stored.manifest import CatalogueEntry, Manifest
 
@@ -255,8 +253,7 @@ def operator(jobs: Jobs, store: Store, monkeypatch: pytest.MonkeyPatch) -> Opera
     (jobs.root / "scratch").mkdir(parents=True)
     monkeypatch.setenv(ROOT_VARIABLE, str(jobs.root))
     engine.take_place(monkeypatch)
-    monkeypatch.setattr(botocore.retries.standard.ExponentialBackoff, "delay_amount", lambda *_: 0.0)
-    monkeypatch.setattr(s3_reader, "time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setenv(OUTAGE_VARIABLE, "0.1")
     policy = BackupPolicy.model_validate({
         "kind": "BackupPolicy",
         "metadata": {"name": POLICY, "namespace": jobs.namespace, "uid": "policy"},

@@ -114,6 +114,17 @@ def test_a_blocked_request_leaves_no_roles(
     assert target_server.databases() == ["postgres"]
 
 
+def test_a_session_that_the_server_refuses_for_now_blocks_nothing(
+    backup: tuple[Runner, dict[str, object]], target_server: TestServer, restorer: dict[str, dict[str, str]]
+) -> None:
+    """Such as the one that asks for extensions."""
+    runner, target = backup
+    target_server.execute("ALTER ROLE restorer CONNECTION LIMIT 1")
+    outcome = runner.run_restore("postgres", target, target_server.address(), restorer)
+    assert "too many connections for role" in failed(outcome, 3, "SourceUnreachable").failure.message
+    assert target_server.databases() == ["postgres"]
+
+
 def test_the_role_owns_objects_of_an_owner_that_it_cannot_be_if_the_request_accepts_that(
     backup: tuple[Runner, dict[str, object]], target_server: TestServer, restorer: dict[str, dict[str, str]]
 ) -> None:

@@ -12,11 +12,16 @@ from tests.engines.postgres import jobs
 from tests.engines.postgres.same import assert_same, rows
 from tests.engines.postgres.servers import TestServer, secrets
 from tests.harness import Runner, failed
+from tests.waiting import wait_until
 
 from holdfast.protocol import RestoreResult, RestoreTask
 
 COPYING = (
     "SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY public.big %' AND application_name = 'holdfast'"
+)
+MAKING = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE query LIKE 'CREATE DATABASE %' AND wait_event_type = 'Lock'"
 )
 LIMITS = ("idle_session_timeout", "idle_in_transaction_session_timeout", "statement_timeout", "lock_timeout")
 
@@ -29,6 +34,7 @@ def backup(
     source_server.execute("CREATE DATABASE watched")
     jobs.fill(source_server, "watched")
     source_server.execute(
+        "CREATE EXTENSION citext",
         "CREATE TABLE ddl (tag text)",
         "CREATE MATERIALIZED VIEW viewed AS SELECT count(*) FROM big",
         "CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS"
@@ -69,12 +75,16 @@ def test_neither_time_limits_nor_triggers_nor_monitoring_hit(
     stored: tuple[Runner, dict[str, object]], source_server: TestServer, target_server: TestServer
 ) -> None:
     runner, target = stored
-    target_server.execute(*(f"ALTER ROLE postgres SET {limit} = '50ms'" for limit in LIMITS))
+    target_server.execute(
+        *(f"ALTER ROLE postgres SET {limit} = '50ms'" for limit in LIMITS),
+        "ALTER ROLE postgres SET default_transaction_read_only = on",
+    )
     try:
         with _monitoring(target_server):
             result = jobs.restored(runner, target, target_server.address())
     finally:
-        with target_server.connect(options="-c statement_timeout=0") as connection:
+        options = "-c statement_timeout=0 -c default_transaction_read_only=off"
+        with target_server.connect(options=options) as connection:
             connection.execute("ALTER ROLE postgres RESET ALL")
     assert [check.message for check in result.preflight if check.state == "Warned"] == [
         'database watched: setting vacuum_no_more: unrecognized configuration parameter "vacuum_no_more"'
@@ -99,6 +109,20 @@ def test_a_server_that_goes_away_ends_the_reading(
     assert "COPY" not in failed(outcome, 3, "SourceLost").failure.message
     (dump,) = runner.run_folder().rglob("watched.dump.zst")
     assert running.progress()[-1]["storedBytes"] < dump.stat().st_size
+
+
+def test_a_server_that_goes_away_as_databases_are_made_blocks_nothing(
+    stored: tuple[Runner, dict[str, object]], target_server: TestServer
+) -> None:
+    runner, target = stored
+    with target_server.connect() as connection, connection.transaction(force_rollback=True):
+        connection.execute("COMMENT ON DATABASE template0 IS 'locked: nobody can copy it now'")
+        running = runner.start(
+            runner.restore_task("postgres", target, target_server.address()), secrets=secrets()
+        )
+        wait_until(lambda: target_server.execute(MAKING), "a database is being made")
+    outcome = running.result()
+    assert "terminating connection" in failed(outcome, 3, "SourceLost").failure.message
 
 
 def test_everything_that_the_server_lacks_is_said_at_once(
@@ -137,7 +161,7 @@ def test_extensions_of_an_empty_database_stay(
     target_server.execute("CREATE DATABASE watched")
     target_server.execute("CREATE EXTENSION pg_stat_statements", database="watched")
     jobs.restored(runner, target, target_server.address())
-    assert target_server.value("SELECT count(*) FROM pg_extension", "watched") == 2
+    assert target_server.value("SELECT count(*) FROM pg_extension", "watched") == 3
     assert rows(target_server, "watched") == rows(source_server, "watched")
 
 

@@ -121,6 +121,13 @@ def is_worth_another_attempt(error: psycopg.Error) -> bool:
     return error.sqlstate.startswith(_PASSING)
 
 
+def refusal(error: psycopg.Error) -> str:
+    """The words of a server that refuses for good. Raises the error again if its cause may pass."""
+    if is_worth_another_attempt(error):
+        raise error
+    return error.diag.message_primary or str(error).strip()
+
+
 def of_target(doing: str, error: psycopg.Error) -> TransferError:
     """What an error of the server that is restored to means: nothing more of the backup need be read."""
     known = from_error(doing, error)

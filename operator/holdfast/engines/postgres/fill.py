@@ -13,6 +13,7 @@ from psycopg import sql
 from holdfast.engines.postgres import archive, inspect, relax, roles
 from holdfast.engines.postgres.connection import Connection, Server
 from holdfast.engines.postgres.detail import DatabaseDetail, Inventory
+from holdfast.engines.postgres.failures import refusal
 from holdfast.engines.postgres.inspect import Comparison
 from holdfast.engines.postgres.load import Passes, search_everywhere
 from holdfast.engines.transfer import Progress
@@ -207,7 +208,7 @@ class Fill:
                 try:
                     inside.execute(statement)
                 except psycopg.Error as error:
-                    message = f"{self.final} had the extension {name}, and was empty: {_words(error)}"
+                    message = f"{self.final} had the extension {name}, and was empty: {refusal(error)}"
                     self.notes.append(Note(reason="SettingRefused", message=message, warning=True))
 
     def _failed(self, failed: dict[str, str]) -> Iterator[Omission]:

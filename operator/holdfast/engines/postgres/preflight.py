@@ -6,6 +6,7 @@ that are rolled back. So each check has the server's own words.
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import psycopg
@@ -14,10 +15,16 @@ from psycopg import sql
 from holdfast.engines.postgres import roles
 from holdfast.engines.postgres.connection import Connection, Server
 from holdfast.engines.postgres.detail import DatabaseDetail, Detail
+from holdfast.engines.postgres.failures import refusal
 from holdfast.engines.postgres.inspect import qualified
 from holdfast.engines.postgres.staging import Staging
-from holdfast.engines.transfer import TransferError
+from holdfast.engines.transfer import TaskError
 from holdfast.protocol import Check
+
+# What CREATE DATABASE says of a locale: unknown to the server, not of the encoding, of a provider or with an
+# option that this server lacks; XX000 is ICU's before 16 (createdb in PostgreSQL's commands/dbcommands.c, and
+# utils/adt/pg_locale.c).
+_OF_LOCALES = {"42809", "22023", "42P17", "42601", "0A000", "XX000"}
 
 
 def server_checks(
@@ -102,6 +109,8 @@ class Shells:
     """Makes the empty databases of a restore, and asks the server what it would refuse in them."""
 
     staging: Staging
+    options: str
+    """Of every session; see `load.session_options`."""
     keeps_ownership: bool
     unmade: dict[str, str]
     """The roles that the server refused to make."""
@@ -126,17 +135,17 @@ class Shells:
             except psycopg.errors.InsufficientPrivilege as error:
                 yield Check(
                     check="PermissionDenied", state="Blocked",
-                    message=f"role {server.user} may not make database {properties.name}: {_said(error)}",
+                    message=f"role {server.user} may not make database {properties.name}: {refusal(error)}",
                     remedy="give it that right, or restore as a superuser",
                 )  # fmt: skip
                 return
             except psycopg.Error as error:
-                if not locale:
+                if not locale or error.sqlstate not in _OF_LOCALES:
                     raise
                 yield Check(
                     check="Locale", state="Blocked", may_be_accepted=True,
                     message=f"database {properties.name} cannot be made with its locale "
-                    f"{properties.locale or properties.collate}: {_said(error)}",
+                    f"{properties.locale or properties.collate}: {refusal(error)}",
                     remedy="install this locale on the server; or accept the server's own with "
                     "acceptedRisks: [Locale]",
                 )  # fmt: skip
@@ -180,7 +189,7 @@ class Shells:
                 yield Check(
                     check="SettingRefused", state="Warned",
                     message=f"database {database.properties.name}: setting {setting.name}{whose}: "
-                    f"{_said(error)}",
+                    f"{refusal(error)}",
                     remedy="the restore goes on without it; set by hand what replaces it",
                 )  # fmt: skip
 
@@ -219,22 +228,25 @@ class Shells:
         """Make an extension that can only be in the database `final`, such as pg_cron; why it cannot be."""
         statement = sql.SQL("CREATE EXTENSION {}").format(sql.Identifier(name))
         try:
-            with self.staging.under_final_name(staged, final), self.staging.server.connect(final) as inside:
+            with self.staging.under_final_name(staged, final), self._connect(final) as inside:
                 inside.execute("SET search_path = public")
                 inside.execute(statement)
         except psycopg.Error as error:
-            return _said(error)
+            return refusal(error)
         return None
+
+    def _connect(self, database: str) -> AbstractContextManager[Connection]:
+        return self.staging.server.connect(database, self.options)
 
     def _refused_extension(self, staged: str, name: str) -> str | None:
         statement = sql.SQL("CREATE EXTENSION IF NOT EXISTS {} CASCADE").format(sql.Identifier(name))
         try:
-            with self.staging.server.connect(staged) as inside, inside.transaction(force_rollback=True):
+            with self._connect(staged) as inside, inside.transaction(force_rollback=True):
                 inside.execute("SET LOCAL search_path = public")
                 inside.execute(statement)
         except psycopg.Error as error:
-            return _said(error)
-        except TransferError as error:
+            return refusal(error)
+        except TaskError as error:
             return error.message
         return None
 
@@ -258,7 +270,3 @@ def passed(checks: Sequence[Check]) -> Iterator[Check]:
     """What was asked for and is there."""
     failed = {check.check for check in checks}
     yield from (check for check, related in _PASSED if not failed & related)
-
-
-def _said(error: psycopg.Error) -> str:
-    return error.diag.message_primary or str(error).strip()

@@ -234,8 +234,11 @@ class _Restore:
         checks += preflight.leftovers(staging)
         tablespaces = self._tablespaces(connection, checks)
         replay = self._replay(connection) if self.keeps_ownership else roles.Replay()
-        shells = preflight.Shells(staging, self.keeps_ownership, replay.unmade, self.context.accepted_risks)
         superuser = connection.info.parameter_status("is_superuser") == "on"
+        options = load.session_options(connection.info.server_version // 10000, superuser)
+        shells = preflight.Shells(
+            staging, options, self.keeps_ownership, replay.unmade, self.context.accepted_risks
+        )
         try:
             for number, target in enumerate(targets):
                 if not target.done:
@@ -253,7 +256,6 @@ class _Restore:
         self.notes += replay.notes
         flags: tuple[str, ...] = () if self.keeps_ownership else ("--no-owner", "--no-privileges")
         flags += () if tablespaces is not None else ("--no-tablespaces",)
-        options = load.session_options(connection.info.server_version // 10000, superuser)
         context = self.context
         place = Place(
             self.server, options, self.pg_restore, flags, context.scratch, frozenset(context.accepted_risks)

@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from holdfast.engines.postgres.connection import Connection
+from holdfast.engines.postgres.failures import refusal
 from holdfast.engines.postgres.globals import Statement, statements
 from holdfast.engines.postgres.settings import split_list
 from holdfast.protocol import Note
@@ -153,35 +154,35 @@ def become(connection: Connection, role: str) -> str | None:
     try:
         connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)) + options)
     except psycopg.Error as error:
-        return error.diag.message_primary or str(error)
+        return refusal(error)
     return None
 
 
 def _make(connection: Connection, name: str, attributes: Sequence[str], replay: Replay) -> None:
-    refusal = ""
+    refused = ""
     for less in _LESS:
         words = [word for word in attributes if word not in _DEFAULTS | less]
         options = sql.SQL(" WITH " + " ".join(words) if words else "")
         try:
             connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(name)) + options)
         except psycopg.errors.InsufficientPrivilege as error:
-            refusal = refusal or error.diag.message_primary or str(error)
+            refused = refused or refusal(error)
         except psycopg.Error as error:
-            refusal = error.diag.message_primary or str(error)
+            refused = refusal(error)
             break
         else:
             replay.made.append(name)
             lacking = sorted(less & set(attributes))
             if lacking:
-                message = f"role {_names([name])} was made without {', '.join(lacking)}: {refusal}"
+                message = f"role {_names([name])} was made without {', '.join(lacking)}: {refused}"
                 replay.notes.append(Note(reason="RoleIncomplete", message=message, warning=True))
             become(connection, name)
             return
-    replay.unmade[name] = refusal
+    replay.unmade[name] = refused
     replay.notes.append(
         Note(
             reason="RoleIncomplete",
-            message=f"role {_names([name])} could not be made: {refusal}; a superuser can make it",
+            message=f"role {_names([name])} could not be made: {refused}; a superuser can make it",
             warning=True,
         )
     )
@@ -195,10 +196,8 @@ def _apply(connection: Connection, statement: str, replay: Replay, otherwise: st
     except psycopg.Error as error:
         if otherwise not in (None, statement):
             return _apply(connection, str(otherwise), replay)
-        said = error.diag.message_primary or str(error)
-        replay.notes.append(
-            Note(reason="RoleIncomplete", message=f"{statement} failed: {said}", warning=True)
-        )
+        message = f"{statement} failed: {refusal(error)}"
+        replay.notes.append(Note(reason="RoleIncomplete", message=message, warning=True))
     return None
 
 

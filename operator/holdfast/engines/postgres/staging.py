@@ -14,6 +14,7 @@ from psycopg import sql
 
 from holdfast.engines.postgres.connection import Connection, Server
 from holdfast.engines.postgres.detail import Grant, Properties, Setting
+from holdfast.engines.postgres.failures import refusal
 from holdfast.engines.postgres.inspect import SUBSCRIPTIONS
 from holdfast.engines.postgres.settings import set_clause
 from holdfast.protocol import Note
@@ -157,6 +158,7 @@ class Staging:
 
     def _drop_subscriptions(self, name: str) -> None:
         with self.server.connect(name) as inside:
+            inside.execute("SET default_transaction_read_only = off")
             for (subscription,) in inside.execute(SUBSCRIPTIONS.encode()).fetchall():
                 which = sql.Identifier(subscription)
                 inside.execute(sql.SQL("ALTER SUBSCRIPTION {} DISABLE").format(which))
@@ -290,8 +292,7 @@ _PRIVILEGES = {name: sql.SQL(name) for name in ("CREATE", "CONNECT", "TEMPORARY"
 
 
 def _not_applied(database: str, what: str, error: psycopg.Error) -> Note:
-    said = error.diag.message_primary or str(error).strip()
-    return Note(reason="SettingRefused", message=f"{database}: {what}: {said}", warning=True)
+    return Note(reason="SettingRefused", message=f"{database}: {what}: {refusal(error)}", warning=True)
 
 
 def _locale(properties: Properties) -> sql.Composable:

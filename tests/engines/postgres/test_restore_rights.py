@@ -9,12 +9,15 @@ from tests.engines.postgres.same import assert_same
 from tests.engines.postgres.servers import PASSWORD, TestServer, secrets
 from tests.harness import Runner, failed
 
+from holdfast.domain.tasks import discard_task, swap_task
 from holdfast.engines.postgres import roles
+from holdfast.engines.postgres.memberships import Memberships
 from holdfast.protocol import RestoreResult
 
 HERE = Path(__file__).parent
 QUOTED = PASSWORD.replace("'", "''")
 ROLES = ("app_owner", '"app other"', "app_reader", "stray", "replicator")
+MEMBERSHIPS = "SELECT roleid::regrole::text FROM pg_auth_members WHERE member = 'restorer'::regrole"
 BY_OWNER = "SELECT pg_get_userbyid(relowner), count(*) FROM pg_class WHERE oid >= 16384 GROUP BY 1 ORDER BY 1"
 
 
@@ -78,6 +81,32 @@ def test_without_superuser_everything_comes_back_with_its_owners(
     assert target_server.value("SELECT rolconfig FROM pg_roles WHERE rolname = 'app_owner'") == [
         "work_mem=7MB"
     ]
+    assert target_server.execute(MEMBERSHIPS) == []
+
+
+def test_the_role_is_a_member_only_for_as_long_as_a_step_lasts(
+    backup: tuple[Runner, dict[str, object]], target_server: TestServer, restorer: dict[str, dict[str, str]]
+) -> None:
+    runner, target = backup
+    target_server.execute('CREATE ROLE "app other"', "CREATE ROLE app_reader", "GRANT app_reader TO restorer")
+    task = runner.restore_task("postgres", target, target_server.address())
+    task = task.model_copy(update={"swaps": False})
+    made = task.model_dump_json(by_alias=True, exclude_none=True)
+    for step, databases in (
+        (task, 2), (task, 2), (swap_task(made), 2), (discard_task(made, {"target"}), 1), (task, 2),
+        (discard_task(made), 1),
+    ):  # fmt: skip
+        code, result = runner.finish(step, secrets=restorer)
+        assert code == 0, result
+        assert len(target_server.databases()) == databases
+        assert target_server.execute(MEMBERSHIPS) == [("app_reader",)]
+    target_server.execute("CREATE DATABASE holdfast_restore_333333333333_0")
+    code, result = runner.finish(task, secrets=restorer)
+    assert code == 0, result
+    assert len(target_server.execute(MEMBERSHIPS)) > 1  # the other restore may need them
+    code, result = runner.finish(discard_task(made), secrets=restorer)
+    assert code == 0, result
+    target_server.drop("holdfast_restore_333333333333_0")
 
 
 def test_a_role_that_may_make_no_roles_owns_everything_with_skip(
@@ -100,17 +129,23 @@ def test_a_role_that_may_make_no_roles_owns_everything_with_skip(
     assert 'POLICY public documents readers: role "app_reader" does not exist' in left_out
     assert [owner for owner, _ in target_server.execute(BY_OWNER, database="owned")] == ["restorer"]
     assert target_server.value("SELECT count(*) FROM documents", "owned") == 100
+    target_server.drop("owned")
+    target_server.execute("ALTER ROLE restorer CREATEROLE", "CREATE ROLE app_owner")
+    code, result = runner.run_restore("postgres", target, override, restorer)
+    assert code == 0, result
+    assert target_server.execute(MEMBERSHIPS) == []
 
 
 def test_a_blocked_request_leaves_no_roles(
     backup: tuple[Runner, dict[str, object]], target_server: TestServer, restorer: dict[str, dict[str, str]]
 ) -> None:
     runner, target = backup
-    target_server.execute("CREATE ROLE app_owner SUPERUSER")
+    target_server.execute("CREATE ROLE app_owner SUPERUSER", 'CREATE ROLE "app other"')
     outcome = runner.run_restore("postgres", target, target_server.address(), restorer)
     blocked = failed(outcome, 2, "PreflightBlocked")
     assert "owner app_owner: must be superuser" in blocked.failure.message
-    assert target_server.value("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'app%'") == 1
+    assert target_server.value("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'app%'") == 2
+    assert target_server.execute(MEMBERSHIPS) == []
     assert target_server.databases() == ["postgres"]
 
 
@@ -170,11 +205,13 @@ def test_roles_get_their_passwords_and_known_ones_stay(
     data = (GLOBALS % (verifier, verifier)).encode("latin-1")
     try:
         with target_server.connect() as connection:
-            replay = roles.restore(connection, roles.decoded(data, connection))
+            replay = roles.restore(connection, roles.decoded(data, connection), Memberships(needed=True))
             no_encoding = (
                 b"SET client_encoding = 'SQL_ASCII';\nCREATE ROLE \"m\xfcller\";\nCREATE ROLE known;\n"
             )
-            again = roles.restore(connection, roles.decoded(no_encoding, connection))
+            again = roles.restore(
+                connection, roles.decoded(no_encoding, connection), Memberships(needed=True)
+            )
             assert "1 statements about roles are in no encoding" in again.notes[0].message
         with target_server.connect(user="müller") as connection:
             assert connection.execute("SELECT current_user").fetchone() == ("müller",)

@@ -10,12 +10,13 @@ from typing import BinaryIO
 import psycopg
 from psycopg import sql
 
-from holdfast.engines.postgres import archive, inspect, relax, roles
+from holdfast.engines.postgres import archive, inspect, relax
 from holdfast.engines.postgres.connection import Connection, Server
 from holdfast.engines.postgres.detail import DatabaseDetail, Inventory
 from holdfast.engines.postgres.failures import refusal
 from holdfast.engines.postgres.inspect import Comparison
 from holdfast.engines.postgres.load import Passes, search_everywhere
+from holdfast.engines.postgres.memberships import Memberships
 from holdfast.engines.transfer import Progress
 from holdfast.protocol import Note, Omission
 from holdfast.protocol.message import MAX_MESSAGE
@@ -41,6 +42,7 @@ class Place:
     scratch: Path
     accepted: frozenset[str]
     """The checks that the request accepts."""
+    memberships: Memberships
 
     @property
     def keeps_ownership(self) -> bool:
@@ -129,7 +131,7 @@ class Fill:
             known = {row[0] for row in inside.execute("SELECT rolname FROM pg_roles")}
             contents = archive.read(self.place.pg_restore, self.place.flags, stream, file, known)
             for owner in {entry.owner for entry in contents.entries} & known:
-                roles.become(inside, owner)
+                self.place.memberships.become(inside, owner)
             return contents
 
     def _connect(self) -> AbstractContextManager[Connection]:

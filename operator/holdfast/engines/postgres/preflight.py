@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from holdfast.engines.postgres import roles
 from holdfast.engines.postgres.connection import Connection, Server
 from holdfast.engines.postgres.detail import DatabaseDetail, Detail
 from holdfast.engines.postgres.failures import refusal
@@ -87,15 +86,11 @@ def extension_checks(connection: Connection, server: Server, detail: Detail) -> 
 
 def leftovers(staging: Staging) -> Iterator[Check]:
     """What other requests have left on the server: they may still be wanted."""
-    rows = staging.connection.execute(
-        "SELECT datname FROM pg_database WHERE datname ~ '^holdfast_restore_[0-9a-f]{12}_[0-9]+$'"
-        "   AND coalesce(shobj_description(oid, 'pg_database'), '') <> %s ORDER BY 1", [staging.mark],
-    ).fetchall()  # fmt: skip
-    if rows:
-        names = ", ".join(name for (name,) in rows[:20])
+    if found := staging.of_others():
+        names = ", ".join(found[:20])
         yield Check(
             check="StagedCopies", state="Warned",
-            message=f"{staging.server.address} holds {len(rows)} databases of other requests: {names}",
+            message=f"{staging.server.address} holds {len(found)} databases of other requests: {names}",
             remedy="they take room: delete those requests, or DROP DATABASE what nobody needs",
         )  # fmt: skip
 
@@ -124,7 +119,7 @@ class Shells:
         owner = None
         if self.keeps_ownership:
             owner = properties.owner
-            if said := roles.become(self.staging.connection, owner):
+            if said := self.staging.become(owner):
                 yield self._owner(properties.name, owner, said)
                 return
         tablespace = properties.tablespace if properties.tablespace in tablespaces else None
@@ -159,7 +154,7 @@ class Shells:
         """Whether our role may give objects to their owners. Predefined roles are nobody's to grant."""
         name, user = database.properties.name, self.staging.server.user
         for owner in sorted(owners - {database.properties.owner}):
-            said = None if owner.startswith("pg_") else roles.become(self.staging.connection, owner)
+            said = None if owner.startswith("pg_") else self.staging.become(owner)
             if said is not None:
                 yield Check(
                     check="OwnerMissing", state="Blocked", may_be_accepted=True,

@@ -12,6 +12,7 @@ from holdfast.engines.postgres.connection import Connection, server
 from holdfast.engines.postgres.detail import DatabaseDetail, Detail
 from holdfast.engines.postgres.fill import Fill, Filled, Place
 from holdfast.engines.postgres.inspect import Comparison
+from holdfast.engines.postgres.memberships import Memberships
 from holdfast.engines.postgres.source import MAINTENANCE_DATABASES, connect_any
 from holdfast.engines.postgres.spec import PostgresRestore, PostgresTarget
 from holdfast.engines.postgres.staging import Staging, extensions, staged_name, user_object
@@ -36,8 +37,8 @@ def stage(context: RestoreContext) -> RestoreSummary:
     Nothing appears under a database's own name. Killed at any point and called again it ends the same. See
     `holdfast.engines.transfer` for what it raises.
     """
-    with _errors_of("restoring"):
-        return _Restore(context).stage()
+    with _errors_of("restoring"), _Restore(context).acting_as_owners() as restore:
+        return restore.stage()
 
 
 def swap(context: RestoreContext) -> None:
@@ -45,14 +46,14 @@ def swap(context: RestoreContext) -> None:
 
     Killed at any point and called again it ends the same.
     """
-    with _errors_of("swapping in"):
-        _Restore(context).swap()
+    with _errors_of("swapping in"), _Restore(context).acting_as_owners() as restore:
+        restore.swap()
 
 
 def discard(context: RestoreContext) -> None:
     """Drop the databases of this request: those that are staged, and those that have their names already."""
-    with _errors_of("discarding"):
-        _Restore(context).discard()
+    with _errors_of("discarding"), _Restore(context).acting_as_owners() as restore:
+        restore.discard()
 
 
 @contextmanager
@@ -97,6 +98,28 @@ class _Restore:
         self.server = server(self.context, address, credentials, tls, spec.major_version)
         self.pg_restore = tools.program("pg_restore", spec.major_version)
         self.names = self._names()
+        self.memberships = Memberships(needed=self.keeps_ownership)
+
+    @contextmanager
+    def acting_as_owners(self) -> Iterator["_Restore"]:
+        """End at last what our role was made a member of."""
+        try:
+            yield self
+        except BaseException:
+            try:
+                self._end_memberships()
+            except (TransferError, psycopg.Error) as error:  # the other error is the one to report
+                _log.warning("our role may stay a member of roles of the backup: %s", error)
+            raise
+        self._end_memberships()
+
+    def _end_memberships(self) -> None:
+        if self.memberships.given:
+            with self._staging() as staging:
+                if others := staging.of_others():  # they may need the same memberships, and have given none
+                    _log.warning("our role stays a member of owners: %s is another restore's", others[0])
+                else:
+                    self.memberships.end(staging.connection)
 
     @contextmanager
     def _staging(self) -> Iterator[Staging]:
@@ -105,7 +128,7 @@ class _Restore:
         candidates = tuple(name for name in MAINTENANCE_DATABASES if name not in self.names.values())
         with connect_any(self.server, candidates or ("template1",)) as (connection, _):
             connection.execute("SET default_transaction_read_only = off")
-            yield Staging(self.server, connection, self.context.request_uid)
+            yield Staging(self.server, connection, self.context.request_uid, self.memberships)
 
     def stage(self) -> RestoreSummary:
         self.context.progress.step("checking the server")
@@ -258,8 +281,9 @@ class _Restore:
         flags += () if tablespaces is not None else ("--no-tablespaces",)
         context = self.context
         place = Place(
-            self.server, options, self.pg_restore, flags, context.scratch, frozenset(context.accepted_risks)
-        )
+            self.server, options, self.pg_restore, flags, context.scratch,
+            frozenset(context.accepted_risks), self.memberships,
+        )  # fmt: skip
         return settled, place
 
     def _owners(self, connection: Connection, detail: DatabaseDetail) -> set[str]:
@@ -275,7 +299,7 @@ class _Restore:
     def _replay(self, connection: Connection) -> roles.Replay:
         with self.context.open(self.detail.globals_artifact) as stream:
             text = roles.decoded(stream.read(), connection)
-        return roles.restore(connection, text)
+        return roles.restore(connection, text, self.memberships)
 
     def _tablespaces(self, connection: Connection, checks: list[Check]) -> set[str] | None:
         """The tablespaces to restore to; None, with a note, when one that the backup names is missing."""

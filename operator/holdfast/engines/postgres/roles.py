@@ -16,12 +16,12 @@ from psycopg import sql
 from holdfast.engines.postgres.connection import Connection
 from holdfast.engines.postgres.failures import refusal
 from holdfast.engines.postgres.globals import Statement, statements
+from holdfast.engines.postgres.memberships import Memberships
 from holdfast.engines.postgres.settings import split_list
 from holdfast.protocol import Note
 
 MAX_NAMED = 50
 """Roles that a note names before it only counts."""
-_SET_AND_INHERIT_MAJOR = 16
 _DEFAULTS = {
     "NOSUPERUSER", "INHERIT", "NOCREATEROLE", "NOCREATEDB", "NOLOGIN", "NOREPLICATION", "NOBYPASSRLS",
 }  # fmt: skip
@@ -108,14 +108,16 @@ def _read(text: str) -> _Wanted:
     return wanted
 
 
-def restore(connection: Connection, text: str) -> Replay:
-    """Make the roles that are missing. What the server refuses is in the notes."""
+def restore(connection: Connection, text: str, memberships: Memberships) -> Replay:
+    """Make the roles that are missing; ours may act as them then. What the server refuses is in the notes."""
     wanted, replay = _read(text), Replay()
     existing = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles")}
     left = list(_differences(connection, wanted, existing))
     for name, attributes in wanted.attributes.items():
         if name not in existing:
             _make(connection, name, attributes, replay)
+            if name in replay.made:
+                memberships.become(connection, name)
     there = existing | set(replay.made)
     for name, statement in wanted.details:
         if name in replay.made:
@@ -138,26 +140,6 @@ def undo(connection: Connection, replay: Replay) -> None:
         connection.execute(sql.SQL("DROP ROLE {}").format(role))
 
 
-def become(connection: Connection, role: str) -> str | None:
-    """Let our role act as `role`, as a superuser can; the server's words if it does not allow that."""
-    major = connection.info.server_version // 10000
-    right = "SET" if major >= _SET_AND_INHERIT_MAJOR else "MEMBER"
-    row = connection.execute(
-        "SELECT pg_has_role(oid, %s) AND pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = %s",
-        [right, role],
-    ).fetchone()
-    if row is None:
-        return f'role "{role}" does not exist'
-    if row[0]:
-        return None
-    options = sql.SQL(" WITH SET TRUE, INHERIT TRUE" if major >= _SET_AND_INHERIT_MAJOR else "")
-    try:
-        connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)) + options)
-    except psycopg.Error as error:
-        return refusal(error)
-    return None
-
-
 def _make(connection: Connection, name: str, attributes: Sequence[str], replay: Replay) -> None:
     refused = ""
     for less in _LESS:
@@ -176,7 +158,6 @@ def _make(connection: Connection, name: str, attributes: Sequence[str], replay: 
             if lacking:
                 message = f"role {_names([name])} was made without {', '.join(lacking)}: {refused}"
                 replay.notes.append(Note(reason="RoleIncomplete", message=message, warning=True))
-            become(connection, name)
             return
     replay.unmade[name] = refused
     replay.notes.append(

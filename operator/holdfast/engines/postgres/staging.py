@@ -16,6 +16,7 @@ from holdfast.engines.postgres.connection import Connection, Server
 from holdfast.engines.postgres.detail import Grant, Properties, Setting
 from holdfast.engines.postgres.failures import refusal
 from holdfast.engines.postgres.inspect import SUBSCRIPTIONS
+from holdfast.engines.postgres.memberships import Memberships
 from holdfast.engines.postgres.settings import set_clause
 from holdfast.protocol import Note
 
@@ -81,6 +82,7 @@ class Staging:
     server: Server
     connection: Connection
     request_uid: str
+    memberships: Memberships
 
     @property
     def mark(self) -> str:
@@ -109,6 +111,18 @@ class Staging:
         row = self.connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone()
         return row is not None
 
+    def become(self, role: str) -> str | None:
+        """Let our role act as `role`; the server's words if it does not allow that."""
+        return self.memberships.become(self.connection, role)
+
+    def _act_as_owner(self, name: str) -> None:
+        """As only an owner can change a database. If the server does not allow it, the change says so."""
+        row = self.connection.execute(
+            "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s", [name]
+        ).fetchone()
+        if row is not None:
+            self.become(row[0])
+
     def clear(self) -> None:
         """Drop what earlier attempts of this request have staged."""
         prefix = self.name(0)[:-1]
@@ -119,6 +133,14 @@ class Staging:
         ).fetchall()
         for (name,) in rows:
             self.drop(name)
+
+    def of_others(self) -> list[str]:
+        """The databases that other restores have staged on the server."""
+        rows = self.connection.execute(
+            "SELECT datname FROM pg_database WHERE datname ~ '^holdfast_restore_[0-9a-f]{12}_[0-9]+$'"
+            "   AND coalesce(shobj_description(oid, 'pg_database'), '') <> %s ORDER BY 1", [self.mark],
+        ).fetchall()  # fmt: skip
+        return [name for (name,) in rows]
 
     def create(
         self, number: int, properties: Properties, owner: str | None, tablespace: str | None, locale: bool
@@ -146,6 +168,7 @@ class Staging:
     def drop(self, name: str) -> None:
         """Drop a database that this request made. Its subscriptions, which would forbid it, go first."""
         which = sql.Identifier(name)
+        self._act_as_owner(name)
         row = self.connection.execute(
             "SELECT EXISTS (SELECT FROM pg_subscription WHERE subdbid = d.oid)"
             "  FROM pg_database d WHERE datname = %s", [name],
@@ -197,6 +220,7 @@ class Staging:
     def _rename(self, name: str, new: str) -> None:
         """Rename a database, to which nobody can connect any more."""
         old = sql.Identifier(name)
+        self._act_as_owner(name)
         self.connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(old))
         self._end_sessions(name)
         try:
@@ -261,6 +285,7 @@ class Staging:
     def finish(self, name: str, properties: Properties) -> None:
         """Take the mark off. From here on the database is the user's."""
         which = sql.Identifier(name)
+        self._act_as_owner(name)
         if properties.is_template:
             self.connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE true").format(which))
         if properties.connection_limit != -1:

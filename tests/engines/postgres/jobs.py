@@ -11,11 +11,16 @@ from tests.harness import Runner, Running
 from tests.processes import stop
 from tests.waiting import wait_until
 
-from holdfast.protocol import BackupResult, RestoreResult
+from holdfast.protocol import BackupResult, RestoreResult, RestoreTask
 
 ROWS = 60_000
 """Of the table that `fill` makes."""
 _COPYING = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY %' AND application_name = 'holdfast'"
+
+_END_MAKING = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE query LIKE 'CREATE DATABASE %' AND wait_event_type = 'Lock'"
+)
 
 
 def backed_up(runner: Runner, target: Mapping[str, Any], **options: Any) -> BackupResult:
@@ -63,6 +68,17 @@ def held_while_dumping(runner: Runner, target: Mapping[str, Any], reads: TestSer
         running.process.wait(120)
     finally:
         stop(running.process)
+
+
+def lost_while_making(
+    runner: Runner, task: RestoreTask, login: dict[str, dict[str, str]], server: TestServer
+) -> tuple[int, object]:
+    """The outcome of a restore whose session the server ends as it makes the first database."""
+    with server.connect() as connection, connection.transaction(force_rollback=True):
+        connection.execute("COMMENT ON DATABASE template0 IS 'locked: nobody can copy it now'")
+        running = runner.start(task, secrets=login)
+        wait_until(lambda: server.execute(_END_MAKING), "a database is being made")
+    return running.result()
 
 
 def fill(server: TestServer, database: str) -> None:

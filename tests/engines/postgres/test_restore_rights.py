@@ -34,6 +34,7 @@ def backup(
         "CREATE ROLE stray SUPERUSER BYPASSRLS LOGIN",
         "CREATE ROLE replicator REPLICATION IN ROLE pg_monitor",
         "ALTER ROLE app_owner SET work_mem = '7MB'",
+        "COMMENT ON ROLE app_owner IS 'it owns'",
         "CREATE DATABASE owned OWNER app_owner",
         "ALTER DATABASE owned SET log_min_messages = 'error'",  # only a superuser may
         "GRANT CONNECT ON DATABASE owned TO app_reader",
@@ -107,6 +108,27 @@ def test_the_role_is_a_member_only_for_as_long_as_a_step_lasts(
     code, result = runner.finish(discard_task(made), secrets=restorer)
     assert code == 0, result
     target_server.drop("holdfast_restore_333333333333_0")
+
+
+def test_a_second_attempt_completes_the_roles_of_the_first_and_tells_of_them(
+    backup: tuple[Runner, dict[str, object]], target_server: TestServer, restorer: dict[str, dict[str, str]]
+) -> None:
+    """The first made all roles; had it been killed, some would have had neither settings nor memberships."""
+    runner, target = backup
+    task = runner.restore_task("postgres", target, target_server.address())
+    failed(jobs.lost_while_making(runner, task, restorer, target_server), 3, "SourceLost")
+    target_server.execute("REVOKE app_reader FROM app_owner", "ALTER ROLE app_owner RESET ALL")
+    code, result = runner.finish(task, secrets=restorer)
+    assert isinstance(result, RestoreResult), result
+    assert code == 0
+    told = {(note.reason, note.message) for note in result.notes}
+    assert ("RoleIncomplete", "role stray was made without SUPERUSER, BYPASSRLS") in told
+    assert "set a new password for app_owner, stray" in str(told)
+    assert target_server.value("SELECT pg_has_role('app_owner', 'app_reader', 'MEMBER')")
+    query = "SELECT rolconfig, shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname LIKE 'app%'"
+    assert target_server.execute(f"{query} ORDER BY rolname") == [
+        (None, None), (["work_mem=7MB"], "it owns"), (None, None),
+    ]  # fmt: skip
 
 
 def test_a_role_that_may_make_no_roles_owns_everything_with_skip(
@@ -205,12 +227,15 @@ def test_roles_get_their_passwords_and_known_ones_stay(
     data = (GLOBALS % (verifier, verifier)).encode("latin-1")
     try:
         with target_server.connect() as connection:
-            replay = roles.restore(connection, roles.decoded(data, connection), Memberships(needed=True))
+            replay = roles.restore(
+                connection, roles.decoded(data, connection), "made", Memberships(needed=True)
+            )
+            roles.finish(connection, replay)
             no_encoding = (
                 b"SET client_encoding = 'SQL_ASCII';\nCREATE ROLE \"m\xfcller\";\nCREATE ROLE known;\n"
             )
             again = roles.restore(
-                connection, roles.decoded(no_encoding, connection), Memberships(needed=True)
+                connection, roles.decoded(no_encoding, connection), "made", Memberships(needed=True)
             )
             assert "1 statements about roles are in no encoding" in again.notes[0].message
         with target_server.connect(user="müller") as connection:

@@ -12,16 +12,11 @@ from tests.engines.postgres import jobs
 from tests.engines.postgres.same import assert_same, rows
 from tests.engines.postgres.servers import TestServer, secrets
 from tests.harness import Runner, failed
-from tests.waiting import wait_until
 
 from holdfast.protocol import RestoreResult, RestoreTask
 
 COPYING = (
     "SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY public.big %' AND application_name = 'holdfast'"
-)
-MAKING = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-    " WHERE query LIKE 'CREATE DATABASE %' AND wait_event_type = 'Lock'"
 )
 LIMITS = ("idle_session_timeout", "idle_in_transaction_session_timeout", "statement_timeout", "lock_timeout")
 
@@ -115,13 +110,8 @@ def test_a_server_that_goes_away_as_databases_are_made_blocks_nothing(
     stored: tuple[Runner, dict[str, object]], target_server: TestServer
 ) -> None:
     runner, target = stored
-    with target_server.connect() as connection, connection.transaction(force_rollback=True):
-        connection.execute("COMMENT ON DATABASE template0 IS 'locked: nobody can copy it now'")
-        running = runner.start(
-            runner.restore_task("postgres", target, target_server.address()), secrets=secrets()
-        )
-        wait_until(lambda: target_server.execute(MAKING), "a database is being made")
-    outcome = running.result()
+    task = runner.restore_task("postgres", target, target_server.address())
+    outcome = jobs.lost_while_making(runner, task, secrets(), target_server)
     assert "terminating connection" in failed(outcome, 3, "SourceLost").failure.message
 
 

@@ -99,6 +99,7 @@ class _Restore:
         self.pg_restore = tools.program("pg_restore", spec.major_version)
         self.names = self._names()
         self.memberships = Memberships(needed=self.keeps_ownership)
+        self.replay = roles.Replay()
 
     @contextmanager
     def acting_as_owners(self) -> Iterator["_Restore"]:
@@ -150,6 +151,8 @@ class _Restore:
             else:
                 self._configure(staging, targets, filled)
             staged = tuple(f"database {staging.name(number)}" for number in filled if not mismatches)
+            roles.finish(staging.connection, self.replay)
+            self.notes += self.replay.notes
         if not mismatches:
             self._refuse_parts(filled, staged)
         return self._summary(filled, mismatches, checks, staged)
@@ -256,11 +259,12 @@ class _Restore:
         checks += preflight.extension_checks(connection, self.server, self.detail)
         checks += preflight.leftovers(staging)
         tablespaces = self._tablespaces(connection, checks)
-        replay = self._replay(connection) if self.keeps_ownership else roles.Replay()
+        if self.keeps_ownership:
+            self.replay = self._replay(staging)
         superuser = connection.info.parameter_status("is_superuser") == "on"
         options = load.session_options(connection.info.server_version // 10000, superuser)
         shells = preflight.Shells(
-            staging, options, self.keeps_ownership, replay.unmade, self.context.accepted_risks
+            staging, options, self.keeps_ownership, self.replay.unmade, self.context.accepted_risks
         )
         try:
             for number, target in enumerate(targets):
@@ -274,9 +278,8 @@ class _Restore:
                 psycopg.Error, TransferError
             ):  # the error that ends the restore is the one to report
                 staging.clear()
-                roles.undo(connection, replay)
+                roles.undo(connection, self.replay)
             raise
-        self.notes += replay.notes
         flags: tuple[str, ...] = () if self.keeps_ownership else ("--no-owner", "--no-privileges")
         flags += () if tablespaces is not None else ("--no-tablespaces",)
         context = self.context
@@ -296,10 +299,11 @@ class _Restore:
             raise _EnoughError("Enough", "no more is needed")
         return owners
 
-    def _replay(self, connection: Connection) -> roles.Replay:
+    def _replay(self, staging: Staging) -> roles.Replay:
+        connection = staging.connection
         with self.context.open(self.detail.globals_artifact) as stream:
             text = roles.decoded(stream.read(), connection)
-        return roles.restore(connection, text, self.memberships)
+        return roles.restore(connection, text, staging.mark, self.memberships)
 
     def _tablespaces(self, connection: Connection, checks: list[Check]) -> set[str] | None:
         """The tablespaces to restore to; None, with a note, when one that the backup names is missing."""

@@ -4,6 +4,9 @@ Every statement is one that a role with CREATEROLE may execute. pg_dumpall's own
 NOSUPERUSER` needs a superuser, since it names an attribute that only a superuser may change
 (https://www.postgresql.org/docs/15/sql-alterrole.html). From 16 on, who makes a role is its ADMIN, but does
 not inherit from it and may not become it (https://www.postgresql.org/docs/16/sql-createrole.html, NOTES).
+
+A role that was made has the mark of the request as its comment until the restore ends. So another attempt of
+the request knows it, and gives it what an attempt that broke off had no time for.
 """
 
 import re
@@ -47,6 +50,8 @@ class Replay:
     made: list[str] = field(default_factory=list)
     unmade: dict[str, str] = field(default_factory=dict)
     """Those that the server refused, with its words."""
+    comments: dict[str, str] = field(default_factory=dict)
+    """Of roles that were made: the statements of `finish`."""
     notes: list[Note] = field(default_factory=list)
 
 
@@ -108,19 +113,32 @@ def _read(text: str) -> _Wanted:
     return wanted
 
 
-def restore(connection: Connection, text: str, memberships: Memberships) -> Replay:
+def restore(connection: Connection, text: str, mark: str, memberships: Memberships) -> Replay:
     """Make the roles that are missing; ours may act as them then. What the server refuses is in the notes."""
     wanted, replay = _read(text), Replay()
-    existing = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles")}
+    rows = connection.execute("SELECT rolname, shobj_description(oid, 'pg_authid') FROM pg_roles")
+    comments: dict[str, str | None] = dict(rows)
+    existing = {name for name, comment in comments.items() if comment != mark}
     left = list(_differences(connection, wanted, existing))
     for name, attributes in wanted.attributes.items():
-        if name not in existing:
-            _make(connection, name, attributes, replay)
-            if name in replay.made:
-                memberships.become(connection, name)
+        if name not in comments:
+            _make(connection, name, attributes, mark, replay)
+        elif name not in existing:
+            _take_over(connection, name, attributes, replay)
+    for name in replay.made:
+        memberships.become(connection, name)
+    _complete(connection, wanted, existing, replay)
+    replay.notes += _left_to_do(wanted, replay, left)
+    return replay
+
+
+def _complete(connection: Connection, wanted: _Wanted, existing: set[str], replay: Replay) -> None:
+    """Give the roles that were made what else the backup says of them."""
     there = existing | set(replay.made)
     for name, statement in wanted.details:
-        if name in replay.made:
+        if name in replay.made and statement.words[0] == "COMMENT":
+            replay.comments[name] = statement.text
+        elif name in replay.made:
             _apply(connection, statement.text, replay)
     for granted, member, statement in wanted.memberships:
         if member in replay.made and granted in there:
@@ -128,25 +146,33 @@ def restore(connection: Connection, text: str, memberships: Memberships) -> Repl
     for grantee, statement in wanted.grants:
         if grantee in replay.made:
             _apply(connection, statement.text, replay)
-    replay.notes += _left_to_do(wanted, replay, left)
-    return replay
+
+
+def finish(connection: Connection, replay: Replay) -> None:
+    """Take the marks off, and give the roles their comments."""
+    for name in replay.made:
+        without = sql.SQL("COMMENT ON ROLE {} IS NULL").format(sql.Identifier(name)).as_string(connection)
+        _apply(connection, replay.comments.get(name, without), replay)
 
 
 def undo(connection: Connection, replay: Replay) -> None:
     """Drop the roles that were made, when the restore does not go on."""
     for name in replay.made:
         role = sql.Identifier(name)
-        connection.execute(sql.SQL("DROP OWNED BY {}").format(role))
-        connection.execute(sql.SQL("DROP ROLE {}").format(role))
+        with connection.transaction():  # rights to what an earlier attempt has put in place stay
+            connection.execute(sql.SQL("DROP OWNED BY {}").format(role))
+            connection.execute(sql.SQL("DROP ROLE {}").format(role))
 
 
-def _make(connection: Connection, name: str, attributes: Sequence[str], replay: Replay) -> None:
-    refused = ""
+def _make(connection: Connection, name: str, attributes: Sequence[str], mark: str, replay: Replay) -> None:
+    role, refused = sql.Identifier(name), ""
     for less in _LESS:
         words = [word for word in attributes if word not in _DEFAULTS | less]
         options = sql.SQL(" WITH " + " ".join(words) if words else "")
         try:
-            connection.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(name)) + options)
+            with connection.transaction():
+                connection.execute(sql.SQL("CREATE ROLE {}").format(role) + options)
+                connection.execute(sql.SQL("COMMENT ON ROLE {} IS {}").format(role, sql.Literal(mark)))
         except psycopg.errors.InsufficientPrivilege as error:
             refused = refused or refusal(error)
         except psycopg.Error as error:
@@ -167,6 +193,14 @@ def _make(connection: Connection, name: str, attributes: Sequence[str], replay: 
             warning=True,
         )
     )
+
+
+def _take_over(connection: Connection, name: str, attributes: Sequence[str], replay: Replay) -> None:
+    """An earlier attempt of the request has made the role, and may have told nobody what it lacks."""
+    replay.made.append(name)
+    if lacking := _differing(connection, name, attributes):
+        message = f"role {_names([name])} was made without {', '.join(lacking)}"
+        replay.notes.append(Note(reason="RoleIncomplete", message=message, warning=True))
 
 
 def _apply(connection: Connection, statement: str, replay: Replay, otherwise: str | None = None) -> None:
@@ -211,8 +245,8 @@ def _differences(connection: Connection, wanted: _Wanted, existing: set[str]) ->
     """The statements that would change roles that exist."""
     settings = set(_settings(connection))
     for name, words in wanted.attributes.items():
-        if name in existing:
-            yield from _attributes_missing(connection, name, words)
+        if name in existing and (differing := _differing(connection, name, words)):
+            yield f"ALTER ROLE {_names([name])} WITH {' '.join(differing)};"
     for name, statement in wanted.details:
         if (
             name in existing
@@ -235,19 +269,18 @@ def _differences(connection: Connection, wanted: _Wanted, existing: set[str]) ->
             yield statement.text
 
 
-def _attributes_missing(connection: Connection, name: str, words: Sequence[str]) -> Iterator[str]:
+def _differing(connection: Connection, name: str, words: Sequence[str]) -> list[str]:
+    """Those of `words` that are not attributes of the role."""
     columns = sql.SQL(", ").join(map(sql.Identifier, _COLUMNS.values()))
     query = sql.SQL("SELECT {} FROM pg_roles WHERE rolname = {}").format(columns, sql.Literal(name))
     row = connection.execute(query).fetchone()
     assert row is not None
-    differing = [
+    return [
         word
         for attribute, has in zip(_COLUMNS, row, strict=True)
         for word in (attribute, f"NO{attribute}")
         if word in words and has != (word == attribute)
     ]
-    if differing:
-        yield f"ALTER ROLE {_names([name])} WITH {' '.join(differing)};"
 
 
 def _setting(statement: Statement) -> tuple[str, tuple[str, ...]]:

@@ -143,8 +143,8 @@ class RestoreContext(ABC):
     override: Any | None
     """The engine's section of the restore request's target, as its `restore_spec`."""
     namespace: str
-    request_uid: str
-    """Marks what this request made, so that its next attempt may clear it away."""
+    copy_uid: str
+    """Marks what this request made of this target, so that its next attempt may clear it away."""
     snapshot_time: datetime
     """The instant that the backup is of."""
     manifest_detail: dict[str, Any]

@@ -1,6 +1,7 @@
 """Restore one target of a stored run: stage it, put it in place, or take it back."""
 
 from typing import Any, ClassVar, Literal
+from uuid import NAMESPACE_OID, uuid5
 
 from pydantic import AwareDatetime
 
@@ -34,6 +35,11 @@ class TargetTask(Task):
     """The engine's section of the restore request's target."""
     identity_secret: str | None = None
     """The name of the Secret that is mounted as `identity/`; the pod starts even if it does not exist."""
+
+    @property
+    def copy_uid(self) -> str:
+        """The UID of the target's copy: targets of one request may share a server."""
+        return str(uuid5(NAMESPACE_OID, f"{self.request_uid}/{self.target}"))
 
 
 class RestoreTask(TargetTask):

@@ -95,7 +95,7 @@ class _Stream(io.BytesIO):
 
 class _Restore(RestoreContext):
     namespace = "default"
-    request_uid = "22222222-2222-2222-2222-222222222222"
+    copy_uid = "22222222-2222-2222-2222-222222222222"
 
     def __init__(self, memory: Memory, spec: ChromaTarget, override: ChromaRestore | None) -> None:
         assert memory.summary is not None

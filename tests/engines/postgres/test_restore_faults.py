@@ -13,10 +13,11 @@ from tests.engines.postgres.servers import PASSWORD, TestServer, secrets
 from tests.harness import Runner, failed
 
 from holdfast.api.base import CredentialsSecret
+from holdfast.domain.tasks import swap_task
 from holdfast.engines.postgres.connection import Server
 from holdfast.engines.postgres.detail import Inventory
 from holdfast.engines.postgres.inspect import compare
-from holdfast.engines.postgres.staging import user_object
+from holdfast.engines.postgres.staging import staged_name, user_object
 from holdfast.protocol import RestoreResult
 
 DATABASES = ["first", "second"]
@@ -148,13 +149,37 @@ def test_killed_between_the_swaps(
     assert code == 0
     target_server.drop("second")
     target_server.execute(
-        f"COMMENT ON DATABASE first IS 'holdfast restore {task.request_uid}'",
-        "CREATE DATABASE holdfast_restore_222222222222_1",
+        f"COMMENT ON DATABASE first IS 'holdfast restore {task.copy_uid}'",
+        f"CREATE DATABASE {staged_name(task.copy_uid, 1)}",
     )
     oid = target_server.value("SELECT oid FROM pg_database WHERE datname = 'first'")
     code, result = runner.finish(task, secrets=secrets())
     assert code == 0, result
     assert target_server.value("SELECT oid FROM pg_database WHERE datname = 'first'") == oid
+    for name in DATABASES:
+        assert_same((source_server, name), (target_server, name))
+
+
+def test_two_targets_of_a_request_on_one_server(
+    source_server: TestServer, target_server: TestServer, stored: dict[str, object], tmp_path: Path
+) -> None:
+    """Each stages, then each is put in place."""
+    runner = Runner(tmp_path / "root")
+    swaps = []
+    for name in DATABASES:
+        spec = {**stored, "databases": [name]}
+        code, result = runner.run_backup("postgres", spec, secrets(), name)
+        assert code == 0, result
+    for name in DATABASES:
+        spec = {**stored, "databases": [name]}
+        task = runner.restore_task("postgres", spec, target_server.address(), name)
+        task = task.model_copy(update={"swaps": False})
+        code, result = runner.finish(task, secrets=secrets())
+        assert code == 0, result
+        swaps.append(swap_task(task.model_dump_json(by_alias=True, exclude_none=True)))
+    for swap in swaps:
+        code, result = runner.finish(swap, secrets=secrets())
+        assert code == 0, result
     for name in DATABASES:
         assert_same((source_server, name), (target_server, name))
 

@@ -12,7 +12,8 @@ from tests.harness import Runner, failed
 from holdfast.protocol import RestoreResult, RestoreTask
 
 HERE = Path(__file__).parent
-STAGED = "holdfast_restore_222222222222"
+STAGED = "holdfast_restore_9c4956f6789e"
+"""Of the request and the target of `tests.harness`."""
 UNMADE = {
     "broken: FK CONSTRAINT public child child_parent_fkey": "violates foreign key constraint",
     "broken: INDEX public doubled_v": "could not create unique index",

@@ -35,7 +35,7 @@ class Memory:
     spec: Any = None
     override: Any = None
     namespace: str = "default"
-    request_uid: str = "22222222-2222-2222-2222-222222222222"
+    copy_uid: str = "22222222-2222-2222-2222-222222222222"
     stored: dict[str, bytes] = field(default_factory=dict)
     summary: BackupSummary | None = None
     swapped: bool = False

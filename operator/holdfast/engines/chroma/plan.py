@@ -60,7 +60,7 @@ def plan(context: RestoreContext, override: ChromaRestore | None) -> list[Planne
             target=Where(
                 *_landing(where.tenant, where.database, override), renames.get(where.name, where.name)
             ),
-            temporary=f"{TEMPORARY}{context.request_uid}-{number}",
+            temporary=f"{TEMPORARY}{context.copy_uid}-{number}",
             detail=detail,
         )
         for number, (where, detail) in enumerate(sorted(details.items()))

@@ -82,7 +82,7 @@ class _Restore:
         self._client = client
         self._collections = collections
         self._databases = sorted({*databases, *map(database_of, collections)})
-        self._staged = Staged(client, self._databases, context.request_uid)
+        self._staged = Staged(client, self._databases, context.copy_uid)
         self._notes: list[Note] = []
         self._checks: tuple[Check, ...] = ()
 

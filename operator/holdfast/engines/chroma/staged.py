@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 class Staged:
     """The collections of one request in some databases."""
 
-    def __init__(self, client: Client, databases: Sequence[Database], request_uid: str) -> None:
-        self.prefix = f"{TEMPORARY}{request_uid}"
+    def __init__(self, client: Client, databases: Sequence[Database], copy_uid: str) -> None:
+        self.prefix = f"{TEMPORARY}{copy_uid}"
         self._client = client
         self._databases = databases
 

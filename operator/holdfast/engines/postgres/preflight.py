@@ -85,13 +85,13 @@ def extension_checks(connection: Connection, server: Server, detail: Detail) -> 
 
 
 def leftovers(staging: Staging) -> Iterator[Check]:
-    """What other requests have left on the server: they may still be wanted."""
+    """What other restores have on the server. It may still be wanted, also by this request."""
     if found := staging.of_others():
         names = ", ".join(found[:20])
         yield Check(
             check="StagedCopies", state="Warned",
-            message=f"{staging.server.address} holds {len(found)} databases of other requests: {names}",
-            remedy="they take room: delete those requests, or DROP DATABASE what nobody needs",
+            message=f"{staging.server.address} holds {len(found)} databases of other restores: {names}",
+            remedy="they take room: delete requests that have ended, or DROP DATABASE what nobody needs",
         )  # fmt: skip
 
 

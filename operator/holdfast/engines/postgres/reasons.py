@@ -334,8 +334,8 @@ GROUPS = (
             ),
             Reason(
                 "StagedCopies", _PREFLIGHT,
-                "The server holds copies that other requests have staged. They take room.",
-                "Delete these requests, or drop the databases that the message names.",
+                "The server holds copies that other restores have staged. They take room.",
+                "Delete the requests that have ended, or drop databases that the message names.",
             ),
             Reason(
                 "SettingRefused", (Where.PREFLIGHT, Where.REQUEST_EVENT),

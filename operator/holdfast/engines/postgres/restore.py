@@ -129,7 +129,7 @@ class _Restore:
         candidates = tuple(name for name in MAINTENANCE_DATABASES if name not in self.names.values())
         with connect_any(self.server, candidates or ("template1",)) as (connection, _):
             connection.execute("SET default_transaction_read_only = off")
-            yield Staging(self.server, connection, self.context.request_uid, self.memberships)
+            yield Staging(self.server, connection, self.context.copy_uid, self.memberships)
 
     def stage(self) -> RestoreSummary:
         self.context.progress.step("checking the server")
@@ -323,7 +323,7 @@ class _Restore:
     def _fill(self, number: int, target: _Target, place: Place) -> Filled:
         """Restore one database under its staged name and compare it with what the backup counted."""
         context = self.context
-        staged = staged_name(context.request_uid, number)
+        staged = staged_name(context.copy_uid, number)
         fill = Fill(place, staged, target.detail, target.name, context.open, context.progress)
         try:
             return fill.run(target.extensions)

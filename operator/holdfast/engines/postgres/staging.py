@@ -1,8 +1,8 @@
 """The databases that a restore makes: under a name and a mark of its own until proved, then swapped in.
 
-A staged database is called `holdfast_restore_<request>_<n>`. Its comment is the request's mark, and stays so
-until every database of the request stands under its final name. So the next attempt of the same request knows
-what is left of one that was killed: it drops what is staged, and takes over what was swapped in.
+A staged database is called `holdfast_restore_<copy>_<n>`. Its comment is the copy's mark, and stays so until
+every database of the target stands under its final name. So the next attempt of the same request knows what
+is left of one that was killed: it drops what is staged, and takes over what was swapped in.
 """
 
 from collections.abc import Iterator, Sequence
@@ -70,9 +70,9 @@ def extensions(server: Server, database: str) -> tuple[str, ...]:
         return tuple(row[0] for row in connection.execute(_EXTENSIONS).fetchall())
 
 
-def staged_name(request_uid: str, number: int) -> str:
+def staged_name(copy_uid: str, number: int) -> str:
     """The name of a request's staged database `number`."""
-    return f"holdfast_restore_{request_uid.replace('-', '')[:12]}_{number}"
+    return f"holdfast_restore_{copy_uid.replace('-', '')[:12]}_{number}"
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,13 @@ class Staging:
 
     server: Server
     connection: Connection
-    request_uid: str
+    copy_uid: str
     memberships: Memberships
 
     @property
     def mark(self) -> str:
         """The comment of every database that this request made and has not finished."""
-        return f"holdfast restore {self.request_uid}"
+        return f"holdfast restore {self.copy_uid}"
 
     @property
     def _mark_of_shell(self) -> str:
@@ -96,7 +96,7 @@ class Staging:
 
     def name(self, number: int) -> str:
         """The name of the request's staged database `number`."""
-        return staged_name(self.request_uid, number)
+        return staged_name(self.copy_uid, number)
 
     def is_ours(self, name: str) -> bool:
         """Whether this request made the database and has not finished it, under whichever name it is."""

@@ -229,7 +229,7 @@ def _plan(context: RestoreContext) -> Plan:
                 f"databases: {_listed(missing)} not in the backup, which has {_listed(databases) or 'none'}",
             )
         databases = {number: databases[number] for number in override.databases}
-    return Plan(databases, prefix, functions, f"{MARKER_PREFIX}{context.request_uid}")
+    return Plan(databases, prefix, functions, f"{MARKER_PREFIX}{context.copy_uid}")
 
 
 def _listed(numbers: Any) -> str:

@@ -83,7 +83,7 @@ class ReadingContext(RestoreContext):
         self.spec = sections.spec
         self.override = sections.override
         self.namespace = task.namespace
-        self.request_uid = task.request_uid
+        self.copy_uid = task.copy_uid
         if isinstance(task, RestoreTask):
             self.on_object_error = task.on_object_error
             self.accepted_risks = frozenset(task.accepted_risks)

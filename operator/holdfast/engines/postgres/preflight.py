@@ -86,11 +86,11 @@ def extension_checks(connection: Connection, server: Server, detail: Detail) -> 
 
 def leftovers(staging: Staging) -> Iterator[Check]:
     """What other restores have on the server. It may still be wanted, also by this request."""
-    if found := staging.of_others():
-        names = ", ".join(found[:20])
+    if databases := staging.of_others():
+        names = ", ".join(databases[:20])
         yield Check(
             check="StagedCopies", state="Warned",
-            message=f"{staging.server.address} holds {len(found)} databases of other restores: {names}",
+            message=f"{staging.server.address} holds {len(databases)} databases of other restores: {names}",
             remedy="they take room: delete requests that have ended, or DROP DATABASE what nobody needs",
         )  # fmt: skip
 

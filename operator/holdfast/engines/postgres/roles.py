@@ -196,7 +196,7 @@ def _make(connection: Connection, name: str, attributes: Sequence[str], mark: st
 
 
 def _take_over(connection: Connection, name: str, attributes: Sequence[str], replay: Replay) -> None:
-    """An earlier attempt of the request has made the role, and may have told nobody what it lacks."""
+    """An earlier attempt of the request has made the role, and perhaps nobody knows what it lacks."""
     replay.made.append(name)
     if lacking := _differing(connection, name, attributes):
         message = f"role {_names([name])} was made without {', '.join(lacking)}"

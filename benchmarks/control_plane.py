@@ -331,7 +331,8 @@ def _metric(server: ApiServer, name: str, *labels: str) -> float:
 
 
 def _idle(server: ApiServer, operator: Operator, seconds: int) -> None:
-    time.sleep(20)  # what the restart has begun
+    # The next turns of the resync handle every policy once more, because the restart wrote its status.
+    time.sleep(130)
     cpu, requests, sent, start = operator.cpu_seconds(), _requests(server), _bytes(server), time.monotonic()
     kinds = _kinds(server)
     while time.monotonic() - start < seconds:

@@ -53,7 +53,6 @@ from holdfast.engines.chroma.inspect import (
     fingerprints,
     id_hashes,
     list_ids,
-    omission,
     to_matrix,
 )
 from holdfast.engines.chroma.patience import GivenUpError
@@ -88,7 +87,8 @@ class _Lacking:
 
     def omission(self, what: str, reason: str) -> Iterator[Omission]:
         if self.count:
-            yield omission(f"{what}: {some_of(self._names, MAX_NAMED)}", reason, self.count)
+            what = f"{what}: {some_of(self._names, MAX_NAMED)}"
+            yield Omission(what=what, reason=reason, count=self.count)
 
 
 @dataclass
@@ -375,9 +375,8 @@ def _omissions(changes: Mapping[Where, _Changes]) -> Iterator[Omission]:
         )
         yield from tally.lost.omission(f"rows of {where}, which the server does not give", "UnreadableRows")
         if tally.failure and tally.unread is None:
-            yield omission(
-                f"collection {where}, which cannot be read: {tally.failure}", "UnreadableCollection"
-            )
+            what = f"collection {where}, which cannot be read: {tally.failure}"
+            yield Omission(what=what, reason="UnreadableCollection")
         elif tally.unread:
             what = f"rows of {where}, which cannot be read any more: {tally.failure}"
-            yield omission(what, "UnreadableRows", tally.unread)
+            yield Omission(what=what, reason="UnreadableRows", count=tally.unread)

@@ -8,7 +8,7 @@ from functools import partial
 from holdfast.api.text import some_of
 from holdfast.engines.chroma.client import Client, Collection
 from holdfast.engines.chroma.format import Where
-from holdfast.engines.chroma.inspect import MAX_NAMED, TEMPORARY, omission
+from holdfast.engines.chroma.inspect import MAX_NAMED, TEMPORARY
 from holdfast.engines.chroma.patience import GivenUpError, Patience
 from holdfast.engines.chroma.spec import EVERY, ChromaTarget, Collections
 from holdfast.engines.transfer import TaskError
@@ -84,7 +84,7 @@ def _list_collections(client: Client, choice: Choice) -> dict[Where, Collection]
             failure = error
             choice.databases.remove(database)
             what = f"database {'/'.join(database)}, whose collections cannot be listed: {error.message}"
-            choice.omissions.append(omission(what, "UnreadableDatabase"))
+            choice.omissions.append(Omission(what=what, reason="UnreadableDatabase"))
             continue
         if not collections and not client.has_database(*database):
             choice.databases.remove(database)
@@ -112,7 +112,7 @@ def _refuse_unknown_names(
         )
     for pattern in unmatched:
         what = f"collections whose names match {pattern}, as collections.include says: no name does"
-        choice.omissions.append(omission(what, "PatternMatchesNothing"))
+        choice.omissions.append(Omission(what=what, reason="PatternMatchesNothing"))
     if excluded := list(_unmatched(collections.exclude, names)):
         text = f"collections.exclude matches no collection: {some_of(excluded, MAX_NAMED)}"
         choice.notes.append(Note(reason="PatternMatchesNothing", message=text))

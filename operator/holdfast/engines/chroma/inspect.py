@@ -33,8 +33,6 @@ from holdfast.engines.chroma.format import FLOAT, Matrix
 from holdfast.engines.chroma.spec import ChromaTls
 from holdfast.engines.transfer import BackupContext, RestoreContext, SourceError
 from holdfast.mounts import CA, CA_FILE, CREDENTIALS
-from holdfast.protocol import Omission
-from holdfast.protocol.message import MAX_MESSAGE
 
 TEMPORARY = "holdfast-restore-"
 """How the names of collections begin that a restore has not finished; they are never backed up."""
@@ -65,12 +63,6 @@ def connect(context: BackupContext | RestoreContext, addressed: ServerAddress,
     )
     address = addressed.address(context.namespace)
     return Client(address, secrets, tls=tls is not None, on_wait=context.progress.step)
-
-
-def omission(what: str, reason: str, count: int | None = None) -> Omission:
-    """An omission, whose text may have to be shortened: names of Chroma may be long."""
-    return Omission(what=what if len(what) <= MAX_MESSAGE else f"{what[: MAX_MESSAGE - 1]}…",
-                    count=count, reason=reason)  # fmt: skip
 
 
 class EntryFile:

@@ -10,7 +10,6 @@ from holdfast.engines.postgres.detail import Inventory
 from holdfast.engines.postgres.globals import Globals, roles_in
 from holdfast.engines.postgres.snapshot import Locked, Snapshot
 from holdfast.protocol import Omission
-from holdfast.protocol.message import MAX_MESSAGE
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Counting:
         inventory = inspect.inventory(connection, locked.relations, self._rows, self._view.recovering)
         left_out = [
             Omission(
-                what=f"rows of table {table.name} of {database}, replaced again and again"[:MAX_MESSAGE],
+                what=f"rows of table {table.name} of {database}, replaced again and again",
                 reason="TableRewritten",
             )
             for table in locked.rewritten

@@ -19,7 +19,6 @@ from holdfast.engines.postgres.load import Passes, search_everywhere
 from holdfast.engines.postgres.memberships import Memberships
 from holdfast.engines.transfer import Progress
 from holdfast.protocol import Note, Omission
-from holdfast.protocol.message import MAX_MESSAGE
 
 DEFAULT_SEARCH_PATH = '"$user", public'
 _NOT_OWNER = re.compile(
@@ -229,9 +228,7 @@ class Fill:
                 self.notes.append(Note(reason="RestoredDiffers", message=message, warning=True))
                 continue
             rows = next((tables[table] for table in tables if _is_rows_of(name, table)), None)
-            yield Omission(
-                what=f"{self.final}: {name}: {said}"[:MAX_MESSAGE], count=rows, reason="ObjectFailed"
-            )
+            yield Omission(what=f"{self.final}: {name}: {said}", count=rows, reason="ObjectFailed")
 
 
 def _words(error: psycopg.Error) -> str:

@@ -20,7 +20,6 @@ from holdfast.engines.postgres.inspect import Relation, qualified
 from holdfast.engines.postgres.source import ChosenSource
 from holdfast.engines.transfer import BackupContext, SourceError, TaskError
 from holdfast.protocol import Omission
-from holdfast.protocol.message import MAX_MESSAGE
 
 _log = logging.getLogger(__name__)
 _LOGGED_AHEAD = 32
@@ -88,7 +87,7 @@ def _lacking(detail: DatabaseDetail, unknown: dict[str, _Position]) -> Iterator[
     unlogged = detail.inventory.unlogged
     if unlogged:
         what = f"rows of the unlogged tables of {database}, which a standby has not: {', '.join(unlogged)}"
-        yield Omission(what=what[:MAX_MESSAGE], count=len(unlogged), reason="UnloggedTablesEmpty")
+        yield Omission(what=what, count=len(unlogged), reason="UnloggedTablesEmpty")
     ahead = [name for name, position in unknown.items() if position.value is not None]
     if ahead:
         what = f"exact last values of sequences of {database}, which a standby shows up to 32 values ahead"

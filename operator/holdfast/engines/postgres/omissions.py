@@ -8,7 +8,6 @@ from psycopg import sql
 from holdfast.engines.postgres.connection import Connection, shown
 from holdfast.engines.postgres.inspect import SUBSCRIPTIONS, qualified
 from holdfast.protocol import Omission
-from holdfast.protocol.message import MAX_MESSAGE
 
 MAX_NAMED = 5
 """Things that one omission names before it only counts."""
@@ -100,7 +99,7 @@ def _rows_of_extensions(connection: Connection, database: str) -> Iterator[Omiss
         if rows != 0:
             name = qualified(database, shown(connection, schema), shown(connection, table))
             yield Omission(
-                what=f"rows of table {name}, which belongs to extension {extension}"[:MAX_MESSAGE],
+                what=f"rows of table {name}, which belongs to extension {extension}",
                 count=rows,
                 reason="ExtensionRows",
             )
@@ -132,5 +131,4 @@ def _listed(connection: Connection, query: str, omission: Omission) -> Iterator[
     if names:
         named = ", ".join(names[:MAX_NAMED])
         more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-        what = f"{omission.what}: {named}{more}"[:MAX_MESSAGE]
-        yield omission.model_copy(update={"what": what, "count": len(names)})
+        yield Omission(what=f"{omission.what}: {named}{more}", count=len(names), reason=omission.reason)

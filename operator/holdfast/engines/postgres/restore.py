@@ -26,7 +26,6 @@ from holdfast.engines.transfer import (
     checked,
 )
 from holdfast.protocol import Check, Note, Omission
-from holdfast.protocol.message import MAX_MESSAGE
 
 _log = logging.getLogger(__name__)
 
@@ -329,7 +328,7 @@ class _Restore:
             return fill.run(target.extensions)
         except TaskError as error:
             # It would end the same once more, and the other databases have no part in it.
-            what = f"database {target.name}, which is restored in part: {error.message}"[:MAX_MESSAGE]
+            what = f"database {target.name}, which is restored in part: {error.message}"
             unmade = Omission(what=what, count=target.detail.inventory.rows, reason="ObjectFailed")
             return Filled(Comparison(0, (), ()), (unmade,), is_whole=False)
 

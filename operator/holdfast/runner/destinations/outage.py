@@ -2,10 +2,22 @@
 
 import os
 import time
+from http import HTTPStatus
 
 from holdfast.protocol import OUTAGE_VARIABLE, WAITS
 from holdfast.runner.process.progress import Meter
 
+BUSY = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+"""What a store, or a proxy before it, answers that is away or too busy."""
 LONG = 660.0
 """Seconds. A store that is away for ten minutes costs the time alone: the last attempt comes after them."""
 SHORT = 120.0

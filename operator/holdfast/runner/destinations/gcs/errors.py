@@ -12,6 +12,7 @@ from requests.exceptions import RequestException, SSLError
 from urllib3.exceptions import HTTPError
 
 from holdfast.engines.access import why_broken
+from holdfast.runner.destinations.outage import BUSY
 
 ERRORS = (GoogleAPICallError, GoogleAuthError, RequestException, HTTPError, DataCorruption)
 """All that the client raises because of the store; urllib3's come of an answer that breaks off."""
@@ -24,14 +25,6 @@ _REASONS: dict[int, str] = {
     HTTPStatus.NOT_FOUND: NOT_FOUND,
     HTTPStatus.TOO_MANY_REQUESTS: "DestinationThrottled",
     HTTPStatus.SERVICE_UNAVAILABLE: "DestinationThrottled",
-}
-_BUSY = {
-    HTTPStatus.REQUEST_TIMEOUT,
-    HTTPStatus.TOO_MANY_REQUESTS,
-    HTTPStatus.INTERNAL_SERVER_ERROR,
-    HTTPStatus.BAD_GATEWAY,
-    HTTPStatus.SERVICE_UNAVAILABLE,
-    HTTPStatus.GATEWAY_TIMEOUT,
 }
 """https://cloud.google.com/storage/docs/retry-strategy names these."""
 _ADDRESS = re.compile(r"^[A-Z]+ https?://\S+ ")
@@ -86,7 +79,7 @@ def _message(error: GoogleAPICallError) -> str:
 def is_outage(error: Exception) -> bool:
     """Whether the store is away, or too busy, so that the same request may succeed later."""
     if isinstance(error, GoogleAPICallError):
-        return error.code in _BUSY
+        return error.code in BUSY
     if isinstance(error, SSLError):
         return "CERTIFICATE_VERIFY_FAILED" not in str(error)
     if isinstance(error, RefreshError):

@@ -7,19 +7,11 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError, SSLError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
-from holdfast.runner.destinations.outage import Outage, Patience
+from holdfast.runner.destinations.outage import BUSY, Outage, Patience
 from holdfast.runner.destinations.s3.errors import code_of, status_of
 
 _CONTEXT = "holdfast-outage"
-_BUSY = {
-    HTTPStatus.REQUEST_TIMEOUT,
-    HTTPStatus.TOO_MANY_REQUESTS,
-    HTTPStatus.INTERNAL_SERVER_ERROR,
-    HTTPStatus.BAD_GATEWAY,
-    HTTPStatus.SERVICE_UNAVAILABLE,
-    HTTPStatus.GATEWAY_TIMEOUT,
-    509,  # Bandwidth Limit Exceeded, of Apache's and others' proxies
-}
+_BUSY = BUSY | {509}  # Bandwidth Limit Exceeded, of Apache's and others' proxies
 _BUSY_CODES = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling"}
 """Codes of errors whose status may be another one: RequestTimeout has 400
 (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html)."""
